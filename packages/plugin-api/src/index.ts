@@ -1,0 +1,4 @@
+export * from './errors.ts';
+export * from './exit.ts';
+export * from './plugin.ts';
+export * from './vcpu.ts';

@@ -1,0 +1,236 @@
+import type { Exit, ExitAnswer, ExitKind, ExitOf } from './exit.ts';
+import type { Vcpu } from './vcpu.ts';
+
+/** The version of this API; a plug-in's `api` range is checked against it. */
+export const API_VERSION = '1.0.0';
+
+/** A plug-in is plain data and one function. */
+export interface Plugin {
+  /** Lower-case word, unique among the loaded plug-ins: `xen`. */
+  readonly name: string;
+  /** The plug-in's own version (semver). */
+  readonly version: string;
+  /** Range of API versions it works with (semver range): `^1.0`. */
+  readonly api: string;
+  /** Other plug-ins that must be loaded first: name → semver range. */
+  readonly requires?: Readonly<Record<string, string>>;
+  /** Plug-ins it cannot be loaded beside: name → semver range. */
+  readonly conflicts?: Readonly<Record<string, string>>;
+  /** The options it knows, with a line of help each; an unknown option is refused before `apply`. */
+  readonly options?: Readonly<Record<string, string>>;
+  apply(host: PluginHost): void;
+}
+
+/** Things only one plug-in may own. Ranges are inclusive. */
+export type Claim =
+  | { readonly kind: 'cpuid'; readonly first: number; readonly last: number }
+  | { readonly kind: 'msr'; readonly first: number; readonly last: number }
+  | { readonly kind: 'port'; readonly first: number; readonly last: number }
+  | { readonly kind: 'hypercall'; readonly abi: string; readonly first: number; readonly last: number }
+  | { readonly kind: 'ident'; readonly ident: number }
+  | { readonly kind: 'entryRegister'; readonly register: string };
+
+/** Guest-physical memory of the machine. Addresses and sizes in bytes; out of range throws `RangeError` and touches nothing. */
+export interface GuestMemory {
+  readonly sizeBytes: number;
+  read8(gpa: number): number;
+  read16(gpa: number): number;
+  read32(gpa: number): number;
+  read64(gpa: number): bigint;
+  write8(gpa: number, value: number): void;
+  write16(gpa: number, value: number): void;
+  write32(gpa: number, value: number): void;
+  write64(gpa: number, value: bigint): void;
+  /** A copy of `sizeBytes` bytes. */
+  readBytes(gpa: number, sizeBytes: number): Uint8Array;
+  writeBytes(gpa: number, bytes: Uint8Array): void;
+  fill(gpa: number, sizeBytes: number, value: number): void;
+  /** Atomic bit set/clear in a 64-bit little-endian bitmap; answers the old bit. */
+  testAndSetBit(gpa: number, bit: number): boolean;
+  testAndClearBit(gpa: number, bit: number): boolean;
+  /**
+   * Live 32-bit view of all of it (index = gpa / 4), for page-table work.
+   * Write through it only to pages that hold no code.
+   */
+  readonly words: Int32Array;
+}
+
+/** The machine's time. Nothing in a guest's machine reads wall time anywhere else. */
+export interface Clock {
+  /** Nanoseconds since the machine was started. */
+  nowNs(): number;
+  /** The guest's time-stamp counter, in ticks of {@link tscHz}. */
+  tsc(): bigint;
+  readonly tscHz: number;
+  /** Wall-clock time of the machine's start, ns since the epoch. */
+  readonly startEpochNs: bigint;
+  /** Call back once at or after `deadlineNs`; the callback runs between guest instructions. */
+  at(deadlineNs: number, callback: () => void): Timer;
+}
+export interface Timer {
+  cancel(): void;
+}
+
+/** The operator's end of the guest's console. */
+export interface ConsolePort {
+  /** Guest output; any bytes. */
+  write(bytes: Uint8Array): void;
+  /** Called with each chunk the operator types. One reader at a time. */
+  onInput(listener: (bytes: Uint8Array) => void): void;
+}
+
+/** How a guest ended, or was ended. */
+export type ShutdownReason =
+  | { readonly kind: 'poweroff' }
+  | { readonly kind: 'reboot' }
+  | { readonly kind: 'suspend' }
+  | { readonly kind: 'crash'; readonly message: string }
+  | { readonly kind: 'watchdog' }
+  | { readonly kind: 'softReset' };
+
+/** A decompressed, recognised guest image. */
+export interface GuestImage {
+  readonly name: string;
+  /** What it is, in words: `bzImage (Linux 6.1.0, xz payload)`. */
+  readonly description: string;
+  readonly format: 'elf64' | 'elf32' | 'bzimage' | 'multiboot' | 'unknown';
+  /** The file as given, less an outer compression (`vmlinux.gz`). */
+  readonly file: Uint8Array;
+  /** The ELF inside (the file itself, or a bzImage's unpacked payload), if there is one. */
+  readonly elf?: ElfImage;
+}
+
+/** ELF headers as parsed by core's loader. Offsets into {@link bytes}; addresses as in the file. */
+export interface ElfImage {
+  readonly bytes: Uint8Array;
+  readonly class: 32 | 64;
+  readonly machine: number;
+  readonly entry: bigint;
+  readonly programHeaders: readonly ElfProgramHeader[];
+  readonly sections: readonly ElfSection[];
+  /** All ELF notes: those of PT_NOTE segments, or, without such, those of SHT_NOTE sections. */
+  readonly notes: readonly ElfNote[];
+  section(name: string): ElfSection | undefined;
+}
+export interface ElfProgramHeader {
+  readonly type: number;
+  readonly flags: number;
+  readonly offset: number;
+  readonly vaddr: bigint;
+  readonly paddr: bigint;
+  readonly fileSizeBytes: number;
+  readonly memorySizeBytes: number;
+  readonly align: bigint;
+}
+export interface ElfSection {
+  readonly name: string;
+  readonly type: number;
+  readonly flags: bigint;
+  readonly address: bigint;
+  readonly offset: number;
+  readonly sizeBytes: number;
+}
+export interface ElfNote {
+  readonly owner: string;
+  readonly type: number;
+  readonly desc: Uint8Array;
+  /** Where it was found: `PT_NOTE` or a section's name. */
+  readonly where: string;
+}
+
+/** A door into an image: one way to start it. */
+export interface Entry {
+  /** Name used by `--entry`: `pv`, `pvh`, `native`. */
+  readonly name: string;
+  /** The ABI, in words: `Xen PV 64-bit`. */
+  readonly abi: string;
+  readonly address: bigint;
+  /** Where the address was found: `ELF note XEN_ELFNOTE_ENTRY (PT_NOTE)`. */
+  readonly foundIn: string;
+  /** Plug-in that offers it. */
+  readonly plugin: string;
+  /** Higher wins when no `--entry` is given. */
+  readonly priority: number;
+}
+/** What a finder answers: doors, or why there is none. */
+export interface EntrySearch {
+  readonly entries: readonly Entry[];
+  readonly missing: readonly { readonly name: string; readonly abi: string; readonly reason: string }[];
+}
+
+/** Everything needed to start one guest. */
+export interface BootRequest {
+  readonly image: GuestImage;
+  readonly entry: Entry;
+  readonly commandLine: string;
+  readonly initrd?: Uint8Array;
+  /** Memory promised to the guest, bytes. The machine has more: see {@link PlatformDefinition.overheadBytes}. */
+  readonly memoryBytes: number;
+}
+
+/** What the PC is made of; plug-ins may change it in `configure`. */
+export interface PlatformDefinition {
+  readonly memoryBytes: number;
+  /** Machine memory beyond the guest's own that plug-ins need for their tables; add to it. */
+  overheadBytes: number;
+  vcpus: number;
+  /** Claimable CPUID policy: leaf handlers are asked by the `cpuid` exit hook. */
+  readonly commandLine: string;
+}
+
+/** The machine, as a plug-in sees it. */
+export interface Machine {
+  readonly memory: GuestMemory;
+  readonly clock: Clock;
+  readonly console: ConsolePort;
+  readonly vcpus: readonly Vcpu[];
+  readonly platform: Readonly<PlatformDefinition>;
+  /** The CPU's own CPUID answer, by the policy "what is implemented" (SDM vol. 2A, CPUID). */
+  cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
+  /** End the guest; the first call wins. Execution stops after the current exit. */
+  shutdown(reason: ShutdownReason): void;
+  /** Name for an address, from the image's symbols if it has any: `startup_xen+0x10`. */
+  symbol(gva: bigint): string | undefined;
+}
+
+/** A tap on a hook; hooks are tapable hooks without `call`. */
+export interface HookFacade<Args extends unknown[], Result> {
+  tap(name: string, fn: (...args: Args) => Result): void;
+}
+export interface HookMapFacade<K extends string, Args extends unknown[], Result> {
+  for(key: K): HookFacade<Args, Result>;
+}
+
+/** The hooks a plug-in may tap. See docs/plugin-authoring.md for Type, Kind, When and late taps of each. */
+export interface HostHooks {
+  /** SyncHook — every image is shown to every finder. */
+  readonly findEntries: HookFacade<[image: GuestImage], EntrySearch>;
+  /** SyncHook — before memory is allocated; the platform can still change. */
+  readonly configure: HookFacade<[platform: PlatformDefinition], void>;
+  /** SyncBailHook — `true`: this plug-in has placed the image and set vCPU 0's registers. */
+  readonly boot: HookFacade<[request: BootRequest, machine: Machine], true | undefined>;
+  readonly vcpuCreate: HookFacade<[vcpu: Vcpu], void>;
+  readonly vcpuSwitch: HookFacade<[from: Vcpu | undefined, to: Vcpu], void>;
+  readonly vcpuTerminate: HookFacade<[vcpu: Vcpu], void>;
+  /** SyncBailHook per kind — first level; the first answer that is not `pass` decides. */
+  readonly exit: { for<K extends ExitKind>(kind: K): HookFacade<[vcpu: Vcpu, exit: ExitOf<K>], ExitAnswer> };
+  /** SyncHook — before a runnable vCPU enters guest code: the place to deliver pending virtual interrupts. */
+  readonly beforeEntry: HookFacade<[vcpu: Vcpu], void>;
+  readonly shutdown: HookFacade<[reason: ShutdownReason], void>;
+}
+
+/** What `apply` gets: the plug-in's own view of the host. */
+export interface PluginHost {
+  readonly apiVersion: string;
+  readonly hooks: HostHooks;
+  readonly options: Readonly<Record<string, string>>;
+  /** Take sole ownership; throws a coded error that names both claimants. */
+  claim(claim: Claim): void;
+  /** Counters shown by `--stats`: `count('hypercall.mmu_update')`. */
+  count(name: string, by?: number): void;
+  /** A typed trace event; free when nobody listens. `make` runs only if the channel is on. */
+  trace(channel: 'hypercalls' | 'exits' | 'events', make: () => Readonly<Record<string, unknown>>): void;
+  log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
+}
+
+export type { Exit, ExitAnswer, ExitKind };

@@ -1,0 +1,114 @@
+/**
+ * What a plug-in sees of a virtual CPU.
+ *
+ * 64-bit quantities are `bigint` here: this is the comfortable side of the fence. Code on a
+ * hot path reads the same state through {@link Vcpu.gpr} or as 32-bit halves.
+ */
+
+/** Index into {@link Vcpu.gpr}: the encoding order of the manuals (SDM vol. 2A, table 2-2). */
+export const Gpr = {
+  RAX: 0, RCX: 1, RDX: 2, RBX: 3, RSP: 4, RBP: 5, RSI: 6, RDI: 7,
+  R8: 8, R9: 9, R10: 10, R11: 11, R12: 12, R13: 13, R14: 14, R15: 15,
+} as const;
+
+/** Index of a segment register: the encoding order of the manuals (SDM vol. 2A, table 2-8). */
+export const SegmentIndex = { ES: 0, CS: 1, SS: 2, DS: 3, FS: 4, GS: 5 } as const;
+
+/** A segment register with its hidden part (SDM vol. 3A, 3.4.3). */
+export interface Segment {
+  readonly selector: number;
+  readonly base: bigint;
+  /** Byte-granular limit, after the G bit has been applied. */
+  readonly limit: number;
+  /** Access rights as in a VMCS: type 0–3, S 4, DPL 5–6, P 7, AVL 12, L 13, D/B 14, G 15, unusable 16. */
+  readonly accessRights: number;
+}
+
+export type Access = 'read' | 'write' | 'execute';
+
+/** A page fault that a guest access would raise. `errorCode` as in SDM vol. 3A, 4.7. */
+export interface PageFault {
+  readonly gva: bigint;
+  readonly errorCode: number;
+}
+
+export type Translation =
+  | { readonly ok: true; readonly gpa: number }
+  | { readonly ok: false; readonly fault: PageFault };
+
+export type ReadResult =
+  | { readonly ok: true; readonly bytes: Uint8Array }
+  | { readonly ok: false; readonly fault: PageFault };
+
+export type WriteResult = { readonly ok: true } | { readonly ok: false; readonly fault: PageFault };
+
+/** Whether a virtual access is checked as the current CPL would, or as the hypervisor's own. */
+export interface VirtualAccessOptions {
+  /** `supervisor`: U/S is not checked; `user`: as CPL 3; default: as the vCPU's CPL. */
+  readonly as?: 'user' | 'supervisor';
+}
+
+export interface Vcpu {
+  readonly id: number;
+  /** Live view of the general registers, indexed by {@link Gpr}. */
+  readonly gpr: BigUint64Array;
+  rip: bigint;
+  /** The whole RFLAGS register, composed from the engine's lazy flags. */
+  rflags: bigint;
+  cr0: bigint;
+  cr2: bigint;
+  /** Writing CR3 changes the page-table root as MOV to CR3 does: non-global translations of that root are dropped. */
+  cr3: bigint;
+  cr4: bigint;
+  efer: bigint;
+  /** Current privilege level. Follows SS.DPL; setting it re-tags the TLB. */
+  cpl: number;
+  /** KernelGSbase (IA32_KERNEL_GS_BASE), swapped by SWAPGS. */
+  kernelGsBase: bigint;
+  /** x87, SSE and MXCSR state in the 512-byte FXSAVE64 layout (SDM vol. 1, 10.5.1). */
+  saveFpu(): Uint8Array;
+  restoreFpu(image: Uint8Array): void;
+
+  segment(index: number): Segment;
+  setSegment(index: number, segment: Segment): void;
+  /** GDTR/IDTR/LDTR/TR as the CPU holds them. */
+  readonly tables: DescriptorTables;
+
+  /**
+   * Switch to another page-table root and keep the translations both roots have in the TLB:
+   * for a hypervisor that toggles between known roots (Xen PV64 kernel/user). Anything that
+   * a guest may rely on to flush must use {@link cr3} or {@link flushTlb}.
+   */
+  switchRoot(cr3: bigint): void;
+  /** Drop cached translations: of everything, or of one page in every address space. */
+  flushTlb(gva?: bigint): void;
+
+  /** Translate without side effects on A/D bits; `gpa` is a machine address of the emulated PC. */
+  translate(gva: bigint, access: Access, options?: VirtualAccessOptions): Translation;
+  /** Read `sizeBytes` at `gva`; nothing is read past the first faulting byte. */
+  read(gva: bigint, sizeBytes: number, options?: VirtualAccessOptions): ReadResult;
+  /** Write all of `bytes` at `gva`, or nothing if any page of it faults. */
+  write(gva: bigint, bytes: Uint8Array, options?: VirtualAccessOptions): WriteResult;
+
+  /** Deliver `vector` through the guest's IDT (or the owning plug-in's own delivery) before the next instruction. */
+  inject(vector: number, errorCode?: number): void;
+  /** Ask the engine to leave guest code at the next block boundary, so that pending events are looked at. */
+  kick(): void;
+  /** `true`: the vCPU executes nothing until {@link wake}. Set by HLT and by a plug-in's own blocking call. */
+  blocked: boolean;
+  /** `true`: not started yet, or taken down; only the owning plug-in brings it up. */
+  offline: boolean;
+  wake(): void;
+}
+
+export interface DescriptorTable {
+  base: bigint;
+  limit: number;
+}
+
+export interface DescriptorTables {
+  readonly gdtr: DescriptorTable;
+  readonly idtr: DescriptorTable;
+  ldtr: Segment;
+  tr: Segment;
+}
