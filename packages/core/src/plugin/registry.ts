@@ -1,0 +1,166 @@
+import { API_VERSION, type Claim, type PluginHost } from '@polyvisor/plugin-api';
+import type { PluginCalls } from '../ports/plugin-calls.ts';
+import { checkManifest } from './checks.ts';
+import { ClaimRegistry } from './claims.ts';
+import { isCoded, messageOf, refusal } from './codes.ts';
+import { HookSet, type StagedTap } from './hooks.ts';
+import { type Manifest, readPlugin } from './shape.ts';
+
+export type TraceChannel = Parameters<PluginHost['trace']>[0];
+export type LogLevel = Parameters<PluginHost['log']>[0];
+
+/** One trace event: what the plug-in made, and whose it is. */
+export interface TraceEvent {
+  readonly channel: TraceChannel;
+  readonly plugin: string;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+export type TraceListener = (event: TraceEvent) => void;
+export type LogListener = (level: LogLevel, plugin: string, message: string) => void;
+
+/** What is known of a loaded plug-in. */
+export interface LoadedPlugin {
+  readonly name: string;
+  readonly version: string;
+  readonly where: string;
+}
+
+export interface LoadRequest {
+  /** Where it came from, for messages: a path or a package's name. */
+  readonly where: string;
+  readonly options?: Readonly<Record<string, string>>;
+}
+
+/**
+ * The plug-ins of one machine. A plug-in is checked in this order: shape, API version, name, requires,
+ * conflicts, options, claims; one that is refused leaves no claim, tap or counter behind.
+ * NOT IMPLEMENTED: removing or replacing a plug-in.
+ */
+export class PluginRegistry {
+  /** The machine's side of the hooks. */
+  readonly calls: PluginCalls;
+  readonly #hooks = new HookSet();
+  readonly #claims = new ClaimRegistry();
+  readonly #manifests = new Map<string, Manifest>();
+  readonly #plugins: LoadedPlugin[] = [];
+  readonly #counters = new Map<string, Map<string, number>>();
+  readonly #traceListeners: Record<TraceChannel, TraceListener[]> = { hypercalls: [], exits: [], events: [] };
+  readonly #log: LogListener;
+
+  constructor(options: { log?: LogListener } = {}) {
+    this.calls = this.#hooks;
+    this.#log = options.log ?? (() => {});
+  }
+
+  /** In order of loading. */
+  get plugins(): readonly LoadedPlugin[] {
+    return this.#plugins;
+  }
+  get claims(): readonly { readonly plugin: string; readonly claim: string }[] {
+    return this.#claims.list();
+  }
+
+  /** Checks and applies a plug-in of unknown shape. @throws PolyvisorError PV1003–PV1017 */
+  load(raw: unknown, { where, options = {} }: LoadRequest): LoadedPlugin {
+    const manifest = readPlugin(raw, where);
+    checkManifest(manifest, this.#manifests, options);
+    const staging: Staging = { taps: [], claims: [], counters: new Map() };
+    const host = this.#hostFor(manifest, options, staging);
+    this.#apply(manifest, host);
+    // Taps made while others are replayed join the end of the list.
+    for (const tap of staging.taps ?? []) tap.replay();
+    this.#commit(manifest, staging);
+    const loaded = { name: manifest.name, version: manifest.version, where };
+    this.#plugins.push(loaded);
+    return loaded;
+  }
+
+  /** Counters of all plug-ins, sorted by plug-in and name. */
+  counters(): { readonly plugin: string; readonly name: string; readonly count: number }[] {
+    return [...this.#counters].flatMap(([plugin, counters]) =>
+      [...counters].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, count]) => ({ plugin, name, count })),
+    );
+  }
+
+  /** Listens to a channel until the returned function is called; a channel nobody listens to costs nothing. */
+  onTrace(channel: TraceChannel, listener: TraceListener): () => void {
+    this.#traceListeners[channel].push(listener);
+    return () => {
+      const index = this.#traceListeners[channel].indexOf(listener);
+      if (index >= 0) this.#traceListeners[channel].splice(index, 1);
+    };
+  }
+
+  #apply(manifest: Manifest, host: PluginHost): void {
+    const failed = (what: string, cause?: unknown) => {
+      const error = refusal('PV1012', `plug-in ${manifest.name} failed in apply: ${what}`, { plugin: manifest.name });
+      error.cause = cause;
+      return error;
+    };
+    let answer: unknown;
+    try {
+      answer = manifest.apply(host) as unknown;
+    } catch (error) {
+      throw isCoded(error) ? error : failed(messageOf(error), error);
+    }
+    if (answer instanceof Promise) {
+      // Nobody else will look at its end.
+      answer.catch(() => {});
+      throw failed('it answered a promise, but apply is synchronous');
+    }
+  }
+
+  #commit(manifest: Manifest, staging: Staging): void {
+    this.#claims.commit(manifest.name, staging.claims);
+    this.#manifests.set(manifest.name, manifest);
+    this.#counters.set(manifest.name, staging.counters);
+    const taps = staging.taps ?? [];
+    staging.taps = undefined;
+    for (const tap of taps) tap.connect();
+  }
+
+  #hostFor(manifest: Manifest, options: Readonly<Record<string, string>>, staging: Staging): PluginHost {
+    const plugin = manifest.name;
+    const listeners = this.#traceListeners;
+    const { counters } = staging;
+    return Object.freeze({
+      apiVersion: API_VERSION,
+      hooks: this.#hooks.facadeFor(plugin, (tap) => submit(staging, tap)),
+      options: Object.freeze({ ...options }),
+      claim: (claim: Claim) => this.#claim(plugin, staging, claim),
+      count(name: string, by = 1) {
+        counters.set(name, (counters.get(name) ?? 0) + by);
+      },
+      trace(channel: TraceChannel, make: () => Readonly<Record<string, unknown>>) {
+        const to = listeners[channel];
+        if (to === undefined || to.length === 0) return;
+        const event = { channel, plugin, data: make() };
+        for (const listener of [...to]) listener(event);
+      },
+      log: (level: LogLevel, message: string) => this.#log(level, plugin, message),
+    });
+  }
+
+  #claim(plugin: string, staging: Staging, claim: Claim): void {
+    this.#claims.stage(plugin, staging.taps ? staging.claims : [], claim);
+    if (staging.taps) staging.claims.push({ ...claim });
+    else this.#claims.commit(plugin, [claim]);
+  }
+}
+
+/** What a plug-in asked for during `apply`, kept until all of it has been accepted. */
+interface Staging {
+  /** `undefined` once the plug-in is loaded: later taps are connected at once. */
+  taps: StagedTap[] | undefined;
+  readonly claims: Claim[];
+  readonly counters: Map<string, number>;
+}
+
+function submit(staging: Staging, tap: StagedTap): void {
+  if (staging.taps) {
+    staging.taps.push(tap);
+    return;
+  }
+  tap.replay();
+  tap.connect();
+}

@@ -1,0 +1,37 @@
+import type {
+  BootRequest,
+  EntrySearch,
+  Exit,
+  ExitAnswer,
+  ExitKind,
+  GuestImage,
+  Machine,
+  PlatformDefinition,
+  ShutdownReason,
+  Vcpu,
+} from '@polyvisor/plugin-api';
+
+/**
+ * The hooks as the machine calls them: what plug-ins tapped through their facades, compiled.
+ * Every call may throw a `PolyvisorError`: a tap's own refusal, or one that names plug-in, hook and guest RIP.
+ */
+export interface PluginCalls {
+  /** Whether any plug-in has a tap there: the first-level intercept set. */
+  has(hook: 'exit', kind: ExitKind): boolean;
+  has(hook: 'beforeEntry' | 'vcpuSwitch'): boolean;
+  /** Called after each change of what {@link has} answers (a plug-in may tap while the guest runs). */
+  onChange(listener: () => void): void;
+
+  /** Doors and reasons of all finders, in order of loading. */
+  findEntries(image: GuestImage): EntrySearch;
+  configure(platform: PlatformDefinition): void;
+  /** `true`: a plug-in has placed the image and set vCPU 0's registers; `false`: nobody took it. */
+  boot(request: BootRequest, machine: Machine): boolean;
+  vcpuCreate(vcpu: Vcpu): void;
+  vcpuSwitch(from: Vcpu | undefined, to: Vcpu): void;
+  vcpuTerminate(vcpu: Vcpu): void;
+  /** First answer that is not `pass`, in order of loading. */
+  exit(kind: ExitKind, vcpu: Vcpu, exit: Exit): ExitAnswer;
+  beforeEntry(vcpu: Vcpu): void;
+  shutdown(reason: ShutdownReason): void;
+}
