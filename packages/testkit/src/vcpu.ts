@@ -1,0 +1,144 @@
+import type {
+  Access,
+  DescriptorTables,
+  GuestMemory,
+  PageFault,
+  ReadResult,
+  Segment,
+  Translation,
+  Vcpu,
+  VirtualAccessOptions,
+  WriteResult,
+} from '@polyvisor/plugin-api';
+
+const pageSizeBytes = 4096;
+/** P clear, W for writes, I/D for fetches, U for user accesses (SDM vol. 3A, 4.7). */
+const faultBit = { write: 2, user: 4, execute: 16 } as const;
+
+/** Where a guest-virtual address lies: a gpa, or `undefined` for "not mapped". */
+export type TranslateFunction = (
+  gva: bigint,
+  access: Access,
+  options: VirtualAccessOptions,
+) => number | PageFault | undefined;
+
+const emptySegment: Segment = { selector: 0, base: 0n, limit: 0xffffffff, accessRights: 0x10000 };
+
+/**
+ * A vCPU that executes nothing: settable state, and virtual reads and writes through an identity
+ * map (or a function of the test's own). What a plug-in asks of it is recorded in `injected`,
+ * `kicks`, `flushes` and `roots`.
+ * NOT IMPLEMENTED: paging by CR3, the effects of writing control registers.
+ */
+export class FakeVcpu implements Vcpu {
+  readonly id: number;
+  readonly gpr = new BigUint64Array(16);
+  rip = 0n;
+  rflags = 2n;
+  cr0 = 0x80050033n;
+  cr2 = 0n;
+  cr3 = 0n;
+  cr4 = 0x20n;
+  efer = 0xd01n;
+  cpl = 0;
+  kernelGsBase = 0n;
+  blocked = false;
+  offline = false;
+  readonly tables: DescriptorTables = {
+    gdtr: { base: 0n, limit: 0 },
+    idtr: { base: 0n, limit: 0 },
+    ldtr: emptySegment,
+    tr: emptySegment,
+  };
+
+  readonly injected: { vector: number; errorCode?: number }[] = [];
+  /** Roots given to {@link switchRoot}, in order. */
+  readonly roots: bigint[] = [];
+  /** Arguments of {@link flushTlb}, in order. */
+  readonly flushes: (bigint | undefined)[] = [];
+  kicks = 0;
+
+  readonly #memory: GuestMemory;
+  readonly #segments: Segment[] = Array.from({ length: 6 }, () => emptySegment);
+  readonly #translate: TranslateFunction;
+  #fpu = new Uint8Array(512);
+
+  constructor(memory: GuestMemory, options: { id?: number; translate?: TranslateFunction } = {}) {
+    this.#memory = memory;
+    this.id = options.id ?? 0;
+    this.#translate = options.translate ?? ((gva) => (gva < BigInt(memory.sizeBytes) ? Number(gva) : undefined));
+  }
+
+  saveFpu(): Uint8Array {
+    return this.#fpu.slice();
+  }
+  restoreFpu(image: Uint8Array): void {
+    if (image.length !== 512) throw new RangeError(`an FXSAVE image has 512 bytes, not ${image.length}`);
+    this.#fpu = image.slice();
+  }
+  segment(index: number): Segment {
+    return this.#segments[index];
+  }
+  setSegment(index: number, segment: Segment): void {
+    if (!(index in this.#segments)) throw new RangeError(`no segment register ${index}`);
+    this.#segments[index] = segment;
+  }
+  switchRoot(cr3: bigint): void {
+    this.roots.push(cr3);
+    this.cr3 = cr3;
+  }
+  flushTlb(gva?: bigint): void {
+    this.flushes.push(gva);
+  }
+
+  translate(gva: bigint, access: Access, options: VirtualAccessOptions = {}): Translation {
+    const found = this.#translate(BigInt.asUintN(64, gva), access, options);
+    if (typeof found === 'number') return { ok: true, gpa: found };
+    return { ok: false, fault: found ?? { gva, errorCode: this.#notPresent(access, options) } };
+  }
+  read(gva: bigint, sizeBytes: number, options: VirtualAccessOptions = {}): ReadResult {
+    const bytes = new Uint8Array(sizeBytes);
+    for (const piece of pieces(gva, sizeBytes)) {
+      const where = this.translate(piece.gva, 'read', options);
+      if (!where.ok) return where;
+      bytes.set(this.#memory.readBytes(where.gpa, piece.sizeBytes), piece.offset);
+    }
+    return { ok: true, bytes };
+  }
+  write(gva: bigint, bytes: Uint8Array, options: VirtualAccessOptions = {}): WriteResult {
+    const places: { gpa: number; bytes: Uint8Array }[] = [];
+    for (const piece of pieces(gva, bytes.length)) {
+      const where = this.translate(piece.gva, 'write', options);
+      if (!where.ok) return where;
+      places.push({ gpa: where.gpa, bytes: bytes.subarray(piece.offset, piece.offset + piece.sizeBytes) });
+    }
+    for (const place of places) this.#memory.writeBytes(place.gpa, place.bytes);
+    return { ok: true };
+  }
+
+  inject(vector: number, errorCode?: number): void {
+    this.injected.push(errorCode === undefined ? { vector } : { vector, errorCode });
+  }
+  kick(): void {
+    this.kicks++;
+  }
+  wake(): void {
+    this.blocked = false;
+  }
+
+  #notPresent(access: Access, options: VirtualAccessOptions): number {
+    const user = options.as === 'user' || (options.as === undefined && this.cpl === 3);
+    return (access === 'read' ? 0 : faultBit[access]) | (user ? faultBit.user : 0);
+  }
+}
+
+/** A virtual range cut at page borders. */
+function* pieces(gva: bigint, sizeBytes: number): Generator<{ gva: bigint; offset: number; sizeBytes: number }> {
+  for (let offset = 0; offset < sizeBytes; ) {
+    const at = BigInt.asUintN(64, gva + BigInt(offset));
+    const toBorder = pageSizeBytes - Number(at % BigInt(pageSizeBytes));
+    const piece = Math.min(toBorder, sizeBytes - offset);
+    yield { gva: at, offset, sizeBytes: piece };
+    offset += piece;
+  }
+}
