@@ -1,0 +1,43 @@
+/** The committed images are what the sources build to, byte for byte, with the toolchain that they name. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+const guestsDir = import.meta.dirname;
+const wantedToolchain = readFileSync(path.join(guestsDir, 'toolchain.txt'), 'utf8').trim();
+
+function presentToolchain(): string {
+  try {
+    return execFileSync(path.join(guestsDir, 'toolchain.sh'), {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  } catch {
+    return 'none: gcc or ld is missing';
+  }
+}
+
+const present = presentToolchain();
+const reasonToSkip =
+  present === wantedToolchain
+    ? undefined
+    : `the prebuilt images were made with "${wantedToolchain.replaceAll('\n', '; ')}", here is "${present.replaceAll('\n', '; ')}"`;
+
+describe('prebuilt guests', () => {
+  let outputDir = '';
+  beforeAll(() => {
+    outputDir = mkdtempSync(path.join(tmpdir(), 'polyvisor-guests-'));
+  });
+  afterAll(() => rmSync(outputDir, { recursive: true, force: true }));
+
+  test.for(['hello', 'demo', 'integer'])('%s is rebuilt to the same bytes', (name, { skip }) => {
+    skip(reasonToSkip !== undefined, reasonToSkip);
+    const output = path.join(outputDir, `${name}.elf`);
+    execFileSync(path.join(guestsDir, name, 'build.sh'), [output], { stdio: 'pipe' });
+    const built = readFileSync(output);
+    const committed = readFileSync(path.join(guestsDir, name, 'prebuilt', `${name}.elf`));
+    expect(built.equals(committed), `run guests/${name}/build.sh and commit the image`).toBe(true);
+  });
+});
