@@ -9,8 +9,8 @@ export interface DecompressOptions {
 }
 
 /**
- * Unpacks one compressed stream; bytes after its end are ignored. A damaged stream rejects with a
- * `PolyvisorError`. The result is bounded by the implementation: a small file cannot fill the memory.
+ * Unpacks one compressed stream that fills `bytes`. A damaged stream rejects with a `PolyvisorError`.
+ * The result is bounded by the implementation: a small file cannot fill the memory.
  */
 export interface Decompressor {
   decompress(kind: CompressionKind, bytes: Uint8Array, options?: DecompressOptions): Promise<Uint8Array>;

@@ -1,0 +1,98 @@
+import { execFile } from 'node:child_process';
+import { readdir, readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { PolyvisorError } from '@polyvisor/plugin-api';
+import { fetchError, fileError } from '../cli-error.ts';
+import type { ProgressLine } from '../progress.ts';
+import { cachedPackage, findPackage, unpackedPackage } from './apt.ts';
+import { buildInitramfs } from './initramfs.ts';
+
+/** A guest as the catalogue hands it over. */
+export interface CatalogueGuest {
+  /** File name, for messages. */
+  readonly name: string;
+  readonly file: Uint8Array;
+  readonly initrd?: Uint8Array;
+}
+
+export interface CatalogueEntry {
+  /** Plug-ins used when none is named on the command line. */
+  readonly defaultPlugins: readonly string[];
+  /** What the command line begins with; `--append` is added to it. */
+  commandLine(plugins: readonly string[]): string;
+  load(progress: ProgressLine): Promise<CatalogueGuest>;
+}
+
+export const catalogue: Readonly<Record<string, CatalogueEntry>> = {
+  demo: { defaultPlugins: ['xen'], commandLine: () => '', load: loadDemo },
+  debian: {
+    defaultPlugins: [],
+    commandLine: (plugins) => (plugins.includes('xen') ? 'console=hvc0' : 'console=ttyS0'),
+    load: loadDebian,
+  },
+  'grub-xen': { defaultPlugins: ['xen'], commandLine: () => '', load: loadGrubXen },
+};
+
+const DEMO_FILE = fileURLToPath(new URL('../../../../guests/demo/prebuilt/demo.elf', import.meta.url));
+
+async function loadDemo(): Promise<CatalogueGuest> {
+  const file = await readFile(DEMO_FILE).catch((error) => {
+    throw fileError(`cannot read the demo guest ${DEMO_FILE}`, error);
+  });
+  return { name: path.basename(DEMO_FILE), file };
+}
+
+/** Debian's kernel and a shell. Once fetched, both are used from the cache when apt cannot help. */
+async function loadDebian(progress: ProgressLine): Promise<CatalogueGuest> {
+  const kernelDirectory = await fetchOrCached(
+    async () => {
+      const meta = await findPackage('linux-image-amd64', progress);
+      const versioned = meta.depends.find((name) => name.startsWith('linux-image-'));
+      if (!versioned) throw fetchError('linux-image-amd64 depends on no kernel package', 'check the apt sources');
+      return unpackedPackage(await findPackage(versioned, progress), ['./boot/vmlinuz-*'], progress);
+    },
+    /^linux-image-/,
+  );
+  const busyboxDirectory = await fetchOrCached(
+    async () => unpackedPackage(await findPackage('busybox-static', progress), ['*/bin/busybox'], progress),
+    /^busybox-static$/,
+  );
+  const kernel = await onlyFile(path.join(kernelDirectory, 'boot'), /^vmlinuz-/);
+  const busybox = await onlyFile(busyboxDirectory, /(^|\/)bin\/busybox$/);
+  const initrd = buildInitramfs(await readFile(busybox), await appletsOf(busybox));
+  return { name: path.basename(kernel), file: await readFile(kernel), initrd };
+}
+
+async function loadGrubXen(progress: ProgressLine): Promise<CatalogueGuest> {
+  const directory = await fetchOrCached(
+    async () => unpackedPackage(await findPackage('grub-xen-host', progress), ['*/grub-x86_64-xen.bin'], progress),
+    /^grub-xen-host$/,
+  );
+  const file = await onlyFile(directory, /grub-x86_64-xen\.bin$/);
+  return { name: path.basename(file), file: await readFile(file) };
+}
+
+async function fetchOrCached(fetch: () => Promise<string>, packageName: RegExp): Promise<string> {
+  try {
+    return await fetch();
+  } catch (error) {
+    const cached = error instanceof PolyvisorError ? cachedPackage(packageName) : undefined;
+    if (cached) return cached;
+    throw error;
+  }
+}
+
+async function onlyFile(directory: string, wanted: RegExp): Promise<string> {
+  const files = await readdir(directory, { recursive: true });
+  const found = files.find((file) => wanted.test(file));
+  if (!found) throw fetchError(`${directory} holds no file like ${wanted.source}`, `remove ${directory} and try again`);
+  return path.join(directory, found);
+}
+
+/** busybox's own list; empty where the host cannot execute it, and then the guest asks for it. */
+async function appletsOf(busybox: string): Promise<string[]> {
+  const { stdout } = await promisify(execFile)(busybox, ['--list']).catch(() => ({ stdout: '' }));
+  return stdout.split('\n').filter((line) => line !== '');
+}

@@ -1,0 +1,60 @@
+import type { CpioEntry } from './cpio.ts';
+import { writeCpio } from './cpio.ts';
+
+/** Process 1 until the file systems are there; then busybox's init, which answers `poweroff`, `reboot` and `halt`. */
+const INIT = `#!/bin/sh
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts
+mount -t devpts devpts /dev/pts
+mount -t tmpfs tmp /tmp
+[ -e /bin/ls ] || /bin/busybox --install -s /bin
+hostname polyvisor
+exec /bin/busybox init
+`;
+
+const INITTAB = `::respawn:/etc/session
+`;
+
+/**
+ * cttyhack finds the console's device in /sys/class/tty and makes it the shell's controlling
+ * terminal, so that Ctrl-C and job control work. The machine goes when the shell does.
+ */
+const SESSION = `#!/bin/sh
+export PATH=/bin:/sbin:/usr/bin:/usr/sbin HOME=/root ENV=/etc/shrc
+cd /root
+setsid cttyhack sh
+exec /bin/busybox poweroff -f
+`;
+
+/** Typed by hand, the three take effect at once: init would first give processes seconds to end. */
+const SHELL_SETUP = `PS1='~ # '
+alias poweroff='poweroff -f' reboot='reboot -f' halt='halt -f'
+`;
+
+const DIRECTORIES = ['bin', 'dev', 'etc', 'proc', 'root', 'sys', 'tmp'];
+
+/**
+ * An initramfs that mounts the usual file systems and starts an interactive busybox shell on the
+ * console. `applets` become links in /bin; if there are none, the guest makes them itself.
+ */
+export function buildInitramfs(busybox: Uint8Array, applets: readonly string[]): Uint8Array {
+  const links = new Set(['sh', ...applets].filter((name) => /^[\w[-]+$/.test(name) && name !== 'busybox'));
+  const entries: CpioEntry[] = [
+    ...DIRECTORIES.map((path): CpioEntry => ({ kind: 'directory', path })),
+    // The kernel opens it for process 1 before devtmpfs is mounted (Linux, Documentation/admin-guide/devices.txt).
+    { kind: 'characterDevice', path: 'dev/console', major: 5, minor: 1 },
+    script('init', INIT),
+    script('etc/session', SESSION),
+    script('etc/inittab', INITTAB),
+    script('etc/shrc', SHELL_SETUP),
+    { kind: 'file', path: 'bin/busybox', bytes: busybox, mode: 0o755 },
+    ...[...links].map((name): CpioEntry => ({ kind: 'link', path: `bin/${name}`, target: 'busybox' })),
+  ];
+  return writeCpio(entries);
+}
+
+function script(path: string, text: string): CpioEntry {
+  return { kind: 'file', path, bytes: Buffer.from(text), mode: 0o755 };
+}

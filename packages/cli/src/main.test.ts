@@ -1,0 +1,53 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+
+const vm = fileURLToPath(new URL('../bin/vm.mjs', import.meta.url));
+const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-vm-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const text = path.join(directory, 'notes.txt');
+writeFileSync(text, 'no kernel\n');
+const truncated = path.join(directory, 'truncated.elf');
+writeFileSync(truncated, Buffer.from([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]));
+const future = path.join(directory, 'future.mjs');
+writeFileSync(future, "export default { name: 'future', version: '1.0.0', api: '^2.0', apply() {} };\n");
+
+function runVm(...args: string[]) {
+  const cache = path.join(directory, 'cache');
+  const { status, stderr } = spawnSync(process.execPath, [vm, ...args], {
+    encoding: 'utf8',
+    env: { ...process.env, XDG_CACHE_HOME: cache, POLYVISOR_DEBUG: '' },
+    timeout: 60_000,
+  });
+  return { status, stderr };
+}
+
+describe('what cannot be done is refused in one line with its own exit code', () => {
+  it.each<[string, number, RegExp, string[]]>([
+    ['no command', 2, /PV3001: no command given/, []],
+    ['an unknown command', 2, /PV3001: unknown command 'fly'/, ['fly']],
+    ['an unknown flag', 2, /PV3001: unknown option '--frob'/, ['run', '--frob']],
+    ['a bad size', 2, /PV3001: --memory lots/, ['run', '--memory', 'lots']],
+    ['an unknown plug-in', 2, /PV1001: no plug-in "nosuch"/, ['run', '--plugin', 'nosuch']],
+    ['a plug-in for API 2.0', 2, /PV1004: .*\^2\.0/, ['run', '--plugin', future]],
+    ['a missing image', 3, /PV3002: cannot read the image .*no such file/, ['run', '--plugin', 'none', './nosuch']],
+    ['an unknown name', 3, /PV3002: .*no such name in the catalogue: .*debian/, ['run', '--plugin', 'none', 'nosuch']],
+    ['a text file', 3, /PV2003: notes\.txt is no kernel image: it looks like a text file/, ['run', '--plugin', 'none', text]],
+    ['a truncated ELF', 3, /PV2001: truncated\.elf: ELF file header/, ['run', '--plugin', 'none', truncated]],
+    ['a missing initrd', 3, /PV3002: cannot read the initrd/, ['run', '--plugin', 'none', text, '--initrd', './nosuch']],
+    ['a directory as image', 3, /PV3002: .*is a directory/, ['run', '--plugin', 'none', directory]],
+  ])('%s', (_what, status, message, args) => {
+    const result = runVm(...args);
+    expect(result.stderr).toMatch(/^vm: PV\d{4}: [^\n]+: [^\n]+\n$/);
+    expect(result.stderr).toMatch(message);
+    expect(result.status).toBe(status);
+  });
+
+  it('nothing is left behind', () => {
+    expect(readdirSync(directory).sort()).toEqual(['future.mjs', 'notes.txt', 'truncated.elf']);
+  });
+});

@@ -1,0 +1,19 @@
+import { parseCommandLine } from './command-line.ts';
+import { reportFailure } from './diagnostics.ts';
+
+async function main(args: readonly string[]): Promise<number> {
+  const request = parseCommandLine(args);
+  if (request.kind === 'help') return 0;
+  // The machine is large; help and usage errors do without it.
+  const { run } = await import('./run.ts');
+  return run(request.options);
+}
+
+// A failure outside of any await must not show our stack either; exit handlers restore the terminal.
+process.on('uncaughtException', (error) => process.exit(reportFailure(error)));
+
+const exitCode = await main(process.argv.slice(2)).catch(reportFailure);
+// Output to a pipe is asynchronous; what was written must arrive before the process ends.
+await new Promise<void>((resolve) => process.stdout.write('', () => resolve()));
+await new Promise<void>((resolve) => process.stderr.write('', () => resolve()));
+process.exit(exitCode);

@@ -1,0 +1,29 @@
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import path from 'node:path';
+import { withTemporaryDirectory } from './temporary.ts';
+
+/** Where things that can be made again are kept: the XDG Base Directory Specification's cache directory. */
+export function cacheDirectory(): string {
+  const base = process.env.XDG_CACHE_HOME;
+  // The specification says that a relative path is to be ignored.
+  return path.join(base && path.isAbsolute(base) ? base : path.join(homedir(), '.cache'), 'polyvisor');
+}
+
+/** The cached bytes, or `undefined` if there are none that can be read. */
+export async function readCached(file: string): Promise<Uint8Array | undefined> {
+  try {
+    return await readFile(file);
+  } catch {
+    return undefined;
+  }
+}
+
+/** Replaces `file` as a whole or not at all, so that a reader never sees half of it. */
+export async function writeAtomically(file: string, bytes: Uint8Array): Promise<void> {
+  await withTemporaryDirectory(path.dirname(file), async (directory) => {
+    const temporary = path.join(directory, 'new');
+    await writeFile(temporary, bytes);
+    await rename(temporary, file);
+  });
+}

@@ -1,0 +1,59 @@
+import { expect, it } from 'vitest';
+import { parseCommandLine } from './command-line.ts';
+import { parseConsole, parseMemory, parseTimeout, parseTrace } from './option-values.ts';
+
+it('memory is a number with a unit, in whole pages', () => {
+  expect(parseMemory('512M')).toBe(512 * 2 ** 20);
+  expect(parseMemory('1.5G')).toBe(1.5 * 2 ** 30);
+  expect(parseMemory('65537K')).toBe(65536 * 1024);
+  for (const text of ['512', '', 'M', '-1M', '0M', '4G', '1e3M', '99999999999999G']) {
+    expect(() => parseMemory(text), text).toThrow(expect.objectContaining({ code: 'PV3001', exitCode: 2 }));
+  }
+});
+
+it('console is none, stdio or a file', () => {
+  expect(parseConsole('none')).toEqual({ kind: 'none' });
+  expect(parseConsole('file:a:b')).toEqual({ kind: 'file', path: 'a:b' });
+  for (const text of ['', 'file:', 'tty']) expect(() => parseConsole(text)).toThrow(expect.objectContaining({ code: 'PV3001' }));
+});
+
+it('trace names channels and perhaps a file', () => {
+  expect(parseTrace('exits')).toEqual({ channels: ['exits'], file: undefined });
+  expect(parseTrace('hypercalls,events:x.jsonl')).toEqual({ channels: ['hypercalls', 'events'], file: 'x.jsonl' });
+  for (const text of ['', 'exits,', 'all', 'exits:']) expect(() => parseTrace(text)).toThrow(expect.objectContaining({ code: 'PV3001' }));
+});
+
+it('timeout is a positive number of seconds', () => {
+  expect(parseTimeout('0.5')).toBe(0.5);
+  for (const text of ['', '0', '-1', 'x', '1e9', 'Infinity']) {
+    expect(() => parseTimeout(text)).toThrow(expect.objectContaining({ code: 'PV3001' }));
+  }
+});
+
+it('`vm run` has defaults, and collects plug-ins', () => {
+  const request = parseCommandLine(['run']);
+  expect(request).toEqual({
+    kind: 'run',
+    options: {
+      image: 'demo',
+      plugins: undefined,
+      entryName: undefined,
+      append: undefined,
+      initrdPath: undefined,
+      memoryBytes: 512 * 2 ** 20,
+      console: { kind: 'stdio' },
+      trace: undefined,
+      timeoutSeconds: undefined,
+      expect: undefined,
+      stats: false,
+      reboot: true,
+      clock: 'wall',
+    },
+  });
+  const plugins = (...args: string[]) => {
+    const parsed = parseCommandLine(['run', 'x', ...args]);
+    return parsed.kind === 'run' ? parsed.options.plugins : undefined;
+  };
+  expect(plugins('--plugin', 'xen', '--plugin', './own.ts=a:b')).toEqual(['xen', './own.ts=a:b']);
+  expect(plugins('--plugin', 'none')).toEqual([]);
+});

@@ -1,0 +1,55 @@
+import { usageError } from './cli-error.ts';
+import type { ConsoleChoice, TraceChannel, TraceRequest } from './options.ts';
+import { TRACE_CHANNELS } from './options.ts';
+
+const UNIT_BYTES: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
+const LEAST_MEMORY_BYTES = 2 ** 20;
+/** CPU state, tables and guest memory share one wasm memory of 4 GiB. */
+const MOST_MEMORY_BYTES = 3.5 * 2 ** 30;
+
+/** `512M`, `2G`, `65536K`. */
+export function parseMemory(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)([KMG])(?:i?B)?$/i.exec(text);
+  if (!match) throw usageError(`--memory ${text} is not a size`, 'give a number and a unit, such as 512M or 1G');
+  const bytes = Math.floor(Number(match[1]) * UNIT_BYTES[match[2].toUpperCase()]);
+  if (bytes < LEAST_MEMORY_BYTES || bytes > MOST_MEMORY_BYTES) {
+    throw usageError(`--memory ${text} is out of range`, 'give between 1M and 3.5G');
+  }
+  return Math.floor(bytes / 4096) * 4096;
+}
+
+/** `none`, `stdio` or `file:PATH`. */
+export function parseConsole(text: string): ConsoleChoice {
+  if (text === 'none' || text === 'stdio') return { kind: text };
+  if (text.startsWith('file:') && text.length > 5) return { kind: 'file', path: text.slice(5) };
+  throw usageError(`--console ${text} is unknown`, 'use none, stdio or file:PATH');
+}
+
+/** `hypercalls,exits,events`, with `:FILE` to write somewhere else than stderr. */
+export function parseTrace(text: string): TraceRequest {
+  const colon = text.indexOf(':');
+  const channels = (colon < 0 ? text : text.slice(0, colon)).split(',');
+  const unknown = channels.find((channel) => !(TRACE_CHANNELS as readonly string[]).includes(channel));
+  if (unknown !== undefined) {
+    throw usageError(`--trace knows no channel "${unknown}"`, `use ${TRACE_CHANNELS.join(',')}, with :FILE.jsonl if wanted`);
+  }
+  if (colon === text.length - 1) throw usageError(`--trace ${text} names no file`, 'write --trace hypercalls:FILE.jsonl');
+  return { channels: channels as TraceChannel[], file: colon < 0 ? undefined : text.slice(colon + 1) };
+}
+
+/** A positive number of seconds that a timer can wait. */
+export function parseTimeout(text: string): number {
+  const seconds = Number(text);
+  if (text.trim() !== '' && seconds > 0 && seconds <= 2 ** 31 / 1000) return seconds;
+  throw usageError(`--timeout ${text} is not a number of seconds`, 'give a number above 0, such as 30');
+}
+
+export function parseClock(text: string): 'icount' | 'wall' {
+  if (text === 'icount' || text === 'wall') return text;
+  throw usageError(`--clock ${text} is unknown`, 'use icount or wall');
+}
+
+export function parseExpect(text: string): string {
+  if (text !== '') return text;
+  throw usageError('--expect has an empty text', 'give the text to wait for');
+}

@@ -1,0 +1,126 @@
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { ShutdownReason } from '@polyvisor/plugin-api';
+import { afterAll, afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest';
+import type { CreateMachine, MachineOptions, RunEnd } from './machine-contract.ts';
+import type { RunOptions } from './options.ts';
+import { run } from './run.ts';
+
+const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-run-'));
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const imageFile = path.join(directory, 'image');
+// The smallest file that is taken for a kernel: a multiboot header.
+const header = Buffer.alloc(64);
+header.writeUInt32LE(0x1badb002, 0);
+header.writeInt32LE(-0x1badb002, 8);
+writeFileSync(imageFile, header);
+const consoleFile = path.join(directory, 'console');
+
+function options(changes: Partial<RunOptions> = {}): RunOptions {
+  return {
+    image: imageFile,
+    plugins: [],
+    entryName: undefined,
+    append: 'quiet',
+    initrdPath: undefined,
+    memoryBytes: 2 ** 24,
+    console: { kind: 'file', path: consoleFile },
+    trace: undefined,
+    timeoutSeconds: undefined,
+    expect: undefined,
+    stats: false,
+    reboot: true,
+    clock: 'icount',
+    ...changes,
+  };
+}
+
+type Script = (machine: MachineOptions, stopped: Promise<void>) => Promise<RunEnd>;
+
+/** Machines that follow scripts, one after the other. */
+function scripted(...scripts: Script[]): { create: CreateMachine; created: MachineOptions[] } {
+  const created: MachineOptions[] = [];
+  const create: CreateMachine = async (machine) => {
+    const script = scripts[created.length];
+    created.push(machine);
+    let stop: () => void = () => {};
+    const stopped = new Promise<void>((resolve) => {
+      stop = resolve;
+    });
+    return { run: () => script(machine, stopped), stop, stats: () => ({ instructions: 5_000_000 }) };
+  };
+  return { create, created };
+}
+
+const endsWith =
+  (reason: ShutdownReason, report?: string): Script =>
+  async () => ({ reason, ...(report !== undefined && { report }) });
+
+let stderr: MockInstance;
+const said = () => stderr.mock.calls.map(([text]) => String(text)).join('');
+beforeEach(() => {
+  stderr = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+});
+afterEach(() => stderr.mockRestore());
+
+describe('the exit code', () => {
+  it.each<[ShutdownReason, number]>([
+    [{ kind: 'poweroff' }, 0],
+    [{ kind: 'crash', message: 'panic' }, 4],
+    [{ kind: 'watchdog' }, 4],
+    [{ kind: 'suspend' }, 9],
+    [{ kind: 'softReset' }, 9],
+  ])('of %o is %i', async (reason, exitCode) => {
+    expect(await run(options(), scripted(endsWith(reason)).create)).toBe(exitCode);
+  });
+
+  it('of a reboot is 7 under --no-reboot; otherwise a fresh machine is made of the same things', async () => {
+    const reboot = endsWith({ kind: 'reboot' });
+    expect(await run(options({ reboot: false }), scripted(reboot).create)).toBe(7);
+    const { create, created } = scripted(reboot, reboot, endsWith({ kind: 'poweroff' }));
+    expect(await run(options(), create)).toBe(0);
+    expect(created).toHaveLength(3);
+    expect(created[2].commandLine).toBe('quiet');
+    expect(created[2].plugins).not.toBe(created[1].plugins);
+  });
+
+  it('is 5 when the time is up', async () => {
+    const script: Script = async (_machine, stopped) => {
+      await stopped;
+      return { reason: { kind: 'stopped' } };
+    };
+    expect(await run(options({ timeoutSeconds: 0.01 }), scripted(script).create)).toBe(5);
+    expect(said()).toContain('vm: the guest was ended after --timeout 0.01\n');
+  });
+});
+
+describe('--expect', () => {
+  const says: Script = async ({ console }, stopped) => {
+    for (const part of ['~', ' ', '#', ' too late']) console.write(Buffer.from(part));
+    await Promise.race([stopped, new Promise((resolve) => setImmediate(resolve))]);
+    return { reason: { kind: 'poweroff' } };
+  };
+
+  it('ends with 0 as soon as the text is there, and shows nothing after it', async () => {
+    expect(await run(options({ expect: '~ #' }), scripted(says).create)).toBe(0);
+    expect(readFileSync(consoleFile, 'utf8')).toBe('~ #');
+  });
+
+  it('ends with 6 when the guest ends first', async () => {
+    expect(await run(options({ expect: 'absent' }), scripted(says).create)).toBe(6);
+    expect(said()).toContain('the guest powered off before the expected text appeared');
+  });
+});
+
+it('a crash is told in a few lines, none of them ours', async () => {
+  const crash = endsWith({ kind: 'crash', message: 'Oops' }, 'RIP 0x1000 (start+0x4)\n');
+  await run(options(), scripted(crash).create);
+  expect(said()).toBe('vm: image: multiboot image (header at 0x0)\nvm: guest crash: Oops\nvm: RIP 0x1000 (start+0x4)\n');
+});
+
+it('--stats shows counters and speed', async () => {
+  await run(options({ stats: true }), scripted(endsWith({ kind: 'poweroff' })).create);
+  expect(said()).toMatch(/vm: seconds {7}\d+\.\d{3}\nvm: instructions {2}5000000\nvm: MIPS {10}\d+\.\d\n/);
+});

@@ -1,0 +1,186 @@
+import { loadPlugins, PluginRegistry, readSymbols } from '@polyvisor/core';
+import { ExpectWatcher } from './console/expect.ts';
+import { openFileConsole, openNullConsole } from './console/file.ts';
+import type { GuestConsole } from './console/guest-console.ts';
+import { openStdioConsole } from './console/stdio.ts';
+import { say } from './diagnostics.ts';
+import { Ending } from './ending.ts';
+import { chooseEntry, describeEntry } from './entry-choice.ts';
+import { ExitCode } from './exit-codes.ts';
+import { Idle } from './idle.ts';
+import type { CreateMachine, MachineOptions, RunEnd, RunnableMachine } from './machine-contract.ts';
+import { createMachine as createRealMachine } from './machine-contract.ts';
+import { nodeModuleImporter } from './node/plugin-import.ts';
+import { wallClockFor } from './node/wall-clock.ts';
+import type { RunOptions } from './options.ts';
+import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
+import { ProgressLine } from './progress.ts';
+import { formatStats } from './stats.ts';
+import { TraceSink } from './trace-sink.ts';
+
+/** `vm run`: answers the exit code (docs/cli.md). Throws `PolyvisorError` for what can be refused. */
+export async function run(options: RunOptions, createMachine: CreateMachine = createRealMachine): Promise<number> {
+  const ending = new Ending();
+  const releaseSignals = ending.handleSignals();
+  const trace = options.trace && new TraceSink(options.trace);
+  try {
+    const registry = await loadRegistry(options, trace);
+    const guest = await prepareGuest(options, registry.plugins.map((plugin) => plugin.name), new ProgressLine());
+    say(`${guest.image.name}: ${guest.image.description}`);
+    if (registry.plugins.length > 0) {
+      say(describeEntry(chooseEntry(guest.image, registry.calls, options.entryName)));
+    }
+    return await new Session(options, guest, ending, createMachine, trace).run(registry);
+  } finally {
+    trace?.close();
+    releaseSignals();
+  }
+}
+
+async function loadRegistry(options: RunOptions, trace: TraceSink | undefined): Promise<PluginRegistry> {
+  const registry = new PluginRegistry({ log: logPlugin });
+  await loadPlugins(registry, pluginReferences(options), nodeModuleImporter());
+  trace?.attach(registry);
+  return registry;
+}
+
+function logPlugin(level: string, plugin: string, message: string): void {
+  if (level === 'debug' && process.env.POLYVISOR_DEBUG !== '1') return;
+  say(`${plugin}: ${level === 'info' ? '' : `${level}: `}${message}`);
+}
+
+/** One `vm run` from power-on to its end, through any number of reboots. */
+class Session {
+  readonly #options: RunOptions;
+  readonly #guest: PreparedGuest;
+  readonly #ending: Ending;
+  readonly #createMachine: CreateMachine;
+  readonly #trace: TraceSink | undefined;
+  readonly #idle = new Idle();
+  readonly #expect: ExpectWatcher | undefined;
+  readonly #startMs = performance.now();
+  /** Whether the guest left the cursor at the start of a line. */
+  #atLineStart = true;
+
+  constructor(
+    options: RunOptions,
+    guest: PreparedGuest,
+    ending: Ending,
+    createMachine: CreateMachine,
+    trace: TraceSink | undefined,
+  ) {
+    this.#options = options;
+    this.#guest = guest;
+    this.#ending = ending;
+    this.#createMachine = createMachine;
+    this.#trace = trace;
+    if (options.expect !== undefined) {
+      this.#expect = new ExpectWatcher(options.expect, () => ending.request({ exitCode: ExitCode.OK }));
+    }
+  }
+
+  async run(registry: PluginRegistry): Promise<number> {
+    const console = await this.#openConsole();
+    const timer = this.#startTimer();
+    let summary: string[] = [];
+    try {
+      for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#trace)) {
+        const machine = await this.#createMachine(this.#machineOptions(console, plugins));
+        const end = await this.#runMachine(machine);
+        if (end.reason.kind === 'reboot' && this.#options.reboot) continue;
+        const { exitCode, lines } = this.#judge(end);
+        summary = [...lines, ...this.#statsLines(machine, plugins)];
+        return exitCode;
+      }
+    } finally {
+      clearTimeout(timer);
+      await console.close();
+      if (!this.#atLineStart && process.stdout.isTTY && process.stderr.isTTY) process.stderr.write('\n');
+      for (const line of summary) say(line);
+    }
+  }
+
+  async #runMachine(machine: RunnableMachine): Promise<RunEnd> {
+    this.#ending.onRequest(() => {
+      machine.stop();
+      this.#idle.wake();
+    });
+    return machine.run();
+  }
+
+  #machineOptions(console: GuestConsole, plugins: PluginRegistry): MachineOptions {
+    const { image, commandLine, initrd } = this.#guest;
+    const { entryName, memoryBytes, clock } = this.#options;
+    const symbols = image.elf && readSymbols(image.elf);
+    return {
+      image,
+      ...(entryName !== undefined && { entryName }),
+      commandLine,
+      ...(initrd && { initrd }),
+      memoryBytes,
+      clockKind: clock,
+      console: { write: (bytes) => this.#write(console, bytes), onInput: (listener) => console.onInput(listener) },
+      plugins,
+      wallClock: wallClockFor(clock),
+      ...(symbols && symbols.size > 0 && { symbols: (gva: bigint) => symbols.lookup(gva) }),
+      idle: (maxNs) => this.#idle.wait(maxNs),
+    };
+  }
+
+  #write(console: GuestConsole, bytes: Uint8Array): void {
+    if (bytes.length === 0 || this.#expect?.found) return;
+    console.write(bytes);
+    this.#atLineStart = this.#options.console.kind !== 'stdio' || bytes[bytes.length - 1] === 0x0a;
+    this.#expect?.see(bytes);
+  }
+
+  async #openConsole(): Promise<GuestConsole> {
+    const choice = this.#options.console;
+    if (choice.kind === 'none') return openNullConsole();
+    if (choice.kind === 'file') return openFileConsole(choice.path);
+    const console = openStdioConsole(
+      () => this.#ending.request({ exitCode: ExitCode.LEFT }),
+      () => this.#ending.request({ exitCode: ExitCode.SIGTERM, message: 'nobody reads the console any more' }),
+    );
+    console.onWake(() => this.#idle.wake());
+    return console;
+  }
+
+  #startTimer(): NodeJS.Timeout | undefined {
+    const { timeoutSeconds } = this.#options;
+    if (timeoutSeconds === undefined) return undefined;
+    const message = `the guest was ended after --timeout ${timeoutSeconds}`;
+    return setTimeout(() => this.#ending.request({ exitCode: ExitCode.TIMEOUT, message }), timeoutSeconds * 1000);
+  }
+
+  /** The exit code for an end, and the lines that explain it. */
+  #judge(end: RunEnd): { exitCode: number; lines: string[] } {
+    const cause = this.#ending.cause;
+    const { reason } = end;
+    if (cause) return { exitCode: cause.exitCode, lines: cause.message ? [cause.message] : [] };
+    const report = end.report?.trimEnd().split('\n') ?? [];
+    switch (reason.kind) {
+      case 'poweroff':
+        if (!this.#expect) return { exitCode: ExitCode.OK, lines: [] };
+        return { exitCode: ExitCode.NOT_EXPECTED, lines: ['the guest powered off before the expected text appeared'] };
+      case 'reboot':
+        return { exitCode: ExitCode.REBOOT, lines: ['the guest rebooted'] };
+      case 'crash':
+        return { exitCode: ExitCode.GUEST_CRASH, lines: [`guest crash: ${reason.message}`, ...report] };
+      case 'watchdog':
+        return { exitCode: ExitCode.GUEST_CRASH, lines: ['guest crash: its watchdog expired', ...report] };
+      case 'suspend':
+        return { exitCode: ExitCode.SUSPENDED, lines: ['the guest suspended itself'] };
+      case 'softReset':
+        return { exitCode: ExitCode.SUSPENDED, lines: ['the guest asked for a soft reset, which nobody handles'] };
+      case 'stopped':
+        return { exitCode: ExitCode.INTERNAL, lines: ['the machine stopped, but nobody had asked for it'] };
+    }
+  }
+
+  #statsLines(machine: RunnableMachine, plugins: PluginRegistry): string[] {
+    if (!this.#options.stats) return [];
+    const elapsedSeconds = (performance.now() - this.#startMs) / 1000;
+    return formatStats(machine.stats(), plugins.counters(), elapsedSeconds).split('\n');
+  }
+}

@@ -1,0 +1,56 @@
+import { closeSync, openSync, writeSync } from 'node:fs';
+import type { PluginRegistry, TraceEvent } from '@polyvisor/core';
+import { fileError } from './cli-error.ts';
+import { ExitCode } from './exit-codes.ts';
+import type { TraceRequest } from './options.ts';
+
+const FLUSH_CHARACTERS = 1 << 16;
+const STDERR = 2;
+
+/** Writes trace events as JSON lines. */
+export class TraceSink {
+  readonly #request: TraceRequest;
+  readonly #descriptor: number;
+  #pending = '';
+
+  constructor(request: TraceRequest) {
+    this.#request = request;
+    this.#descriptor = request.file === undefined ? STDERR : openTrace(request.file);
+  }
+
+  /** Listens to the channels asked for. */
+  attach(registry: PluginRegistry): void {
+    for (const channel of this.#request.channels) registry.onTrace(channel, (event) => this.#write(event));
+  }
+
+  close(): void {
+    this.#flush();
+    if (this.#descriptor !== STDERR) closeSync(this.#descriptor);
+  }
+
+  #write({ channel, plugin, data }: TraceEvent): void {
+    this.#pending += `${JSON.stringify({ channel, plugin, ...data }, writable)}\n`;
+    if (this.#pending.length >= FLUSH_CHARACTERS) this.#flush();
+  }
+
+  #flush(): void {
+    const bytes = Buffer.from(this.#pending);
+    this.#pending = '';
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.#descriptor, bytes, at);
+  }
+}
+
+function openTrace(file: string): number {
+  try {
+    return openSync(file, 'w');
+  } catch (error) {
+    throw fileError(`cannot write the trace ${file}`, error, ExitCode.USAGE);
+  }
+}
+
+/** 64-bit values are written as hexadecimal strings: JSON's numbers would lose bits. */
+function writable(_key: string, value: unknown): unknown {
+  if (typeof value === 'bigint') return `0x${value.toString(16)}`;
+  if (value instanceof Uint8Array) return Buffer.from(value).toString('hex');
+  return value;
+}

@@ -1,0 +1,21 @@
+// The parts used here of packages that ship no types.
+declare module 'lz4js' {
+  /** Decodes one block into `target` at `targetOffset`; answers the offset after the last byte written. */
+  export function decompressBlock(
+    source: Uint8Array,
+    target: Uint8Array,
+    sourceOffset: number,
+    sourceLength: number,
+    targetOffset: number,
+  ): number;
+  export function decompress(source: Uint8Array, maximumSize?: number): Uint8Array;
+}
+
+declare module 'seek-bzip' {
+  const bzip: { decode(source: Uint8Array): Uint8Array };
+  export default bzip;
+}
+
+declare module 'node-liblzma/wasm/liblzma.js' {
+  export default function createModule(options: { wasmBinary: Uint8Array }): Promise<unknown>;
+}

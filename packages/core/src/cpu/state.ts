@@ -1,0 +1,117 @@
+/**
+ * Where a vCPU's architectural state lives in linear memory: byte offsets from the start of the
+ * vCPU's state block. The engine's generated code, the evaluator and TypeScript all read it here.
+ */
+export type SlotType = 'i32' | 'i64' | 'v128';
+
+/** One named place in the state block. */
+export interface Slot {
+  readonly name: string;
+  readonly offset: number;
+  readonly type: SlotType;
+}
+
+const SIZES = { i32: 4, i64: 8, v128: 16 } as const;
+let cursor = 0;
+
+function slot(name: string, type: SlotType): Slot {
+  const size = SIZES[type];
+  cursor = (cursor + size - 1) & -size;
+  const made = { name, offset: cursor, type };
+  cursor += size;
+  return made;
+}
+
+function slots(name: string, type: SlotType, count: number): readonly Slot[] {
+  return Array.from({ length: count }, (_, i) => slot(`${name}${i}`, type));
+}
+
+/** General registers in encoding order; byte registers AH..BH are at offset + 1 of the first four. */
+export const GPR = slots('r', 'i64', 16);
+export const XMM = slots('xmm', 'v128', 16);
+/** Always 0: stands in for a missing base or index register. */
+export const ZERO = slot('zero', 'i64');
+/** Virtual address of the page that the current record's code lies in (linear address, CS base included). */
+export const PAGE_BASE = slot('pageBase', 'i64');
+/** Valid whenever the engine is outside guest code (linear address less CS base). */
+export const RIP = slot('rip', 'i64');
+
+/**
+ * The arithmetic flags, lazily: ZF is `FZ == 0`; SF is the sign of FS and PF the parity of its low
+ * byte; FC holds CF in bit 31, CF ^ OF in bit 30 and AF in bit 3 (other bits are noise).
+ */
+export const FZ = slot('fz', 'i64');
+export const FS = slot('fs', 'i64');
+export const FC = slot('fc', 'i32');
+/** RFLAGS without CF PF AF ZF SF OF; bit 1 is always set. */
+export const EFLAGS_SYSTEM = slot('eflagsSystem', 'i32');
+
+/** Segment bases in encoding order ES CS SS DS FS GS. In 64-bit mode all but FS and GS are kept 0. */
+export const SEGMENT_BASE = slots('segmentBase', 'i64', 6);
+/** Always 0, and right after the segment bases: the base of accesses without a segment. */
+export const NO_SEGMENT_BASE = slot('noSegmentBase', 'i64');
+export const SEGMENT_SELECTOR = slots('segmentSelector', 'i32', 6);
+export const SEGMENT_LIMIT = slots('segmentLimit', 'i32', 6);
+export const SEGMENT_ACCESS = slots('segmentAccess', 'i32', 6);
+
+export const CPL = slot('cpl', 'i32');
+export const MXCSR = slot('mxcsr', 'i32');
+export const CR0 = slot('cr0', 'i64');
+export const CR2 = slot('cr2', 'i64');
+export const CR3 = slot('cr3', 'i64');
+export const CR4 = slot('cr4', 'i64');
+export const CR8 = slot('cr8', 'i64');
+export const EFER = slot('efer', 'i64');
+export const KERNEL_GS_BASE = slot('kernelGsBase', 'i64');
+export const XCR0 = slot('xcr0', 'i64');
+export const DR = slots('dr', 'i64', 8);
+
+/** Start of the TLB bank in use (host address). */
+export const TLB = slot('tlb', 'i32');
+/** What the page walker needs: see memory/walk.ts. */
+export const MMU_FLAGS = slot('mmuFlags', 'i32');
+/** Instructions left before the engine must leave guest code; signed. */
+export const BUDGET = slot('budget', 'i32');
+
+/** Why the engine left guest code: engine/exit-code.ts. */
+export const EXIT_CODE = slot('exitCode', 'i32');
+/** Exit kind (isa/instruction-exit.ts) or fault vector. */
+export const EXIT_DETAIL = slot('exitDetail', 'i32');
+export const FAULT_VECTOR = slot('faultVector', 'i32');
+export const FAULT_ERROR_CODE = slot('faultErrorCode', 'i32');
+export const FAULT_ADDRESS = slot('faultAddress', 'i64');
+/** Record at which the engine stopped (host address), 0 if none. */
+export const EXIT_RECORD = slot('exitRecord', 'i32');
+/** Time-stamp counter as of the last entry, for RDTSC. */
+export const TSC = slot('tsc', 'i64');
+
+/** Arguments and results of helpers and instruction exits. */
+export const ARG = slots('arg', 'i64', 6);
+export const RESULT = slots('result', 'i64', 2);
+export const VECTOR_SCRATCH = slots('vectorScratch', 'v128', 4);
+
+/** x87: physical register file, 16 bytes apart (64-bit significand, 16-bit sign and exponent). */
+export const X87 = slots('x87r', 'v128', 8);
+export const X87_CONTROL = slot('x87Control', 'i32');
+export const X87_STATUS = slot('x87Status', 'i32');
+/** One bit per physical register: 1 = in use (the abridged tag of FXSAVE). */
+export const X87_TAG = slot('x87Tag', 'i32');
+export const X87_OPCODE = slot('x87Opcode', 'i32');
+export const X87_IP = slot('x87Ip', 'i64');
+export const X87_DP = slot('x87Dp', 'i64');
+/** What x87 and SSE instructions raise by CR0 and CR4, 0 in the ordinary case: cpu/fpu-trap.ts. */
+export const FPU_TRAP = slot('fpuTrap', 'i32');
+
+/** Table registers as SGDT, SIDT, SLDT and STR store them. */
+export const GDTR_BASE = slot('gdtrBase', 'i64');
+export const GDTR_LIMIT = slot('gdtrLimit', 'i32');
+export const IDTR_BASE = slot('idtrBase', 'i64');
+export const IDTR_LIMIT = slot('idtrLimit', 'i32');
+export const LDTR_SELECTOR = slot('ldtrSelector', 'i32');
+export const TR_SELECTOR = slot('trSelector', 'i32');
+/** IA32_TSC_AUX, for RDTSCP. */
+export const TSC_AUX = slot('tscAux', 'i32');
+
+/** Size of one vCPU's state block, bytes. */
+export const STATE_SIZE_BYTES = 4096;
+if (cursor > STATE_SIZE_BYTES) throw new Error('vCPU state block is too small');

@@ -1,0 +1,83 @@
+import type { Slot } from '../cpu/state.ts';
+import { ByteWriter, Op, VOID, ValType, type WasmType } from './wasm.ts';
+
+/** A function body being written by hand: thin names over the opcodes, chained. */
+export class Asm {
+  readonly out = new ByteWriter();
+
+  op(...opcodes: number[]): this {
+    this.out.bytes(opcodes);
+    return this;
+  }
+  get(local: number): this {
+    this.out.byte(Op.localGet).u32(local);
+    return this;
+  }
+  set(local: number): this {
+    this.out.byte(Op.localSet).u32(local);
+    return this;
+  }
+  tee(local: number): this {
+    this.out.byte(Op.localTee).u32(local);
+    return this;
+  }
+  i32(value: number): this {
+    this.out.byte(Op.i32Const).s32(value);
+    return this;
+  }
+  i64(value: bigint | number): this {
+    this.out.byte(Op.i64Const).s64(BigInt(value));
+    return this;
+  }
+  /** A load or store with static offset; alignment hint 0 (any). */
+  mem(opcode: number, offset: number): this {
+    this.out.byte(opcode).byte(0).u32(offset);
+    return this;
+  }
+  call(index: number): this {
+    this.out.byte(Op.call).u32(index);
+    return this;
+  }
+  if(result?: WasmType): this {
+    this.out.byte(Op.if).byte(result ? ValType[result] : VOID);
+    return this;
+  }
+  else(): this {
+    this.out.byte(Op.else);
+    return this;
+  }
+  end(): this {
+    this.out.byte(Op.end);
+    return this;
+  }
+  block(): this {
+    this.out.byte(Op.block).byte(VOID);
+    return this;
+  }
+  loop(): this {
+    this.out.byte(Op.loop).byte(VOID);
+    return this;
+  }
+  br(depth: number): this {
+    this.out.byte(Op.br).u32(depth);
+    return this;
+  }
+  brIf(depth: number): this {
+    this.out.byte(Op.brIf).u32(depth);
+    return this;
+  }
+  return(): this {
+    this.out.byte(Op.return);
+    return this;
+  }
+  /** Push a slot of the state block at host address `base`. */
+  load(base: number, slot: Slot): this {
+    return this.i32(0).mem(slot.type === 'i64' ? Op.i64Load : Op.i32Load, base + slot.offset);
+  }
+  /** Pop a value into a slot; `value` writes the code that pushes it. */
+  store(base: number, slot: Slot, value: (a: Asm) => unknown): this {
+    this.i32(0);
+    value(this);
+    return this.mem(slot.type === 'i64' ? Op.i64Store : Op.i32Store, base + slot.offset);
+  }
+}

@@ -1,0 +1,289 @@
+import { PAGE_BASE } from '../cpu/state.ts';
+import type { FlagUse } from '../ir/flag-use.ts';
+import type { CpuMode, DecodedInstruction, DecodeResult, FetchByte, InstructionShape } from '../isa/types.ts';
+import { ENTRY_TABLE_BYTES, type MemoryLayout, PAGE_SIZE_BYTES, RECORD_BYTES } from '../memory/layout.ts';
+import { NO_SEGMENT, RecordField, SpecialHandler } from './record.ts';
+
+/** Decoded code of one guest page in one code mode. */
+export interface CodePage {
+  readonly physicalPage: number;
+  readonly mode: CpuMode;
+  /** Host address of its entry table. */
+  readonly table: number;
+  /** Host ranges of its records: start, end, start, end… */
+  ranges: number[];
+  /** One flag per byte: part of a decoded instruction. */
+  readonly decoded: Uint8Array;
+  /** Pages that have an instruction reaching into this one. */
+  readonly reachedFrom: Set<CodePage>;
+}
+
+export interface CodeCacheHooks {
+  decode(fetch: FetchByte, mode: CpuMode): DecodeResult;
+  handlerFor(shape: InstructionShape): HandlerChoice;
+  /** A page has become a code page: writes to it must take the slow path from now on. */
+  forbidWrites(hostPage: number): void;
+  /** Everything decoded is gone: drop all code look-ups. */
+  flushed(): void;
+}
+
+/** How an instruction shape is run. */
+export interface HandlerChoice {
+  readonly handler: number;
+  /** The same without arithmetic flags; {@link handler} where there is no such. */
+  quiet(): number;
+  readonly flags: FlagUse;
+}
+
+const CROSSING_GUARD: HandlerChoice = {
+  handler: SpecialHandler.crossing,
+  quiet: () => SpecialHandler.crossing,
+  flags: { writes: false, writesAll: false, observes: true },
+};
+
+/** Longest straight-line run decoded at once; ordinals are bytes. */
+const MAX_RUN = 200;
+const UNDEFINED_VECTOR = 6;
+const PROTECTION_VECTOR = 13;
+
+/** Decoded records in linear memory, by guest-physical page. */
+export class CodeCache {
+  readonly #layout: MemoryLayout;
+  readonly #hooks: CodeCacheHooks;
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #words: Int32Array;
+  readonly #pages = new Map<number, CodePage[]>();
+  #nextRecord: number;
+  #nextTable = 0;
+  /** An encoding of each shape decoded, in hexadecimal; kept only while someone asks for it. */
+  examples: Map<InstructionShape, string> | undefined;
+  /** Handler choices of the run being decoded, and where their records are. */
+  readonly #choices: HandlerChoice[] = [];
+  readonly #choiceRecords: number[] = [];
+  readonly statistics = { decoded: 0, invalidations: 0, flushes: 0 };
+
+  constructor(buffer: ArrayBufferLike, layout: MemoryLayout, hooks: CodeCacheHooks) {
+    this.#layout = layout;
+    this.#hooks = hooks;
+    this.#bytes = new Uint8Array(buffer);
+    this.#view = new DataView(buffer);
+    this.#words = new Int32Array(buffer);
+    this.#nextRecord = layout.records;
+  }
+
+  /** The code page for a host page, made if need be; {@link hasRoom} must hold. */
+  page(hostPage: number, mode: CpuMode): CodePage {
+    const physicalPage = (hostPage - this.#layout.ram) >>> 12;
+    const pages = this.#pages.get(physicalPage);
+    const found = pages?.find((page) => page.mode === mode);
+    if (found) {
+      this.#mark(found);
+      return found;
+    }
+    const table = this.#layout.entryTables + this.#nextTable++ * ENTRY_TABLE_BYTES;
+    const page: CodePage = { physicalPage, mode, table, ranges: [], decoded: new Uint8Array(PAGE_SIZE_BYTES), reachedFrom: new Set() };
+    if (pages) pages.push(page);
+    else this.#pages.set(physicalPage, [page]);
+    this.#mark(page);
+    return page;
+  }
+
+  #hostOf(page: CodePage): number {
+    return this.#layout.ram + page.physicalPage * PAGE_SIZE_BYTES;
+  }
+
+  #mark(page: CodePage): void {
+    const flag = this.#layout.pageFlags + page.physicalPage;
+    if (this.#bytes[flag] & 1) return;
+    this.#bytes[flag] |= 1;
+    this.#hooks.forbidWrites(this.#hostOf(page) | 0);
+  }
+
+  /** Whether there is room for one more run; call {@link flush} between runs of the engine if not. */
+  get hasRoom(): boolean {
+    return (
+      this.#nextRecord + (MAX_RUN * 2 + 4) * RECORD_BYTES < this.#layout.recordsEnd && this.#nextTable + 4 < this.#layout.entryTableCount
+    );
+  }
+
+  /** Forget everything. Only while the engine is outside generated code. */
+  flush(): void {
+    this.statistics.flushes++;
+    const { entryTables, pageFlags, ramSizeBytes } = this.#layout;
+    this.#bytes.fill(0, entryTables, entryTables + this.#nextTable * ENTRY_TABLE_BYTES);
+    this.#bytes.fill(0, pageFlags, pageFlags + ramSizeBytes / PAGE_SIZE_BYTES);
+    this.#pages.clear();
+    this.#nextRecord = this.#layout.records;
+    this.#nextTable = 0;
+    this.#hooks.flushed();
+  }
+
+  /**
+   * Decode the straight-line run at `offset` of a page. `following` finds the next page's code page, for an
+   * instruction that reaches into it (undefined: it cannot be fetched).
+   */
+  decodeRun(page: CodePage, offset: number, following: () => CodePage | undefined): void {
+    const start = this.#nextRecord;
+    let ordinal = 1;
+    this.#choices.length = 0;
+    this.#choiceRecords.length = 0;
+    for (;;) {
+      const entry = (page.table >>> 2) + offset;
+      if (offset >= PAGE_SIZE_BYTES || this.#words[entry] !== 0 || ordinal > MAX_RUN) {
+        this.#special(SpecialHandler.next, ordinal - 1, offset, offset);
+        break;
+      }
+      this.#words[entry] = this.#nextRecord;
+      const next = this.#decodeOne(page, offset, ordinal, following);
+      if (next < 0) break;
+      offset = next;
+      ordinal++;
+    }
+    page.ranges.push(start, this.#nextRecord);
+    this.#silenceDeadFlags();
+  }
+
+  /** Backwards through the run: flags that are written again before anyone can see them need not be computed. */
+  #silenceDeadFlags(): void {
+    let live = true;
+    for (let i = this.#choices.length - 1; i >= 0; i--) {
+      const choice = this.#choices[i];
+      const { flags } = choice;
+      if (flags.writes && !live) this.#view.setUint16(this.#choiceRecords[i] + RecordField.handler, choice.quiet(), true);
+      live = flags.observes || (live && !flags.writesAll);
+    }
+  }
+
+  /** Decode one instruction; answers the offset of the next one, or −1 at the end of the run. */
+  #decodeOne(page: CodePage, offset: number, ordinal: number, following: () => CodePage | undefined): number {
+    const host = this.#hostOf(page) + offset;
+    const left = PAGE_SIZE_BYTES - offset;
+    let result = this.#hooks.decode((i) => (i < left ? this.#bytes[host + i] : -1), page.mode);
+    if (!result.ok && result.reason === 'fetch') {
+      const second = following();
+      if (!second) {
+        this.#special(SpecialHandler.fetch, ordinal, offset, offset);
+        this.#cover(page, offset, left);
+        return -1;
+      }
+      const secondHost = this.#hostOf(second);
+      result = this.#hooks.decode((i) => this.#bytes[i < left ? host + i : secondHost + i - left], page.mode);
+      this.#special(SpecialHandler.crossing, ordinal, offset, offset);
+      // The guard can leave, and fetching again can fault.
+      this.#choices.push(CROSSING_GUARD);
+      this.#choiceRecords.push(this.#nextRecord - RECORD_BYTES);
+      this.#view.setUint32(this.#nextRecord - RECORD_BYTES + RecordField.link, second.table, true);
+      second.reachedFrom.add(page);
+      this.#cover(second, 0, 15);
+    }
+    if (!result.ok) {
+      this.#special(SpecialHandler.undefined, ordinal, offset, result.reason === 'tooLong' ? PROTECTION_VECTOR : UNDEFINED_VECTOR);
+      this.#cover(page, offset, Math.min(left, 15));
+      return -1;
+    }
+    const { instruction } = result;
+    this.statistics.decoded++;
+    this.#keepExample(instruction, host);
+    this.#write(this.#nextRecord, instruction, ordinal, offset);
+    this.#nextRecord += RECORD_BYTES;
+    this.#cover(page, offset, Math.min(left, instruction.lengthBytes));
+    return instruction.shape.encoding.endsBlock ? -1 : offset + instruction.lengthBytes;
+  }
+
+  #keepExample(instruction: DecodedInstruction, host: number): void {
+    if (!this.examples || this.examples.has(instruction.shape)) return;
+    const bytes = [...this.#bytes.subarray(host, host + instruction.lengthBytes)];
+    this.examples.set(instruction.shape, bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(''));
+  }
+
+  #cover(page: CodePage, offset: number, sizeBytes: number): void {
+    page.decoded.fill(1, offset, offset + sizeBytes);
+  }
+
+  #special(handler: number, ordinal: number, offset: number, imm: number): void {
+    const at = this.#nextRecord;
+    this.#bytes.fill(0, at, at + RECORD_BYTES);
+    this.#view.setUint16(at + RecordField.handler, handler, true);
+    this.#bytes[at + RecordField.ordinal] = ordinal;
+    this.#view.setUint16(at + RecordField.pageOffset, offset, true);
+    this.#view.setInt32(at + RecordField.imm, imm, true);
+    this.#nextRecord += RECORD_BYTES;
+  }
+
+  /** Write a record. Direct branches keep their target's offset from the page's base as immediate. */
+  #write(at: number, d: DecodedInstruction, ordinal: number, offset: number): void {
+    const view = this.#view;
+    const choice = this.#hooks.handlerFor(d.shape);
+    this.#choices.push(choice);
+    this.#choiceRecords.push(at);
+    view.setUint16(at + RecordField.handler, choice.handler, true);
+    this.#bytes[at + RecordField.length] = d.lengthBytes;
+    this.#bytes[at + RecordField.ordinal] = ordinal;
+    view.setUint16(at + RecordField.pageOffset, offset, true);
+    view.setUint16(at + RecordField.reg, d.reg, true);
+    view.setUint16(at + RecordField.rm, d.rm, true);
+    view.setUint16(at + RecordField.base, d.ripRelative ? PAGE_BASE.offset : d.base, true);
+    view.setUint16(at + RecordField.index, d.index, true);
+    this.#bytes[at + RecordField.scale] = d.scale;
+    this.#bytes[at + RecordField.segment] = d.segment < 0 ? NO_SEGMENT : d.segment;
+    const after = offset + d.lengthBytes;
+    writeSum(view, at + RecordField.disp, d.dispLow, d.dispHigh, d.ripRelative ? after : 0);
+    const isBranch = d.shape.operands.some((operand) => operand.kind === 'rel');
+    writeSum(view, at + RecordField.imm, d.immLow, d.immHigh, isBranch ? after : 0);
+    if (isBranch) view.setUint32(at + RecordField.link, 0, true);
+  }
+
+  /** Decode one instruction and a stop record behind it; answers the host address, for single-stepping. */
+  decodeSingle(page: CodePage, offset: number, following: () => CodePage | undefined): number {
+    const at = this.#nextRecord;
+    const next = this.#decodeOne(page, offset, 1, following);
+    const end = next < 0 ? offset + this.#bytes[this.#nextRecord - RECORD_BYTES + RecordField.length] : next;
+    this.#special(SpecialHandler.stop, 1, offset, end);
+    page.ranges.push(at, this.#nextRecord);
+    return at;
+  }
+
+  /** Bytes of guest memory have been written: drop decoded code that they belong to. */
+  written(host: number, sizeBytes: number): void {
+    const first = host - this.#layout.ram;
+    const last = first + sizeBytes - 1;
+    for (let page = first >>> 12; page <= last >>> 12; page++) {
+      if (!(this.#bytes[this.#layout.pageFlags + page] & 1)) continue;
+      const from = Math.max(first, page * PAGE_SIZE_BYTES) & 0xfff;
+      const to = Math.min(last, page * PAGE_SIZE_BYTES + 0xfff) & 0xfff;
+      for (const code of this.#pages.get(page) ?? []) if (overlaps(code.decoded, from, to)) this.#invalidate(code);
+    }
+  }
+
+  #invalidate(page: CodePage): void {
+    if (page.ranges.length === 0 && page.reachedFrom.size === 0) return;
+    this.statistics.invalidations++;
+    for (let i = 0; i < page.ranges.length; i += 2) {
+      for (let at = page.ranges[i]; at < page.ranges[i + 1]; at += RECORD_BYTES) {
+        this.#view.setUint16(at + RecordField.handler, SpecialHandler.refetch, true);
+      }
+    }
+    page.ranges = [];
+    page.decoded.fill(0);
+    this.#bytes.fill(0, page.table, page.table + ENTRY_TABLE_BYTES);
+    const reaching = [...page.reachedFrom];
+    page.reachedFrom.clear();
+    for (const other of reaching) this.#invalidate(other);
+    const pages = this.#pages.get(page.physicalPage) as CodePage[];
+    if (pages.every((code) => code.ranges.length === 0)) this.#bytes[this.#layout.pageFlags + page.physicalPage] &= ~1;
+  }
+}
+
+function overlaps(decoded: Uint8Array, from: number, to: number): boolean {
+  for (let i = from; i <= to; i++) if (decoded[i]) return true;
+  return false;
+}
+
+/** Write a 64-bit value given as halves, plus a small number. */
+function writeSum(view: DataView, at: number, low: number, high: number, plus: number): void {
+  const sum = (low >>> 0) + plus;
+  view.setInt32(at, sum | 0, true);
+  view.setInt32(at + 4, high + (sum > 0xffffffff ? 1 : 0), true);
+}
+

@@ -1,0 +1,395 @@
+import {
+  BUDGET, EXIT_DETAIL, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, PAGE_BASE, RIP, SEGMENT_BASE, TLB,
+} from '../cpu/state.ts';
+import { decode } from '../isa/decoder.ts';
+import { type Helper, helpers as isaHelpers } from '../isa/helpers/index.ts';
+import { Builder } from '../ir/builder.ts';
+import type { Program } from '../ir/types.ts';
+import type { CpuMode, InstructionShape } from '../isa/types.ts';
+import { TlbBanks } from '../memory/banks.ts';
+import {
+  layoutFor, type MemoryLayout, PENDING_GPA_OFFSET, SCRATCH_OFFSET, stateBase, TLB_ENTRY_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET,
+} from '../memory/layout.ts';
+import { WalkAccess } from '../memory/walk.ts';
+import { flagUse } from '../ir/flag-use.ts';
+import { CodeCache, type CodePage, type HandlerChoice } from './code-cache.ts';
+import { NO_ERROR_CODE } from './emit.ts';
+import { ExitCode } from './exit-code.ts';
+import { HOT_INSTRUCTIONS } from './hot.ts';
+import { buildHandler, buildInterpreter, HANDLER_TABLE_SIZE, memoryPages } from './interpreter.ts';
+import { WALK_FAULT, WALK_MMIO } from './memory-code.ts';
+import { FIRST_HANDLER, RecordField, SpecialHandler } from './record.ts';
+
+/** Linear memory and what lies where; shared by all vCPUs of a machine. */
+export class EngineMemory {
+  readonly layout: MemoryLayout;
+  readonly memory: WebAssembly.Memory;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly words: Int32Array;
+  readonly quads: BigInt64Array;
+
+  constructor(ramSizeBytes: number) {
+    this.layout = layoutFor(ramSizeBytes);
+    this.memory = new WebAssembly.Memory({ ...memoryPages(this.layout), shared: true });
+    this.bytes = new Uint8Array(this.memory.buffer);
+    this.view = new DataView(this.memory.buffer);
+    this.words = new Int32Array(this.memory.buffer);
+    this.quads = new BigInt64Array(this.memory.buffer);
+  }
+}
+
+/** What the engine asks of the machine. */
+export interface EngineHost {
+  /** Read device memory: little-endian bytes into `into`. */
+  mmioRead(gpa: number, into: Uint8Array): void;
+  mmioWrite(gpa: number, bytes: Uint8Array): void;
+  /** Helpers beyond the instruction set's own: `rdtsc`. */
+  readonly helpers: Readonly<Record<string, Helper>>;
+}
+
+export interface EngineOptions {
+  readonly vcpu?: number;
+  readonly vcpus?: number;
+  /** Inline handlers by example bytes; default: the measured list. */
+  readonly hot?: readonly string[];
+  /** Count executions per handler, for measuring that list. */
+  readonly profile?: boolean;
+}
+
+interface CoreExports {
+  run(): number;
+  walk(gva: bigint, access: number): number;
+  slowRead(gva: bigint, size: number): number;
+  slowWrite(gva: bigint, size: number): number;
+  commit(): void;
+  table: WebAssembly.Table;
+}
+
+/** Runs one vCPU: tier 0, the interpreter, with decoded records. */
+export class Engine {
+  readonly memory: EngineMemory;
+  /** Host address of the state block. */
+  readonly base: number;
+  readonly banks: TlbBanks;
+  readonly code: CodeCache;
+  /** How code bytes are read at present; part of the TLB bank's key too. */
+  mode: CpuMode = 'long64';
+  readonly #core: CoreExports;
+  readonly #host: EngineHost;
+  readonly #functions: Record<string, (...args: never[]) => unknown>;
+  readonly #helperNumbers = new Map<string, number>();
+  readonly #helpers: Helper[] = [];
+  readonly #choices = new Map<InstructionShape, Choice>();
+  readonly #profileAt: number | undefined;
+  #nextHandler = FIRST_HANDLER;
+  #exitRequested = false;
+
+  constructor(memory: EngineMemory, host: EngineHost, options: EngineOptions = {}) {
+    this.memory = memory;
+    this.#host = host;
+    const index = options.vcpu ?? 0;
+    this.base = stateBase(index);
+    const { layout } = memory;
+    this.banks = new TlbBanks(memory.memory.buffer, layout, { index, count: options.vcpus ?? 1 });
+    this.code = new CodeCache(memory.memory.buffer, layout, {
+      decode,
+      handlerFor: (shape) => this.#choices.get(shape) ?? this.#choose(shape),
+      forbidWrites: (hostPage) => this.banks.forbidWrites(hostPage),
+      flushed: () => this.banks.flushCode(),
+    });
+    if (options.profile) this.code.examples = new Map();
+    this.#profileAt = options.profile ? layout.recordsEnd - HANDLER_TABLE_SIZE * 4 : undefined;
+    const inline = options.profile ? [] : this.#hotPrograms(options.hot ?? HOT_INSTRUCTIONS);
+    const bytes = buildInterpreter({ layout, base: this.base, inline, helperNumber: (name) => this.#helperNumber(name) });
+    const imports = this.#imports();
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), { env: { memory: memory.memory, ...imports } });
+    this.#core = instance.exports as unknown as CoreExports;
+    this.#functions = { ...(instance.exports as unknown as Record<string, () => unknown>), helper: imports.helper as () => unknown };
+  }
+
+  #imports() {
+    const { view, bytes } = this.memory;
+    const scratch = this.base + SCRATCH_OFFSET;
+    return {
+      mmioRead: (size: number) => {
+        const gpa = Number(view.getBigUint64(this.base + FAULT_ADDRESS.offset, true));
+        this.#host.mmioRead(gpa, bytes.subarray(scratch, scratch + size));
+      },
+      mmioWrite: (size: number) => {
+        const gpa = Number(view.getBigUint64(this.base + PENDING_GPA_OFFSET, true));
+        this.#host.mmioWrite(gpa, bytes.slice(scratch, scratch + size));
+      },
+      codeWritten: (host: number, size: number) => this.code.written(host >>> 0, size),
+      helper: (number: number) => this.#callHelper(number),
+    };
+  }
+
+  #callHelper(number: number): number {
+    const { view } = this.memory;
+    const vector = this.#helpers[number](view, this.base);
+    if (vector < 0) return 0;
+    view.setInt32(this.base + FAULT_VECTOR.offset, vector, true);
+    view.setInt32(this.base + FAULT_ERROR_CODE.offset, vector === 13 ? 0 : NO_ERROR_CODE, true);
+    view.setBigInt64(this.base + FAULT_ADDRESS.offset, 0n, true);
+    return 1;
+  }
+
+  #helperNumber(name: string): number {
+    let number = this.#helperNumbers.get(name);
+    if (number === undefined) {
+      const helper = this.#host.helpers[name] ?? isaHelpers[name];
+      if (!helper) throw new Error(`no helper named ${name}`);
+      number = this.#helpers.push(helper) - 1;
+      this.#helperNumbers.set(name, number);
+    }
+    return number;
+  }
+
+  /** Programs of the instructions worth a place in the dispatch loop. */
+  #hotPrograms(examples: readonly string[]): Program[] {
+    const programs: Program[] = [];
+    for (const example of examples) {
+      const quiet = example.startsWith(QUIET_MARK);
+      const shape = exampleShape(quiet ? example.slice(QUIET_MARK.length) : example);
+      const choice = this.#choices.get(shape) ?? new Choice(shape, (program) => this.#compileHandler(program));
+      this.#choices.set(shape, choice);
+      if (quiet ? !choice.flags.writes || choice.hasQuiet : choice.hasHandler) continue;
+      if (quiet) choice.setQuiet(this.#nextHandler++);
+      else choice.setHandler(this.#nextHandler++);
+      programs.push(buildProgram(shape, quiet));
+    }
+    return programs;
+  }
+
+  #choose(shape: InstructionShape): Choice {
+    const choice = new Choice(shape, (program) => this.#compileHandler(program));
+    this.#choices.set(shape, choice);
+    return choice;
+  }
+
+  #compileHandler(program: Program): number {
+    const handler = this.#nextHandler++;
+    if (handler >= HANDLER_TABLE_SIZE) throw new Error('handler table is full');
+    const bytes = buildHandler(
+      {
+        layout: this.memory.layout, base: this.base, helperNumber: (name) => this.#helperNumber(name),
+        ...(this.#profileAt === undefined ? {} : { profileAt: this.#profileAt }),
+      },
+      program,
+      handler,
+    );
+    const env = { memory: this.memory.memory, ...this.#functions } as unknown as WebAssembly.ModuleImports;
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), { env });
+    this.#core.table.set(handler, instance.exports.handler as () => unknown);
+    return handler;
+  }
+
+  /** Executions per handler since the start; only with the `profile` option. */
+  profile(): { shape: InstructionShape; example: string; count: number }[] {
+    const at = this.#profileAt;
+    if (at === undefined) return [];
+    const count = (handler: number) => this.memory.view.getUint32(at + handler * 4, true);
+    return [...this.#choices.values()].flatMap((choice) => {
+      const { shape } = choice;
+      const example = this.code.examples?.get(shape) ?? '';
+      return [
+        ...(choice.hasHandler ? [{ shape, example, count: count(choice.handler) }] : []),
+        ...(choice.hasQuiet ? [{ shape, example: QUIET_MARK + example, count: count(choice.quiet()) }] : []),
+      ];
+    });
+  }
+
+  /** Number of handlers made so far. */
+  get handlerCount(): number {
+    return this.#nextHandler - FIRST_HANDLER;
+  }
+
+  #slot32(slot: { offset: number }): number {
+    return this.memory.view.getInt32(this.base + slot.offset, true);
+  }
+  #quad(slot: { offset: number }): bigint {
+    return this.memory.view.getBigInt64(this.base + slot.offset, true);
+  }
+  #setQuad(slot: { offset: number }, value: bigint): void {
+    this.memory.view.setBigInt64(this.base + slot.offset, value, true);
+  }
+
+  /** Instructions that may still be executed before the engine must leave guest code. */
+  get budget(): number {
+    return this.#slot32(BUDGET);
+  }
+  set budget(instructions: number) {
+    this.memory.view.setInt32(this.base + BUDGET.offset, instructions, true);
+  }
+
+  /** Leave guest code after the current instruction exit or helper, at the next look-up. */
+  requestExit(): void {
+    this.#exitRequested = true;
+  }
+
+  /** Run guest code from RIP. Answers why it stopped: fault, instruction, budget or stop. */
+  run(): number {
+    for (;;) {
+      const code = this.#core.run();
+      if (code !== ExitCode.lookup && code !== ExitCode.refetch) return code;
+      if (code === ExitCode.refetch) this.#afterRefetch();
+      if (this.#exitRequested) {
+        this.#exitRequested = false;
+        return ExitCode.budget;
+      }
+      if (!this.#resolve()) return ExitCode.fault;
+    }
+  }
+
+  /** Execute one instruction (or raise its exception); answers as {@link run}, `stop` when it is done. */
+  step(): number {
+    const page = this.#fetchPage(this.#linearRip());
+    if (!page) return ExitCode.fault;
+    const linear = this.#linearRip();
+    const offset = Number(linear & 0xfffn);
+    const table = (page.table >>> 2) + offset;
+    const before = this.memory.words[table];
+    const record = this.code.decodeSingle(page, offset, () => this.#followingPage(linear));
+    this.memory.words[table] = record;
+    const code = this.#core.run();
+    if (this.memory.words[table] === record) this.memory.words[table] = before;
+    return code;
+  }
+
+  #linearRip(): bigint {
+    return BigInt.asUintN(64, this.#quad(RIP) + this.#quad(SEGMENT_BASE[1]));
+  }
+
+  /** RIP of the record at which generated code stopped. */
+  rewindToRecord(): void {
+    const record = this.#slot32(EXIT_RECORD) >>> 0;
+    const offset = this.memory.view.getUint16(record + RecordField.pageOffset, true);
+    this.#setQuad(RIP, this.#quad(PAGE_BASE) + BigInt(offset) - this.#quad(SEGMENT_BASE[1]));
+  }
+
+  /** Length in bytes of the instruction at which generated code stopped. */
+  get exitLengthBytes(): number {
+    return this.memory.bytes[(this.#slot32(EXIT_RECORD) >>> 0) + RecordField.length];
+  }
+  get exitDetail(): number {
+    return this.#slot32(EXIT_DETAIL);
+  }
+
+  /** A stale record, or one whose second page must be looked at again. */
+  #afterRefetch(): void {
+    this.rewindToRecord();
+    const record = this.#slot32(EXIT_RECORD) >>> 0;
+    const handler = this.memory.view.getUint16(record + RecordField.handler, true);
+    if (handler !== SpecialHandler.crossing && handler !== SpecialHandler.fetch) return;
+    const linear = this.#linearRip();
+    const following = this.#followingPage(linear);
+    const expected = this.memory.view.getUint32(record + RecordField.link, true);
+    if (handler === SpecialHandler.crossing && following?.table === expected) return;
+    const page = this.#fetchPage(linear);
+    if (page) this.memory.words[(page.table >>> 2) + Number(linear & 0xfffn)] = 0;
+    if (!following) this.#pendingFetchFault = true;
+  }
+  #pendingFetchFault = false;
+
+  /** Make sure there is a record for RIP. False: a fault is in the fault slots. */
+  #resolve(): boolean {
+    if (!this.code.hasRoom) this.code.flush();
+    const linear = this.#linearRip();
+    const page = this.#fetchPage(linear);
+    if (!page) return false;
+    if (this.#pendingFetchFault) {
+      this.#pendingFetchFault = false;
+      if (!this.#followingPage(linear)) return false;
+    }
+    const offset = Number(linear & 0xfffn);
+    if (this.memory.words[(page.table >>> 2) + offset] === 0) {
+      this.code.decodeRun(page, offset, () => this.#followingPage(linear));
+    }
+    return true;
+  }
+
+  #followingPage(linear: bigint): CodePage | undefined {
+    return this.#fetchPage(BigInt.asUintN(64, (linear & ~0xfffn) + 0x1000n));
+  }
+
+  /** Translate for execution and enter the page into the code look-up; undefined: fault slots are set. */
+  #fetchPage(linear: bigint): CodePage | undefined {
+    const host = this.#core.walk(BigInt.asIntN(64, linear), WalkAccess.execute);
+    if (host === WALK_FAULT || host === WALK_MMIO) {
+      const { view } = this.memory;
+      view.setInt32(this.base + EXIT_RECORD.offset, 0, true);
+      // Code cannot be fetched from device memory.
+      if (host === WALK_MMIO) {
+        view.setInt32(this.base + FAULT_VECTOR.offset, 13, true);
+        view.setInt32(this.base + FAULT_ERROR_CODE.offset, 0, true);
+      }
+      return undefined;
+    }
+    const page = this.code.page(host >>> 0, this.mode);
+    const tlb = this.#slot32(TLB);
+    const entry = tlb + TLB_EXEC_OFFSET + (Number((linear >> 12n) & BigInt(TLB_EXEC_ENTRIES - 1)) * TLB_ENTRY_BYTES);
+    this.memory.view.setBigInt64(entry, BigInt.asIntN(64, linear & ~0xfffn), true);
+    this.memory.view.setInt32(entry + 8, page.table, true);
+    return page;
+  }
+
+  /** Page walk with its A/D side effects; WALK_FAULT, WALK_MMIO or a host page. */
+  walk(gva: bigint, access: number): number {
+    return this.#core.walk(BigInt.asIntN(64, gva), access) >>> 0;
+  }
+  /** Generated memory code, for accesses on behalf of the guest. */
+  get memoryCode(): Pick<CoreExports, 'slowRead' | 'slowWrite' | 'commit'> {
+    return this.#core;
+  }
+}
+
+export function buildProgram(shape: InstructionShape, quietFlags = false): Program {
+  const builder = new Builder({ quietFlags });
+  shape.encoding.semantics(builder, shape);
+  return builder.program;
+}
+
+/** In the hot list: the variant without arithmetic flags. */
+const QUIET_MARK = 'q:';
+
+function exampleShape(hex: string): InstructionShape {
+  const bytes = Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
+  const result = decode((i) => (i < bytes.length ? bytes[i] : -1), 'long64');
+  if (!result.ok) throw new Error(`hot list: ${hex} does not decode`);
+  return result.instruction.shape;
+}
+
+/** The handlers of a shape, compiled when they are first needed. */
+class Choice implements HandlerChoice {
+  readonly shape: InstructionShape;
+  readonly flags: ReturnType<typeof flagUse>;
+  readonly #compile: (program: Program) => number;
+  #handler = 0;
+  #quiet = 0;
+  constructor(shape: InstructionShape, compile: (program: Program) => number) {
+    this.shape = shape;
+    this.#compile = compile;
+    this.flags = flagUse(buildProgram(shape));
+  }
+  get hasHandler(): boolean {
+    return this.#handler !== 0;
+  }
+  get hasQuiet(): boolean {
+    return this.#quiet !== 0;
+  }
+  setHandler(handler: number): void {
+    this.#handler = handler;
+  }
+  setQuiet(handler: number): void {
+    this.#quiet = handler;
+  }
+  get handler(): number {
+    if (this.#handler === 0) this.#handler = this.#compile(buildProgram(this.shape));
+    return this.#handler;
+  }
+  quiet(): number {
+    if (this.#quiet === 0) this.#quiet = this.#compile(buildProgram(this.shape, true));
+    return this.#quiet;
+  }
+}

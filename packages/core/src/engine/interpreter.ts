@@ -1,0 +1,289 @@
+import { BUDGET, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, PAGE_BASE, RIP, SEGMENT_BASE, TLB } from '../cpu/state.ts';
+import type { Program, ValueType } from '../ir/types.ts';
+import { type MemoryLayout, RECORD_BYTES, TLB_EXEC_OFFSET } from '../memory/layout.ts';
+import { Asm } from './asm.ts';
+import { type EmitTarget, emitProgram, NO_ERROR_CODE } from './emit.ts';
+import { ExitCode, HandlerResult } from './exit-code.ts';
+import { addMemoryFunctions, type MemoryFunctions } from './memory-code.ts';
+import { FIRST_HANDLER, RecordField, SpecialHandler } from './record.ts';
+import { ModuleBuilder, Op, type Signature, type WasmType } from './wasm.ts';
+
+const HANDLER_SIGNATURE: Signature = { params: ['i32'], results: ['i32'] };
+/** Size of the handler table; records name handlers by 16 bits. */
+export const HANDLER_TABLE_SIZE = 16384;
+
+export interface InterpreterOptions {
+  readonly layout: MemoryLayout;
+  /** Host address of the vCPU's state block. */
+  readonly base: number;
+  /** Handlers that stand inline in the dispatch loop: number FIRST_HANDLER + index. */
+  readonly inline: readonly Program[];
+  /** Count executions per handler at this host address (i32 each): for finding what to inline. */
+  readonly profileAt?: number;
+  helperNumber(name: string): number;
+}
+
+/** Locals of a function, handed out by type. */
+class LocalPool {
+  readonly types: WasmType[];
+  readonly #first: number;
+  readonly #free = new Map<WasmType, number[]>();
+  constructor(first: number, fixed: readonly WasmType[]) {
+    this.#first = first;
+    this.types = [...fixed];
+  }
+  allocate(type: WasmType): number {
+    const free = this.#free.get(type)?.pop();
+    if (free !== undefined) return free;
+    this.types.push(type);
+    return this.#first + this.types.length - 1;
+  }
+  release(type: WasmType, local: number): void {
+    const free = this.#free.get(type);
+    if (free) free.push(local);
+    else this.#free.set(type, [local]);
+  }
+}
+
+const LOCAL = { record: 0, budget: 1, tlb: 2, table: 3, entry: 4, rip: 5 } as const;
+/** Blocks around the handlers, innermost first. */
+const TAILS = ['jump', 'branch', 'repeat', 'fault', 'instruction'] as const;
+
+/** The core module of one vCPU: memory code and the interpreter's `run`. */
+export function buildInterpreter(options: InterpreterOptions): Uint8Array {
+  const { layout, base } = options;
+  const module = new ModuleBuilder(memoryPages(layout));
+  const imports = {
+    mmioRead: module.importFunction('mmioRead', ['i32'], []),
+    mmioWrite: module.importFunction('mmioWrite', ['i32'], []),
+    codeWritten: module.importFunction('codeWritten', ['i32', 'i32'], []),
+  };
+  const helper = module.importFunction('helper', ['i32'], ['i32']);
+  const handlerType = module.declareType(HANDLER_SIGNATURE);
+  module.ownTable(HANDLER_TABLE_SIZE);
+  const memory = addMemoryFunctions(module, layout, base, imports);
+  addRun(module, options, { ...memory, helper }, handlerType);
+  return module.finish();
+}
+
+/** A module with one handler as a function, for the table of the core module. */
+export function buildHandler(options: Omit<InterpreterOptions, 'inline'>, program: Program, handler: number): Uint8Array {
+  const { layout, base } = options;
+  const module = new ModuleBuilder(memoryPages(layout));
+  const functions = {
+    walk: module.importFunction('walk', ['i64', 'i32'], ['i32']),
+    slowRead: module.importFunction('slowRead', ['i64', 'i32'], ['i32']),
+    slowWrite: module.importFunction('slowWrite', ['i64', 'i32'], ['i32']),
+    commit: module.importFunction('commit', [], []),
+    helper: module.importFunction('helper', ['i32'], ['i32']),
+  };
+  const asm = new Asm();
+  const pool = new LocalPool(1, ['i32', 'i64']);
+  const [record, tlb, target] = [0, 1, 2];
+  if (options.profileAt !== undefined) {
+    const at = options.profileAt + handler * 4;
+    asm.i32(0).i32(0).mem(Op.i32Load, at).i32(1).op(Op.i32Add).mem(Op.i32Store, at);
+  }
+  asm.load(base, TLB).set(tlb);
+  emitProgram(program, {
+    asm, base, functions, record, tlb,
+    allocate: (type) => pool.allocate(type),
+    release: (type, local) => pool.release(type, local),
+    helperNumber: options.helperNumber,
+    end(kind) {
+      if (kind === 'jump') asm.set(target).store(base, RIP, (a) => a.get(target));
+      asm.i32(HandlerResult[kind]).return();
+    },
+  });
+  asm.i32(HandlerResult.next);
+  module.addFunction('handler', HANDLER_SIGNATURE, pool.types, asm.out);
+  return module.finish();
+}
+
+export function memoryPages(layout: MemoryLayout): { initial: number; maximum: number } {
+  const pages = layout.totalBytes / 65536;
+  return { initial: pages, maximum: pages };
+}
+
+/** run() → ExitCode: executes from RIP until something has to be decided outside. */
+function addRun(module: ModuleBuilder, options: InterpreterOptions, functions: MemoryFunctions & { helper: number }, handlerType: number): void {
+  const { base, inline } = options;
+  const asm = new Asm();
+  const pool = new LocalPool(0, ['i32', 'i32', 'i32', 'i32', 'i32', 'i64']);
+  asm.load(base, BUDGET).set(LOCAL.budget).load(base, TLB).set(LOCAL.tlb);
+  asm.load(base, RIP).load(base, SEGMENT_BASE[1]).op(Op.i64Add).set(LOCAL.rip);
+  asm.loop();
+  emitLookup(asm, base);
+  asm.loop();
+  for (const _ of TAILS) asm.block();
+  const cases = FIRST_HANDLER + inline.length;
+  // One block per case and one for "not inline".
+  for (let i = 0; i <= cases; i++) asm.block();
+  asm.get(LOCAL.record).mem(Op.i32Load16U, RecordField.handler);
+  asm.op(Op.brTable).out.u32(cases);
+  for (let i = 0; i <= cases; i++) asm.out.u32(i);
+  for (let i = 0; i < cases; i++) {
+    asm.end();
+    // Now inside the blocks of the later cases, the "not inline" one and the tails.
+    const outer = cases - i;
+    if (i >= FIRST_HANDLER) emitInline(asm, options, functions, pool, inline[i - FIRST_HANDLER], outer);
+    else emitSpecial(asm, base, i, outer);
+  }
+  asm.end();
+  emitCall(asm, base, handlerType);
+  emitTails(asm, base);
+  asm.end().end().op(Op.unreachable);
+  module.addFunction('run', { params: [], results: ['i32'] }, pool.types, asm.out);
+}
+
+/** Find the record of LOCAL.rip, or leave. Enters a run: the budget is counted from the record's ordinal. */
+function emitLookup(asm: Asm, base: number): void {
+  asm.get(LOCAL.rip).i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(511).op(Op.i32And).i32(4).op(Op.i32Shl).get(LOCAL.tlb).op(Op.i32Add).tee(LOCAL.entry);
+  asm.mem(Op.i64Load, TLB_EXEC_OFFSET).get(LOCAL.rip).i64(-4096).op(Op.i64And, Op.i64Ne).if();
+  emitExit(asm, base, ExitCode.lookup, true);
+  asm.end();
+  asm.get(LOCAL.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).tee(LOCAL.table);
+  asm.get(LOCAL.rip).op(Op.i32WrapI64).i32(4095).op(Op.i32And).i32(2).op(Op.i32Shl, Op.i32Add).mem(Op.i32Load, 0).tee(LOCAL.record);
+  asm.op(Op.i32Eqz).if();
+  emitExit(asm, base, ExitCode.lookup, true);
+  asm.end();
+  asm.store(base, PAGE_BASE, (a) => a.get(LOCAL.rip).i64(-4096).op(Op.i64And));
+  enterRun(asm);
+}
+
+/** Entering a run at a record: instructions before it in the run were not executed. */
+function enterRun(asm: Asm): void {
+  asm.get(LOCAL.budget).get(LOCAL.record).mem(Op.i32Load8U, RecordField.ordinal).op(Op.i32Add).i32(1).op(Op.i32Sub).set(LOCAL.budget);
+}
+/** Leaving a run at a record: count the instructions up to it, `less` of them not executed. */
+function leaveRun(asm: Asm, less: number): void {
+  asm.get(LOCAL.budget).get(LOCAL.record).mem(Op.i32Load8U, RecordField.ordinal).op(Op.i32Sub);
+  if (less) asm.i32(less).op(Op.i32Add);
+  asm.set(LOCAL.budget);
+}
+/** Return to TypeScript. `withRip`: LOCAL.rip (linear) is where to go on. */
+function emitExit(asm: Asm, base: number, code: number, withRip: boolean): void {
+  asm.store(base, BUDGET, (a) => a.get(LOCAL.budget));
+  if (withRip) asm.store(base, RIP, (a) => a.get(LOCAL.rip).load(base, SEGMENT_BASE[1]).op(Op.i64Sub));
+  else asm.store(base, EXIT_RECORD, (a) => a.get(LOCAL.record));
+  asm.i32(code).return();
+}
+
+function emitInline(
+  asm: Asm, options: InterpreterOptions, functions: MemoryFunctions & { helper: number }, pool: LocalPool, program: Program, outer: number,
+): void {
+  const target: EmitTarget = {
+    asm, base: options.base, functions, record: LOCAL.record, tlb: LOCAL.tlb,
+    allocate: (type: ValueType) => pool.allocate(type),
+    release: (type: ValueType, local: number) => pool.release(type, local),
+    helperNumber: options.helperNumber,
+    end(kind, depth) {
+      if (kind === 'jump') asm.set(LOCAL.rip);
+      asm.br(outer + depth + TAILS.indexOf(kind));
+    },
+  };
+  emitProgram(program, target);
+  asm.get(LOCAL.record).i32(RECORD_BYTES).op(Op.i32Add).set(LOCAL.record).br(outer + TAILS.length);
+}
+
+/** Records that stand for no instruction. */
+function emitSpecial(asm: Asm, base: number, handler: number, outer: number): void {
+  const tail = (kind: (typeof TAILS)[number]) => asm.br(outer + TAILS.indexOf(kind));
+  const refetch = () => {
+    leaveRun(asm, 1);
+    emitExit(asm, base, ExitCode.refetch, false);
+  };
+  switch (handler) {
+    case SpecialHandler.next:
+      tail('branch');
+      return;
+    case SpecialHandler.crossing:
+      // The following page must still be the one the instruction was decoded from.
+      asm.load(base, PAGE_BASE).i64(4096).op(Op.i64Add).tee(LOCAL.rip);
+      asm.i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(511).op(Op.i32And).i32(4).op(Op.i32Shl).get(LOCAL.tlb).op(Op.i32Add).tee(LOCAL.entry);
+      asm.mem(Op.i64Load, TLB_EXEC_OFFSET).get(LOCAL.rip).op(Op.i64Eq);
+      asm.get(LOCAL.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).get(LOCAL.record).mem(Op.i32Load, RecordField.link).op(Op.i32Eq, Op.i32And).if();
+      asm.get(LOCAL.record).i32(RECORD_BYTES).op(Op.i32Add).set(LOCAL.record).br(outer + TAILS.length + 1);
+      asm.end();
+      refetch();
+      return;
+    case SpecialHandler.undefined:
+      asm.store(base, FAULT_VECTOR, (a) => a.get(LOCAL.record).mem(Op.i32Load, RecordField.imm));
+      asm.store(base, FAULT_ERROR_CODE, (a) => a.get(LOCAL.record).mem(Op.i32Load, RecordField.imm).i32(13).op(Op.i32Eq).if('i32').i32(0).else().i32(NO_ERROR_CODE).end());
+      asm.store(base, FAULT_ADDRESS, (a) => a.i64(0));
+      tail('fault');
+      return;
+    case SpecialHandler.stop:
+      leaveRun(asm, 0);
+      asm.load(base, PAGE_BASE).get(LOCAL.record).mem(Op.i64Load, RecordField.imm).op(Op.i64Add).set(LOCAL.rip);
+      emitExit(asm, base, ExitCode.stop, true);
+      return;
+    default:
+      refetch();
+  }
+}
+
+/** Not inline: call the handler's function and do what it answers. */
+function emitCall(asm: Asm, base: number, handlerType: number): void {
+  asm.get(LOCAL.record).get(LOCAL.record).mem(Op.i32Load16U, RecordField.handler);
+  asm.op(Op.callIndirect).out.u32(handlerType).byte(0);
+  asm.tee(LOCAL.entry).op(Op.i32Eqz).if();
+  asm.get(LOCAL.record).i32(RECORD_BYTES).op(Op.i32Add).set(LOCAL.record).br(TAILS.length + 1);
+  asm.end();
+  asm.get(LOCAL.entry).i32(HandlerResult.jump).op(Op.i32Eq).if();
+  asm.load(base, RIP).set(LOCAL.rip).br(TAILS.indexOf('jump') + 1).end();
+  asm.get(LOCAL.entry).i32(HandlerResult.jump).op(Op.i32Sub).op(Op.brTable).out.u32(TAILS.length - 1);
+  for (let i = 0; i < TAILS.length; i++) asm.out.u32(i);
+}
+
+function emitTails(asm: Asm, base: number): void {
+  const depthToDispatch = (tail: number) => TAILS.length - 1 - tail;
+  // jump: LOCAL.rip holds RIP
+  asm.end();
+  leaveRun(asm, 0);
+  asm.get(LOCAL.rip).load(base, SEGMENT_BASE[1]).op(Op.i64Add).set(LOCAL.rip);
+  asm.get(LOCAL.budget).i32(0).op(Op.i32LeS).if();
+  emitExit(asm, base, ExitCode.budget, true);
+  asm.end();
+  asm.br(depthToDispatch(0) + 1);
+  // branch
+  asm.end();
+  emitBranch(asm, base, depthToDispatch(1));
+  // repeat
+  asm.end();
+  asm.get(LOCAL.budget).i32(1).op(Op.i32Sub).tee(LOCAL.budget).i32(0).op(Op.i32LeS).if();
+  leaveRun(asm, 1);
+  asm.load(base, PAGE_BASE).get(LOCAL.record).mem(Op.i32Load16U, RecordField.pageOffset).op(Op.i64ExtendI32U, Op.i64Add).set(LOCAL.rip);
+  emitExit(asm, base, ExitCode.budget, true);
+  asm.end();
+  asm.br(depthToDispatch(2));
+  // fault
+  asm.end();
+  leaveRun(asm, 1);
+  emitExit(asm, base, ExitCode.fault, false);
+  // instruction
+  asm.end();
+  leaveRun(asm, 0);
+  emitExit(asm, base, ExitCode.instruction, false);
+}
+
+function emitBranch(asm: Asm, base: number, depthToDispatch: number): void {
+  leaveRun(asm, 0);
+  asm.get(LOCAL.budget).i32(0).op(Op.i32LeS).if();
+  asm.load(base, PAGE_BASE).get(LOCAL.record).mem(Op.i64Load, RecordField.imm).op(Op.i64Add).set(LOCAL.rip);
+  emitExit(asm, base, ExitCode.budget, true);
+  asm.end();
+  asm.get(LOCAL.record).mem(Op.i32Load, RecordField.link).tee(LOCAL.entry).if();
+  asm.get(LOCAL.entry).set(LOCAL.record);
+  enterRun(asm);
+  asm.br(depthToDispatch + 1).end();
+  // Not linked yet: within the page the entry table knows; otherwise look the address up.
+  asm.get(LOCAL.record).mem(Op.i64Load, RecordField.imm).i64(4096).op(0x54).if();
+  asm.get(LOCAL.table).get(LOCAL.record).mem(Op.i32Load, RecordField.imm).i32(2).op(Op.i32Shl, Op.i32Add).mem(Op.i32Load, 0).tee(LOCAL.entry).if();
+  asm.get(LOCAL.record).get(LOCAL.entry).mem(Op.i32Store, RecordField.link);
+  asm.get(LOCAL.entry).set(LOCAL.record);
+  enterRun(asm);
+  asm.br(depthToDispatch + 2).end().end();
+  asm.load(base, PAGE_BASE).get(LOCAL.record).mem(Op.i64Load, RecordField.imm).op(Op.i64Add).set(LOCAL.rip);
+  asm.br(depthToDispatch + 1);
+}

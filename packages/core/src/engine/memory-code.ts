@@ -1,0 +1,267 @@
+import { CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, MMU_FLAGS, TLB } from '../cpu/state.ts';
+import {
+  type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST2_OFFSET, PENDING_HOST_OFFSET, PENDING_KIND_OFFSET,
+  PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_WRITE_OFFSET,
+} from '../memory/layout.ts';
+import { MmuFlag, PageFaultCode, Pte, WalkAccess } from '../memory/walk.ts';
+import { Asm } from './asm.ts';
+import { type ModuleBuilder, Op } from './wasm.ts';
+
+/** Function indices of the memory code in a core module. */
+export interface MemoryFunctions {
+  readonly walk: number;
+  readonly slowRead: number;
+  readonly slowWrite: number;
+  readonly commit: number;
+}
+export interface MemoryImports {
+  /** (sizeBytes): read MMIO at FAULT_ADDRESS into scratch. */
+  readonly mmioRead: number;
+  /** (sizeBytes): write scratch to MMIO at the pending gpa. */
+  readonly mmioWrite: number;
+  /** (hostAddress, sizeBytes): decoded bytes have been overwritten. */
+  readonly codeWritten: number;
+}
+
+/** Answers of `walk` that are not a host page. */
+export const WALK_FAULT = 0;
+export const WALK_MMIO = 1;
+/** What `commit` has to do. */
+const Pending = { mmio: 1, codePage: 2, crossing: 3 } as const;
+
+const ADDRESS_MASK = 0x000ffffffffff000n;
+const TLB_INDEX_MASK = 0x7ff0;
+
+/** Page walk, TLB refill and the slow paths of loads and stores for one vCPU. */
+export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, base: number, imports: MemoryImports): MemoryFunctions {
+  const walk = addWalk(module, layout, base);
+  const slowRead = addSlowRead(module, base, walk, imports);
+  const slowWrite = addSlowWrite(module, layout, base, walk, imports);
+  const commit = addCommit(module, base, imports);
+  return { walk, slowRead, slowWrite, commit };
+}
+
+/**
+ * walk(gva, access) → host address of the page, WALK_FAULT (fault slots set) or WALK_MMIO (gpa of the
+ * byte in FAULT_ADDRESS). 4-level paging, SDM vol. 3A, 4.5; accessed and dirty bits are set as it says.
+ */
+function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): number {
+  const [gva, access, flags, shift, entryHost, rights, error] = [0, 1, 2, 3, 4, 5, 6];
+  const [table, entry, pageMask, gpa] = [7, 8, 9, 10];
+  const a = new Asm();
+  const fault = (vector: number, code: (a: Asm) => unknown) => {
+    a.store(base, FAULT_VECTOR, (x) => x.i32(vector));
+    a.store(base, FAULT_ERROR_CODE, code);
+    a.store(base, FAULT_ADDRESS, (x) => x.get(gva));
+    a.i32(WALK_FAULT).return();
+  };
+  a.load(base, MMU_FLAGS).set(flags);
+  a.get(flags).i32(MmuFlag.PAGING).op(Op.i32And, Op.i32Eqz).if();
+  a.get(gva).i64(0xffffffffn).op(Op.i64And).set(gpa);
+  a.else();
+  // Non-canonical: #GP(0).
+  a.get(gva).i64(16).op(Op.i64Shl).i64(16).op(Op.i64ShrS).get(gva).op(Op.i64Ne).if();
+  fault(13, (x) => x.i32(0));
+  a.end();
+  // The error code so far: what kind of access this is.
+  a.get(access).i32(WalkAccess.write).op(Op.i32Eq).if('i32').i32(PageFaultCode.write).else();
+  a.get(access).i32(WalkAccess.execute).op(Op.i32Eq).get(flags).i32(MmuFlag.NO_EXECUTE | MmuFlag.SMEP).op(Op.i32And).i32(0).op(Op.i32Ne, Op.i32And);
+  a.i32(4).op(Op.i32Shl).end();
+  a.get(flags).i32(MmuFlag.USER).op(Op.i32And).i32(3).op(Op.i32ShrU).op(Op.i32Or).set(error);
+  a.load(base, CR3).i64(ADDRESS_MASK).op(Op.i64And).set(table);
+  a.i32(Pte.write | Pte.user).set(rights);
+  a.i32(39).set(shift);
+  a.block().loop();
+  // entry = table[(gva >> shift) & 511]
+  a.get(table).get(gva).get(shift).op(Op.i64ExtendI32U, Op.i64ShrU).i64(511).op(Op.i64And).i64(3).op(Op.i64Shl, Op.i64Add).tee(gpa);
+  a.i64(BigInt(layout.ramSizeBytes - 8)).op(Op.i64GtU).if();
+  fault(14, (x) => x.get(error));
+  a.end();
+  a.get(gpa).op(Op.i32WrapI64).i32(layout.ram).op(Op.i32Add).tee(entryHost).mem(Op.i64Load, 0).tee(entry).op(Op.i32WrapI64).i32(1).op(Op.i32And, Op.i32Eqz).if();
+  fault(14, (x) => x.get(error));
+  a.end();
+  // Reserved: bits 51:40 of the address, bit 63 without NXE, PS at level 4.
+  a.get(entry).i64(0x000fff0000000000n).op(Op.i64And).op(Op.i64Eqz, Op.i32Eqz);
+  a.get(entry).i64(63).op(Op.i64ShrU).op(Op.i32WrapI64).get(flags).i32(MmuFlag.NO_EXECUTE).op(Op.i32And, Op.i32Eqz, Op.i32And).op(Op.i32Or);
+  a.get(shift).i32(39).op(Op.i32Eq).get(entry).op(Op.i32WrapI64).i32(Pte.large).op(Op.i32And).i32(0).op(Op.i32Ne, Op.i32And).op(Op.i32Or).if();
+  fault(14, (x) => x.get(error).i32(PageFaultCode.present | PageFaultCode.reserved).op(Op.i32Or));
+  a.end();
+  // Rights accumulate; bit 31 of `rights` remembers NX.
+  a.get(rights).get(entry).op(Op.i32WrapI64).i32(Pte.write | Pte.user).op(Op.i32And).i32(0x80000000).op(Op.i32Or, Op.i32And);
+  a.get(entry).i64(63).op(Op.i64ShrU, Op.i32WrapI64).i32(31).op(Op.i32Shl, Op.i32Or).set(rights);
+  a.get(shift).i32(12).op(Op.i32Eq).get(entry).op(Op.i32WrapI64).i32(Pte.large).op(Op.i32And).i32(0).op(Op.i32Ne).op(Op.i32Or).brIf(1);
+  setBit(a, entryHost, entry, Pte.accessed);
+  a.get(entry).i64(ADDRESS_MASK).op(Op.i64And).set(table);
+  a.get(shift).i32(9).op(Op.i32Sub).set(shift).br(0);
+  a.end().end();
+  // Leaf: pageMask = (1 << shift) - 1; large pages have reserved address bits 12..shift-1 (bit 12 is PAT).
+  a.i64(1).get(shift).op(Op.i64ExtendI32U, Op.i64Shl).i64(1).op(Op.i64Sub).set(pageMask);
+  a.get(entry).get(pageMask).i64(0xffffffffffffe000n).op(Op.i64And, Op.i64And).op(Op.i64Eqz, Op.i32Eqz).get(shift).i32(12).op(Op.i32Ne, Op.i32And).if();
+  fault(14, (x) => x.get(error).i32(PageFaultCode.present | PageFaultCode.reserved).op(Op.i32Or));
+  a.end();
+  denied(a, { access, flags, rights });
+  a.if();
+  fault(14, (x) => x.get(error).i32(PageFaultCode.present).op(Op.i32Or));
+  a.end();
+  a.get(access).i32(WalkAccess.write).op(Op.i32Eq).if();
+  setBit(a, entryHost, entry, Pte.accessed | Pte.dirty);
+  a.else();
+  setBit(a, entryHost, entry, Pte.accessed);
+  a.end();
+  a.get(entry).i64(ADDRESS_MASK).op(Op.i64And).get(pageMask).i64(-1).op(Op.i64Xor, Op.i64And).get(gva).get(pageMask).op(Op.i64And, Op.i64Or).set(gpa);
+  a.end();
+  a.get(gpa).i64(BigInt(layout.ramSizeBytes)).op(Op.i64GtU).get(gpa).i64(BigInt(layout.ramSizeBytes)).op(Op.i64Eq, Op.i32Or).if();
+  a.store(base, FAULT_ADDRESS, (x) => x.get(gpa));
+  a.i32(WALK_MMIO).return();
+  a.end();
+  a.get(gpa).op(Op.i32WrapI64).i32(-4096).op(Op.i32And).i32(layout.ram).op(Op.i32Add);
+  const locals = ['i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64'] as const;
+  return module.addFunction('walk', { params: ['i64', 'i32'], results: ['i32'] }, locals, a.out);
+}
+
+/** Set bits in the entry if they are not all set (only the low 32 bits are written). */
+function setBit(a: Asm, entryHost: number, entry: number, bits: number): void {
+  a.get(entry).op(Op.i32WrapI64).i32(bits).op(Op.i32And).i32(bits).op(Op.i32Ne).if();
+  a.get(entryHost).get(entry).op(Op.i32WrapI64).i32(bits).op(Op.i32Or).mem(Op.i32Store, 0);
+  a.get(entry).i64(bits).op(Op.i64Or).set(entry);
+  a.end();
+}
+
+/** Push whether the accumulated rights refuse the access (SDM vol. 3A, 4.6.1). */
+function denied(a: Asm, l: { access: number; flags: number; rights: number }): void {
+  const has = (bit: number) => a.get(l.rights).i32(bit).op(Op.i32And);
+  const flag = (bit: number) => a.get(l.flags).i32(bit).op(Op.i32And);
+  flag(MmuFlag.USER).if('i32');
+  // User access: U everywhere; writes need W; fetches must not be NX.
+  has(Pte.user).op(Op.i32Eqz);
+  a.get(l.access).i32(WalkAccess.write).op(Op.i32Eq);
+  has(Pte.write).op(Op.i32Eqz, Op.i32And, Op.i32Or);
+  a.get(l.access).i32(WalkAccess.execute).op(Op.i32Eq).get(l.rights).i32(31).op(Op.i32ShrU, Op.i32And, Op.i32Or);
+  a.else();
+  a.get(l.access).i32(WalkAccess.write).op(Op.i32Eq);
+  has(Pte.write).op(Op.i32Eqz, Op.i32And);
+  flag(MmuFlag.WRITE_PROTECT).i32(0).op(Op.i32Ne, Op.i32And);
+  a.get(l.access).i32(WalkAccess.execute).op(Op.i32Eq).if('i32');
+  a.get(l.rights).i32(31).op(Op.i32ShrU);
+  has(Pte.user).i32(0).op(Op.i32Ne);
+  flag(MmuFlag.SMEP).i32(0).op(Op.i32Ne, Op.i32And, Op.i32Or);
+  a.else();
+  has(Pte.user).i32(0).op(Op.i32Ne);
+  flag(MmuFlag.SMAP).i32(0).op(Op.i32Ne, Op.i32And);
+  a.end().op(Op.i32Or);
+  a.end();
+}
+
+/** Fill the TLB entry of `gva`: tag and host page. `offset` chooses the read or the write half. */
+function fill(a: Asm, base: number, l: { gva: number; page: number; entry: number }, offset: number): void {
+  a.load(base, TLB).get(l.gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And, Op.i32Add).set(l.entry);
+  a.get(l.entry).get(l.gva).i64(-4096).op(Op.i64And).mem(Op.i64Store, offset);
+  a.get(l.entry).get(l.page).mem(Op.i32Store, offset + 8);
+}
+
+/** Byte loop: for i in [0, size): copy one byte from the two pages to scratch or back. */
+function crossingCopy(a: Asm, base: number, l: { i: number; size: number; first: number; host1: number; host2: number }, toScratch: boolean): void {
+  const side = () =>
+    a.get(l.i).get(l.first).op(Op.i32LtU).if('i32').get(l.host1).get(l.i).op(Op.i32Add).else().get(l.host2).get(l.i).get(l.first).op(Op.i32Sub, Op.i32Add).end();
+  a.i32(0).set(l.i).loop();
+  if (toScratch) {
+    a.get(l.i);
+    side();
+    a.mem(Op.i32Load8U, 0).mem(Op.i32Store8, base + SCRATCH_OFFSET);
+  } else {
+    side();
+    a.get(l.i).mem(Op.i32Load8U, base + SCRATCH_OFFSET).mem(Op.i32Store8, 0);
+  }
+  a.get(l.i).i32(1).op(Op.i32Add).tee(l.i).get(l.size).op(Op.i32LtU).brIf(0).end();
+}
+
+/** slowRead(gva, size) → host address of the bytes (guest memory or scratch), or 0 with the fault slots set. */
+function addSlowRead(module: ModuleBuilder, base: number, walk: number, imports: MemoryImports): number {
+  const [gva, size, offset, page, entry, host2, first, i] = [0, 1, 2, 3, 4, 5, 6, 7];
+  const a = new Asm();
+  a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).set(offset);
+  a.get(gva).i32(WalkAccess.read).call(walk).tee(page).op(Op.i32Eqz).if().i32(0).return().end();
+  a.get(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32LeS).if();
+  a.get(page).i32(WALK_MMIO).op(Op.i32Eq).if().get(size).call(imports.mmioRead).i32(base + SCRATCH_OFFSET).return().end();
+  fill(a, base, { gva, page, entry }, 0);
+  a.get(page).get(offset).op(Op.i32Add).return();
+  a.end();
+  a.get(gva).i64(4095).op(Op.i64Or).i64(1).op(Op.i64Add).i32(WalkAccess.read).call(walk).tee(host2).op(Op.i32Eqz).if().i32(0).return().end();
+  // Device memory does not straddle: such a read answers what scratch holds, all ones.
+  a.get(page).get(host2).op(Op.i32LtU).if('i32').get(page).else().get(host2).end().i32(WALK_MMIO).op(Op.i32Eq).if();
+  a.i32(0).i64(-1).mem(Op.i64Store, base + SCRATCH_OFFSET).i32(0).i64(-1).mem(Op.i64Store, base + SCRATCH_OFFSET + 8);
+  a.i32(base + SCRATCH_OFFSET).return();
+  a.end();
+  a.i32(4096).get(offset).op(Op.i32Sub).set(first);
+  a.get(page).get(offset).op(Op.i32Add).set(page);
+  crossingCopy(a, base, { i, size, first, host1: page, host2 }, true);
+  a.i32(base + SCRATCH_OFFSET);
+  return module.addFunction('slowRead', { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], a.out);
+}
+
+/**
+ * slowWrite(gva, size) → where to store: guest memory, or scratch (holding the present bytes, for
+ * read-modify-write) with a commit pending; 0 with the fault slots set.
+ */
+function addSlowWrite(module: ModuleBuilder, layout: MemoryLayout, base: number, walk: number, imports: MemoryImports): number {
+  const [gva, size, offset, page, entry, host2, first, i] = [0, 1, 2, 3, 4, 5, 6, 7];
+  const a = new Asm();
+  const pend = (kind: number) => {
+    a.i32(0).i32(kind).mem(Op.i32Store, base + PENDING_KIND_OFFSET);
+    a.i32(0).get(page).mem(Op.i32Store, base + PENDING_HOST_OFFSET);
+    a.i32(0).get(size).mem(Op.i32Store, base + PENDING_SIZE_OFFSET);
+  };
+  a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).set(offset);
+  a.get(gva).i32(WalkAccess.write).call(walk).tee(page).op(Op.i32Eqz).if().i32(0).return().end();
+  a.get(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32LeS).if();
+  a.get(page).i32(WALK_MMIO).op(Op.i32Eq).if();
+  pend(Pending.mmio);
+  a.i32(0).load(base, FAULT_ADDRESS).mem(Op.i64Store, base + PENDING_GPA_OFFSET);
+  a.get(size).call(imports.mmioRead).i32(base + SCRATCH_OFFSET).return();
+  a.end();
+  a.get(page).i32(layout.ram).op(Op.i32Sub).i32(12).op(Op.i32ShrU).mem(Op.i32Load8U, layout.pageFlags).i32(1).op(Op.i32And).if();
+  a.get(page).get(offset).op(Op.i32Add).set(page);
+  pend(Pending.codePage);
+  a.get(size).set(first);
+  crossingCopy(a, base, { i, size, first, host1: page, host2 }, true);
+  a.i32(base + SCRATCH_OFFSET).return();
+  a.end();
+  fill(a, base, { gva, page, entry }, TLB_WRITE_OFFSET);
+  a.get(page).get(offset).op(Op.i32Add).return();
+  a.end();
+  a.get(gva).i64(4095).op(Op.i64Or).i64(1).op(Op.i64Add).i32(WalkAccess.write).call(walk).tee(host2).op(Op.i32Eqz).if().i32(0).return().end();
+  a.i32(4096).get(offset).op(Op.i32Sub).set(first);
+  // Device memory does not straddle: such a write goes nowhere (both halves to scratch itself).
+  a.get(page).get(host2).op(Op.i32LtU).if('i32').get(page).else().get(host2).end().i32(WALK_MMIO).op(Op.i32Eq).if();
+  a.i32(0).i32(0).mem(Op.i32Store, base + PENDING_KIND_OFFSET).i32(base + SCRATCH_OFFSET).return();
+  a.end();
+  a.get(page).get(offset).op(Op.i32Add).set(page);
+  pend(Pending.crossing);
+  a.i32(0).get(host2).mem(Op.i32Store, base + PENDING_HOST2_OFFSET);
+  a.i32(0).get(first).mem(Op.i32Store, base + PENDING_FIRST_BYTES_OFFSET);
+  crossingCopy(a, base, { i, size, first, host1: page, host2 }, true);
+  a.i32(base + SCRATCH_OFFSET);
+  return module.addFunction('slowWrite', { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], a.out);
+}
+
+/** commit(): carry out the pending write of scratch. */
+function addCommit(module: ModuleBuilder, base: number, imports: MemoryImports): number {
+  const [kind, host, size, host2, first, i] = [0, 1, 2, 3, 4, 5];
+  const a = new Asm();
+  const pending = (offset: number, local: number) => a.i32(0).mem(Op.i32Load, base + offset).set(local);
+  pending(PENDING_KIND_OFFSET, kind);
+  pending(PENDING_SIZE_OFFSET, size);
+  a.get(kind).op(Op.i32Eqz).if().return().end();
+  a.get(kind).i32(Pending.mmio).op(Op.i32Eq).if().get(size).call(imports.mmioWrite).return().end();
+  pending(PENDING_HOST_OFFSET, host);
+  a.get(kind).i32(Pending.codePage).op(Op.i32Eq).if();
+  a.get(size).set(first);
+  a.else();
+  pending(PENDING_HOST2_OFFSET, host2);
+  pending(PENDING_FIRST_BYTES_OFFSET, first);
+  a.end();
+  crossingCopy(a, base, { i, size, first, host1: host, host2 }, false);
+  a.get(host).get(first).call(imports.codeWritten);
+  a.get(kind).i32(Pending.crossing).op(Op.i32Eq).if().get(host2).get(size).get(first).op(Op.i32Sub).call(imports.codeWritten).end();
+  return module.addFunction('commit', { params: [], results: [] }, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], a.out);
+}

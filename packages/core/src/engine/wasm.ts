@@ -1,0 +1,187 @@
+/** A growing byte buffer with the encodings of the WebAssembly binary format (core specification, chapter 5). */
+export class ByteWriter {
+  #bytes = new Uint8Array(256);
+  length = 0;
+
+  #reserve(count: number): void {
+    if (this.length + count <= this.#bytes.length) return;
+    const grown = new Uint8Array(Math.max(this.#bytes.length * 2, this.length + count));
+    grown.set(this.#bytes.subarray(0, this.length));
+    this.#bytes = grown;
+  }
+  byte(value: number): this {
+    this.#reserve(1);
+    this.#bytes[this.length++] = value;
+    return this;
+  }
+  bytes(values: ArrayLike<number>): this {
+    this.#reserve(values.length);
+    this.#bytes.set(values, this.length);
+    this.length += values.length;
+    return this;
+  }
+  /** Unsigned LEB128 of a number below 2^32. */
+  u32(value: number): this {
+    let rest = value >>> 0;
+    while (rest > 0x7f) {
+      this.byte((rest & 0x7f) | 0x80);
+      rest >>>= 7;
+    }
+    return this.byte(rest);
+  }
+  /** Signed LEB128 of a 32-bit integer. */
+  s32(value: number): this {
+    let rest = value | 0;
+    for (;;) {
+      const low = rest & 0x7f;
+      rest >>= 7;
+      if ((rest === 0 && !(low & 0x40)) || (rest === -1 && low & 0x40)) return this.byte(low);
+      this.byte(low | 0x80);
+    }
+  }
+  /** Signed LEB128 of a 64-bit integer. */
+  s64(value: bigint): this {
+    let rest = BigInt.asIntN(64, value);
+    for (;;) {
+      const low = Number(rest & 0x7fn);
+      rest >>= 7n;
+      if ((rest === 0n && !(low & 0x40)) || (rest === -1n && low & 0x40)) return this.byte(low);
+      this.byte(low | 0x80);
+    }
+  }
+  name(text: string): this {
+    this.u32(text.length);
+    for (let i = 0; i < text.length; i++) this.byte(text.charCodeAt(i));
+    return this;
+  }
+  append(other: ByteWriter): this {
+    return this.bytes(other.view());
+  }
+  view(): Uint8Array {
+    return this.#bytes.subarray(0, this.length);
+  }
+}
+
+export const ValType = { i32: 0x7f, i64: 0x7e, f32: 0x7d, f64: 0x7c, v128: 0x7b } as const;
+export type WasmType = keyof typeof ValType;
+
+export interface Signature {
+  readonly params: readonly WasmType[];
+  readonly results: readonly WasmType[];
+}
+
+interface Import {
+  readonly name: string;
+  readonly signature: Signature;
+}
+interface Func {
+  readonly exportName: string | undefined;
+  readonly signature: Signature;
+  readonly locals: readonly WasmType[];
+  readonly body: ByteWriter;
+}
+
+/**
+ * Puts a module together: imports from `env` (`memory`, functions, perhaps a table), functions, exports.
+ * Function indices count imports first, so all imports are declared before the first function.
+ */
+export class ModuleBuilder {
+  readonly #imports: Import[] = [];
+  readonly #functions: Func[] = [];
+  readonly #memoryPages: { initial: number; maximum: number };
+  #tableSize = 0;
+
+  constructor(memoryPages: { initial: number; maximum: number }) {
+    this.#memoryPages = memoryPages;
+  }
+  importFunction(name: string, params: readonly WasmType[], results: readonly WasmType[]): number {
+    if (this.#functions.length > 0) throw new Error('imports come before functions');
+    this.#imports.push({ name, signature: { params, results } });
+    return this.#imports.length - 1;
+  }
+  /** The module owns a table of functions of this size, exported as `table`. */
+  ownTable(size: number): void {
+    this.#tableSize = size;
+  }
+  /** Index of the next function. */
+  get nextFunction(): number {
+    return this.#imports.length + this.#functions.length;
+  }
+  addFunction(exportName: string | undefined, signature: Signature, locals: readonly WasmType[], body: ByteWriter): number {
+    this.#functions.push({ exportName, signature, locals, body });
+    return this.nextFunction - 1;
+  }
+  /** Index of a signature in the type section, for call_indirect. */
+  typeIndex(signature: Signature): number {
+    const wanted = key(signature);
+    const types = this.#types();
+    const at = types.findIndex((type) => key(type) === wanted);
+    if (at < 0) throw new Error(`no function of type ${wanted}`);
+    return at;
+  }
+  #types(): Signature[] {
+    const seen = new Map<string, Signature>();
+    for (const { signature } of this.#imports) if (!seen.has(key(signature))) seen.set(key(signature), signature);
+    for (const signature of this.#extraTypes) if (!seen.has(key(signature))) seen.set(key(signature), signature);
+    for (const { signature } of this.#functions) if (!seen.has(key(signature))) seen.set(key(signature), signature);
+    return [...seen.values()];
+  }
+  readonly #extraTypes: Signature[] = [];
+  /** Make sure a signature has an index before any function uses it. */
+  declareType(signature: Signature): number {
+    this.#extraTypes.push(signature);
+    return this.typeIndex(signature);
+  }
+
+  finish(): Uint8Array {
+    const out = new ByteWriter().bytes([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+    const types = this.#types();
+    const indexOf = new Map(types.map((type, i) => [key(type), i]));
+    section(out, 1, types, (w, type) => {
+      w.byte(0x60).u32(type.params.length);
+      for (const t of type.params) w.byte(ValType[t]);
+      w.u32(type.results.length);
+      for (const t of type.results) w.byte(ValType[t]);
+    });
+    section(out, 2, [undefined, ...this.#imports], (w, imported) => {
+      w.name('env');
+      if (imported) w.name(imported.name).byte(0).u32(indexOf.get(key(imported.signature)) as number);
+      else w.name('memory').byte(2).byte(3).u32(this.#memoryPages.initial).u32(this.#memoryPages.maximum);
+    });
+    section(out, 3, this.#functions, (w, f) => w.u32(indexOf.get(key(f.signature)) as number));
+    if (this.#tableSize > 0) section(out, 4, [this.#tableSize], (w, size) => w.byte(0x70).byte(0).u32(size));
+    const exported = this.#functions.flatMap((f, i) => (f.exportName ? [{ name: f.exportName, kind: 0, index: this.#imports.length + i }] : []));
+    if (this.#tableSize > 0) exported.push({ name: 'table', kind: 1, index: 0 });
+    section(out, 7, exported, (w, e) => w.name(e.name).byte(e.kind).u32(e.index));
+    section(out, 10, this.#functions, (w, f) => {
+      const code = new ByteWriter();
+      code.u32(f.locals.length);
+      for (const t of f.locals) code.u32(1).byte(ValType[t]);
+      code.append(f.body).byte(0x0b);
+      w.u32(code.length).append(code);
+    });
+    return out.view().slice();
+  }
+}
+
+const key = (signature: Signature) => `${signature.params.join()}>${signature.results.join()}`;
+
+function section<T>(out: ByteWriter, id: number, items: readonly T[], write: (w: ByteWriter, item: T) => void): void {
+  if (items.length === 0) return;
+  const body = new ByteWriter().u32(items.length);
+  for (const item of items) write(body, item);
+  out.byte(id).u32(body.length).append(body);
+}
+
+/** Opcodes used by hand-written engine code; the IR brings its own. */
+export const Op = {
+  unreachable: 0x00, block: 0x02, loop: 0x03, if: 0x04, else: 0x05, end: 0x0b, br: 0x0c, brIf: 0x0d, brTable: 0x0e, return: 0x0f,
+  call: 0x10, callIndirect: 0x11, drop: 0x1a, select: 0x1b, localGet: 0x20, localSet: 0x21, localTee: 0x22,
+  i32Load: 0x28, i64Load: 0x29, i32Load8U: 0x2d, i32Load16U: 0x2f, i64Load8U: 0x31, i64Load32S: 0x34,
+  i32Store: 0x36, i64Store: 0x37, i32Store8: 0x3a, i32Store16: 0x3b, i32Const: 0x41, i64Const: 0x42,
+  i32Eqz: 0x45, i32Eq: 0x46, i32Ne: 0x47, i32LtS: 0x48, i32LtU: 0x49, i32GtU: 0x4b, i32LeS: 0x4c, i32GeU: 0x4f,
+  i64Eqz: 0x50, i64Eq: 0x51, i64Ne: 0x52, i64GtU: 0x56, i32Add: 0x6a, i32Sub: 0x6b, i32And: 0x71, i32Or: 0x72, i32Xor: 0x73,
+  i32Shl: 0x74, i32ShrU: 0x76, i64Add: 0x7c, i64Sub: 0x7d, i64And: 0x83, i64Or: 0x84, i64Xor: 0x85, i64Shl: 0x86, i64ShrS: 0x87, i64ShrU: 0x88,
+  i32WrapI64: 0xa7, i64ExtendI32U: 0xad,
+} as const;
+export const VOID = 0x40;

@@ -1,0 +1,151 @@
+import { GPR, PAGE_BASE, SEGMENT_BASE } from '../cpu/state.ts';
+import type { Builder } from '../ir/builder.ts';
+import type { AccessBytes, Value } from '../ir/types.ts';
+import type { InstructionShape, OperandShape, Width } from './types.ts';
+
+export const RSP_OFFSET = GPR[4].offset;
+
+export const bytesOf = (width: Width): AccessBytes => (width >> 3) as AccessBytes;
+
+/** Effective address (i64) of a memory operand without its segment's base: what LEA answers before truncation. */
+export function effectiveAddress(b: Builder, shape: InstructionShape, operand: OperandShape): Value {
+  if (operand.kind !== 'mem') throw new Error(`${shape.key}: not a memory operand`);
+  let address = b.add(b.getRegister('base', 8), b.displacement());
+  if (operand.addressing === 'full') address = b.add(b.shl(b.getRegister('index', 8), b.scale()), address);
+  return truncateAddress(b, shape, address);
+}
+
+/** Cut an address to the instruction's address size. */
+export function truncateAddress(b: Builder, shape: InstructionShape, address: Value): Value {
+  if (shape.addressWidth === 64) return address;
+  return b.and(address, b.i64(shape.addressWidth === 32 ? 0xffffffffn : 0xffffn));
+}
+
+/** Linear address (i64) of a memory operand. Outside 64-bit mode it wraps at 4 GiB. */
+export function linearAddress(b: Builder, shape: InstructionShape, operand: OperandShape): Value {
+  return addSegment(b, shape, operand, effectiveAddress(b, shape, operand));
+}
+
+/** Linear address `extra` (i64) bytes beyond a memory operand, the offset wrapped to the address size. */
+export function linearAddressPlus(b: Builder, shape: InstructionShape, operand: OperandShape, extra: Value): Value {
+  const offset = truncateAddress(b, shape, b.add(effectiveAddress(b, shape, operand), extra));
+  return addSegment(b, shape, operand, offset);
+}
+
+function addSegment(b: Builder, shape: InstructionShape, operand: OperandShape, offset: Value): Value {
+  if (operand.kind !== 'mem' || operand.addressing === 'base') return offset;
+  return wrapLinear(b, shape, b.add(b.segmentBase(), offset));
+}
+
+export function wrapLinear(b: Builder, shape: InstructionShape, linear: Value): Value {
+  return shape.mode === 'long64' ? linear : b.and(linear, b.i64(0xffffffffn));
+}
+
+/** Linear address of `offset` in a segment named by the instruction itself (string operations, stack). */
+export function segmentAddress(b: Builder, shape: InstructionShape, segment: number, offset: Value): Value {
+  if (shape.mode === 'long64' && segment < 4) return offset;
+  return wrapLinear(b, shape, b.add(b.get(SEGMENT_BASE[segment]), offset));
+}
+
+/**
+ * Read an operand: i32 (zero-extended) for 8, 16 and 32 bits, i64 for 64; XMM and 16-byte memory as v128.
+ * Immediates arrive sign-extended and cut to the operand's type.
+ */
+export function read(b: Builder, shape: InstructionShape, operand: OperandShape): Value {
+  switch (operand.kind) {
+    case 'gpr':
+      return b.getRegister(operand.field, bytesOf(operand.width));
+    case 'fixedGpr':
+      return b.getFixed(operand.offset, bytesOf(operand.width));
+    case 'xmm':
+      return b.getRegister(operand.field, 16);
+    case 'mem':
+      return b.load(linearAddress(b, shape, operand), operand.sizeBytes as AccessBytes);
+    case 'imm':
+      return operand.width === 64 ? b.immediate() : b.wrap(b.immediate());
+    case 'static':
+      return b.i32(operand.value);
+    default:
+      throw new Error(`${shape.key}: cannot read a ${operand.kind} operand`);
+  }
+}
+
+/** Write an operand; a 32-bit general register is zero-extended to 64 bits, 8 and 16 bits leave the rest alone. */
+export function write(b: Builder, shape: InstructionShape, operand: OperandShape, value: Value): void {
+  switch (operand.kind) {
+    case 'gpr':
+      if (operand.width === 32) b.setRegister(operand.field, 8, b.extendU(value));
+      else b.setRegister(operand.field, bytesOf(operand.width), value);
+      return;
+    case 'fixedGpr':
+      if (operand.width === 32) b.setFixed(operand.offset, 8, b.extendU(value));
+      else b.setFixed(operand.offset, bytesOf(operand.width), value);
+      return;
+    case 'xmm':
+      b.setRegister(operand.field, 16, value);
+      return;
+    case 'mem':
+      b.store(linearAddress(b, shape, operand), operand.sizeBytes as AccessBytes, value);
+      return;
+    default:
+      throw new Error(`${shape.key}: cannot write a ${operand.kind} operand`);
+  }
+}
+
+/** An operand that is read and then written. All faults of a memory operand are raised by the read. */
+export function update(b: Builder, shape: InstructionShape, operand: OperandShape): { value: Value; write(value: Value): void } {
+  if (operand.kind !== 'mem') {
+    return { value: read(b, shape, operand), write: (value) => write(b, shape, operand, value) };
+  }
+  const bytes = operand.sizeBytes as AccessBytes;
+  const { value, handle } = b.loadForUpdate(linearAddress(b, shape, operand), bytes);
+  return { value, write: (result) => b.storeUpdate(handle, bytes, result) };
+}
+
+/** RIP after this instruction (i64, CS base taken off). */
+export function nextRip(b: Builder, shape: InstructionShape): Value {
+  return lessCsBase(b, shape, b.add(b.get(PAGE_BASE), b.nextOffset()));
+}
+/** RIP of this instruction. */
+export function thisRip(b: Builder, shape: InstructionShape): Value {
+  return lessCsBase(b, shape, b.add(b.get(PAGE_BASE), b.thisOffset()));
+}
+/** A linear address of code as an offset in the code segment. */
+export function lessCsBase(b: Builder, shape: InstructionShape, linear: Value): Value {
+  if (shape.mode === 'long64') return linear;
+  return b.and(b.sub(linear, b.get(SEGMENT_BASE[1])), b.i64(0xffffffffn));
+}
+
+/** Width of the stack pointer. Compatibility mode: SS.B is taken to equal CS.D. */
+export function stackWidth(shape: InstructionShape): Width {
+  return shape.mode === 'long64' ? 64 : shape.mode === 'compat32' ? 32 : 16;
+}
+
+function stackPointer(b: Builder, shape: InstructionShape): Value {
+  return b.extendU(b.getFixed(RSP_OFFSET, bytesOf(stackWidth(shape))));
+}
+export function setStackPointer(b: Builder, shape: InstructionShape, value: Value): void {
+  const width = stackWidth(shape);
+  if (width === 64) b.setFixed(RSP_OFFSET, 8, value);
+  else if (width === 32) b.setFixed(RSP_OFFSET, 8, b.and(value, b.i64(0xffffffffn)));
+  else b.setFixed(RSP_OFFSET, 2, b.wrap(value));
+}
+/** Stack pointer plus `deltaBytes`, wrapped to the stack's width. */
+export function stackPointerPlus(b: Builder, shape: InstructionShape, deltaBytes: number): Value {
+  const moved = b.add(stackPointer(b, shape), b.i64(deltaBytes));
+  const width = stackWidth(shape);
+  return width === 64 ? moved : b.and(moved, b.i64(width === 32 ? 0xffffffffn : 0xffffn));
+}
+/** Push: the store may fault, RSP changes after it. */
+export function push(b: Builder, shape: InstructionShape, value: Value, bytes: AccessBytes): void {
+  const pointer = stackPointerPlus(b, shape, -bytes);
+  b.store(segmentAddress(b, shape, 2, pointer), bytes, value);
+  setStackPointer(b, shape, pointer);
+}
+/** What is on top of the stack; the caller moves RSP by {@link drop} when nothing can fault any more. */
+export function peek(b: Builder, shape: InstructionShape, bytes: AccessBytes, offsetBytes = 0): Value {
+  return b.load(segmentAddress(b, shape, 2, stackPointerPlus(b, shape, offsetBytes)), bytes);
+}
+export function drop(b: Builder, shape: InstructionShape, bytes: number): void {
+  setStackPointer(b, shape, stackPointerPlus(b, shape, bytes));
+}

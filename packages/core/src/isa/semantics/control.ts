@@ -1,0 +1,77 @@
+/** Near jumps, calls, returns and loops (SDM vol. 2). Far transfers are exits: system.ts. */
+import { GPR, PAGE_BASE } from '../../cpu/state.ts';
+import type { Builder } from '../../ir/builder.ts';
+import type { Value } from '../../ir/types.ts';
+import { condition, getZF } from '../flags.ts';
+import { bytesOf, drop, lessCsBase, nextRip, peek, push, read, setStackPointer, stackPointerPlus } from '../operands.ts';
+import type { InstructionShape, Semantics } from '../types.ts';
+
+/** Take the direct branch. With a 16-bit operand size the target is cut to 16 bits, which `branch` does not do. */
+function takeBranch(b: Builder, shape: InstructionShape): void {
+  if (shape.operandWidth !== 16) b.branch();
+  // A record of a direct branch holds the target's offset from the page's base.
+  else b.jump(b.and(lessCsBase(b, shape, b.add(b.get(PAGE_BASE), b.immediate())), b.i64(0xffff)));
+}
+
+export const jumpRelative: Semantics = (b, shape) => takeBranch(b, shape);
+
+export function jumpOnCondition(code: number): Semantics {
+  return (b, shape) => b.when(condition(b, code), () => takeBranch(b, shape));
+}
+
+/** JCXZ, JECXZ, JRCXZ: the address size says which. */
+export const jumpIfCountZero: Semantics = (b, shape) => {
+  b.when(b.eqz(b.getFixed(GPR[1].offset, bytesOf(shape.addressWidth))), () => takeBranch(b, shape));
+};
+
+/** LOOP, LOOPE, LOOPNE: count in CX, ECX or RCX by address size; flags stay. */
+export function loop(kind: 'always' | 'equal' | 'notEqual'): Semantics {
+  return (b, shape) => {
+    const width = shape.addressWidth;
+    const old = b.getFixed(GPR[1].offset, bytesOf(width));
+    const count = b.sub(old, b.constant(old, 1));
+    const left = width === 16 ? b.and(count, b.i32(0xffff)) : count;
+    const taken = b.ne(left, b.constant(old, 0));
+    const zero = kind === 'always' ? undefined : getZF(b);
+    const all = zero === undefined ? taken : b.and(taken, kind === 'equal' ? zero : b.eqz(zero));
+    if (width === 32) b.setFixed(GPR[1].offset, 8, b.extendU(left));
+    else b.setFixed(GPR[1].offset, bytesOf(width), left);
+    b.when(all, () => takeBranch(b, shape));
+  };
+}
+
+function pushReturnAddress(b: Builder, shape: InstructionShape): void {
+  const rip = nextRip(b, shape);
+  push(b, shape, shape.operandWidth === 64 ? rip : b.wrap(rip), bytesOf(shape.operandWidth));
+}
+
+export const callRelative: Semantics = (b, shape) => {
+  pushReturnAddress(b, shape);
+  takeBranch(b, shape);
+};
+
+export const jumpIndirect: Semantics = (b, shape) => {
+  b.jump(b.extendU(read(b, shape, shape.operands[0])));
+};
+
+export const callIndirect: Semantics = (b, shape) => {
+  const target: Value = b.extendU(read(b, shape, shape.operands[0]));
+  pushReturnAddress(b, shape);
+  b.jump(target);
+};
+
+export const returnNear: Semantics = (b, shape) => {
+  const bytes = bytesOf(shape.operandWidth);
+  const target = b.extendU(peek(b, shape, bytes));
+  drop(b, shape, bytes);
+  b.jump(target);
+};
+
+/** RET imm16. */
+export const returnAndRelease: Semantics = (b, shape) => {
+  const bytes = bytesOf(shape.operandWidth);
+  const target = b.extendU(peek(b, shape, bytes));
+  const released = b.and(b.immediate(), b.i64(0xffff));
+  setStackPointer(b, shape, b.add(stackPointerPlus(b, shape, bytes), released));
+  b.jump(target);
+};

@@ -1,0 +1,70 @@
+/** LAHF, SAHF, single-flag instructions, PUSHF, POPF (SDM vol. 2). */
+import { ARG, CPL, EFLAGS_SYSTEM, GPR } from '../../cpu/state.ts';
+import {
+  Flag, getCF, packArithmeticFlags, packFlags, setCF, unpackArithmeticFlags, getOF, setOF,
+} from '../flags.ts';
+import { exitNumber } from '../instruction-exit.ts';
+import { bytesOf, drop, peek, push } from '../operands.ts';
+import type { Semantics } from '../types.ts';
+import { stackPointerImage } from './stack.ts';
+
+const AH_OFFSET = GPR[0].offset + 1;
+
+export const loadFlagsIntoAh: Semantics = (b) => {
+  b.setFixed(AH_OFFSET, 1, b.or(b.and(packArithmeticFlags(b), b.i32(0xd5)), b.i32(2)));
+};
+
+/** SAHF: OF stays. */
+export const storeAhIntoFlags: Semantics = (b) => {
+  const overflow = getOF(b);
+  unpackArithmeticFlags(b, b.and(b.getFixed(AH_OFFSET, 1), b.i32(0xd5)));
+  setOF(b, overflow);
+};
+
+export function changeCarry(change: 'clear' | 'set' | 'complement'): Semantics {
+  return (b) => {
+    if (change === 'complement') setCF(b, b.xor(getCF(b), b.i32(1)));
+    else setCF(b, b.i32(change === 'set' ? 1 : 0));
+  };
+}
+
+export function setDirection(direction: 0 | 1): Semantics {
+  return (b) => {
+    const others = b.and(b.get(EFLAGS_SYSTEM), b.i32(~Flag.DF));
+    b.set(EFLAGS_SYSTEM, direction ? b.or(others, b.i32(Flag.DF)) : others);
+  };
+}
+
+/** PUSHF: VM and RF are pushed as 0. */
+export const pushFlags: Semantics = (b, shape) => {
+  const image = b.and(packFlags(b), b.i32(~(Flag.RF | Flag.VM)));
+  const bytes = bytesOf(shape.operandWidth);
+  push(b, shape, bytes === 8 ? b.extendU(image) : image, bytes);
+};
+
+/** What POPF may change here, without TypeScript; TF only to 0. */
+const PLAIN_FLAGS = Flag.DF | Flag.NT | Flag.AC | Flag.ID | Flag.TF;
+
+/**
+ * POPF. It leaves through an exit when it would set TF or change IF or IOPL; an IF or IOPL that the CPL keeps it from
+ * changing stays silently (SDM vol. 2B, POPF, table 4-15).
+ */
+export const popFlags: Semantics = (b, shape) => {
+  const bytes = bytesOf(shape.operandWidth);
+  const image = b.wrap(peek(b, shape, bytes));
+  const system = b.get(EFLAGS_SYSTEM);
+  const cpl = b.get(CPL);
+  const iopl = b.and(b.shrU(system, b.i32(12)), b.i32(3));
+  const withinIopl = b.select(b.leU(cpl, iopl), b.i32(Flag.IF), b.i32(0));
+  const sensitive = b.select(cpl, withinIopl, b.i32(Flag.IF | Flag.IOPL));
+  const delicate = b.or(b.and(b.xor(image, system), sensitive), b.and(image, b.i32(Flag.TF)));
+  b.when(delicate, () => {
+    b.set(ARG[0], b.extendU(image));
+    b.set(ARG[1], stackPointerImage(b, shape, bytes));
+    b.exit(exitNumber('popf'));
+  });
+  const plain = bytes === 2 ? PLAIN_FLAGS & 0xffff : PLAIN_FLAGS;
+  b.set(EFLAGS_SYSTEM, b.or(b.and(system, b.i32(~(plain | Flag.RF))), b.and(image, b.i32(plain))));
+  unpackArithmeticFlags(b, image);
+  drop(b, shape, bytes);
+};

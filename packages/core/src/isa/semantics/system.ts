@@ -1,0 +1,237 @@
+/**
+ * System instructions (SDM vol. 2). Most of them are exits: the IR reads their operands into ARG slots
+ * (instruction-exit.ts lists which) and TypeScript does the rest, privilege checks included.
+ */
+import {
+  ARG, CPL, CR0, CR4, GDTR_BASE, GDTR_LIMIT, GPR, IDTR_BASE, IDTR_LIMIT, LDTR_SELECTOR, SEGMENT_BASE, SEGMENT_SELECTOR,
+  type Slot, TR_SELECTOR, TSC_AUX, XCR0,
+} from '../../cpu/state.ts';
+import type { Builder } from '../../ir/builder.ts';
+import type { Value } from '../../ir/types.ts';
+import { getOF, setZF } from '../flags.ts';
+import { exitNumber, type InstructionExitName } from '../instruction-exit.ts';
+import { bytesOf, linearAddress, linearAddressPlus, read, segmentAddress, truncateAddress, update, write } from '../operands.ts';
+import type { InstructionShape, Semantics } from '../types.ts';
+import { dataSegment } from './mov.ts';
+
+const BOUND_RANGE = 5;
+const UNDEFINED_OPCODE = 6;
+const GENERAL_PROTECTION = 13;
+const CR4_TSD = 1 << 2;
+const CR4_FSGSBASE = 1 << 16;
+const CR4_OSXSAVE = 1 << 18;
+
+/** Leave through an exit, with these values in the ARG slots. */
+export function leaveWith(b: Builder, name: InstructionExitName, ...values: readonly Value[]): void {
+  values.map((value) => b.extendU(value)).forEach((value, i) => {
+    b.set(ARG[i], value);
+  });
+  b.exit(exitNumber(name));
+}
+
+export function exitOnly(name: InstructionExitName): Semantics {
+  return (b) => leaveWith(b, name);
+}
+
+/** An exit whose one argument is the (16-bit) first operand, or the second when a register is the first. */
+export function exitWithSelector(name: InstructionExitName, operand = 0): Semantics {
+  return (b, shape) => leaveWith(b, name, b.and(read(b, shape, shape.operands[operand]), b.i32(0xffff)));
+}
+
+export const raiseUndefined: Semantics = (b) => b.raise(UNDEFINED_OPCODE);
+export const noOperation: Semantics = () => {};
+
+/** CLFLUSH: checked like a read; there is no cache to flush. */
+export const flushLine: Semantics = (b, shape) => {
+  b.load(linearAddress(b, shape, shape.operands[0]), 1);
+};
+
+export const softwareInterrupt: Semantics = (b) => {
+  leaveWith(b, 'softwareInterrupt', b.and(b.immediate(), b.i64(0xff)));
+};
+export const interruptOnOverflow: Semantics = (b) => b.when(getOF(b), () => leaveWith(b, 'into'));
+
+// ---- port I/O ----
+const portSize = (shape: InstructionShape) => Math.min(shape.operandWidth, 32) / 8;
+
+function port(b: Builder, shape: InstructionShape, index: number): Value {
+  const operand = shape.operands[index];
+  return operand.kind === 'imm' ? b.and(b.immediate(), b.i64(0xff)) : read(b, shape, operand);
+}
+export const input: Semantics = (b, shape) => leaveWith(b, 'in', port(b, shape, 1), b.i32(portSize(shape)));
+export const output: Semantics = (b, shape) => {
+  leaveWith(b, 'out', port(b, shape, 0), b.i32(portSize(shape)), read(b, shape, shape.operands[1]));
+};
+/** INS and OUTS. */
+export function portString(direction: 'ins' | 'outs'): Semantics {
+  return (b, shape) => {
+    const pointer = b.extendU(b.getFixed(GPR[direction === 'ins' ? 7 : 6].offset, bytesOf(shape.addressWidth)));
+    const address = segmentAddress(b, shape, direction === 'ins' ? 0 : dataSegment(shape), pointer);
+    leaveWith(b, direction, b.getFixed(GPR[2].offset, 2), b.i32(portSize(shape)), address);
+  };
+}
+
+// ---- control and debug registers ----
+const staticValue = (shape: InstructionShape, index: number): number => {
+  const operand = shape.operands[index];
+  if (operand.kind !== 'static') throw new Error(`${shape.key}: operand ${index} is not fixed`);
+  return operand.value;
+};
+export function readRegister(name: 'readCr' | 'readDr'): Semantics {
+  return (b, shape) => leaveWith(b, name, b.i32(staticValue(shape, 1)));
+}
+export function writeRegister(name: 'writeCr' | 'writeDr'): Semantics {
+  return (b, shape) => leaveWith(b, name, b.i32(staticValue(shape, 0)), read(b, shape, shape.operands[1]));
+}
+
+/** A value (i64) in the type and size of a `Rv/Mw` operand. */
+function storeSystemValue(b: Builder, shape: InstructionShape, value: Value): void {
+  const [operand] = shape.operands;
+  write(b, shape, operand, operand.kind === 'gpr' && operand.width === 64 ? value : b.wrap(value));
+}
+/** SMSW. UMIP is NOT IMPLEMENTED (not advertised). */
+export const storeMachineStatus: Semantics = (b, shape) => storeSystemValue(b, shape, b.get(CR0));
+/** SLDT, STR. */
+export function storeSelector(which: 'ldt' | 'tr'): Semantics {
+  const slot = which === 'ldt' ? LDTR_SELECTOR : TR_SELECTOR;
+  return (b, shape) => storeSystemValue(b, shape, b.extendU(b.and(b.get(slot), b.i32(0xffff))));
+}
+
+// ---- descriptor tables ----
+/** SGDT, SIDT: both writes are checked before the first is done. */
+export function storeTable(table: 'gdt' | 'idt'): Semantics {
+  const [base, limit]: readonly [Slot, Slot] = table === 'gdt' ? [GDTR_BASE, GDTR_LIMIT] : [IDTR_BASE, IDTR_LIMIT];
+  return (b, shape) => {
+    const [operand] = shape.operands;
+    const bytes = shape.operandWidth === 64 ? 8 : 4;
+    const first = b.loadForUpdate(linearAddress(b, shape, operand), 2);
+    const second = b.loadForUpdate(linearAddressPlus(b, shape, operand, b.i64(2)), bytes);
+    b.storeUpdate(first.handle, 2, b.get(limit));
+    b.storeUpdate(second.handle, bytes, bytes === 8 ? b.get(base) : b.wrap(b.get(base)));
+  };
+}
+/** LGDT, LIDT: with a 16-bit operand size the base has 24 bits. */
+export function loadTable(name: 'lgdt' | 'lidt'): Semantics {
+  return (b, shape) => {
+    const [operand] = shape.operands;
+    const limit = b.load(linearAddress(b, shape, operand), 2);
+    const base = b.load(linearAddressPlus(b, shape, operand, b.i64(2)), shape.operandWidth === 64 ? 8 : 4);
+    leaveWith(b, name, shape.operandWidth === 16 ? b.and(base, b.i32(0xffffff)) : base, limit);
+  };
+}
+export const invalidatePage: Semantics = (b, shape) => {
+  leaveWith(b, 'invlpg', linearAddress(b, shape, shape.operands[0]));
+};
+export const invalidateProcessContext: Semantics = (b, shape) => {
+  const [type, descriptor] = shape.operands;
+  const low = b.load(linearAddress(b, shape, descriptor), 8);
+  const high = b.load(linearAddressPlus(b, shape, descriptor, b.i64(8)), 8);
+  leaveWith(b, 'invpcid', read(b, shape, type), low, high);
+};
+export const monitor: Semantics = (b, shape) => {
+  const offset = truncateAddress(b, shape, b.getFixed(GPR[0].offset, 8));
+  leaveWith(b, 'monitor', segmentAddress(b, shape, dataSegment(shape), offset));
+};
+
+// ---- segments and far transfers ----
+/** MOV from a segment register: a 32- or 64-bit register gets zeros above. */
+export const readSegment: Semantics = (b, shape) => {
+  const selector = b.and(b.get(SEGMENT_SELECTOR[staticValue(shape, 1)]), b.i32(0xffff));
+  storeSystemValue(b, shape, b.extendU(selector));
+};
+export const loadSegment: Semantics = (b, shape) => {
+  leaveWith(b, 'loadSegment', read(b, shape, shape.operands[1]), b.i32(staticValue(shape, 0)));
+};
+
+/** Offset and selector of a far pointer in memory. */
+function readFarPointer(b: Builder, shape: InstructionShape, index: number): { offset: Value; selector: Value } {
+  const operand = shape.operands[index];
+  const bytes = bytesOf(shape.operandWidth);
+  const offset = b.load(linearAddress(b, shape, operand), bytes);
+  const selector = b.load(linearAddressPlus(b, shape, operand, b.i64(bytes)), 2);
+  return { offset, selector };
+}
+/** LDS, LES, LSS, LFS, LGS. */
+export function loadFarPointer(segment: number): Semantics {
+  return (b, shape) => {
+    const { offset, selector } = readFarPointer(b, shape, 1);
+    leaveWith(b, 'loadFarPointer', selector, b.i32(segment), offset);
+  };
+}
+export function farIndirect(name: 'farJump' | 'farCall'): Semantics {
+  return (b, shape) => {
+    const { offset, selector } = readFarPointer(b, shape, 0);
+    leaveWith(b, name, selector, offset);
+  };
+}
+export function farDirect(name: 'farJump' | 'farCall'): Semantics {
+  return (b) => {
+    const pointer = b.immediate();
+    leaveWith(b, name, b.shrU(pointer, b.i64(32)), b.and(pointer, b.i64(0xffffffffn)));
+  };
+}
+export const farReturn: Semantics = (b, shape) => {
+  leaveWith(b, 'farReturn', shape.operands.length > 0 ? b.and(b.immediate(), b.i64(0xffff)) : b.i64(0));
+};
+
+/** ARPL: raise the destination's RPL to the source's. */
+export const adjustRpl: Semantics = (b, shape) => {
+  const source = b.and(read(b, shape, shape.operands[1]), b.i32(3));
+  const [destination] = shape.operands;
+  const target = read(b, shape, destination);
+  const lower = b.ltU(b.and(target, b.i32(3)), source);
+  // Written, and so checked for writing, only if the RPL changes.
+  b.when(lower, () => write(b, shape, destination, b.or(b.and(target, b.i32(0xfffc)), source)));
+  setZF(b, lower);
+};
+/** BOUND: lower and upper bound stand one after the other in memory. */
+export const checkBounds: Semantics = (b, shape) => {
+  const [indexOperand, bounds] = shape.operands;
+  const bytes = bytesOf(shape.operandWidth);
+  const signed = (value: Value) => (bytes === 2 ? b.extend16S(value) : value);
+  const lower = signed(b.load(linearAddress(b, shape, bounds), bytes));
+  const upper = signed(b.load(linearAddressPlus(b, shape, bounds, b.i64(bytes)), bytes));
+  const index = signed(read(b, shape, indexOperand));
+  b.raiseIf(b.or(b.ltS(index, lower), b.gtS(index, upper)), BOUND_RANGE);
+};
+
+// ---- time stamp, XCR0, FS and GS bases ----
+const controlBit = (b: Builder, bit: number) => b.and(b.wrap(b.get(CR4)), b.i32(bit));
+
+/** EDX:EAX = value. */
+function writePair(b: Builder, value: Value): void {
+  b.setFixed(GPR[0].offset, 8, b.and(value, b.i64(0xffffffffn)));
+  b.setFixed(GPR[2].offset, 8, b.shrU(value, b.i64(32)));
+}
+/** RDTSC, RDTSCP: CR4.TSD keeps them to CPL 0. */
+export function readTimeStamp(withProcessor: boolean): Semantics {
+  return (b) => {
+    b.raiseIf(b.select(b.get(CPL), controlBit(b, CR4_TSD), b.i32(0)), GENERAL_PROTECTION, 0);
+    writePair(b, b.helper('rdtsc', [], { result: 'i64' }));
+    if (withProcessor) b.setFixed(GPR[1].offset, 8, b.extendU(b.get(TSC_AUX)));
+  };
+}
+/** XGETBV: XCR0 only. */
+export const readExtendedControl: Semantics = (b) => {
+  b.raiseIf(b.eqz(controlBit(b, CR4_OSXSAVE)), UNDEFINED_OPCODE);
+  b.raiseIf(b.getFixed(GPR[1].offset, 4), GENERAL_PROTECTION, 0);
+  writePair(b, b.get(XCR0));
+};
+
+export function readBase(segment: 4 | 5): Semantics {
+  return (b, shape) => {
+    b.raiseIf(b.eqz(controlBit(b, CR4_FSGSBASE)), UNDEFINED_OPCODE);
+    const base = b.get(SEGMENT_BASE[segment]);
+    write(b, shape, shape.operands[0], shape.operandWidth === 64 ? base : b.wrap(base));
+  };
+}
+/** WRFSBASE, WRGSBASE: #GP(0) for a base that is not canonical (48 bits). */
+export function writeBase(segment: 4 | 5): Semantics {
+  return (b, shape) => {
+    b.raiseIf(b.eqz(controlBit(b, CR4_FSGSBASE)), UNDEFINED_OPCODE);
+    const base = b.extendU(read(b, shape, shape.operands[0]));
+    const canonical = b.shrS(b.shl(base, b.i64(16)), b.i64(16));
+    b.raiseIf(b.ne(base, canonical), GENERAL_PROTECTION, 0);
+    b.set(SEGMENT_BASE[segment], base);
+  };
+}

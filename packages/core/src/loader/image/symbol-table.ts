@@ -1,0 +1,40 @@
+export interface SymbolEntry {
+  readonly address: bigint;
+  readonly name: string;
+}
+
+/** How far after a symbol an address may lie and still be named after it. */
+const FARTHEST_BYTES = 1n << 24n;
+
+/** Names for addresses, by binary search. */
+export class SymbolTable {
+  private readonly entries: readonly SymbolEntry[];
+
+  constructor(entries: readonly SymbolEntry[]) {
+    this.entries = [...entries].sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
+  }
+
+  get size(): number {
+    return this.entries.length;
+  }
+
+  /** The address of a symbol of exactly this name. */
+  address(name: string): bigint | undefined {
+    return this.entries.find((entry) => entry.name === name)?.address;
+  }
+
+  /** `name` or `name+0x10` for the nearest symbol at or below `address`. */
+  lookup(address: bigint): string | undefined {
+    let low = 0;
+    let high = this.entries.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.entries[middle].address <= address) low = middle + 1;
+      else high = middle;
+    }
+    const entry = this.entries[low - 1];
+    if (!entry || address - entry.address > FARTHEST_BYTES) return undefined;
+    const offset = address - entry.address;
+    return offset === 0n ? entry.name : `${entry.name}+0x${offset.toString(16)}`;
+  }
+}

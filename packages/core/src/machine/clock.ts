@@ -1,0 +1,101 @@
+import type { Clock, Timer } from '@polyvisor/plugin-api';
+
+/** Guest TSC ticks per second: one tick is one nanosecond of machine time. */
+const TSC_HZ = 1_000_000_000;
+
+interface Scheduled {
+  readonly deadlineNs: number;
+  readonly order: number;
+  callback: (() => void) | undefined;
+}
+
+/** Where the machine's time comes from. */
+export interface TimeSource {
+  /** Nanoseconds since the machine's start. */
+  nowNs(): number;
+  /** Called when the machine has nothing to do until `untilNs`; true: time has been moved there. */
+  skipTo(untilNs: number): boolean;
+}
+
+/** Time that follows the number of executed instructions: one nanosecond each. Runs are reproducible. */
+export class InstructionTime implements TimeSource {
+  #ns = 0;
+  /** Instructions executed outside what the machine has accounted for yet. */
+  pendingInstructions: () => number = () => 0;
+  advance(instructions: number): void {
+    this.#ns += instructions;
+  }
+  nowNs(): number {
+    return this.#ns + this.pendingInstructions();
+  }
+  skipTo(untilNs: number): boolean {
+    if (untilNs > this.#ns) this.#ns = untilNs;
+    return true;
+  }
+}
+
+/** Time as the host's clock tells it, from the machine's start on. */
+export class WallTime implements TimeSource {
+  readonly #now: () => number;
+  readonly #startNs: number;
+  constructor(nowNs: () => number) {
+    this.#now = nowNs;
+    this.#startNs = nowNs();
+  }
+  nowNs(): number {
+    return this.#now() - this.#startNs;
+  }
+  skipTo(): boolean {
+    return false;
+  }
+}
+
+/** The machine's clock and its timers. */
+export class MachineClock implements Clock {
+  readonly tscHz = TSC_HZ;
+  readonly startEpochNs: bigint;
+  readonly #source: TimeSource;
+  /** Sorted by deadline, then by order of scheduling. */
+  readonly #timers: Scheduled[] = [];
+  #order = 0;
+
+  constructor(source: TimeSource, startEpochNs: bigint) {
+    this.#source = source;
+    this.startEpochNs = startEpochNs;
+  }
+  nowNs(): number {
+    return this.#source.nowNs();
+  }
+  tsc(): bigint {
+    return BigInt(Math.floor(this.nowNs()));
+  }
+  at(deadlineNs: number, callback: () => void): Timer {
+    const timer: Scheduled = { deadlineNs, order: this.#order++, callback };
+    let at = this.#timers.length;
+    while (at > 0 && this.#timers[at - 1].deadlineNs > deadlineNs) at--;
+    this.#timers.splice(at, 0, timer);
+    return { cancel: () => this.#cancel(timer) };
+  }
+  #cancel(timer: Scheduled): void {
+    const at = this.#timers.indexOf(timer);
+    if (at >= 0) this.#timers.splice(at, 1);
+    timer.callback = undefined;
+  }
+  /** Deadline of the next timer; Infinity without one. */
+  get nextDeadlineNs(): number {
+    return this.#timers.length > 0 ? this.#timers[0].deadlineNs : Number.POSITIVE_INFINITY;
+  }
+  /** Call back every timer that is due. A callback that schedules the past again is called at the next time. */
+  fireDue(): void {
+    const now = this.nowNs();
+    const last = this.#order;
+    while (this.#timers.length > 0 && this.#timers[0].deadlineNs <= now && this.#timers[0].order < last) {
+      const timer = this.#timers.shift() as Scheduled;
+      timer.callback?.();
+    }
+  }
+  /** Nothing to do until then: move the time if the source lets itself be moved. */
+  skipTo(untilNs: number): boolean {
+    return this.#source.skipTo(untilNs);
+  }
+}

@@ -1,0 +1,1 @@
+export { Machine, type MachineOptions, type RunEnd } from './machine.ts';

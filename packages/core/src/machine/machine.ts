@@ -1,0 +1,336 @@
+import {
+  type BootRequest, type ConsolePort, type Entry, type Exit, type ExitAnswer, type GuestImage, type Machine as PluginMachine, type PlatformDefinition,
+  PolyvisorError, type ShutdownReason,
+} from '@polyvisor/plugin-api';
+import { ARG, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
+import { ExitCode } from '../engine/exit-code.ts';
+import { Engine, EngineMemory, type EngineOptions } from '../engine/engine.ts';
+import type { PluginCalls } from '../ports/plugin-calls.ts';
+import { InstructionTime, MachineClock, WallTime } from './clock.ts';
+import { MachineMemory } from './guest-memory.ts';
+import { instructionExit } from './instruction-exits.ts';
+import { type NativeAnswer, type NativeFault, undefinedOpcode, Vector } from './native/answer.ts';
+import { cpuid } from './native/cpuid.ts';
+import { deliver } from './native/delivery.ts';
+import { nativeInstructions } from './native/instructions.ts';
+import { crashReport } from './report.ts';
+import { MachineVcpu } from './vcpu.ts';
+
+/** Instructions between looks at timers and the console. */
+const QUANTUM = 200_000;
+/** How long guest code may run before the host's event loop gets its turn. */
+const SLICE_NS = 4_000_000;
+/** Longest idle wait, so that `stop` is noticed. */
+const MAX_IDLE_NS = 100_000_000;
+const PAGE = 4096;
+
+export interface MachineOptions {
+  readonly image: GuestImage;
+  /** Door to use; without it the one with the highest priority. */
+  readonly entryName?: string;
+  readonly commandLine: string;
+  readonly initrd?: Uint8Array;
+  readonly memoryBytes: number;
+  readonly clockKind: 'icount' | 'wall';
+  readonly console: ConsolePort;
+  /** The loaded plug-ins, by their hooks. */
+  readonly plugins: { readonly calls: PluginCalls };
+  readonly wallClock: { nowNs(): number; epochNs(): bigint };
+  readonly symbols?: (gva: bigint) => string | undefined;
+  readonly engine?: EngineOptions;
+  /** Wait at most this long; resolves early on console input. 0: let pending input in. */
+  idle(maxNs: number): Promise<void>;
+  /** Told of every exit that a plug-in could see; only if someone wants it. */
+  readonly onExit?: (vcpu: number, exit: Exit, answer: ExitAnswer) => void;
+}
+
+/** How a run ended. */
+export interface RunEnd {
+  readonly reason: ShutdownReason | { readonly kind: 'stopped' };
+  /** A few lines for a person: guest RIP, symbol, reason. */
+  readonly report?: string;
+}
+
+/** The composition root: one PC with its plug-ins, from boot to power-off. */
+export class Machine implements PluginMachine {
+  readonly memory: MachineMemory;
+  readonly clock: MachineClock;
+  readonly console: ConsolePort;
+  readonly vcpus: readonly MachineVcpu[];
+  readonly platform: PlatformDefinition;
+  readonly entry: Entry;
+  readonly #options: MachineOptions;
+  readonly #calls: PluginCalls;
+  readonly #instructionTime: InstructionTime | undefined;
+  readonly #engineMemory: EngineMemory;
+  #end: RunEnd | undefined;
+  #executed = 0;
+  readonly #exitCounts = new Map<string, number>();
+
+  /** Finds the door, lays out memory, lets the plug-ins boot the image. @throws PolyvisorError */
+  static async create(options: MachineOptions): Promise<Machine> {
+    return new Machine(options);
+  }
+
+  private constructor(options: MachineOptions) {
+    this.#options = options;
+    this.#calls = options.plugins.calls;
+    this.console = options.console;
+    this.entry = chooseEntry(options);
+    this.platform = { memoryBytes: options.memoryBytes, overheadBytes: 0, vcpus: 1, commandLine: options.commandLine };
+    this.#calls.configure(this.platform);
+    const ramBytes = Math.ceil((this.platform.memoryBytes + this.platform.overheadBytes) / PAGE) * PAGE;
+    this.#engineMemory = allocate(ramBytes);
+    this.memory = new MachineMemory(this.#engineMemory, (host, size) => {
+      for (const vcpu of this.vcpus) vcpu.engine.code.written(host, size);
+    });
+    this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;
+    const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
+    this.clock = new MachineClock(source, options.clockKind === 'icount' ? 0n : options.wallClock.epochNs());
+    this.vcpus = [new MachineVcpu(0, this.#engine())];
+    for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
+    this.#boot();
+  }
+
+  #engine(): Engine {
+    return new Engine(this.#engineMemory, {
+      mmioRead: (_gpa, into) => into.fill(0xff),
+      mmioWrite: () => {},
+      helpers: {
+        rdtsc: (state, base) => {
+          state.setBigUint64(base + RESULT[0].offset, this.clock.tsc(), true);
+          return -1;
+        },
+      },
+    }, this.#options.engine);
+  }
+
+  #boot(): void {
+    const request: BootRequest = {
+      image: this.#options.image, entry: this.entry, commandLine: this.#options.commandLine, memoryBytes: this.platform.memoryBytes,
+      ...(this.#options.initrd ? { initrd: this.#options.initrd } : {}),
+    };
+    if (this.#calls.boot(request, this)) return;
+    throw new PolyvisorError('PV2010', `nobody starts ${request.image.name} through its door ${this.entry.name}`, `load plug-in ${this.entry.plugin}`, 3);
+  }
+
+  cpuid(leaf: number, subleaf: number) {
+    return cpuid(leaf, subleaf);
+  }
+  symbol(gva: bigint): string | undefined {
+    return this.#options.symbols?.(gva);
+  }
+  shutdown(reason: ShutdownReason): void {
+    if (this.#end) return;
+    const report = reason.kind === 'crash' ? crashReport(this, this.vcpus[0], reason.message) : undefined;
+    this.#end = report === undefined ? { reason } : { reason, report };
+    this.#calls.shutdown(reason);
+    for (const vcpu of this.vcpus) vcpu.kick();
+  }
+  /** End the run from outside; the guest is not told. */
+  stop(): void {
+    this.#end ??= { reason: { kind: 'stopped' } };
+  }
+
+  /** Run until the guest ends or {@link stop} is called. */
+  async run(): Promise<RunEnd> {
+    while (!this.#end) {
+      this.#slice();
+      if (this.#end) break;
+      await this.#options.idle(this.#idleNs());
+    }
+    for (const vcpu of this.vcpus) this.#calls.vcpuTerminate(vcpu);
+    return this.#end as RunEnd;
+  }
+
+  /** Run guest code for a few milliseconds, or until there is nothing to do. */
+  #slice(): void {
+    const until = this.#options.wallClock.nowNs() + SLICE_NS;
+    while (!this.#end && this.#options.wallClock.nowNs() < until) {
+      this.clock.fireDue();
+      let ran = false;
+      for (const vcpu of this.vcpus) ran = this.#runVcpu(vcpu) || ran;
+      if (!ran && !this.#skipIdleTime()) return;
+    }
+  }
+
+  /** All vCPUs sleep: go on at the next timer, if time may be moved there. */
+  #skipIdleTime(): boolean {
+    const deadline = this.clock.nextDeadlineNs;
+    return Number.isFinite(deadline) && this.clock.skipTo(deadline);
+  }
+  /** How long to let the host wait: 0 while a vCPU can run. */
+  #idleNs(): number {
+    if (this.#end || this.vcpus.some((vcpu) => !vcpu.blocked && !vcpu.offline)) return 0;
+    return Math.max(0, Math.min(MAX_IDLE_NS, this.clock.nextDeadlineNs - this.clock.nowNs()));
+  }
+
+  /** One turn of a vCPU; false: it had nothing to do. */
+  #runVcpu(vcpu: MachineVcpu): boolean {
+    if (vcpu.offline) return false;
+    let left = this.#turn();
+    while (left > 0 && !this.#end) {
+      this.#calls.beforeEntry(vcpu);
+      if (vcpu.blocked || vcpu.offline || this.#end) return left !== QUANTUM;
+      if (vcpu.pending) this.#deliverPending(vcpu);
+      const { engine } = vcpu;
+      engine.budget = left;
+      if (this.#instructionTime) this.#instructionTime.pendingInstructions = () => left - engine.budget;
+      const code = vcpu.singleStep ? engine.step() : engine.run();
+      const executed = left - engine.budget;
+      left -= Math.max(1, executed);
+      this.#account(executed);
+      if (code === ExitCode.budget) break;
+      this.#dispatch(vcpu, code);
+    }
+    return true;
+  }
+
+  #turn(): number {
+    if (!this.#instructionTime) return QUANTUM;
+    const untilTimer = this.clock.nextDeadlineNs - this.clock.nowNs();
+    return Math.max(1, Math.min(QUANTUM, Math.ceil(untilTimer)));
+  }
+  #account(executed: number): void {
+    this.#executed += executed;
+    if (!this.#instructionTime) return;
+    this.#instructionTime.pendingInstructions = () => 0;
+    this.#instructionTime.advance(executed);
+  }
+
+  #dispatch(vcpu: MachineVcpu, code: number): void {
+    if (code === ExitCode.fault) this.#fault(vcpu);
+    else if (code === ExitCode.instruction) this.#instruction(vcpu);
+    else if (code === ExitCode.stop) this.#raise(vcpu, { vector: Vector.DB });
+  }
+
+  #fault(vcpu: MachineVcpu): void {
+    const { view } = this.#engineMemory;
+    const { base } = vcpu.engine;
+    if (view.getUint32(base + EXIT_RECORD.offset, true) !== 0) vcpu.engine.rewindToRecord();
+    const vector = view.getInt32(base + FAULT_VECTOR.offset, true);
+    const errorCode = view.getInt32(base + FAULT_ERROR_CODE.offset, true);
+    const fault: NativeFault = {
+      vector,
+      ...(errorCode >= 0 ? { errorCode } : {}),
+      ...(vector === Vector.PF ? { cr2: view.getBigUint64(base + FAULT_ADDRESS.offset, true) } : {}),
+    };
+    this.#raise(vcpu, fault);
+  }
+
+  /** An exception at RIP: to the plug-ins, then to the guest's IDT. */
+  #raise(vcpu: MachineVcpu, fault: NativeFault): void {
+    const answer = this.#ask(vcpu, { kind: 'exception', ...fault });
+    if (answer === 'handled') return;
+    const raised: NativeFault = typeof answer === 'object' ? { vector: answer.fault, ...pick(answer) } : fault;
+    if (raised.vector === Vector.PF && raised.cr2 !== undefined) vcpu.cr2 = raised.cr2;
+    this.#deliver(vcpu, raised.vector, raised.errorCode, false);
+  }
+
+  #deliverPending(vcpu: MachineVcpu): void {
+    const event = vcpu.pending;
+    vcpu.pending = undefined;
+    if (event) this.#deliver(vcpu, event.vector, event.errorCode, false);
+  }
+
+  /** Through the IDT; a fault on the way becomes a double fault, then a shutdown (SDM vol. 3A, 6.15). */
+  #deliver(vcpu: MachineVcpu, vector: number, errorCode: number | undefined, software: boolean): void {
+    const fault = deliver(vcpu, { vector, errorCode, software });
+    if (!fault) return;
+    if (fault.vector === Vector.PF && fault.cr2 !== undefined) vcpu.cr2 = fault.cr2;
+    if (software) {
+      this.#raise(vcpu, fault);
+      return;
+    }
+    const second = vector === Vector.DF ? fault : deliver(vcpu, { vector: Vector.DF, errorCode: 0, software: false });
+    if (second) this.shutdown({ kind: 'crash', message: `triple fault: exception ${vector} could not be delivered` });
+  }
+
+  #instruction(vcpu: MachineVcpu): void {
+    const { engine } = vcpu;
+    engine.rewindToRecord();
+    const lengthBytes = engine.exitLengthBytes;
+    const { name, exit } = instructionExit(engine.exitDetail, { lengthBytes, arg: (i) => vcpu.slot64(ARG[i]) });
+    const rip = vcpu.rip;
+    const answer = exit ? this.#ask(vcpu, exit) : 'pass';
+    if (answer === 'handled') {
+      if (vcpu.rip === rip) vcpu.rip = rip + BigInt(lengthBytes);
+      return;
+    }
+    if (typeof answer === 'object') {
+      this.#raise(vcpu, { vector: answer.fault, ...pick(answer) });
+      return;
+    }
+    if (exit?.kind === 'softwareInterrupt') {
+      vcpu.rip = rip + BigInt(lengthBytes);
+      this.#softwareInterrupt(vcpu, exit.vector, rip);
+      return;
+    }
+    const native = nativeInstructions[name];
+    const done: NativeAnswer = native
+      ? native({ vcpu, machine: this.#nativeMachine, lengthBytes, privileged: answer === 'common' })
+      : undefinedOpcode;
+    if (done === 'next') vcpu.rip = rip + BigInt(lengthBytes);
+    else if (done !== 'done') this.#raise(vcpu, done);
+  }
+
+  readonly #nativeMachine = {
+    cpuid: (leaf: number, subleaf: number) => this.cpuid(leaf, subleaf),
+    portRead: () => 0xffffffff,
+    portWrite: () => {},
+  };
+
+  #softwareInterrupt(vcpu: MachineVcpu, vector: number, rip: bigint): void {
+    const fault = deliver(vcpu, { vector, errorCode: undefined, software: true });
+    if (!fault) return;
+    vcpu.rip = rip;
+    this.#raise(vcpu, fault);
+  }
+
+  #ask(vcpu: MachineVcpu, exit: Exit): ExitAnswer {
+    const counted = exit.kind === 'exception' ? `exception.${exit.vector}` : exit.kind;
+    this.#exitCounts.set(counted, (this.#exitCounts.get(counted) ?? 0) + 1);
+    const answer = this.#calls.has('exit', exit.kind) ? this.#calls.exit(exit.kind, vcpu, exit) : 'pass';
+    this.#options.onExit?.(vcpu.id, exit, answer);
+    return answer;
+  }
+
+  /** Figures for `--stats`. */
+  stats(): Record<string, number | string> {
+    const [{ engine }] = this.vcpus;
+    const { decoded, invalidations, flushes } = engine.code.statistics;
+    const exits = Object.fromEntries([...this.#exitCounts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, count]) => [`exit.${kind}`, count]));
+    return {
+      instructions: this.#executed, 'machine time ms': Math.round(this.clock.nowNs() / 1e6), 'decoded instructions': decoded,
+      'code invalidations': invalidations, 'code cache flushes': flushes, 'TLB bank flushes': engine.banks.flushes,
+      handlers: engine.handlerCount, ...exits,
+    };
+  }
+}
+
+function pick(answer: { errorCode?: number; cr2?: bigint }): { errorCode?: number; cr2?: bigint } {
+  return { ...(answer.errorCode === undefined ? {} : { errorCode: answer.errorCode }), ...(answer.cr2 === undefined ? {} : { cr2: answer.cr2 }) };
+}
+
+/** The most a WebAssembly memory holds, less what the engine itself needs. */
+function allocate(ramBytes: number): EngineMemory {
+  try {
+    return new EngineMemory(ramBytes);
+  } catch (error) {
+    const mebibytes = Math.round(ramBytes / 2 ** 20);
+    throw new PolyvisorError('PV2011', `cannot allocate ${mebibytes} MiB of guest memory: ${(error as Error).message}`, 'ask for less with --memory', 3);
+  }
+}
+
+/** The asked-for door, or the one with the highest priority. @throws PolyvisorError that lists what there is */
+function chooseEntry(options: MachineOptions): Entry {
+  const { entries, missing } = options.plugins.calls.findEntries(options.image);
+  const wanted = options.entryName;
+  const candidates = entries.filter((entry) => wanted === undefined || entry.name === wanted);
+  if (candidates.length > 0) return candidates.reduce((best, entry) => (entry.priority > best.priority ? entry : best));
+  const reasons = missing.filter((door) => wanted === undefined || door.name === wanted).map((door) => `${door.abi}: ${door.reason}`);
+  const has = entries.length > 0 ? `; it has ${entries.map((entry) => entry.name).join(', ')}` : '';
+  const why = reasons.length > 0 ? reasons.join('; ') : 'no loaded plug-in starts such an image';
+  const fix = entries.length > 0 ? 'choose another --entry' : 'give another kernel, or load the plug-in that starts it with --plugin';
+  throw new PolyvisorError('PV2012', `no ${wanted ?? ''} door into ${options.image.name} (${why}${has})`.replace('  ', ' '), fix, 3);
+}

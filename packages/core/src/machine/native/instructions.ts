@@ -1,0 +1,230 @@
+import { ARG } from '../../cpu/state.ts';
+import { Flag } from '../../isa/flags.ts';
+import type { InstructionExitName } from '../../isa/instruction-exit.ts';
+import type { MachineVcpu } from '../vcpu.ts';
+import { type NativeAnswer, protection, undefinedOpcode, Vector } from './answer.ts';
+import type { CpuidAnswer } from './cpuid.ts';
+import { farReturn, farTransfer, interruptReturn, mergeFlags } from './delivery.ts';
+import { readControlRegister, readDebugRegister, readMsr, writeControlRegister, writeDebugRegister, writeMsr } from './registers.ts';
+import { isFault, loadDataSegment, readDescriptor } from './segments.ts';
+
+/** What native instructions need of the machine. */
+export interface NativeMachine {
+  cpuid(leaf: number, subleaf: number): CpuidAnswer;
+  /** Port I/O of a device; reads of an empty port answer all ones. */
+  portRead(port: number, sizeBytes: number): number;
+  portWrite(port: number, sizeBytes: number, value: number): void;
+}
+
+export interface NativeContext {
+  readonly vcpu: MachineVcpu;
+  readonly machine: NativeMachine;
+  readonly lengthBytes: number;
+  /** Carry it out whatever the CPL: a plug-in asked for it. */
+  readonly privileged: boolean;
+}
+type Native = (context: NativeContext) => NativeAnswer;
+
+const RAX = 0;
+const RBX = 3;
+const RCX = 1;
+const RDX = 2;
+const RSP = 4;
+const GS = 5;
+
+const number = ({ vcpu }: NativeContext, index: number) => Number(vcpu.slot64(ARG[index]) & 0xffffffffn);
+const value = ({ vcpu }: NativeContext, index: number) => vcpu.slot64(ARG[index]);
+const after = ({ vcpu, lengthBytes }: NativeContext) => vcpu.rip + BigInt(lengthBytes);
+const iopl = (vcpu: MachineVcpu) => Number((vcpu.rflags >> 12n) & 3n);
+
+/** Only at CPL 0. */
+const privileged = (run: Native): Native => (context) =>
+  context.privileged || context.vcpu.cpl === 0 ? run(context) : protection();
+
+const setInterruptFlag = (on: boolean): Native => (context) => {
+  const { vcpu } = context;
+  if (!context.privileged && vcpu.cpl > iopl(vcpu)) return protection();
+  vcpu.rflags = on ? vcpu.rflags | BigInt(Flag.IF) : vcpu.rflags & ~BigInt(Flag.IF);
+  return 'next';
+};
+
+/**
+ * Port I/O at CPL ≤ IOPL.
+ * NOT IMPLEMENTED: the TSS's I/O permission bitmap — above IOPL every port is refused.
+ */
+const portIo = (direction: 'in' | 'out'): Native => (context) => {
+  const { vcpu, machine } = context;
+  if (!context.privileged && vcpu.cpl > iopl(vcpu)) return protection();
+  const [port, size] = [number(context, 0), number(context, 1)];
+  if (direction === 'out') {
+    machine.portWrite(port, size, Number(vcpu.gpr[RAX] & ((1n << BigInt(size * 8)) - 1n)));
+    return 'next';
+  }
+  const read = BigInt(machine.portRead(port, size) >>> 0);
+  vcpu.gpr[RAX] = size === 4 ? read : (vcpu.gpr[RAX] & ~((1n << BigInt(size * 8)) - 1n)) | read;
+  return 'next';
+};
+
+const popf: Native = (context) => {
+  const { vcpu } = context;
+  const width = number(context, 0);
+  const found = vcpu.read(vcpu.gpr[RSP], width / 8);
+  if (!found.ok) return { vector: Vector.PF, errorCode: found.fault.errorCode, cr2: found.fault.gva };
+  const view = new DataView(found.bytes.buffer);
+  const image = BigInt(width === 16 ? view.getUint16(0, true) : view.getUint32(0, true));
+  vcpu.gpr[RSP] += BigInt(width / 8);
+  const kept = BigInt(Flag.RF | Flag.VIF | Flag.VIP | Flag.VM);
+  const merged = mergeFlags(vcpu.rflags, image, vcpu.cpl, width);
+  vcpu.rflags = (merged & ~kept) | (vcpu.rflags & kept & ~BigInt(Flag.RF));
+  return 'next';
+};
+
+const popSegment: Native = (context) => {
+  const { vcpu } = context;
+  const bytes = number(context, 1) / 8;
+  const found = vcpu.read(vcpu.gpr[RSP], bytes);
+  if (!found.ok) return { vector: Vector.PF, errorCode: found.fault.errorCode, cr2: found.fault.gva };
+  const fault = loadDataSegment(vcpu, number(context, 0), new DataView(found.bytes.buffer).getUint16(0, true));
+  if (fault) return fault;
+  vcpu.gpr[RSP] += BigInt(bytes);
+  return 'next';
+};
+
+const loadSelector = (which: 'ldtr' | 'tr'): Native => (context) => {
+  const { vcpu } = context;
+  const selector = number(context, 0);
+  if ((selector & 0xfffc) === 0) {
+    if (which === 'tr') return protection();
+    vcpu.tables.ldtr = { selector, base: 0n, limit: 0, accessRights: 1 << 16 };
+    return 'next';
+  }
+  const low = readDescriptor(vcpu, selector);
+  if (isFault(low)) return low;
+  const high = vcpu.read(vcpu.tables.gdtr.base + BigInt((selector & 0xfff8) + 8), 4, { as: 'supervisor' });
+  const upper = high.ok ? BigInt(new DataView(high.bytes.buffer).getUint32(0, true)) << 32n : 0n;
+  const wanted = which === 'tr' ? 9 : 2;
+  if ((low.accessRights & 0x1f) !== wanted) return protection(selector & 0xfffc);
+  vcpu.tables[which] = { ...low, base: low.base | upper };
+  return 'next';
+};
+
+const done = (fault: NativeAnswer | undefined): NativeAnswer => fault ?? 'done';
+
+const cpuidInstruction: Native = ({ vcpu, machine }) => {
+  const answer = machine.cpuid(Number(vcpu.gpr[RAX] & 0xffffffffn), Number(vcpu.gpr[RCX] & 0xffffffffn));
+  vcpu.gpr[RAX] = BigInt(answer.eax >>> 0);
+  vcpu.gpr[RBX] = BigInt(answer.ebx >>> 0);
+  vcpu.gpr[RCX] = BigInt(answer.ecx >>> 0);
+  vcpu.gpr[RDX] = BigInt(answer.edx >>> 0);
+  return 'next';
+};
+
+const Msr = { STAR: 0xc0000081, LSTAR: 0xc0000082, CSTAR: 0xc0000083, FMASK: 0xc0000084 } as const;
+const EFER_SCE = 1n;
+const FLAT_CODE64 = 0xa09b;
+const FLAT_CODE32 = 0xc09b;
+const FLAT_DATA = 0xc093;
+
+/** SYSCALL (SDM vol. 2B; AMD APM vol. 3): selectors from STAR, no descriptor is read. */
+const syscall: Native = (context) => {
+  const { vcpu } = context;
+  if (!(vcpu.efer & EFER_SCE)) return undefinedOpcode;
+  const msr = (index: number) => vcpu.msrs.get(index) ?? 0n;
+  const selector = Number((msr(Msr.STAR) >> 32n) & 0xfffcn);
+  vcpu.gpr[RCX] = after(context);
+  vcpu.gpr[11] = vcpu.rflags & ~BigInt(Flag.RF);
+  vcpu.rip = vcpu.engine.mode === 'long64' ? msr(Msr.LSTAR) : msr(Msr.CSTAR);
+  vcpu.rflags = (vcpu.rflags & ~msr(Msr.FMASK) & ~BigInt(Flag.RF)) | 2n;
+  vcpu.setSegment(1, { selector, base: 0n, limit: 0xffffffff, accessRights: FLAT_CODE64 });
+  vcpu.setSegment(2, { selector: selector + 8, base: 0n, limit: 0xffffffff, accessRights: FLAT_DATA });
+  vcpu.cpl = 0;
+  return 'done';
+};
+
+const sysret: Native = privileged((context) => {
+  const { vcpu } = context;
+  if (!(vcpu.efer & EFER_SCE)) return undefinedOpcode;
+  const wide = number(context, 0) === 64;
+  const base = Number((vcpu.msrs.get(Msr.STAR) ?? 0n) >> 48n) & 0xffff;
+  const selector = (wide ? base + 16 : base) | 3;
+  vcpu.rip = wide ? vcpu.gpr[RCX] : vcpu.gpr[RCX] & 0xffffffffn;
+  vcpu.rflags = (vcpu.gpr[11] & 0x3c7fd7n) | 2n;
+  vcpu.setSegment(1, { selector, base: 0n, limit: 0xffffffff, accessRights: (wide ? FLAT_CODE64 : FLAT_CODE32) | 0x60 });
+  vcpu.setSegment(2, { selector: (base + 8) | 3, base: 0n, limit: 0xffffffff, accessRights: FLAT_DATA | 0x60 });
+  vcpu.cpl = 3;
+  return 'done';
+});
+
+const swapgs: Native = privileged(({ vcpu }) => {
+  const segment = vcpu.segment(GS);
+  vcpu.setSegment(GS, { ...segment, base: vcpu.kernelGsBase });
+  vcpu.kernelGsBase = segment.base;
+  return 'next';
+});
+
+/**
+ * The instructions that leave the engine, as the processor carries them out.
+ * NOT IMPLEMENTED natively, #UD: SYSENTER, SYSEXIT, INS, OUTS, INVPCID, RDPMC, XSETBV, MONITOR, MWAIT, VMCALL, VMMCALL.
+ */
+export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = {
+  syscall,
+  sysret,
+  iret: (context) => done(interruptReturn(context.vcpu, number(context, 0))),
+  in: portIo('in'),
+  out: portIo('out'),
+  cpuid: cpuidInstruction,
+  rdmsr: privileged(({ vcpu }) => readMsr(vcpu)),
+  wrmsr: privileged(({ vcpu }) => writeMsr(vcpu)),
+  readCr: privileged((context) => {
+    const read = readControlRegister(context.vcpu, number(context, 0));
+    if (read === undefined) return undefinedOpcode;
+    context.vcpu.gpr[number(context, 1)] = read;
+    return 'next';
+  }),
+  writeCr: privileged((context) => writeControlRegister(context.vcpu, number(context, 0), value(context, 2))),
+  readDr: privileged((context) => {
+    context.vcpu.gpr[number(context, 1)] = readDebugRegister(context.vcpu, number(context, 0));
+    return 'next';
+  }),
+  writeDr: privileged((context) => writeDebugRegister(context.vcpu, number(context, 0), value(context, 2))),
+  clts: privileged(({ vcpu }) => {
+    vcpu.cr0 &= ~8n;
+    return 'next';
+  }),
+  lmsw: privileged((context) => {
+    const { vcpu } = context;
+    const word = BigInt(number(context, 0) & 15);
+    return writeControlRegister(vcpu, 0, (vcpu.cr0 & ~14n) | word | (vcpu.cr0 & 1n));
+  }),
+  lgdt: privileged((context) => {
+    context.vcpu.tables.gdtr.limit = number(context, 0);
+    context.vcpu.tables.gdtr.base = value(context, 1);
+    return 'next';
+  }),
+  lidt: privileged((context) => {
+    context.vcpu.tables.idtr.limit = number(context, 0);
+    context.vcpu.tables.idtr.base = value(context, 1);
+    return 'next';
+  }),
+  lldt: privileged(loadSelector('ldtr')),
+  ltr: privileged(loadSelector('tr')),
+  invlpg: privileged((context) => {
+    context.vcpu.flushTlb(value(context, 0));
+    return 'next';
+  }),
+  wbinvd: privileged(() => 'next'),
+  invd: privileged(() => 'next'),
+  swapgs,
+  cli: setInterruptFlag(false),
+  sti: setInterruptFlag(true),
+  hlt: privileged(({ vcpu }) => {
+    vcpu.blocked = true;
+    return 'next';
+  }),
+  farJump: (context) => done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), undefined)),
+  farCall: (context) => done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), after(context))),
+  farReturn: (context) => done(farReturn(context.vcpu, number(context, 0), number(context, 1))),
+  loadSegment: (context) => loadDataSegment(context.vcpu, number(context, 0), number(context, 1) & 0xffff) ?? 'next',
+  popSegment,
+  popf,
+};

@@ -1,0 +1,365 @@
+import type {
+  Access, DescriptorTable, DescriptorTables, ReadResult, Segment, Translation, Vcpu, VirtualAccessOptions, WriteResult,
+} from '@polyvisor/plugin-api';
+import {
+  CPL, CR0, CR2, CR3, CR4, DR, EFER, EFLAGS_SYSTEM, FAULT_ADDRESS, FAULT_ERROR_CODE, FC, FPU_TRAP, FS, FZ, GDTR_BASE, GDTR_LIMIT, GPR, IDTR_BASE, IDTR_LIMIT, KERNEL_GS_BASE, LDTR_SELECTOR, MMU_FLAGS, MXCSR,
+  RIP, SEGMENT_ACCESS, SEGMENT_BASE, SEGMENT_LIMIT, SEGMENT_SELECTOR, type Slot, TLB, TR_SELECTOR,
+} from '../cpu/state.ts';
+import { type Engine, type EngineMemory } from '../engine/engine.ts';
+import { WALK_FAULT, WALK_MMIO } from '../engine/memory-code.ts';
+import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
+import type { CpuMode } from '../isa/types.ts';
+import { MmuFlag, WalkAccess } from '../memory/walk.ts';
+import { fpuTrapFor } from '../cpu/fpu-trap.ts';
+import { readFxsave, writeFxsave } from '../cpu/fxsave-image.ts';
+
+const MODE_NUMBER: Record<CpuMode, number> = { long64: 0, compat32: 1, compat16: 2 };
+const Cr0 = { WP: 1n << 16n, PG: 1n << 31n } as const;
+const Cr4 = { SMEP: 1n << 20n, SMAP: 1n << 21n } as const;
+const EFER_LMA = 1n << 10n;
+const EFER_NXE = 1n << 11n;
+/** Access-rights bits of a segment: L, D/B, unusable. */
+export const AccessRights = { L: 1 << 13, DB: 1 << 14, UNUSABLE: 1 << 16 } as const;
+
+/** An event that waits to be delivered before the next instruction. */
+export interface PendingException {
+  readonly vector: number;
+  readonly errorCode: number | undefined;
+}
+
+/** One vCPU: the engine's state block under the names of the manuals. */
+export class MachineVcpu implements Vcpu {
+  readonly id: number;
+  readonly gpr: BigUint64Array;
+  readonly tables: DescriptorTables;
+  readonly engine: Engine;
+  blocked = false;
+  offline = false;
+  /** Leave after each instruction: RFLAGS.TF is set. */
+  get singleStep(): boolean {
+    return (this.#get32(EFLAGS_SYSTEM) & Flag.TF) !== 0;
+  }
+  pending: PendingException | undefined;
+  /** System MSRs that are only kept. */
+  readonly msrs = new Map<number, bigint>();
+  readonly #memory: EngineMemory;
+  readonly #view: DataView;
+  readonly #base: number;
+
+  constructor(id: number, engine: Engine) {
+    this.id = id;
+    this.engine = engine;
+    this.#memory = engine.memory;
+    this.#view = engine.memory.view;
+    this.#base = engine.base;
+    this.gpr = new BigUint64Array(engine.memory.memory.buffer, engine.base + GPR[0].offset, 16);
+    this.tables = new StateTables(engine.memory.view, engine.base);
+    this.#set32(EFLAGS_SYSTEM, 2);
+    this.#set32(FC, 0);
+    this.#setQuad(FZ, 1n);
+    this.#setQuad(FS, 1n);
+    this.#set32(MXCSR, 0x1f80);
+    this.#setQuad(CR0, 0x60000010n);
+    this.#setQuad(DR[6], 0xffff0ff0n);
+    this.#setQuad(DR[7], 0x400n);
+    this.updateMmu();
+  }
+
+  #get32(slot: Slot): number {
+    return this.#view.getInt32(this.#base + slot.offset, true);
+  }
+  #set32(slot: Slot, value: number): void {
+    this.#view.setInt32(this.#base + slot.offset, value, true);
+  }
+  #quad(slot: Slot): bigint {
+    return this.#view.getBigUint64(this.#base + slot.offset, true);
+  }
+  #setQuad(slot: Slot, value: bigint): void {
+    this.#view.setBigUint64(this.#base + slot.offset, BigInt.asUintN(64, value), true);
+  }
+  /** A slot of the state block as the engine keeps it; for core's own handlers. */
+  slot64(slot: Slot): bigint {
+    return this.#quad(slot);
+  }
+  setSlot64(slot: Slot, value: bigint): void {
+    this.#setQuad(slot, value);
+  }
+
+  get rip(): bigint {
+    return this.#quad(RIP);
+  }
+  set rip(value: bigint) {
+    this.#setQuad(RIP, value);
+  }
+
+  get rflags(): bigint {
+    const fc = this.#get32(FC);
+    const fsLow = this.#view.getInt32(this.#base + FS.offset, true);
+    let flags = this.#get32(EFLAGS_SYSTEM) & ~ARITHMETIC_FLAGS;
+    if (fc < 0) flags |= Flag.CF;
+    if ((fc ^ (fc << 1)) < 0) flags |= Flag.OF;
+    if (fc & 8) flags |= Flag.AF;
+    if (this.#quad(FZ) === 0n) flags |= Flag.ZF;
+    if (this.#view.getInt32(this.#base + FS.offset + 4, true) < 0) flags |= Flag.SF;
+    if (evenParity(fsLow & 0xff)) flags |= Flag.PF;
+    return BigInt(flags >>> 0);
+  }
+  set rflags(value: bigint) {
+    const image = Number(value & 0xffffffffn) | 0;
+    const carry = image & 1;
+    const overflow = (image >>> 11) & 1;
+    this.#set32(FC, (carry << 31) | ((carry ^ overflow) << 30) | (((image >>> 4) & 1) << 3));
+    this.#setQuad(FZ, image & Flag.ZF ? 0n : 1n);
+    this.#setQuad(FS, (image & Flag.SF ? 1n << 63n : 0n) | (image & Flag.PF ? 0n : 1n));
+    const acChanged = ((this.#get32(EFLAGS_SYSTEM) ^ image) & Flag.AC) !== 0;
+    this.#set32(EFLAGS_SYSTEM, (image & 0x3f7700 & ~Flag.OF) | 2);
+    if (acChanged) this.updateMmu();
+  }
+
+  get cr0(): bigint {
+    return this.#quad(CR0);
+  }
+  set cr0(value: bigint) {
+    this.#setQuad(CR0, value);
+    this.#set32(FPU_TRAP, fpuTrapFor(value, this.cr4));
+    this.updateMmu();
+  }
+  get cr2(): bigint {
+    return this.#quad(CR2);
+  }
+  set cr2(value: bigint) {
+    this.#setQuad(CR2, value);
+  }
+  get cr3(): bigint {
+    return this.#quad(CR3);
+  }
+  set cr3(value: bigint) {
+    this.#setQuad(CR3, value);
+    const root = rootOf(value);
+    this.engine.banks.flushMatching((key) => Math.floor(key / 256) === root);
+    this.updateMmu();
+  }
+  get cr4(): bigint {
+    return this.#quad(CR4);
+  }
+  set cr4(value: bigint) {
+    if (value === this.cr4) return;
+    this.#setQuad(CR4, value);
+    this.#set32(FPU_TRAP, fpuTrapFor(this.cr0, value));
+    this.flushTlb();
+  }
+  get efer(): bigint {
+    return this.#quad(EFER);
+  }
+  set efer(value: bigint) {
+    this.#setQuad(EFER, value);
+    this.updateMmu();
+  }
+  get cpl(): number {
+    return this.#get32(CPL);
+  }
+  set cpl(level: number) {
+    this.#set32(CPL, level);
+    this.updateMmu();
+  }
+  get kernelGsBase(): bigint {
+    return this.#quad(KERNEL_GS_BASE);
+  }
+  set kernelGsBase(value: bigint) {
+    this.#setQuad(KERNEL_GS_BASE, value);
+  }
+
+  saveFpu(): Uint8Array {
+    return readFxsave(this.#view, this.#base);
+  }
+  restoreFpu(image: Uint8Array): void {
+    writeFxsave(this.#view, this.#base, image);
+  }
+
+  segment(index: number): Segment {
+    return {
+      selector: this.#get32(SEGMENT_SELECTOR[index]),
+      base: this.#quad(SEGMENT_BASE[index]),
+      limit: this.#get32(SEGMENT_LIMIT[index]) >>> 0,
+      accessRights: this.#get32(SEGMENT_ACCESS[index]),
+    };
+  }
+  setSegment(index: number, segment: Segment): void {
+    this.#set32(SEGMENT_SELECTOR[index], segment.selector & 0xffff);
+    this.#setQuad(SEGMENT_BASE[index], segment.base);
+    this.#set32(SEGMENT_LIMIT[index], segment.limit | 0);
+    this.#set32(SEGMENT_ACCESS[index], segment.accessRights);
+    if (index === 1) this.updateMmu();
+  }
+
+  switchRoot(cr3: bigint): void {
+    this.#setQuad(CR3, cr3);
+    this.updateMmu();
+  }
+  flushTlb(gva?: bigint): void {
+    if (gva !== undefined) {
+      this.engine.banks.flushPage(Number((gva >> 12n) & 0xffffffffn));
+      return;
+    }
+    this.engine.banks.flushAll();
+    this.updateMmu();
+  }
+
+  /** Recompute what the page walk and the decoder depend on, and take the TLB bank that belongs to it. */
+  updateMmu(): void {
+    const cr0 = this.cr0;
+    const cr4 = this.cr4;
+    const flags =
+      (cr0 & Cr0.PG ? MmuFlag.PAGING : 0) |
+      (cr0 & Cr0.WP ? MmuFlag.WRITE_PROTECT : 0) |
+      (this.efer & EFER_NXE ? MmuFlag.NO_EXECUTE : 0) |
+      (cr4 & Cr4.SMEP ? MmuFlag.SMEP : 0) |
+      (cr4 & Cr4.SMAP && !(this.#get32(EFLAGS_SYSTEM) & Flag.AC) ? MmuFlag.SMAP : 0) |
+      (this.cpl === 3 ? MmuFlag.USER : 0);
+    this.#set32(MMU_FLAGS, flags);
+    this.engine.mode = this.#mode();
+    const key = rootOf(this.cr3) * 256 + MODE_NUMBER[this.engine.mode] * 64 + flags;
+    this.#set32(TLB, this.engine.banks.select(key));
+  }
+
+  #mode(): CpuMode {
+    const rights = this.#get32(SEGMENT_ACCESS[1]);
+    if (!(this.efer & EFER_LMA) || rights & AccessRights.L) return 'long64';
+    return rights & AccessRights.DB ? 'compat32' : 'compat16';
+  }
+
+  /** Walk with the rights that `options` name; TLB and registers stay as they are. */
+  #walk(gva: bigint, access: number, options: VirtualAccessOptions | undefined): number {
+    if (!options?.as) return this.engine.walk(gva, access);
+    const flags = this.#get32(MMU_FLAGS);
+    const user = options.as === 'user';
+    this.#set32(MMU_FLAGS, user ? flags | MmuFlag.USER : flags & ~(MmuFlag.USER | MmuFlag.SMAP | MmuFlag.SMEP));
+    const host = this.engine.walk(gva, access);
+    this.#set32(MMU_FLAGS, flags);
+    return host;
+  }
+  #fault() {
+    return {
+      ok: false as const,
+      fault: { gva: this.#quad(FAULT_ADDRESS), errorCode: this.#get32(FAULT_ERROR_CODE) },
+    };
+  }
+
+  translate(gva: bigint, access: Access, options?: VirtualAccessOptions): Translation {
+    const host = this.#walk(gva, WalkAccess[access], options);
+    if (host === WALK_FAULT) return this.#fault();
+    if (host === WALK_MMIO) return { ok: true, gpa: Number(this.#quad(FAULT_ADDRESS)) };
+    return { ok: true, gpa: host - this.#memory.layout.ram + Number(gva & 0xfffn) };
+  }
+
+  read(gva: bigint, sizeBytes: number, options?: VirtualAccessOptions): ReadResult {
+    const bytes = new Uint8Array(sizeBytes);
+    for (let done = 0; done < sizeBytes; ) {
+      const at = BigInt.asUintN(64, gva + BigInt(done));
+      const offset = Number(at & 0xfffn);
+      const chunk = Math.min(sizeBytes - done, 4096 - offset);
+      const host = this.#walk(at, WalkAccess.read, options);
+      if (host === WALK_FAULT || host === WALK_MMIO) return this.#fault();
+      bytes.set(this.#memory.bytes.subarray(host + offset, host + offset + chunk), done);
+      done += chunk;
+    }
+    return { ok: true, bytes };
+  }
+
+  write(gva: bigint, bytes: Uint8Array, options?: VirtualAccessOptions): WriteResult {
+    const places: { host: number; from: number; to: number }[] = [];
+    for (let done = 0; done < bytes.length; ) {
+      const at = BigInt.asUintN(64, gva + BigInt(done));
+      const offset = Number(at & 0xfffn);
+      const chunk = Math.min(bytes.length - done, 4096 - offset);
+      const host = this.#walk(at, WalkAccess.write, options);
+      if (host === WALK_FAULT || host === WALK_MMIO) return this.#fault();
+      places.push({ host: host + offset, from: done, to: done + chunk });
+      done += chunk;
+    }
+    for (const { host, from, to } of places) {
+      this.#memory.bytes.set(bytes.subarray(from, to), host);
+      this.engine.code.written(host, to - from);
+    }
+    return { ok: true };
+  }
+
+  inject(vector: number, errorCode?: number): void {
+    this.pending = { vector, errorCode };
+    this.kick();
+  }
+  kick(): void {
+    this.engine.requestExit();
+  }
+  wake(): void {
+    this.blocked = false;
+  }
+}
+
+/** A table register whose base and limit stand in the state block, for SGDT and SIDT. */
+class StateTable implements DescriptorTable {
+  readonly #view: DataView;
+  readonly #baseAt: number;
+  readonly #limitAt: number;
+  constructor(view: DataView, baseAt: number, limitAt: number) {
+    this.#view = view;
+    this.#baseAt = baseAt;
+    this.#limitAt = limitAt;
+    this.limit = 0xffff;
+  }
+  get base(): bigint {
+    return this.#view.getBigUint64(this.#baseAt, true);
+  }
+  set base(value: bigint) {
+    this.#view.setBigUint64(this.#baseAt, value, true);
+  }
+  get limit(): number {
+    return this.#view.getInt32(this.#limitAt, true);
+  }
+  set limit(value: number) {
+    this.#view.setInt32(this.#limitAt, value & 0xffff, true);
+  }
+}
+
+/** GDTR, IDTR, LDTR and TR; what guest code can store of them is in the state block. */
+class StateTables implements DescriptorTables {
+  readonly gdtr: DescriptorTable;
+  readonly idtr: DescriptorTable;
+  readonly #view: DataView;
+  readonly #base: number;
+  #ldtr: Segment = ABSENT;
+  #tr: Segment = ABSENT;
+  constructor(view: DataView, base: number) {
+    this.#view = view;
+    this.#base = base;
+    this.gdtr = new StateTable(view, base + GDTR_BASE.offset, base + GDTR_LIMIT.offset);
+    this.idtr = new StateTable(view, base + IDTR_BASE.offset, base + IDTR_LIMIT.offset);
+  }
+  get ldtr(): Segment {
+    return this.#ldtr;
+  }
+  set ldtr(segment: Segment) {
+    this.#ldtr = segment;
+    this.#view.setInt32(this.#base + LDTR_SELECTOR.offset, segment.selector, true);
+  }
+  get tr(): Segment {
+    return this.#tr;
+  }
+  set tr(segment: Segment) {
+    this.#tr = segment;
+    this.#view.setInt32(this.#base + TR_SELECTOR.offset, segment.selector, true);
+  }
+}
+const ABSENT: Segment = { selector: 0, base: 0n, limit: 0, accessRights: AccessRights.UNUSABLE };
+
+/** Page number of the root that CR3 names. Roots lie below 4 GiB, as all of guest memory does. */
+function rootOf(cr3: bigint): number {
+  return Number((cr3 >> 12n) & 0xfffffn);
+}
+
+function evenParity(byte: number): boolean {
+  let bits = byte ^ (byte >> 4);
+  bits ^= bits >> 2;
+  bits ^= bits >> 1;
+  return (bits & 1) === 0;
+}

@@ -1,0 +1,117 @@
+import {
+  type MemoryLayout, TLB_BANK_BYTES, TLB_BANKS, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_WRITE_OFFSET,
+} from './layout.ts';
+
+interface Bank {
+  readonly host: number;
+  key: number;
+  lastUse: number;
+}
+
+/**
+ * TLB banks, one per address space and manner of access: page-table root, MMU flags and code mode make
+ * the key, so that going back and forth between known roots loses nothing.
+ */
+export class TlbBanks {
+  readonly #bytes: Uint8Array;
+  readonly #words: Int32Array;
+  readonly #layout: MemoryLayout;
+  readonly #banks: Bank[];
+  readonly #byKey = new Map<number, Bank>();
+  #clock = 0;
+  /** Banks emptied, for statistics. */
+  flushes = 0;
+
+  constructor(buffer: ArrayBufferLike, layout: MemoryLayout, owner: { index: number; count: number }) {
+    this.#bytes = new Uint8Array(buffer);
+    this.#words = new Int32Array(buffer);
+    this.#layout = layout;
+    const share = Math.floor(TLB_BANKS / owner.count);
+    this.#banks = Array.from({ length: share }, (_, i) => ({
+      host: layout.tlbBanks + (owner.index * share + i) * TLB_BANK_BYTES, key: -1, lastUse: 0,
+    }));
+    writeEmptyBank(this.#words, layout.emptyBank);
+  }
+
+  /** Host address of the bank for `key`; an unknown key gets the least recently used bank, emptied. */
+  select(key: number): number {
+    this.#clock++;
+    let bank = this.#byKey.get(key);
+    if (!bank) {
+      bank = this.#banks[0];
+      for (const candidate of this.#banks) if (candidate.lastUse < bank.lastUse) bank = candidate;
+      if (bank.key >= 0) this.#byKey.delete(bank.key);
+      bank.key = key;
+      this.#byKey.set(key, bank);
+      this.#empty(bank);
+    }
+    bank.lastUse = this.#clock;
+    return bank.host;
+  }
+
+  #empty(bank: Bank): void {
+    this.flushes++;
+    this.#bytes.copyWithin(bank.host, this.#layout.emptyBank, this.#layout.emptyBank + TLB_BANK_BYTES);
+  }
+
+  /** Forget every translation. The caller selects its bank anew. */
+  flushAll(): void {
+    for (const bank of this.#byKey.values()) {
+      bank.key = -1;
+      bank.lastUse = 0;
+    }
+    this.#byKey.clear();
+  }
+
+  /** Forget what banks whose key satisfies `matches` hold. */
+  flushMatching(matches: (key: number) => boolean): void {
+    for (const [key, bank] of this.#byKey) if (matches(key)) this.#empty(bank);
+  }
+
+  /** Forget one page, by its virtual page number's low 32 bits, in every bank. */
+  flushPage(virtualPageLow: number): void {
+    const data = (virtualPageLow & (TLB_ENTRIES - 1)) * TLB_ENTRY_BYTES;
+    const code = TLB_EXEC_OFFSET + (virtualPageLow & (TLB_EXEC_ENTRIES - 1)) * TLB_ENTRY_BYTES;
+    for (const bank of this.#byKey.values()) {
+      for (const entry of [data, TLB_WRITE_OFFSET + data, code]) this.#emptyEntry(bank, entry);
+    }
+  }
+
+  /** Forget write translations that lead to this host page: it has become a code page. */
+  forbidWrites(hostPage: number): void {
+    const words = this.#words;
+    for (const bank of this.#byKey.values()) {
+      const first = (bank.host + TLB_WRITE_OFFSET + 8) >>> 2;
+      for (let i = 0; i < TLB_ENTRIES; i++) {
+        if (words[first + i * 4] === hostPage) this.#emptyEntry(bank, TLB_WRITE_OFFSET + i * TLB_ENTRY_BYTES);
+      }
+    }
+  }
+
+  /** Forget all code look-ups in every bank. */
+  flushCode(): void {
+    for (const bank of this.#byKey.values()) {
+      const from = this.#layout.emptyBank + TLB_EXEC_OFFSET;
+      this.#bytes.copyWithin(bank.host + TLB_EXEC_OFFSET, from, this.#layout.emptyBank + TLB_BANK_BYTES);
+    }
+  }
+
+  #emptyEntry(bank: Bank, offset: number): void {
+    const from = (this.#layout.emptyBank + offset) >>> 2;
+    this.#words.copyWithin((bank.host + offset) >>> 2, from, from + 4);
+  }
+}
+
+/** An empty entry's tag names a page that belongs to another entry, so that it never matches in its place. */
+function writeEmptyBank(words: Int32Array, host: number): void {
+  const fill = (offset: number, entries: number) => {
+    for (let i = 0; i < entries; i++) {
+      const at = (host + offset + i * TLB_ENTRY_BYTES) >>> 2;
+      words[at] = (i ^ 1) << 12;
+      words.fill(0, at + 1, at + 4);
+    }
+  };
+  fill(0, TLB_ENTRIES);
+  fill(TLB_WRITE_OFFSET, TLB_ENTRIES);
+  fill(TLB_EXEC_OFFSET, TLB_EXEC_ENTRIES);
+}

@@ -1,0 +1,67 @@
+/**
+ * The one linear memory: what lies where, in bytes. Host addresses are offsets in it.
+ * Addresses below {@link SCRATCH_LIMIT} are never guest memory: an access that went through
+ * scratch (page crossing, MMIO, code page) is recognised by that.
+ */
+import { STATE_SIZE_BYTES } from '../cpu/state.ts';
+
+export const PAGE_SIZE_BYTES = 4096;
+export const MAX_VCPUS = 15;
+export const SCRATCH_LIMIT = (MAX_VCPUS + 1) * STATE_SIZE_BYTES;
+
+/** Host address of a vCPU's state block. */
+export const stateBase = (vcpu: number): number => (vcpu + 1) * STATE_SIZE_BYTES;
+/** Within a state block: 16 bytes of scratch, then what the commit of a scratch write needs. */
+export const SCRATCH_OFFSET = 0xf00;
+export const PENDING_KIND_OFFSET = 0xf20;
+export const PENDING_HOST_OFFSET = 0xf24;
+export const PENDING_SIZE_OFFSET = 0xf28;
+export const PENDING_HOST2_OFFSET = 0xf2c;
+export const PENDING_FIRST_BYTES_OFFSET = 0xf30;
+export const PENDING_GPA_OFFSET = 0xf38;
+
+/** A TLB entry is {i64 page tag, i32 host page, i32 unused}. An empty entry's tag cannot match in its place. */
+export const TLB_ENTRY_BYTES = 16;
+export const TLB_ENTRIES = 2048;
+export const TLB_WRITE_OFFSET = TLB_ENTRIES * TLB_ENTRY_BYTES;
+/** Code look-up: {i64 page tag, i32 entry table}. */
+export const TLB_EXEC_OFFSET = 2 * TLB_WRITE_OFFSET;
+export const TLB_EXEC_ENTRIES = 512;
+export const TLB_BANK_BYTES = TLB_EXEC_OFFSET + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES;
+export const TLB_BANKS = 48;
+
+/** A decoded record; see engine/record.ts. */
+export const RECORD_BYTES = 32;
+/** An entry table: for each byte of a code page the record that starts there, or 0. */
+export const ENTRY_TABLE_BYTES = PAGE_SIZE_BYTES * 4;
+
+export interface MemoryLayout {
+  readonly ramSizeBytes: number;
+  readonly tlbBanks: number;
+  /** An empty bank, copied over a bank to flush it. */
+  readonly emptyBank: number;
+  /** One byte per guest page: bit 0, the page has decoded code. */
+  readonly pageFlags: number;
+  readonly entryTables: number;
+  readonly entryTableCount: number;
+  readonly records: number;
+  readonly recordsEnd: number;
+  readonly ram: number;
+  readonly totalBytes: number;
+}
+
+const align = (value: number, to: number) => Math.ceil(value / to) * to;
+
+/** Lay the memory out for `ramSizeBytes` of guest RAM (a multiple of 4 KiB). */
+export function layoutFor(ramSizeBytes: number): MemoryLayout {
+  const tlbBanks = SCRATCH_LIMIT;
+  const emptyBank = tlbBanks + TLB_BANKS * TLB_BANK_BYTES;
+  const pageFlags = emptyBank + TLB_BANK_BYTES;
+  const entryTables = align(pageFlags + ramSizeBytes / PAGE_SIZE_BYTES, 65536);
+  const entryTableCount = 3072;
+  const records = entryTables + entryTableCount * ENTRY_TABLE_BYTES;
+  const recordsEnd = records + 2_000_000 * RECORD_BYTES;
+  const ram = align(recordsEnd, 65536);
+  const totalBytes = align(ram + ramSizeBytes, 65536);
+  return { ramSizeBytes, tlbBanks, emptyBank, pageFlags, entryTables, entryTableCount, records, recordsEnd, ram, totalBytes };
+}

@@ -1,0 +1,23 @@
+/** Bits of the MMU_FLAGS slot: what a page walk depends on besides CR3. */
+export const MmuFlag = {
+  /** CR0.PG. */
+  PAGING: 1,
+  /** CR0.WP. */
+  WRITE_PROTECT: 2,
+  /** IA32_EFER.NXE. */
+  NO_EXECUTE: 4,
+  /** CR4.SMEP. */
+  SMEP: 8,
+  /** CR4.SMAP and RFLAGS.AC clear. */
+  SMAP: 16,
+  /** CPL 3. */
+  USER: 32,
+} as const;
+
+export const WalkAccess = { read: 0, write: 1, execute: 2 } as const;
+
+/** Page-fault error code bits (SDM vol. 3A, 4.7). */
+export const PageFaultCode = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16 } as const;
+
+/** Paging-structure entry bits (SDM vol. 3A, 4.5.4). */
+export const Pte = { present: 1, write: 2, user: 4, accessed: 0x20, dirty: 0x40, large: 0x80, global: 0x100 } as const;

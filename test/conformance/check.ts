@@ -1,0 +1,51 @@
+/**
+ * `npm run conformance:check [-- [--runner evaluator|tier0] [--fresh] [--examples N] [PATTERN]]`: run the recorded cases
+ * (`--fresh`: newly generated ones, recorded on the spot) of the encodings whose names match, and show what differs.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { ExpandedCase, Outcome } from './case.ts';
+import { decodeCase } from './compare.ts';
+import { decodeFile } from './file.ts';
+import { generate } from './generator/generate.ts';
+import { buildOracle, recordCases } from './record.ts';
+import { check, type Results, summarize } from './report.ts';
+import { recordedRows } from './rows.ts';
+import { EvaluatorRunner } from './runners/evaluator.ts';
+import { Tier0Runner } from './runners/tier0.ts';
+
+const here = dirname(fileURLToPath(import.meta.url));
+const parameters = process.argv.slice(2);
+function option(name: string): string | undefined {
+  const at = parameters.indexOf(name);
+  return at < 0 ? undefined : parameters.splice(at, 2)[1];
+}
+const runnerName = option('--runner') ?? 'evaluator';
+const examples = Number(option('--examples') ?? 2);
+const fresh = parameters.includes('--fresh');
+const pattern = new RegExp(parameters.find((word) => !word.startsWith('--')) ?? '', 'i');
+
+function* recorded(): Generator<{ expanded: ExpandedCase; outcome: Outcome }> {
+  for (const name of readdirSync(join(here, 'cases')).filter((file) => file.endsWith('.bin.br'))) {
+    for (const one of decodeFile(readFileSync(join(here, 'cases', name))).cases()) {
+      const encoding = decodeCase(one.expanded)?.shape.encoding;
+      if (!encoding || pattern.test(`${encoding.name} (${encoding.pattern})`)) yield one;
+    }
+  }
+}
+
+function freshlyRecorded() {
+  const rows = recordedRows.filter((row) => pattern.test(`${row.name} (${row.pattern})`));
+  return recordCases(buildOracle(), rows.flatMap(generate));
+}
+
+const runner = runnerName === 'tier0' ? new Tier0Runner() : new EvaluatorRunner();
+const results: Results = new Map();
+check(runner, fresh ? freshlyRecorded() : recorded(), results);
+const total = [...results.values()].reduce((sum, { cases }) => sum + cases, 0);
+const wrong = [...results.values()].reduce((sum, { mismatches }) => sum + mismatches.length, 0);
+console.log(summarize(results, examples));
+const left = [...results].filter(([, result]) => result.left.size > 0);
+for (const [name, result] of left) console.log(`left the engine: ${name}: ${[...result.left].map(([why, n]) => `${why} × ${n}`).join(', ')}`);
+console.log(`${runner.name}: ${total} cases of ${results.size} encodings, ${wrong} differ`);

@@ -1,0 +1,71 @@
+/**
+ * `npm run conformance:record [-- PATTERN]`: build the oracle, generate all cases (or those of the mnemonics that match),
+ * run them on this machine's processor and write cases/.
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { EncodingRow } from '../../packages/core/src/isa/encodings/row.ts';
+import { type CaseInput, type ExpandedCase, expand, type Outcome } from './case.ts';
+import { decodeCase } from './compare.ts';
+import { encodeFile } from './file.ts';
+import { generate, isVector, isX87 } from './generator/generate.ts';
+import { runOracle } from './oracle/oracle.ts';
+import { recordedRows } from './rows.ts';
+import { resultIsUndefined } from './undefined.ts';
+
+const here = dirname(fileURLToPath(import.meta.url));
+
+export function buildOracle(): string {
+  const program = join(here, '../../node_modules/.cache/conformance/oracle');
+  mkdirSync(dirname(program), { recursive: true });
+  execFileSync('sh', [join(here, 'oracle/build.sh'), program], { stdio: 'inherit' });
+  return program;
+}
+
+function processorName(): string {
+  const text = readFileSync('/proc/cpuinfo', 'utf8');
+  const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(text)?.[1] ?? '?';
+  return `${field('vendor_id')} family ${field('cpu family')} model ${field('model')} stepping ${field('stepping')}, ${field('model name')}`;
+}
+
+/** Which case file an encoding's cases go to. */
+export function groupOf(row: EncodingRow): string {
+  if (isX87(row)) return 'x87';
+  if (isVector(row)) return /(PS|PD|SS|SD)/.test(row.mnemonic) ? 'sse-floating' : 'sse-integer';
+  return row.map === 0 ? 'integer-one-byte' : 'integer-two-byte';
+}
+
+export interface Recorded {
+  readonly expanded: ExpandedCase;
+  readonly outcome: Outcome;
+}
+
+/** Leave out cases whose result the manual leaves undefined altogether. */
+function isDefined(expanded: ExpandedCase): boolean {
+  const decoded = decodeCase(expanded);
+  return !decoded || !resultIsUndefined(decoded, expanded.image);
+}
+
+export function recordCases(program: string, inputs: readonly CaseInput[]): Recorded[] {
+  const expanded = inputs.map(expand).filter(isDefined);
+  const outcomes = runOracle(program, expanded);
+  return expanded.map((one, i) => ({ expanded: one, outcome: outcomes[i] }));
+}
+
+function main(): void {
+  const program = buildOracle();
+  const processor = processorName();
+  const groups = new Map<string, EncodingRow[]>();
+  for (const row of recordedRows) groups.set(groupOf(row), [...(groups.get(groupOf(row)) ?? []), row]);
+  mkdirSync(join(here, 'cases'), { recursive: true });
+  for (const [group, rows] of groups) {
+    const cases = recordCases(program, rows.flatMap(generate));
+    const file = encodeFile({ format: 1, processor, description: `${group}: ${rows.length} encodings` }, cases);
+    writeFileSync(join(here, 'cases', `${group}.bin.br`), file);
+    console.log(`${group}: ${rows.length} encodings, ${cases.length} cases, ${Math.ceil(file.length / 1024)} KiB`);
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) main();

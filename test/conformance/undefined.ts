@@ -1,0 +1,71 @@
+/**
+ * What the manual leaves undefined: RFLAGS bits by instruction (SDM vol. 2, "Flags Affected" of each), and bytes of
+ * save areas that processors fill differently. Nothing else is exempt from comparison.
+ */
+import type { DecodedInstruction } from '../../packages/core/src/isa/types.ts';
+import type { EncodingRow } from '../../packages/core/src/isa/encodings/row.ts';
+import type { CpuImage } from './case.ts';
+
+const CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800;
+
+/** Undefined whatever the operands are. */
+const ALWAYS: Record<string, number> = {
+  AND: AF, OR: AF, XOR: AF, TEST: AF, ANDN: AF | PF,
+  MUL: SF | ZF | AF | PF, IMUL: SF | ZF | AF | PF,
+  DIV: CF | PF | AF | ZF | SF | OF, IDIV: CF | PF | AF | ZF | SF | OF,
+  BSF: CF | OF | SF | AF | PF, BSR: CF | OF | SF | AF | PF,
+  BT: OF | SF | AF | PF, BTS: OF | SF | AF | PF, BTR: OF | SF | AF | PF, BTC: OF | SF | AF | PF,
+  TZCNT: OF | SF | AF | PF, LZCNT: OF | SF | AF | PF,
+  BLSI: AF | PF, BLSR: AF | PF, BLSMSK: AF | PF, BEXTR: AF | SF | PF, BZHI: AF | PF,
+  AAA: OF | SF | ZF | PF, AAS: OF | SF | ZF | PF, DAA: OF, DAS: OF, AAM: OF | AF | CF, AAD: OF | AF | CF,
+};
+
+const SHIFTS = new Set(['SHL', 'SAL', 'SHR', 'SAR']);
+const ROTATES = new Set(['ROL', 'ROR', 'RCL', 'RCR']);
+const DOUBLE_SHIFTS = new Set(['SHLD', 'SHRD']);
+
+/** The count that a shift or rotate uses, after masking. */
+export function maskedCount(decoded: DecodedInstruction, image: CpuImage): number {
+  const { shape } = decoded;
+  const last = shape.operands[shape.operands.length - 1];
+  const bits = destinationBits(decoded) === 64 ? 63 : 31;
+  if (last.kind === 'imm') return decoded.immLow & bits;
+  if (last.kind === 'fixedGpr') return Number(image.gpr[1] & 0xffn) & bits;
+  return 1;
+}
+
+function destinationBits({ shape }: DecodedInstruction): number {
+  const [first] = shape.operands;
+  return first.kind === 'mem' ? first.sizeBytes * 8 : first.kind === 'gpr' || first.kind === 'fixedGpr' ? first.width : shape.operandWidth;
+}
+
+/** RFLAGS bits that the manual leaves undefined after this instruction. */
+export function undefinedFlags(decoded: DecodedInstruction, image: CpuImage): number {
+  const { mnemonic } = decoded.shape.encoding as EncodingRow;
+  const always = ALWAYS[mnemonic];
+  if (always !== undefined) return always;
+  const isShift = SHIFTS.has(mnemonic) || DOUBLE_SHIFTS.has(mnemonic);
+  if (!isShift && !ROTATES.has(mnemonic)) return 0;
+  const count = maskedCount(decoded, image);
+  if (count === 0) return 0;
+  if (!isShift) return count === 1 ? 0 : OF;
+  const carry = mnemonic !== 'SAR' && count >= destinationBits(decoded) ? CF : 0;
+  return AF | (count === 1 ? 0 : OF) | carry;
+}
+
+/** SHLD and SHRD by more than the operand's size: the result itself is undefined (16-bit operands only). */
+export function resultIsUndefined(decoded: DecodedInstruction, image: CpuImage): boolean {
+  const { mnemonic } = decoded.shape.encoding as EncodingRow;
+  return DOUBLE_SHIFTS.has(mnemonic) && maskedCount(decoded, image) > destinationBits(decoded);
+}
+
+/**
+ * x87 save areas: the last instruction's opcode and pointers (processors differ in when they keep them, CPUID
+ * leaf 80000008 EBX bit 2), MXCSR_MASK, and what the image reserves. Ranges [from, to) from the start of the area.
+ */
+export function unspecifiedBytes({ shape }: DecodedInstruction): readonly (readonly [number, number])[] {
+  const { mnemonic } = shape.encoding as EncodingRow;
+  if (/^(FXSAVE|XSAVE)/.test(mnemonic)) return [[6, 24], [28, 32], [416, 512]];
+  if (/^FN?(STENV|SAVE)/.test(mnemonic)) return shape.operandWidth === 16 ? [[6, 14]] : [[12, 28]];
+  return [];
+}
