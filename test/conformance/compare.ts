@@ -1,9 +1,10 @@
 import { GPR, PAGE_BASE } from '../../packages/core/src/cpu/state.ts';
 import { decode } from '../../packages/core/src/isa/decoder.ts';
 import type { DecodedInstruction } from '../../packages/core/src/isa/types.ts';
+import { forgive, isApproximate } from './approximate.ts';
 import type { CpuImage, ExpandedCase, Outcome, Patch } from './case.ts';
 import { physicalX87 } from './file.ts';
-import { undefinedFlags, unspecifiedBytes } from './undefined.ts';
+import { faultsAnywhereInPage, undefinedFlags, unspecifiedBytes } from './undefined.ts';
 
 /** The case's first instruction, as our decoder reads it; undefined if it does not. A copy of its own. */
 export function decodeCase({ input }: ExpandedCase): DecodedInstruction | undefined {
@@ -11,6 +12,9 @@ export function decodeCase({ input }: ExpandedCase): DecodedInstruction | undefi
   const result = decode((i) => (i < code.length ? code[i] : 0xcc), input.mode);
   return result.ok ? { ...result.instruction } : undefined;
 }
+
+/** Linux's TASK_SIZE_MAX. */
+const USER_END = 0x7ffffffff000n;
 
 const hex = (value: bigint | number) => value.toString(16);
 const hexBytes = (bytes: Uint8Array) => Buffer.from(bytes).reverse().toString('hex');
@@ -31,9 +35,12 @@ export function differences(one: ExpandedCase, expected: Outcome, got: Outcome):
   const differ = (what: string, want: string, have: string) => {
     if (want !== have) found.push(`${what}: ${have}, the processor: ${want}`);
   };
-  differ('end', endOf(expected), endOf(got));
+  if (isLateBranchFault(expected, got)) return [];
+  const coarse = decoded !== undefined && faultsAnywhereInPage(decoded);
+  differ('end', endOf(expected, coarse), endOf(got, coarse));
   differ('rip', hex(expected.image.rip), hex(got.image.rip));
-  compareRegisters(expected.image, got.image, differ);
+  const xmm = decoded && isApproximate(decoded) ? forgive(expected.image.xmm, got.image.xmm) : got.image.xmm;
+  compareRegisters(expected.image, { ...got.image, xmm }, differ);
   const ignored = decoded && expected.vector === 3 ? undefinedFlags(decoded, one.image) : 0;
   const wrong = (expected.image.rflags ^ got.image.rflags) & ~ignored;
   if (wrong) found.push(`flags differ in ${flagNames(wrong)}: ${hex(got.image.rflags)}, the processor: ${hex(expected.image.rflags)}`);
@@ -42,13 +49,25 @@ export function differences(one: ExpandedCase, expected: Outcome, got: Outcome):
 }
 
 /**
- * A non-canonical address raises #SS(0) through the stack segment and #GP(0) through the others (SDM vol. 3A, 6.15).
- * IR accesses do not say which segment they go through, and the engine raises #GP for all: a known deviation.
+ * How a case ended, with two things left out. A non-canonical address raises #SS(0) through the stack segment and
+ * #GP(0) through the others (SDM vol. 3A, 6.15); IR accesses do not say which segment they go through, and the engine
+ * raises #GP for all: a known deviation. Linux hides from a program whether a kernel address is mapped (bit 0 of the
+ * error code). `coarse`: see {@link faultsAnywhereInPage}.
  */
-function endOf({ vector, errorCode, cr2 }: Outcome): string {
+function endOf({ vector, errorCode, cr2 }: Outcome, coarse: boolean): string {
   if (vector === 3) return 'done';
-  if (vector === 14) return `#PF(${hex(errorCode)}) at ${hex(cr2)}`;
-  return `#${vector === 12 ? 13 : vector}(${hex(errorCode)})`;
+  if (vector !== 14) return `#${vector === 12 ? 13 : vector}(${hex(errorCode)})`;
+  const code = cr2 >= USER_END ? errorCode | 1 : errorCode;
+  return `#PF(${hex(code)}) at ${hex(coarse ? cr2 & ~0xfffn : cr2)}`;
+}
+
+/**
+ * Near branches to a non-canonical address: processors raise #GP(0) at the branch, the engine at the target, with the
+ * branch done. A known deviation: the check would stand in every return.
+ */
+function isLateBranchFault(expected: Outcome, got: Outcome): boolean {
+  const { rip } = got.image;
+  return expected.vector === 13 && got.vector === 13 && BigInt.asUintN(64, BigInt.asIntN(48, rip)) !== rip;
 }
 
 function compareRegisters(want: CpuImage, have: CpuImage, differ: (what: string, want: string, have: string) => void): void {

@@ -69,3 +69,8 @@ export function unspecifiedBytes({ shape }: DecodedInstruction): readonly (reado
   if (/^FN?(STENV|SAVE)/.test(mnemonic)) return shape.operandWidth === 16 ? [[6, 14]] : [[12, 28]];
   return [];
 }
+
+/** Accesses to more than one operand's worth of memory: which of its bytes in the page faults is the processor's choice. */
+export function faultsAnywhereInPage({ shape }: DecodedInstruction): boolean {
+  return /^(F?XSAVE|F?XRSTOR|MASKMOV|FN?SAVE|FRSTOR|FLDENV|FN?STENV)/.test((shape.encoding as EncodingRow).mnemonic);
+}

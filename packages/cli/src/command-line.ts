@@ -1,13 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
-import {
-  parseClock,
-  parseConsole,
-  parseExpect,
-  parseMemory,
-  parseTimeout,
-  parseTrace,
-} from './option-values.ts';
+import { parseClock, parseConsole, parseExpect, parseMemory, parseTimeout, parseTrace } from './option-values.ts';
 import type { ConsoleChoice, RunOptions, TraceRequest } from './options.ts';
 
 /** What the command line asks for; `help`: it has been answered already. */
@@ -65,11 +58,17 @@ function buildProgram(onRun: (options: RunOptions) => void): Command {
 function addRunOptions(run: Command): Command {
   const collect = (text: string, previous: string[] = []) => [...previous, text];
   return run
-    .option('--plugin <name[=options]>', 'hypervisor interface: a name, a package, a path, or none (repeatable)', collect)
+    .option(
+      '--plugin <name[=options]>',
+      'hypervisor interface: a name, a package, a path, or none (repeatable)',
+      collect,
+    )
     .option('--entry <name>', 'door into the image; default: the best that is offered')
     .option('--append <text>', 'kernel command line')
     .option('--initrd <file>', 'initial ramdisk')
-    .addOption(new Option('--memory <size>', 'guest memory').argParser(parseMemory).default(DEFAULT_MEMORY_BYTES, '512M'))
+    .addOption(
+      new Option('--memory <size>', 'guest memory').argParser(parseMemory).default(DEFAULT_MEMORY_BYTES, '512M'),
+    )
     .addOption(
       new Option('--console <where>', 'none, stdio or file:PATH')
         .argParser(parseConsole)

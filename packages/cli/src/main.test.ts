@@ -36,9 +36,19 @@ describe('what cannot be done is refused in one line with its own exit code', ()
     ['a plug-in for API 2.0', 2, /PV1004: .*\^2\.0/, ['run', '--plugin', future]],
     ['a missing image', 3, /PV3002: cannot read the image .*no such file/, ['run', '--plugin', 'none', './nosuch']],
     ['an unknown name', 3, /PV3002: .*no such name in the catalogue: .*debian/, ['run', '--plugin', 'none', 'nosuch']],
-    ['a text file', 3, /PV2003: notes\.txt is no kernel image: it looks like a text file/, ['run', '--plugin', 'none', text]],
+    [
+      'a text file',
+      3,
+      /PV2003: notes\.txt is no kernel image: it looks like a text file/,
+      ['run', '--plugin', 'none', text],
+    ],
     ['a truncated ELF', 3, /PV2001: truncated\.elf: ELF file header/, ['run', '--plugin', 'none', truncated]],
-    ['a missing initrd', 3, /PV3002: cannot read the initrd/, ['run', '--plugin', 'none', text, '--initrd', './nosuch']],
+    [
+      'a missing initrd',
+      3,
+      /PV3002: cannot read the initrd/,
+      ['run', '--plugin', 'none', text, '--initrd', './nosuch'],
+    ],
     ['a directory as image', 3, /PV3002: .*is a directory/, ['run', '--plugin', 'none', directory]],
   ])('%s', (_what, status, message, args) => {
     const result = runVm(...args);

@@ -14,13 +14,15 @@ it('memory is a number with a unit, in whole pages', () => {
 it('console is none, stdio or a file', () => {
   expect(parseConsole('none')).toEqual({ kind: 'none' });
   expect(parseConsole('file:a:b')).toEqual({ kind: 'file', path: 'a:b' });
-  for (const text of ['', 'file:', 'tty']) expect(() => parseConsole(text)).toThrow(expect.objectContaining({ code: 'PV3001' }));
+  for (const text of ['', 'file:', 'tty'])
+    expect(() => parseConsole(text)).toThrow(expect.objectContaining({ code: 'PV3001' }));
 });
 
 it('trace names channels and perhaps a file', () => {
   expect(parseTrace('exits')).toEqual({ channels: ['exits'], file: undefined });
   expect(parseTrace('hypercalls,events:x.jsonl')).toEqual({ channels: ['hypercalls', 'events'], file: 'x.jsonl' });
-  for (const text of ['', 'exits,', 'all', 'exits:']) expect(() => parseTrace(text)).toThrow(expect.objectContaining({ code: 'PV3001' }));
+  for (const text of ['', 'exits,', 'all', 'exits:'])
+    expect(() => parseTrace(text)).toThrow(expect.objectContaining({ code: 'PV3001' }));
 });
 
 it('timeout is a positive number of seconds', () => {

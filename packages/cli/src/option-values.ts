@@ -31,9 +31,13 @@ export function parseTrace(text: string): TraceRequest {
   const channels = (colon < 0 ? text : text.slice(0, colon)).split(',');
   const unknown = channels.find((channel) => !(TRACE_CHANNELS as readonly string[]).includes(channel));
   if (unknown !== undefined) {
-    throw usageError(`--trace knows no channel "${unknown}"`, `use ${TRACE_CHANNELS.join(',')}, with :FILE.jsonl if wanted`);
+    throw usageError(
+      `--trace knows no channel "${unknown}"`,
+      `use ${TRACE_CHANNELS.join(',')}, with :FILE.jsonl if wanted`,
+    );
   }
-  if (colon === text.length - 1) throw usageError(`--trace ${text} names no file`, 'write --trace hypercalls:FILE.jsonl');
+  if (colon === text.length - 1)
+    throw usageError(`--trace ${text} names no file`, 'write --trace hypercalls:FILE.jsonl');
   return { channels: channels as TraceChannel[], file: colon < 0 ? undefined : text.slice(colon + 1) };
 }
 

@@ -1,11 +1,11 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { ShutdownReason } from '@polyvisor/plugin-api';
+import type { MachineOptions, RunEnd } from '@polyvisor/core';
+import type { Entry, ShutdownReason } from '@polyvisor/plugin-api';
 import { afterAll, afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest';
-import type { CreateMachine, MachineOptions, RunEnd } from './machine-contract.ts';
 import type { RunOptions } from './options.ts';
-import { run } from './run.ts';
+import { type CreateMachine, run } from './run.ts';
 
 const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-run-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -37,6 +37,8 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
   };
 }
 
+const entry: Entry = { name: 'pv', abi: 'Some ABI', address: 0x1000n, foundIn: 'a note', plugin: 'some', priority: 1 };
+
 type Script = (machine: MachineOptions, stopped: Promise<void>) => Promise<RunEnd>;
 
 /** Machines that follow scripts, one after the other. */
@@ -49,7 +51,7 @@ function scripted(...scripts: Script[]): { create: CreateMachine; created: Machi
     const stopped = new Promise<void>((resolve) => {
       stop = resolve;
     });
-    return { run: () => script(machine, stopped), stop, stats: () => ({ instructions: 5_000_000 }) };
+    return { entry, run: () => script(machine, stopped), stop, stats: () => ({ instructions: 5_000_000 }) };
   };
   return { create, created };
 }
@@ -115,9 +117,14 @@ describe('--expect', () => {
 });
 
 it('a crash is told in a few lines, none of them ours', async () => {
-  const crash = endsWith({ kind: 'crash', message: 'Oops' }, 'RIP 0x1000 (start+0x4)\n');
+  const crash = endsWith({ kind: 'crash', message: 'Oops' }, 'guest crashed: Oops\n  rip 1000 (start+0x4)\n');
   await run(options(), scripted(crash).create);
-  expect(said()).toBe('vm: image: multiboot image (header at 0x0)\nvm: guest crash: Oops\nvm: RIP 0x1000 (start+0x4)\n');
+  expect(said().trimEnd().split('\n')).toEqual([
+    'vm: image: multiboot image (header at 0x0)',
+    'vm: entry pv: Some ABI at 0x1000, found in a note',
+    'vm: guest crashed: Oops',
+    'vm:   rip 1000 (start+0x4)',
+  ]);
 });
 
 it('--stats shows counters and speed', async () => {

@@ -1,15 +1,13 @@
-import { loadPlugins, PluginRegistry, readSymbols } from '@polyvisor/core';
+import { loadPlugins, Machine, type MachineOptions, PluginRegistry, type RunEnd, readSymbols } from '@polyvisor/core';
+import type { Entry } from '@polyvisor/plugin-api';
 import { ExpectWatcher } from './console/expect.ts';
 import { openFileConsole, openNullConsole } from './console/file.ts';
 import type { GuestConsole } from './console/guest-console.ts';
 import { openStdioConsole } from './console/stdio.ts';
 import { say } from './diagnostics.ts';
 import { Ending } from './ending.ts';
-import { chooseEntry, describeEntry } from './entry-choice.ts';
 import { ExitCode } from './exit-codes.ts';
 import { Idle } from './idle.ts';
-import type { CreateMachine, MachineOptions, RunEnd, RunnableMachine } from './machine-contract.ts';
-import { createMachine as createRealMachine } from './machine-contract.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
 import { wallClockFor } from './node/wall-clock.ts';
 import type { RunOptions } from './options.ts';
@@ -18,18 +16,23 @@ import { ProgressLine } from './progress.ts';
 import { formatStats } from './stats.ts';
 import { TraceSink } from './trace-sink.ts';
 
+/** The part of a machine that is used here; tests bring their own. */
+export type RunnableMachine = Pick<Machine, 'entry' | 'run' | 'stop' | 'stats'>;
+export type CreateMachine = (options: MachineOptions) => Promise<RunnableMachine>;
+
 /** `vm run`: answers the exit code (docs/cli.md). Throws `PolyvisorError` for what can be refused. */
-export async function run(options: RunOptions, createMachine: CreateMachine = createRealMachine): Promise<number> {
+export async function run(options: RunOptions, createMachine: CreateMachine = Machine.create): Promise<number> {
   const ending = new Ending();
   const releaseSignals = ending.handleSignals();
   const trace = options.trace && new TraceSink(options.trace);
   try {
     const registry = await loadRegistry(options, trace);
-    const guest = await prepareGuest(options, registry.plugins.map((plugin) => plugin.name), new ProgressLine());
+    const guest = await prepareGuest(
+      options,
+      registry.plugins.map((plugin) => plugin.name),
+      new ProgressLine(),
+    );
     say(`${guest.image.name}: ${guest.image.description}`);
-    if (registry.plugins.length > 0) {
-      say(describeEntry(chooseEntry(guest.image, registry.calls, options.entryName)));
-    }
     return await new Session(options, guest, ending, createMachine, trace).run(registry);
   } finally {
     trace?.close();
@@ -42,6 +45,10 @@ async function loadRegistry(options: RunOptions, trace: TraceSink | undefined): 
   await loadPlugins(registry, pluginReferences(options), nodeModuleImporter());
   trace?.attach(registry);
   return registry;
+}
+
+function describeEntry(entry: Entry): string {
+  return `entry ${entry.name}: ${entry.abi} at 0x${entry.address.toString(16)}, found in ${entry.foundIn}`;
 }
 
 function logPlugin(level: string, plugin: string, message: string): void {
@@ -86,6 +93,7 @@ class Session {
     try {
       for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#trace)) {
         const machine = await this.#createMachine(this.#machineOptions(console, plugins));
+        if (plugins === registry) say(describeEntry(machine.entry));
         const end = await this.#runMachine(machine);
         if (end.reason.kind === 'reboot' && this.#options.reboot) continue;
         const { exitCode, lines } = this.#judge(end);
@@ -112,6 +120,7 @@ class Session {
     const { image, commandLine, initrd } = this.#guest;
     const { entryName, memoryBytes, clock } = this.#options;
     const symbols = image.elf && readSymbols(image.elf);
+    const onExit = this.#trace?.onExit;
     return {
       image,
       ...(entryName !== undefined && { entryName }),
@@ -123,6 +132,7 @@ class Session {
       plugins,
       wallClock: wallClockFor(clock),
       ...(symbols && symbols.size > 0 && { symbols: (gva: bigint) => symbols.lookup(gva) }),
+      ...(onExit && { onExit }),
       idle: (maxNs) => this.#idle.wait(maxNs),
     };
   }
@@ -158,7 +168,7 @@ class Session {
     const cause = this.#ending.cause;
     const { reason } = end;
     if (cause) return { exitCode: cause.exitCode, lines: cause.message ? [cause.message] : [] };
-    const report = end.report?.trimEnd().split('\n') ?? [];
+    const report = end.report?.trimEnd().split('\n');
     switch (reason.kind) {
       case 'poweroff':
         if (!this.#expect) return { exitCode: ExitCode.OK, lines: [] };
@@ -166,9 +176,9 @@ class Session {
       case 'reboot':
         return { exitCode: ExitCode.REBOOT, lines: ['the guest rebooted'] };
       case 'crash':
-        return { exitCode: ExitCode.GUEST_CRASH, lines: [`guest crash: ${reason.message}`, ...report] };
+        return { exitCode: ExitCode.GUEST_CRASH, lines: report ?? [`guest crashed: ${reason.message}`] };
       case 'watchdog':
-        return { exitCode: ExitCode.GUEST_CRASH, lines: ['guest crash: its watchdog expired', ...report] };
+        return { exitCode: ExitCode.GUEST_CRASH, lines: report ?? ['guest crashed: its watchdog expired'] };
       case 'suspend':
         return { exitCode: ExitCode.SUSPENDED, lines: ['the guest suspended itself'] };
       case 'softReset':

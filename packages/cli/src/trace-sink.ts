@@ -1,5 +1,5 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
-import type { PluginRegistry, TraceEvent } from '@polyvisor/core';
+import type { MachineOptions, PluginRegistry } from '@polyvisor/core';
 import { fileError } from './cli-error.ts';
 import { ExitCode } from './exit-codes.ts';
 import type { TraceRequest } from './options.ts';
@@ -20,7 +20,15 @@ export class TraceSink {
 
   /** Listens to the channels asked for. */
   attach(registry: PluginRegistry): void {
-    for (const channel of this.#request.channels) registry.onTrace(channel, (event) => this.#write(event));
+    for (const channel of this.#request.channels) {
+      registry.onTrace(channel, ({ plugin, data }) => this.#write({ channel, plugin, ...data }));
+    }
+  }
+
+  /** What the machine is to call with each exit, if exits are asked for. */
+  get onExit(): MachineOptions['onExit'] {
+    if (!this.#request.channels.includes('exits')) return undefined;
+    return (vcpu, exit, answer) => this.#write({ channel: 'exits', vcpu, ...exit, answer });
   }
 
   close(): void {
@@ -28,8 +36,8 @@ export class TraceSink {
     if (this.#descriptor !== STDERR) closeSync(this.#descriptor);
   }
 
-  #write({ channel, plugin, data }: TraceEvent): void {
-    this.#pending += `${JSON.stringify({ channel, plugin, ...data }, writable)}\n`;
+  #write(event: Readonly<Record<string, unknown>>): void {
+    this.#pending += `${JSON.stringify(event, writable)}\n`;
     if (this.#pending.length >= FLUSH_CHARACTERS) this.#flush();
   }
 

@@ -86,7 +86,7 @@ export function generate(row: EncodingRow): CaseInput[] {
   return variantsOf(row).flatMap((variant) => {
     const { mode, width, form, rep, lock } = variant;
     const random = new Random(seedOf([row.pattern, mode, width, form, rep, lock].join(' ')));
-    const count = CASES_PER_VARIANT[mode] * (isFloating(row) ? FLOATING_FACTOR : 1);
+    const count = CASES_PER_VARIANT[mode] * (isFloating(row) ? FLOATING_FACTOR : row.options.mode === 'i64' ? 2 : 1);
     return Array.from({ length: count }, () => generateCase(variant, random));
   });
 }

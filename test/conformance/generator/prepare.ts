@@ -1,6 +1,6 @@
 /** What single instructions need of their inputs so that cases are not all faults, or all the same. */
 import { OverrideSlot } from '../case.ts';
-import { CODE_START, STACK_START, WINDOW } from '../layout.ts';
+import { CODE_START, STACK_START, WINDOW, WINDOW_SIZE_BYTES } from '../layout.ts';
 import { integerValue } from '../values.ts';
 import type { Draft } from './draft.ts';
 import { chooseTarget } from './targets.ts';
@@ -61,7 +61,12 @@ function stringOperation(draft: Draft): void {
   const bytes = 8;
   const long64 = draft.variant.mode === 'long64';
   draft.setGpr(RSI, chooseTarget(random, bytes, long64));
-  draft.setGpr(RDI, random.oneIn(4) ? Number(BigInt.asIntN(48, draft.overrides.get(RSI) as bigint)) : chooseTarget(random, bytes, long64));
+  // Which of two faulting accesses comes first is not defined: at most one pointer is left to chance.
+  const near = () => WINDOW + random.below(WINDOW_SIZE_BYTES - bytes);
+  if (random.oneIn(2)) draft.setGpr(RSI, near());
+  const source = draft.overrides.get(RSI) as bigint;
+  const isNear = source >= WINDOW && source < WINDOW + WINDOW_SIZE_BYTES;
+  draft.setGpr(RDI, isNear ? (random.oneIn(4) ? source : chooseTarget(random, bytes, long64)) : near());
   draft.setGpr(RCX, random.oneIn(6) ? 0 : random.below(24));
   draft.setFlags((flags) => (random.oneIn(3) ? flags | FLAG_DF : flags));
   if (draft.mnemonic.startsWith('SCAS') && random.oneIn(2)) draft.setGpr(RAX, random.oneIn(2) ? 0 : -1);

@@ -57,7 +57,10 @@ export function parseStanza(name: string, text: string): AptPackage {
 }
 
 function aptMissing(name: string): Error {
-  return fetchError(`${name} cannot be fetched: there is no apt on this machine`, 'use Debian or Ubuntu, or give a kernel file');
+  return fetchError(
+    `${name} cannot be fetched: there is no apt on this machine`,
+    'use Debian or Ubuntu, or give a kernel file',
+  );
 }
 
 /** What apt knows about a package; fetches package lists into the cache if the system has none. */
@@ -99,7 +102,10 @@ async function apt(args: readonly string[], directory: string, what: string): Pr
   if (status === 0) return;
   if (status === -1 && complaints === '') throw aptMissing(what);
   const complaint = /^E: (.*)$/m.exec(complaints)?.[1] ?? firstLine(complaints.trim());
-  throw fetchError(`apt-get ${args[0]} failed for ${what} (${complaint})`, 'check the network and apt sources, then try again');
+  throw fetchError(
+    `apt-get ${args[0]} failed for ${what} (${complaint})`,
+    'check the network and apt sources, then try again',
+  );
 }
 
 /**
@@ -117,7 +123,9 @@ export async function unpackedPackage(
     const ticker = setInterval(() => {
       progress.update(`downloading ${wanted.name} ${amount(sizeOfFiles(temporary), wanted.sizeBytes)}`);
     }, 100);
-    await apt(['download', `${wanted.name}=${wanted.version}`], temporary, wanted.name).finally(() => clearInterval(ticker));
+    await apt(['download', `${wanted.name}=${wanted.version}`], temporary, wanted.name).finally(() =>
+      clearInterval(ticker),
+    );
     const deb = (await readdir(temporary)).find((file) => file.endsWith('.deb'));
     if (!deb) throw fetchError(`apt-get download left no file for ${wanted.name}`, 'try again');
     progress.update(`unpacking ${wanted.name}`);
@@ -134,7 +142,8 @@ export async function unpackedPackage(
 
 function sizeOfFiles(directory: string): number {
   let total = 0;
-  for (const entry of readdirSync(directory)) total += statSync(path.join(directory, entry), { throwIfNoEntry: false })?.size ?? 0;
+  for (const entry of readdirSync(directory))
+    total += statSync(path.join(directory, entry), { throwIfNoEntry: false })?.size ?? 0;
   return total;
 }
 

@@ -21,7 +21,15 @@ describe('the cpio writer', () => {
   it.runIf(hasCpio)('is read back by cpio', () => {
     const archive = buildInitramfs(Buffer.from('binary'), ['ls', 'cat', '[', '../evil', 'busybox']);
     const listing = spawnSync('cpio', ['-itv', '--quiet'], { input: archive }).stdout.toString();
-    const names = listing.trim().split('\n').map((line) => line.split(/\s+/).slice(line.startsWith('c') ? 9 : 8).join(' '));
+    const names = listing
+      .trim()
+      .split('\n')
+      .map((line) =>
+        line
+          .split(/\s+/)
+          .slice(line.startsWith('c') ? 9 : 8)
+          .join(' '),
+      );
     expect(names).toEqual([
       ...['bin', 'dev', 'etc', 'proc', 'root', 'sys', 'tmp', 'dev/console'],
       ...['init', 'etc/session', 'etc/inittab', 'etc/shrc', 'bin/busybox'],

@@ -21,7 +21,8 @@ export function writeCpio(entries: readonly CpioEntry[]): Uint8Array {
   const parts: Buffer[] = [];
   entries.forEach((entry, index) => {
     const content = contentOf(entry);
-    const mode = TYPE_BITS[entry.kind] | ('mode' in entry && entry.mode !== undefined ? entry.mode : DEFAULT_MODE[entry.kind]);
+    const mode =
+      TYPE_BITS[entry.kind] | ('mode' in entry && entry.mode !== undefined ? entry.mode : DEFAULT_MODE[entry.kind]);
     const device = entry.kind === 'characterDevice' ? entry : { major: 0, minor: 0 };
     parts.push(header(index + 1, mode, entry.kind === 'directory' ? 2 : 1, content.length, device, entry.path));
     parts.push(padded(content));

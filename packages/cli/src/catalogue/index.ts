@@ -46,15 +46,12 @@ async function loadDemo(): Promise<CatalogueGuest> {
 
 /** Debian's kernel and a shell. Once fetched, both are used from the cache when apt cannot help. */
 async function loadDebian(progress: ProgressLine): Promise<CatalogueGuest> {
-  const kernelDirectory = await fetchOrCached(
-    async () => {
-      const meta = await findPackage('linux-image-amd64', progress);
-      const versioned = meta.depends.find((name) => name.startsWith('linux-image-'));
-      if (!versioned) throw fetchError('linux-image-amd64 depends on no kernel package', 'check the apt sources');
-      return unpackedPackage(await findPackage(versioned, progress), ['./boot/vmlinuz-*'], progress);
-    },
-    /^linux-image-/,
-  );
+  const kernelDirectory = await fetchOrCached(async () => {
+    const meta = await findPackage('linux-image-amd64', progress);
+    const versioned = meta.depends.find((name) => name.startsWith('linux-image-'));
+    if (!versioned) throw fetchError('linux-image-amd64 depends on no kernel package', 'check the apt sources');
+    return unpackedPackage(await findPackage(versioned, progress), ['./boot/vmlinuz-*'], progress);
+  }, /^linux-image-/);
   const busyboxDirectory = await fetchOrCached(
     async () => unpackedPackage(await findPackage('busybox-static', progress), ['*/bin/busybox'], progress),
     /^busybox-static$/,

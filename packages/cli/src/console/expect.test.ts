@@ -9,7 +9,8 @@ it('finds a text wherever the stream is cut', () => {
       const borders = [0, ...cuts.sort((a, b) => a - b), stream.length];
       let found = 0;
       const watcher = new ExpectWatcher('~ # and', () => found++);
-      for (let index = 1; index < borders.length; index++) watcher.see(stream.subarray(borders[index - 1], borders[index]));
+      for (let index = 1; index < borders.length; index++)
+        watcher.see(stream.subarray(borders[index - 1], borders[index]));
       expect(found).toBe(1);
     }),
   );

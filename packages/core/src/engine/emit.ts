@@ -1,7 +1,7 @@
 import {
   ARG, EXIT_DETAIL, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT, SEGMENT_BASE, type Slot,
 } from '../cpu/state.ts';
-import type { AccessBytes, Block, Node, Program, UpdateHandle, Value, ValueType, Variable } from '../ir/types.ts';
+import type { AccessBytes, Block, Node, Program, RecordValue, UpdateHandle, Value, ValueType, Variable } from '../ir/types.ts';
 import { SCRATCH_LIMIT, TLB_WRITE_OFFSET } from '../memory/layout.ts';
 import type { Asm } from './asm.ts';
 import type { MemoryFunctions } from './memory-code.ts';
@@ -108,7 +108,7 @@ class Emitter {
     }
   }
 
-  #recordField(field: 'imm' | 'disp' | 'scale' | 'nextOffset' | 'thisOffset'): void {
+  #recordField(field: RecordValue): void {
     const a = this.#asm.get(this.#target.record);
     switch (field) {
       case 'imm':
@@ -119,6 +119,10 @@ class Emitter {
         return;
       case 'scale':
         a.mem(Op.i64Load8U, RecordField.scale);
+        return;
+      case 'reg':
+      case 'rm':
+        a.mem(Op.i32Load16U, RecordField[field]).op(Op.i64ExtendI32U);
         return;
       case 'thisOffset':
         a.mem(Op.i32Load16U, RecordField.pageOffset).op(Op.i64ExtendI32U);

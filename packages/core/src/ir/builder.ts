@@ -133,6 +133,8 @@ export class Builder {
   immediate(): Value { return this.#value('i64', { kind: 'recordField', field: 'imm' } as Node); }
   displacement(): Value { return this.#value('i64', { kind: 'recordField', field: 'disp' } as Node); }
   scale(): Value { return this.#value('i64', { kind: 'recordField', field: 'scale' } as Node); }
+  /** Where the register that the record names lies in the state block, bytes (i64). */
+  registerOffset(field: 'reg' | 'rm'): Value { return this.#value('i64', { kind: 'recordField', field } as Node); }
   segmentBase(): Value { return this.#value('i64', { kind: 'segmentBase' } as Node); }
   /** Offset from the page's base of the next / this instruction (i64): add PAGE_BASE for the linear address. */
   nextOffset(): Value { return this.#value('i64', { kind: 'recordField', field: 'nextOffset' } as Node); }

@@ -31,6 +31,8 @@ export interface Value {
 
 /** A register named by a field of the decoded record: the field holds its byte offset in the state block. */
 export type RegisterField = 'reg' | 'rm' | 'base' | 'index';
+/** A field of the decoded record that the IR can read as a number. */
+export type RecordValue = 'imm' | 'disp' | 'scale' | 'reg' | 'rm' | 'nextOffset' | 'thisOffset';
 export type AccessBytes = 1 | 2 | 4 | 8 | 16;
 
 /** A mutable IR variable, for the few places where a select will not do. */
@@ -56,8 +58,8 @@ export type Node =
   /** A fixed register (or part of it): state + offset. */
   | { readonly kind: 'getFixed'; readonly offset: number; readonly bytes: AccessBytes; result: Value }
   | { readonly kind: 'setFixed'; readonly offset: number; readonly bytes: AccessBytes; readonly value: Value }
-  /** Record fields as values: imm and disp are i64, scale is i64. */
-  | { readonly kind: 'recordField'; readonly field: 'imm' | 'disp' | 'scale' | 'nextOffset' | 'thisOffset'; result: Value }
+  /** Record fields as i64 values; reg and rm are byte offsets in the state block. */
+  | { readonly kind: 'recordField'; readonly field: RecordValue; result: Value }
   /** Base of the segment that the record names (i64). */
   | { readonly kind: 'segmentBase'; result: Value }
   | { readonly kind: 'load'; readonly address: Value; readonly bytes: AccessBytes; result: Value }

@@ -15,6 +15,9 @@
  * - loadSegment: segment register index, selector
  * - popSegment: segment register index, operand width in bits; the stack has not been read yet
  * - popf: operand width in bits; the stack has not been read yet
+ * - loadFarPointer (LDS, LES, LSS, LFS, LGS): segment register index, selector, offset, GPR index, operand width in bits
+ * - lar, lsl: selector, GPR index, operand width in bits (they set ZF); verr, verw: selector (ZF)
+ * - monitor: linear address
  */
 export const INSTRUCTION_EXITS = [
   'softwareInterrupt', 'syscall', 'sysret', 'sysenter', 'sysexit', 'iret', 'vmcall', 'vmmcall',

@@ -168,10 +168,11 @@ export class Machine implements PluginMachine {
   /** One turn of a vCPU; false: it had nothing to do. */
   #runVcpu(vcpu: MachineVcpu): boolean {
     if (vcpu.offline) return false;
-    let left = this.#turn();
+    const turn = this.#turn();
+    let left = turn;
     while (left > 0 && !this.#end) {
       this.#calls.beforeEntry(vcpu);
-      if (vcpu.blocked || vcpu.offline || this.#end) return left !== QUANTUM;
+      if (vcpu.blocked || vcpu.offline || this.#end) return left !== turn;
       if (vcpu.pending) this.#deliverPending(vcpu);
       const { engine } = vcpu;
       engine.budget = left;

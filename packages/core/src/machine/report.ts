@@ -4,6 +4,7 @@ import type { MachineVcpu } from './vcpu.ts';
 const REGISTERS = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
 const hex = (value: bigint) => value.toString(16).padStart(16, '0');
 const CODE_BYTES = 12;
+const STACK_BYTES = 64;
 
 /** A crash in a few lines: reason, RIP with symbol, code bytes, registers. */
 export function crashReport(machine: Machine, vcpu: MachineVcpu, message: string): string {
@@ -20,5 +21,16 @@ export function crashReport(machine: Machine, vcpu: MachineVcpu, message: string
     const row = [0, 1, 2, 3].map((j) => `${REGISTERS[i + j].padStart(3)} ${hex(vcpu.gpr[i + j])}`);
     lines.push(`  ${row.join('  ')}`);
   }
+  lines.push(...stackLines(machine, vcpu));
   return lines.join('\n');
+}
+
+/** The top of the stack; addresses that have a symbol are named. */
+function stackLines(machine: Machine, vcpu: MachineVcpu): string[] {
+  const stack = vcpu.read(vcpu.gpr[4], STACK_BYTES, { as: 'supervisor' });
+  if (!stack.ok) return ['  stack unreadable'];
+  const words = [...new BigUint64Array(stack.bytes.buffer)];
+  const row = (from: number) => words.slice(from, from + 4).map(hex).join(' ');
+  const named = words.flatMap((word) => machine.symbol(word) ?? []);
+  return [`  stack ${row(0)}`, `        ${row(4)}`, ...(named.length > 0 ? [`  called from ${named.join(', ')}`] : [])];
 }

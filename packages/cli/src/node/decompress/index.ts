@@ -1,8 +1,9 @@
 import { Readable } from 'node:stream';
 import { createGunzip } from 'node:zlib';
-import type { CompressionKind, Decompressor, DecompressOptions } from '@polyvisor/core';
+import type { CompressionKind, DecompressOptions, Decompressor } from '@polyvisor/core';
 import { PolyvisorError } from '@polyvisor/plugin-api';
 import { ExitCode } from '../../exit-codes.ts';
+import { unpackWithLiblzmaWasm } from './liblzma-wasm.ts';
 import { unpackLz4 } from './lz4.ts';
 import { unpackXz } from './xz.ts';
 
@@ -15,10 +16,7 @@ type Unpack = (bytes: Uint8Array) => AsyncIterable<Uint8Array>;
 const UNPACKERS: Readonly<Record<CompressionKind, Unpack>> = {
   gzip: (bytes) => Readable.from([bytes]).pipe(createGunzip()),
   xz: unpackXz,
-  async *lzma(bytes) {
-    const { decompress } = await import('lzma1');
-    yield decompress(bytes) as Uint8Array;
-  },
+  lzma: unpackWithLiblzmaWasm,
   async *bzip2(bytes) {
     const { default: bzip } = await import('seek-bzip');
     yield bzip.decode(bytes);

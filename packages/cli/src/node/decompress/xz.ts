@@ -1,7 +1,5 @@
-import { readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import path from 'node:path';
 import { Readable } from 'node:stream';
+import { unpackWithLiblzmaWasm } from './liblzma-wasm.ts';
 
 const INPUT_CHUNK_BYTES = 256 * 1024;
 
@@ -15,7 +13,7 @@ export async function* unpackXz(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
   if (!endsWithFooter(bytes)) throw new Error('the stream footer is missing');
   const native = await import('node-liblzma').catch(() => undefined);
   if (native) yield* Readable.from(chunksOf(bytes)).pipe(native.createUnxz());
-  else yield* unpackWithWasm(bytes);
+  else yield* unpackWithLiblzmaWasm(bytes);
 }
 
 /** Footer magic "YZ", then perhaps padding with zeros (The .xz File Format 1.2.1, 2.1.2.4 and 2.2). */
@@ -27,25 +25,4 @@ function endsWithFooter(bytes: Uint8Array): boolean {
 
 function* chunksOf(bytes: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += INPUT_CHUNK_BYTES) yield bytes.subarray(at, at + INPUT_CHUNK_BYTES);
-}
-
-interface LiblzmaModule {
-  _lzma_stream_decoder(stream: number, memoryLimitLow: number, memoryLimitHigh: number, flags: number): number;
-}
-
-const MEMORY_LIMIT_BYTES = 256 * 1024 * 1024;
-
-async function* unpackWithWasm(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  const liblzma = await import('node-liblzma/wasm');
-  const { default: createModule } = await import('node-liblzma/wasm/liblzma.js');
-  const require = createRequire(import.meta.url);
-  // The package's own loader fetches the binary by URL, which Node cannot do with a file.
-  const wasmBinary = await readFile(path.join(path.dirname(require.resolve('node-liblzma/wasm')), 'liblzma.wasm'));
-  const module = await liblzma.initModule(() => createModule({ wasmBinary }) as ReturnType<typeof liblzma.initModule>);
-  const stream = new liblzma.WasmLzmaStream(module);
-  // decoderInit() passes a bigint to a function whose i64 argument was split in two; so call it directly.
-  const raw = module as unknown as LiblzmaModule;
-  const status = raw._lzma_stream_decoder(stream.ptr, MEMORY_LIMIT_BYTES, 0, 0);
-  if (status !== 0) throw new Error(`liblzma status ${status}`);
-  yield liblzma.processStream(stream, bytes);
 }

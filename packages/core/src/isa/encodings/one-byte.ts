@@ -18,7 +18,7 @@ import { rotate, rotateThroughCarry, shift } from '../semantics/shift.ts';
 import { enter, leave, popAll, popOperand, popSegment, pushAll, pushOperand, pushSegment } from '../semantics/stack.ts';
 import { compareString, loadString, moveString, scanString, storeString } from '../semantics/string.ts';
 import {
-  adjustRpl, checkBounds, exitOnly, farDirect, farIndirect, farReturn, input, interruptOnOverflow, loadFarPointer,
+  adjustRpl, checkBounds, exitOnly, exitWithWidth, farDirect, farIndirect, farReturn, input, interruptOnOverflow, loadFarPointer,
   loadSegment, noOperation, output, portString, readSegment, softwareInterrupt,
 } from '../semantics/system.ts';
 import type { Semantics } from '../types.ts';
@@ -207,7 +207,7 @@ const system: EncodingRow[] = [
   row('CD', 'INT', 'Ib', softwareInterrupt, { ...EXIT, width: 32 }),
   row('CE', 'INTO', '', interruptOnOverflow, { ...LEGACY, system: true }),
   row('F1', 'INT1', '', exitOnly('int1'), EXIT),
-  row('CF', 'IRET', '', exitOnly('iret'), { ...EXIT, width: 'v' }),
+  row('CF', 'IRET', '', exitWithWidth('iret'), { ...EXIT, width: 'v' }),
   row('CA', 'RETF', 'Iw', farReturn, { ...EXIT, width: 'v' }),
   row('CB', 'RETF', '', farReturn, { ...EXIT, width: 'v' }),
   row('FF /3', 'CALL', 'M', farIndirect('farCall'), { ...EXIT, width: 'v' }),

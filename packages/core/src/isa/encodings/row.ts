@@ -127,7 +127,7 @@ function parsePattern(pattern: string): ParsedPattern {
   if (tokens[0] === 'W0' || tokens[0] === 'W1') parsed.rexW = Number(tokens.shift()?.[1]);
   if (tokens[0] === '0F' && tokens.length > 1) {
     tokens.shift();
-    const escape = tokens[0];
+    const escape = tokens.at(0);
     parsed.map = escape === '38' ? 2 : escape === '3A' ? 3 : 1;
     if (parsed.map > 1) tokens.shift();
   }

@@ -9,7 +9,7 @@ import { multiplyTruncated } from '../semantics/muldiv.ts';
 import { doubleShift } from '../semantics/shift.ts';
 import { popSegment, pushSegment } from '../semantics/stack.ts';
 import {
-  exitOnly, exitWithSelector, flushLine, invalidatePage, invalidateProcessContext, loadFarPointer, loadTable, monitor,
+  examineSelector, exitOnly, exitWithSelector, exitWithWidth, flushLine, invalidatePage, invalidateProcessContext, loadFarPointer, loadTable, monitor,
   noOperation, raiseUndefined, readBase, readExtendedControl, readRegister, readTimeStamp, storeMachineStatus,
   storeSelector, storeTable, writeBase, writeRegister,
 } from '../semantics/system.ts';
@@ -106,8 +106,8 @@ const tables: EncodingRow[] = [
   row('0F 01 /4', 'SMSW', 'Rv/Mw', storeMachineStatus, { system: true }),
   row('0F 01 /6', 'LMSW', 'Ew', exitWithSelector('lmsw'), EXIT),
   row('0F 01 /7 mem', 'INVLPG', 'M', invalidatePage, { ...EXIT, width: 32 }),
-  row('0F 02 /r', 'LAR', 'Gv,Ew', exitWithSelector('lar', 1), EXIT),
-  row('0F 03 /r', 'LSL', 'Gv,Ew', exitWithSelector('lsl', 1), EXIT),
+  row('0F 02 /r', 'LAR', 'Gv,Ew', examineSelector('lar'), EXIT),
+  row('0F 03 /r', 'LSL', 'Gv,Ew', examineSelector('lsl'), EXIT),
   row('0F B2 /r', 'LSS', 'Gv,M', loadFarPointer(2), EXIT),
   row('0F B4 /r', 'LFS', 'Gv,M', loadFarPointer(4), EXIT),
   row('0F B5 /r', 'LGS', 'Gv,M', loadFarPointer(5), EXIT),
@@ -116,9 +116,9 @@ const tables: EncodingRow[] = [
 
 const system: EncodingRow[] = [
   row('0F 05', 'SYSCALL', '', exitOnly('syscall'), EXIT),
-  row('0F 07', 'SYSRET', '', exitOnly('sysret'), { ...EXIT, width: 'y' }),
+  row('0F 07', 'SYSRET', '', exitWithWidth('sysret'), { ...EXIT, width: 'y' }),
   row('0F 34', 'SYSENTER', '', exitOnly('sysenter'), EXIT),
-  row('0F 35', 'SYSEXIT', '', exitOnly('sysexit'), { ...EXIT, width: 'y' }),
+  row('0F 35', 'SYSEXIT', '', exitWithWidth('sysexit'), { ...EXIT, width: 'y' }),
   row('0F 06', 'CLTS', '', exitOnly('clts'), EXIT),
   row('0F 08', 'INVD', '', exitOnly('invd'), EXIT),
   row('0F 09', 'WBINVD', '', exitOnly('wbinvd'), EXIT),

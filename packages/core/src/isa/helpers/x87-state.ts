@@ -1,5 +1,7 @@
 /** The x87 unit's registers in a vCPU's state block. */
 import { ARG, RESULT, X87, X87_CONTROL, X87_STATUS, X87_TAG } from '../../cpu/state.ts';
+import { type Extended, INDEFINITE, type Result } from './extended.ts';
+import { Flags } from './softfloat.ts';
 
 /** Status word bits (SDM vol. 1, figure 8-4). The first six are the exception flags. */
 export const Status = {
@@ -8,6 +10,8 @@ export const Status = {
 } as const;
 export const EXCEPTION_FLAGS = 0x3f;
 const TOP_SHIFT = 11;
+/** Found before a result is computed: unmasked, they leave operands and stack as they are (SDM vol. 1, 8.4.1 … 8.6). */
+const BEFORE_RESULT = Flags.invalid | Flags.denormal | Flags.divideByZero;
 
 /** What FNINIT leaves in the control word: all masked, extended precision, nearest. */
 export const INITIAL_CONTROL = 0x37f;
@@ -73,19 +77,56 @@ export class X87State {
     const bit = 1 << this.physical(i);
     this.tag = inUse ? this.tag | bit : this.tag & ~bit;
   }
-  /** Significand of ST(i), unsigned. */
-  significand(i: number): bigint {
-    return this.#state.getBigUint64(this.#base + X87[this.physical(i)].offset, true);
-  }
-  /** Sign (bit 15) and biased exponent of ST(i). */
-  signExponent(i: number): number {
-    return this.#state.getUint16(this.#base + X87[this.physical(i)].offset + 8, true);
-  }
-  /** Write ST(i) without touching its tag. */
-  setBits(i: number, significand: bigint, signExponent: number): void {
+  /** ST(i), whether in use or not. */
+  read(i: number): Extended {
     const at = this.#base + X87[this.physical(i)].offset;
-    this.#state.setBigUint64(at, significand, true);
-    this.#state.setUint16(at + 8, signExponent, true);
+    return { significand: this.#state.getBigUint64(at, true), signExponent: this.#state.getUint16(at + 8, true) };
+  }
+  /** Write ST(i) and mark it in use. */
+  write(i: number, value: Extended): void {
+    const at = this.#base + X87[this.physical(i)].offset;
+    this.#state.setBigUint64(at, value.significand, true);
+    this.#state.setUint16(at + 8, value.signExponent, true);
+    this.setInUse(i, true);
+  }
+  pop(count: number): void {
+    for (let i = 0; i < count; i++) {
+      this.setInUse(0, false);
+      this.top = this.top + 1;
+    }
+  }
+  push(value: Extended): void {
+    this.top = this.top - 1;
+    this.write(0, value);
+  }
+
+  /** Change the condition codes named by `mask`. */
+  setCodes(mask: number, value: number): void {
+    this.status = (this.status & ~mask) | (value & mask);
+  }
+  /** Record exception flags. False: an unmasked one keeps the instruction from doing anything more. */
+  raise(flags: number): boolean {
+    const blocked = (flags & BEFORE_RESULT & ~this.control) !== 0;
+    this.status |= blocked ? flags & BEFORE_RESULT : flags;
+    this.updateSummary();
+    return !blocked;
+  }
+  /** Record what an operation raised, C1 included; `write` puts its result in place unless that is suppressed. */
+  complete(result: Result, write: (value: Extended) => void): void {
+    this.setCodes(Status.C1, result.roundedUp ? Status.C1 : 0);
+    if (this.raise(result.flags)) write(result.value);
+  }
+  /** A register that should hold a value is empty: the masked response is the indefinite QNaN. */
+  underflow(write: (value: Extended) => void): void {
+    this.setCodes(Status.C1, 0);
+    if (this.raise(Status.IE | Status.SF)) write(INDEFINITE);
+    else this.status |= Status.SF;
+  }
+  /** A push onto a register in use. */
+  overflow(write: (value: Extended) => void): void {
+    this.setCodes(Status.C1, Status.C1);
+    if (this.raise(Status.IE | Status.SF)) write(INDEFINITE);
+    else this.status |= Status.SF;
   }
 
   argument(i: number): bigint {

@@ -6,7 +6,6 @@ import {
 import { exitNumber } from '../instruction-exit.ts';
 import { bytesOf, drop, peek, push } from '../operands.ts';
 import type { Semantics } from '../types.ts';
-import { stackPointerImage } from './stack.ts';
 
 const AH_OFFSET = GPR[0].offset + 1;
 
@@ -59,8 +58,7 @@ export const popFlags: Semantics = (b, shape) => {
   const sensitive = b.select(cpl, withinIopl, b.i32(Flag.IF | Flag.IOPL));
   const delicate = b.or(b.and(b.xor(image, system), sensitive), b.and(image, b.i32(Flag.TF)));
   b.when(delicate, () => {
-    b.set(ARG[0], b.extendU(image));
-    b.set(ARG[1], stackPointerImage(b, shape, bytes));
+    b.set(ARG[0], b.i64(shape.operandWidth));
     b.exit(exitNumber('popf'));
   });
   const plain = bytes === 2 ? PLAIN_FLAGS & 0xffff : PLAIN_FLAGS;

@@ -3,8 +3,9 @@ import { GPR } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
 import { vectorOps } from '../../ir/vector-ops.ts';
-import { linearAddress, read, truncateAddress, wrapLinear, write } from '../operands.ts';
+import { linearAddress, read, segmentAddress, truncateAddress, write } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
+import { dataSegment } from './mov.ts';
 import { alignedAddress, readAligned, readLow, sse, writeLow, writeLowZeroed, writeXmm, xmmField } from './sse-common.ts';
 
 /** MOVAPS, MOVAPD, MOVDQA and the nontemporal stores: memory is aligned. */
@@ -93,5 +94,5 @@ export const maskedStore: Semantics = sse((b, shape) => {
 
 function maskedStoreAddress(b: Builder, shape: InstructionShape, offsetBytes: number): Value {
   const pointer = b.add(b.getFixed(GPR[7].offset, 8), b.i64(offsetBytes));
-  return wrapLinear(b, shape, b.add(b.segmentBase(), truncateAddress(b, shape, pointer)));
+  return segmentAddress(b, shape, dataSegment(shape), truncateAddress(b, shape, pointer));
 }

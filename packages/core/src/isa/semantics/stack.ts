@@ -4,7 +4,7 @@ import type { Builder } from '../../ir/builder.ts';
 import type { AccessBytes, Value } from '../../ir/types.ts';
 import { exitNumber } from '../instruction-exit.ts';
 import {
-  bytesOf, drop, peek, push, read, RSP_OFFSET, segmentAddress, setStackPointer, stackPointerPlus, stackWidth, write,
+  bytesOf, drop, peek, push, read, segmentAddress, setStackPointer, stackPointerPlus, stackWidth, write,
 } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
 
@@ -118,21 +118,11 @@ function maskToStack(b: Builder, shape: InstructionShape, value: Value): Value {
   return width === 64 ? value : b.and(value, b.i64(width === 32 ? 0xffffffffn : 0xffffn));
 }
 
-/** The whole rSP (i64) as it is once `deltaBytes` more have been popped: for exits that move it in TypeScript. */
-export function stackPointerImage(b: Builder, shape: InstructionShape, deltaBytes: number): Value {
-  const pointer = stackPointerPlus(b, shape, deltaBytes);
-  if (stackWidth(shape) !== 16) return pointer;
-  return b.or(b.and(b.getFixed(RSP_OFFSET, 8), b.i64(-0x10000n)), pointer);
-}
-
-/** POP of a segment register: TypeScript loads it and moves rSP. */
+/** POP of a segment register: TypeScript reads the stack, loads the register and moves rSP. */
 export const popSegment: Semantics = (b, shape) => {
   const [operand] = shape.operands;
   if (operand.kind !== 'static') throw new Error(`${shape.key}: not a segment register`);
-  const bytes = bytesOf(shape.operandWidth);
-  const selector = b.and(b.extendU(peek(b, shape, bytes)), b.i64(0xffff));
-  b.set(ARG[0], selector);
-  b.set(ARG[1], b.i64(operand.value));
-  b.set(ARG[2], stackPointerImage(b, shape, bytes));
+  b.set(ARG[0], b.i64(operand.value));
+  b.set(ARG[1], b.i64(shape.operandWidth));
   b.exit(exitNumber('popSegment'));
 };

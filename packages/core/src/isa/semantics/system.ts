@@ -10,7 +10,7 @@ import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
 import { getOF, setZF } from '../flags.ts';
 import { exitNumber, type InstructionExitName } from '../instruction-exit.ts';
-import { bytesOf, linearAddress, linearAddressPlus, read, segmentAddress, truncateAddress, update, write } from '../operands.ts';
+import { bytesOf, linearAddress, linearAddressPlus, read, segmentAddress, truncateAddress, write } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
 import { dataSegment } from './mov.ts';
 
@@ -33,9 +33,21 @@ export function exitOnly(name: InstructionExitName): Semantics {
   return (b) => leaveWith(b, name);
 }
 
-/** An exit whose one argument is the (16-bit) first operand, or the second when a register is the first. */
-export function exitWithSelector(name: InstructionExitName, operand = 0): Semantics {
-  return (b, shape) => leaveWith(b, name, b.and(read(b, shape, shape.operands[operand]), b.i32(0xffff)));
+/** An exit that has to know the operand width. */
+export function exitWithWidth(name: InstructionExitName): Semantics {
+  return (b, shape) => leaveWith(b, name, b.i32(shape.operandWidth));
+}
+
+/** An exit whose one argument is the 16-bit operand. */
+export function exitWithSelector(name: InstructionExitName): Semantics {
+  return (b, shape) => leaveWith(b, name, read(b, shape, shape.operands[0]));
+}
+
+/** LAR and LSL. */
+export function examineSelector(name: 'lar' | 'lsl'): Semantics {
+  return (b, shape) => {
+    leaveWith(b, name, read(b, shape, shape.operands[1]), gprIndex(b, 'reg'), b.i32(shape.operandWidth));
+  };
 }
 
 export const raiseUndefined: Semantics = (b) => b.raise(UNDEFINED_OPCODE);
@@ -59,15 +71,13 @@ function port(b: Builder, shape: InstructionShape, index: number): Value {
   return operand.kind === 'imm' ? b.and(b.immediate(), b.i64(0xff)) : read(b, shape, operand);
 }
 export const input: Semantics = (b, shape) => leaveWith(b, 'in', port(b, shape, 1), b.i32(portSize(shape)));
-export const output: Semantics = (b, shape) => {
-  leaveWith(b, 'out', port(b, shape, 0), b.i32(portSize(shape)), read(b, shape, shape.operands[1]));
-};
+export const output: Semantics = (b, shape) => leaveWith(b, 'out', port(b, shape, 0), b.i32(portSize(shape)));
 /** INS and OUTS. */
 export function portString(direction: 'ins' | 'outs'): Semantics {
   return (b, shape) => {
-    const pointer = b.extendU(b.getFixed(GPR[direction === 'ins' ? 7 : 6].offset, bytesOf(shape.addressWidth)));
-    const address = segmentAddress(b, shape, direction === 'ins' ? 0 : dataSegment(shape), pointer);
-    leaveWith(b, direction, b.getFixed(GPR[2].offset, 2), b.i32(portSize(shape)), address);
+    const segment = direction === 'ins' ? 0 : dataSegment(shape);
+    const constants = [portSize(shape), shape.addressWidth, segment, shape.rep === 'none' ? 0 : 1].map((n) => b.i32(n));
+    leaveWith(b, direction, b.getFixed(GPR[2].offset, 2), ...constants);
   };
 }
 
@@ -77,11 +87,17 @@ const staticValue = (shape: InstructionShape, index: number): number => {
   if (operand.kind !== 'static') throw new Error(`${shape.key}: operand ${index} is not fixed`);
   return operand.value;
 };
+/** Number of the general register that a record field names (i64). */
+function gprIndex(b: Builder, field: 'reg' | 'rm'): Value {
+  return b.shrU(b.sub(b.registerOffset(field), b.i64(GPR[0].offset)), b.i64(3));
+}
 export function readRegister(name: 'readCr' | 'readDr'): Semantics {
-  return (b, shape) => leaveWith(b, name, b.i32(staticValue(shape, 1)));
+  return (b, shape) => leaveWith(b, name, b.i32(staticValue(shape, 1)), gprIndex(b, 'rm'));
 }
 export function writeRegister(name: 'writeCr' | 'writeDr'): Semantics {
-  return (b, shape) => leaveWith(b, name, b.i32(staticValue(shape, 0)), read(b, shape, shape.operands[1]));
+  return (b, shape) => {
+    leaveWith(b, name, b.i32(staticValue(shape, 0)), gprIndex(b, 'rm'), read(b, shape, shape.operands[1]));
+  };
 }
 
 /** A value (i64) in the type and size of a `Rv/Mw` operand. */
@@ -116,7 +132,7 @@ export function loadTable(name: 'lgdt' | 'lidt'): Semantics {
     const [operand] = shape.operands;
     const limit = b.load(linearAddress(b, shape, operand), 2);
     const base = b.load(linearAddressPlus(b, shape, operand, b.i64(2)), shape.operandWidth === 64 ? 8 : 4);
-    leaveWith(b, name, shape.operandWidth === 16 ? b.and(base, b.i32(0xffffff)) : base, limit);
+    leaveWith(b, name, limit, shape.operandWidth === 16 ? b.and(base, b.i32(0xffffff)) : base);
   };
 }
 export const invalidatePage: Semantics = (b, shape) => {
@@ -140,7 +156,7 @@ export const readSegment: Semantics = (b, shape) => {
   storeSystemValue(b, shape, b.extendU(selector));
 };
 export const loadSegment: Semantics = (b, shape) => {
-  leaveWith(b, 'loadSegment', read(b, shape, shape.operands[1]), b.i32(staticValue(shape, 0)));
+  leaveWith(b, 'loadSegment', b.i32(staticValue(shape, 0)), read(b, shape, shape.operands[1]));
 };
 
 /** Offset and selector of a far pointer in memory. */
@@ -155,23 +171,25 @@ function readFarPointer(b: Builder, shape: InstructionShape, index: number): { o
 export function loadFarPointer(segment: number): Semantics {
   return (b, shape) => {
     const { offset, selector } = readFarPointer(b, shape, 1);
-    leaveWith(b, 'loadFarPointer', selector, b.i32(segment), offset);
+    leaveWith(b, 'loadFarPointer', b.i32(segment), selector, offset, gprIndex(b, 'reg'), b.i32(shape.operandWidth));
   };
 }
 export function farIndirect(name: 'farJump' | 'farCall'): Semantics {
   return (b, shape) => {
     const { offset, selector } = readFarPointer(b, shape, 0);
-    leaveWith(b, name, selector, offset);
+    leaveWith(b, name, selector, offset, b.i32(shape.operandWidth));
   };
 }
 export function farDirect(name: 'farJump' | 'farCall'): Semantics {
-  return (b) => {
+  return (b, shape) => {
     const pointer = b.immediate();
-    leaveWith(b, name, b.shrU(pointer, b.i64(32)), b.and(pointer, b.i64(0xffffffffn)));
+    const width = b.i32(shape.operandWidth);
+    leaveWith(b, name, b.shrU(pointer, b.i64(32)), b.and(pointer, b.i64(0xffffffffn)), width);
   };
 }
 export const farReturn: Semantics = (b, shape) => {
-  leaveWith(b, 'farReturn', shape.operands.length > 0 ? b.and(b.immediate(), b.i64(0xffff)) : b.i64(0));
+  const released = shape.operands.length > 0 ? b.and(b.immediate(), b.i64(0xffff)) : b.i64(0);
+  leaveWith(b, 'farReturn', b.i32(shape.operandWidth), released);
 };
 
 /** ARPL: raise the destination's RPL to the source's. */

@@ -16,7 +16,8 @@ export class ByteReader {
 
   /** Throws unless `[offset, offset + sizeBytes)` lies inside. */
   require(offset: number, sizeBytes: number, what: string): void {
-    const inside = Number.isSafeInteger(offset) && offset >= 0 && sizeBytes >= 0 && sizeBytes <= this.sizeBytes - offset;
+    const inside =
+      Number.isSafeInteger(offset) && offset >= 0 && sizeBytes >= 0 && sizeBytes <= this.sizeBytes - offset;
     if (inside) return;
     throw damagedImage(
       `${what}, ${sizeBytes} bytes at offset ${hex(offset)}, lies beyond the end at ${hex(this.sizeBytes)}`,
@@ -46,7 +47,8 @@ export class ByteReader {
   /** A 64-bit offset or size as a number; one above 2^53 cannot be meant. */
   size64(offset: number, what: string): number {
     const value = this.u64(offset, what);
-    if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw damagedImage(`${what} at offset ${hex(offset)} is ${hex(value)}`);
+    if (value > BigInt(Number.MAX_SAFE_INTEGER))
+      throw damagedImage(`${what} at offset ${hex(offset)} is ${hex(value)}`);
     return Number(value);
   }
 

@@ -17,8 +17,28 @@ export const SHN_XINDEX = 0xffff;
 
 /** Field offsets of the file header, one column per class. */
 export const FILE_HEADER = {
-  32: { sizeBytes: 52, entry: 24, phoff: 28, shoff: 32, phentsize: 42, phnum: 44, shentsize: 46, shnum: 48, shstrndx: 50 },
-  64: { sizeBytes: 64, entry: 24, phoff: 32, shoff: 40, phentsize: 54, phnum: 56, shentsize: 58, shnum: 60, shstrndx: 62 },
+  32: {
+    sizeBytes: 52,
+    entry: 24,
+    phoff: 28,
+    shoff: 32,
+    phentsize: 42,
+    phnum: 44,
+    shentsize: 46,
+    shnum: 48,
+    shstrndx: 50,
+  },
+  64: {
+    sizeBytes: 64,
+    entry: 24,
+    phoff: 32,
+    shoff: 40,
+    phentsize: 54,
+    phnum: 56,
+    shentsize: 58,
+    shnum: 60,
+    shstrndx: 62,
+  },
 } as const;
 
 export const PROGRAM_HEADER = {

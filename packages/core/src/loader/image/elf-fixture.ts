@@ -52,7 +52,10 @@ export function buildElf(options: FixtureOptions = {}): Uint8Array {
   put.u16(header.shentsize, SECTION_HEADER[width].sizeBytes);
   put.u16(header.shnum, names.length);
   put.u16(header.shstrndx, names.length - 1);
-  const segments = [{ type: 1, section: 1 }, { type: 4, section: 2 }].slice(0, phnum);
+  const segments = [
+    { type: 1, section: 1 },
+    { type: 4, section: 2 },
+  ].slice(0, phnum);
   segments.forEach(({ type, section }, index) => {
     const fields = PROGRAM_HEADER[width];
     const base = header.sizeBytes + index * fields.sizeBytes;
@@ -80,7 +83,8 @@ function putter(file: Uint8Array, width: 32 | 64) {
   return {
     u16: (offset: number, value: number) => view.setUint16(offset, value, true),
     u32,
-    word: (offset: number, value: number) => (width === 64 ? view.setBigUint64(offset, BigInt(value), true) : u32(offset, value)),
+    word: (offset: number, value: number) =>
+      width === 64 ? view.setBigUint64(offset, BigInt(value), true) : u32(offset, value),
   };
 }
 

@@ -1,8 +1,8 @@
 import type { ElfImage } from '@polyvisor/plugin-api';
 import { ByteReader } from './byte-reader.ts';
 import { SectionType, SYMBOL } from './elf-constants.ts';
-import { SymbolTable } from './symbol-table.ts';
 import type { SymbolEntry } from './symbol-table.ts';
+import { SymbolTable } from './symbol-table.ts';
 
 /** st_info type (low four bits): STT_NOTYPE, STT_OBJECT and STT_FUNC name addresses. */
 const ADDRESS_TYPES = new Set([0, 1, 2]);
@@ -26,7 +26,9 @@ export function readSymbols(elf: ElfImage): SymbolTable {
     if (!ADDRESS_TYPES.has(table.u8(at + fields.info, 'ELF symbol') & 15)) continue;
     if (table.u16(at + fields.shndx, 'ELF symbol') === SHN_UNDEF) continue;
     const wide = elf.class === 64;
-    const address = wide ? table.u64(at + fields.value, 'ELF symbol') : BigInt(table.u32(at + fields.value, 'ELF symbol'));
+    const address = wide
+      ? table.u64(at + fields.value, 'ELF symbol')
+      : BigInt(table.u32(at + fields.value, 'ELF symbol'));
     const name = names.cString(table.u32(at + fields.name, 'ELF symbol'), LONGEST_NAME_BYTES, 'ELF symbol name');
     if (name !== '') entries.push({ address, name });
   }

@@ -54,7 +54,9 @@ describe.each([32, 64] as const)('an ELF%i file', (width) => {
 
   it('names what lies outside, and where', () => {
     const cut = bytes.slice(0, bytes.length - 10);
-    expect(() => parseElf(cut)).toThrow(/ELF section header table, \d+ bytes at offset 0x[0-9a-f]+, lies beyond the end/);
+    expect(() => parseElf(cut)).toThrow(
+      /ELF section header table, \d+ bytes at offset 0x[0-9a-f]+, lies beyond the end/,
+    );
   });
 });
 

@@ -88,7 +88,9 @@ function readProgramHeaders(elf: ElfReader): ElfProgramHeader[] {
     count = reader.u32(section0 + SECTION_HEADER[elf.width].info, 'ELF sh_info of section 0');
   }
   requireTable(elf, tableOffset, count, entrySizeBytes, PROGRAM_HEADER[elf.width].sizeBytes, 'program header');
-  return Array.from({ length: count }, (_, index) => readProgramHeader(elf, tableOffset + index * entrySizeBytes, index));
+  return Array.from({ length: count }, (_, index) =>
+    readProgramHeader(elf, tableOffset + index * entrySizeBytes, index),
+  );
 }
 
 function readProgramHeader(elf: ElfReader, at: number, index: number): ElfProgramHeader {
@@ -127,7 +129,9 @@ function readSections(elf: ElfReader): ElfSection[] {
   let namesIndex = reader.u16(fields.shstrndx, 'ELF e_shstrndx');
   if (namesIndex === SHN_XINDEX) namesIndex = reader.u32(tableOffset + sectionFields.link, 'ELF sh_link of section 0');
   const names = sectionNames(elf, tableOffset, entrySizeBytes, count, namesIndex);
-  return Array.from({ length: count }, (_, index) => readSection(elf, tableOffset + index * entrySizeBytes, index, names));
+  return Array.from({ length: count }, (_, index) =>
+    readSection(elf, tableOffset + index * entrySizeBytes, index, names),
+  );
 }
 
 /** The section-name string table; SHN_UNDEF means that sections have no names. */

@@ -103,7 +103,10 @@ describe('other files', () => {
     view.setUint32(16, 0x1badb002, true);
     view.setUint32(20, 3, true);
     view.setUint32(24, -(0x1badb002 + 3), true);
-    expect(await recognise(file)).toMatchObject({ format: 'multiboot', description: 'multiboot image (header at 0x10)' });
+    expect(await recognise(file)).toMatchObject({
+      format: 'multiboot',
+      description: 'multiboot image (header at 0x10)',
+    });
   });
 
   it.each([
@@ -117,6 +120,8 @@ describe('other files', () => {
   });
 
   it('an error names the image', async () => {
-    await expect(recognise(buildElf().slice(0, 100))).rejects.toMatchObject({ message: expect.stringMatching(/^image: /) });
+    await expect(recognise(buildElf().slice(0, 100))).rejects.toMatchObject({
+      message: expect.stringMatching(/^image: /),
+    });
   });
 });

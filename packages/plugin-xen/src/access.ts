@@ -1,0 +1,51 @@
+import type { XenDomain, XenVcpu } from './domain.ts';
+
+/** First and last byte of the hypervisor's hole in every PV64 address space (public/arch-x86/xen-x86_64.h). */
+export const HYPERVISOR_VIRT_START = 0xffff_8000_0000_0000n;
+export const HYPERVISOR_VIRT_END = 0xffff_8800_0000_0000n;
+
+const CANONICAL_LOW_END = 0x0000_8000_0000_0000n;
+
+/** A guest may name only its own addresses: canonical, and outside the hole. */
+export function isGuestAddress(gva: bigint): boolean {
+  return (gva >= 0n && gva < CANONICAL_LOW_END) || (gva >= HYPERVISOR_VIRT_END && gva <= 0xffff_ffff_ffff_ffffn);
+}
+
+function isGuestRange(gva: bigint, sizeBytes: number): boolean {
+  return isGuestAddress(gva) && (sizeBytes === 0 || isGuestAddress(gva + BigInt(sizeBytes - 1)));
+}
+
+/** Copy in from the address space the vCPU now runs in; `undefined` = -EFAULT. */
+export function copyFromGuest(vcpu: XenVcpu, gva: bigint, sizeBytes: number): DataView | undefined {
+  if (!isGuestRange(gva, sizeBytes)) return undefined;
+  const result = vcpu.cpu.read(gva, sizeBytes);
+  if (!result.ok) return undefined;
+  return new DataView(result.bytes.buffer, result.bytes.byteOffset, sizeBytes);
+}
+
+/** Copy out to the address space the vCPU now runs in; `false` = -EFAULT, nothing written. */
+export function copyToGuest(vcpu: XenVcpu, gva: bigint, bytes: Uint8Array): boolean {
+  return isGuestRange(gva, bytes.length) && vcpu.cpu.write(gva, bytes).ok;
+}
+
+/** Write at a kernel address whichever root is loaded: for areas a kernel registered once (runstate, time). */
+export function copyToGuestKernel(vcpu: XenVcpu, gva: bigint, bytes: Uint8Array): boolean {
+  if (vcpu.kernelMode) return copyToGuest(vcpu, gva, bytes);
+  const { cpu } = vcpu;
+  cpu.switchRoot(BigInt(vcpu.kernelRootMfn) << 12n);
+  const ok = copyToGuest(vcpu, gva, bytes);
+  cpu.switchRoot(BigInt(vcpu.userRootMfn) << 12n);
+  return ok;
+}
+
+/** Machine address behind a guest kernel address, or `undefined`. */
+export function machineAddressOf(vcpu: XenVcpu, gva: bigint, access: 'read' | 'write'): number | undefined {
+  if (!isGuestAddress(gva)) return undefined;
+  const translation = vcpu.cpu.translate(gva, access);
+  return translation.ok ? translation.gpa : undefined;
+}
+
+/** A vCPU by the number a guest gave, which may be anything. */
+export function vcpuById(domain: XenDomain, id: bigint): XenVcpu | undefined {
+  return id < BigInt(domain.vcpus.length) ? domain.vcpus[Number(id)] : undefined;
+}

@@ -1,0 +1,81 @@
+import type { Machine } from '@polyvisor/plugin-api';
+import type { XenVcpu } from '../domain.ts';
+
+export interface CpuidLeaf {
+  eax: number;
+  ebx: number;
+  ecx: number;
+  edx: number;
+}
+
+/** First of Xen's leaves (public/arch-x86/cpuid.h). */
+export const XEN_LEAF_BASE = 0x4000_0000;
+const XEN_LAST_LEAF = 5;
+const XEN_VERSION = (4 << 16) | 17;
+/** Machine addresses of the emulated PC end below 4 GiB; leaf +5 says how many bits they need. */
+const MACHINE_ADDRESS_BITS = 32;
+
+/** Leaf 1 EDX features a PV guest cannot use: VME, PSE, MTRR, PGE, SEP, PSE-36, and ACPI/TM/DS of the hardware. */
+const HIDDEN_1_EDX = (1 << 1) | (1 << 3) | (1 << 11) | (1 << 12) | (1 << 13) | (1 << 17) | (1 << 21) | (1 << 22) | (1 << 29);
+/** Leaf 1 ECX: DTES64, MONITOR, DS-CPL, VMX, SMX, EIST, TM2, PDCM, PCID, DCA, x2APIC, TSC-deadline. */
+const HIDDEN_1_ECX =
+  (1 << 2) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 7) | (1 << 8) | (1 << 15) | (1 << 17) | (1 << 18) | (1 << 21) | (1 << 24);
+/** XSAVE and OSXSAVE: the vCPU interface carries the legacy FXSAVE state only. */
+const XSAVE = (1 << 26) | (1 << 27) | (1 << 28);
+const HYPERVISOR = 1 << 31;
+/** Leaf 7 EBX: SMEP, INVPCID, SMAP, MPX; ECX: UMIP, PKU, OSPKE, LA57. */
+const HIDDEN_7_EBX = (1 << 7) | (1 << 10) | (1 << 14) | (1 << 20);
+const HIDDEN_7_ECX = (1 << 2) | (1 << 3) | (1 << 4) | (1 << 16);
+/** Leaf 0x80000001 EDX: the shared ones of leaf 1, 1-GByte pages, RDTSCP stays; ECX: SVM, IBS, SKINIT, OSVW. */
+const HIDDEN_EXT_EDX = (1 << 1) | (1 << 3) | (1 << 12) | (1 << 13) | (1 << 17) | (1 << 26);
+const HIDDEN_EXT_ECX = (1 << 2) | (1 << 3) | (1 << 9) | (1 << 10) | (1 << 12);
+
+/**
+ * What a PV64 guest sees: the machine's CPU without what direct paging and CPL 3 make unusable (the PV
+ * policy of Xen), and Xen's own leaves.
+ */
+export function pvCpuid(machine: Machine, vcpu: XenVcpu, leaf: number, subleaf: number): CpuidLeaf {
+  if (leaf >>> 8 === XEN_LEAF_BASE >>> 8) return xenLeaf(machine, leaf - XEN_LEAF_BASE, subleaf);
+  const answer = { ...machine.cpuid(leaf, subleaf) };
+  if (leaf === 1) {
+    answer.edx &= ~HIDDEN_1_EDX;
+    answer.ecx = (answer.ecx & ~(HIDDEN_1_ECX | XSAVE)) | HYPERVISOR;
+    answer.ebx = (answer.ebx & 0x00ff_ffff) | (vcpu.id << 24);
+  } else if (leaf === 7 && subleaf === 0) {
+    answer.ebx &= ~HIDDEN_7_EBX;
+    answer.ecx &= ~HIDDEN_7_ECX;
+  } else if (leaf === 0x8000_0001) {
+    answer.edx &= ~HIDDEN_EXT_EDX;
+    answer.ecx &= ~HIDDEN_EXT_ECX;
+  } else if (leaf === 0xd || leaf === 0xa || leaf === 5) {
+    return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+  }
+  return answer;
+}
+
+function xenLeaf(machine: Machine, index: number, subleaf: number): CpuidLeaf {
+  switch (index) {
+    case 0:
+      // "XenVMMXenVMM"
+      return { eax: XEN_LEAF_BASE + XEN_LAST_LEAF, ebx: 0x566e_6558, ecx: 0x6558_4d4d, edx: 0x4d4d_566e };
+    case 1:
+      return { eax: XEN_VERSION, ebx: 0, ecx: 0, edx: 0 };
+    case 2:
+      // One hypercall page, its MSR, and features: MMU_PT_UPDATE_PRESERVE_AD.
+      return { eax: 1, ebx: 0x4000_0000, ecx: 1, edx: 0 };
+    case 3:
+      return timeLeaf(machine, subleaf);
+    case 5:
+      return subleaf === 0 ? { eax: 0, ebx: MACHINE_ADDRESS_BITS, ecx: 0, edx: 0 } : { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+    default:
+      return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+  }
+}
+
+/** TSC mode "native", its frequency in kHz; and the scale from ticks to ns of system time. */
+function timeLeaf(machine: Machine, subleaf: number): CpuidLeaf {
+  const { tscHz } = machine.clock;
+  if (subleaf === 0) return { eax: 0, ebx: 2, ecx: Math.round(tscHz / 1000), edx: 0 };
+  if (subleaf === 2) return { eax: Math.round(tscHz / 1000), ebx: 0, ecx: 0, edx: 0 };
+  return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+}

@@ -1,0 +1,120 @@
+import { type Segment, SegmentIndex } from '@polyvisor/plugin-api';
+import type { XenDomain, XenVcpu } from '../domain.ts';
+import {
+  FIRST_RESERVED_GDT_ENTRY,
+  FLAT_KERNEL_CS,
+  FLAT_KERNEL_SS,
+  FLAT_RING3_CS32,
+  LAST_RESERVED_GDT_BYTE,
+  PAGE_BYTES,
+} from '../layout.ts';
+
+/** 64-bit code, DPL 3, G, L. */
+const CODE64_RIGHTS = 0xa0fb;
+/** 32-bit code, DPL 3, G, D. */
+const CODE32_RIGHTS = 0xc0fb;
+/** Writable data, DPL 3, G, B. */
+const DATA_RIGHTS = 0xc0f3;
+const UNUSABLE = 0x1_0000;
+const FLAT_LIMIT = 0xffff_ffff;
+
+export const KERNEL_CS: Segment = { selector: FLAT_KERNEL_CS, base: 0n, limit: FLAT_LIMIT, accessRights: CODE64_RIGHTS };
+export const KERNEL_SS: Segment = { selector: FLAT_KERNEL_SS, base: 0n, limit: FLAT_LIMIT, accessRights: DATA_RIGHTS };
+export const USER_CS32: Segment = { selector: FLAT_RING3_CS32, base: 0n, limit: FLAT_LIMIT, accessRights: CODE32_RIGHTS };
+export const NULL_SEGMENT: Segment = { selector: 0, base: 0n, limit: 0, accessRights: UNUSABLE };
+
+/** Load CS or another register only if its selector changes: descriptors of the flat selectors never do. */
+export function loadFlat(vcpu: XenVcpu, index: number, segment: Segment): void {
+  if (vcpu.cpu.segment(index).selector !== segment.selector) vcpu.cpu.setSegment(index, segment);
+}
+
+/** Raw descriptor words of a selector, or `undefined` when it names nothing. */
+function readDescriptor(domain: XenDomain, vcpu: XenVcpu, selector: number): { lo: number; hi: number } | undefined {
+  const index = selector >> 3;
+  if ((selector & 4) !== 0) return readLdt(vcpu, index);
+  if (index >= FIRST_RESERVED_GDT_ENTRY) {
+    if (selector > LAST_RESERVED_GDT_BYTE) return undefined;
+    const table = vcpu.cpu.read(vcpu.cpu.tables.gdtr.base + BigInt(index * 8), 8, { as: 'supervisor' });
+    return table.ok ? words(table.bytes) : undefined;
+  }
+  const frame = vcpu.gdtFrames[index >> 9];
+  if (index >= vcpu.gdtEntries || frame === undefined) return undefined;
+  const gpa = frame * PAGE_BYTES + (index & 511) * 8;
+  return { lo: domain.memory.read32(gpa), hi: domain.memory.read32(gpa + 4) };
+}
+
+function readLdt(vcpu: XenVcpu, index: number): { lo: number; hi: number } | undefined {
+  if (index >= vcpu.ldtEntries) return undefined;
+  const entry = vcpu.cpu.read(vcpu.ldtBase + BigInt(index * 8), 8, { as: 'supervisor' });
+  return entry.ok ? words(entry.bytes) : undefined;
+}
+
+function words(bytes: Uint8Array): { lo: number; hi: number } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
+  return { lo: view.getUint32(0, true), hi: view.getUint32(4, true) };
+}
+
+function unpack(selector: number, lo: number, hi: number): Segment {
+  const base = ((hi & 0xff00_0000) | ((hi & 0xff) << 16) | (lo >>> 16)) >>> 0;
+  const raw = (hi & 0xf_0000) | (lo & 0xffff);
+  const limit = (hi & 0x80_0000) !== 0 ? ((raw << 12) | 0xfff) >>> 0 : raw;
+  return { selector, base: BigInt(base), limit, accessRights: (hi >>> 8) & 0xf0ff };
+}
+
+const PRESENT = 0x80;
+const CODE_OR_DATA = 0x10;
+const CODE = 0x08;
+const WRITABLE = 0x02;
+const DPL_SHIFT = 5;
+
+/** What IRET would load into CS; `undefined` where it would fault (SDM vol. 2A, IRET). RPL is 3. */
+export function codeSegment(domain: XenDomain, vcpu: XenVcpu, selector: number): Segment | undefined {
+  if (selector === FLAT_KERNEL_CS) return KERNEL_CS;
+  if (selector === FLAT_RING3_CS32) return USER_CS32;
+  const descriptor = readDescriptor(domain, vcpu, selector);
+  if (descriptor === undefined || selector < 4) return undefined;
+  const segment = unpack(selector, descriptor.lo, descriptor.hi);
+  const rights = segment.accessRights;
+  const isCode = (rights & (PRESENT | CODE_OR_DATA | CODE)) === (PRESENT | CODE_OR_DATA | CODE);
+  const conforming = (rights & 4) !== 0;
+  if (!isCode || (!conforming && ((rights >> DPL_SHIFT) & 3) !== 3)) return undefined;
+  if ((rights & 0x6000) === 0x6000) return undefined;
+  return segment;
+}
+
+/** What IRET would load into SS; a null selector is an error outside 64-bit CPL 0–2. */
+export function stackSegment(domain: XenDomain, vcpu: XenVcpu, selector: number): Segment | undefined {
+  if (selector === FLAT_KERNEL_SS) return KERNEL_SS;
+  const segment = dataSegment(domain, vcpu, selector);
+  if (segment === undefined || selector < 4) return undefined;
+  const rights = segment.accessRights;
+  return (rights & CODE) === 0 && (rights & WRITABLE) !== 0 && ((rights >> DPL_SHIFT) & 3) === 3 ? segment : undefined;
+}
+
+/** What MOV to DS, ES, FS or GS would load at CPL 3; `undefined` where it would fault. */
+export function dataSegment(domain: XenDomain, vcpu: XenVcpu, selector: number): Segment | undefined {
+  if (selector < 4) return { ...NULL_SEGMENT, selector };
+  const descriptor = readDescriptor(domain, vcpu, selector);
+  if (descriptor === undefined) return undefined;
+  const segment = unpack(selector, descriptor.lo, descriptor.hi);
+  const rights = segment.accessRights;
+  if ((rights & (PRESENT | CODE_OR_DATA)) !== (PRESENT | CODE_OR_DATA)) return undefined;
+  if ((rights & CODE) !== 0 && (rights & WRITABLE) === 0) return undefined;
+  const conforming = (rights & (CODE | 4)) === (CODE | 4);
+  return conforming || ((rights >> DPL_SHIFT) & 3) === 3 ? segment : undefined;
+}
+
+export function baseOf(vcpu: XenVcpu, index: number): bigint {
+  return vcpu.cpu.segment(index).base;
+}
+
+export function setBase(vcpu: XenVcpu, index: number, base: bigint): void {
+  vcpu.cpu.setSegment(index, { ...vcpu.cpu.segment(index), base });
+}
+
+/** SWAPGS on behalf of the guest: the inactive base waits in KernelGSbase. */
+export function swapGs(vcpu: XenVcpu): void {
+  const active = baseOf(vcpu, SegmentIndex.GS);
+  setBase(vcpu, SegmentIndex.GS, vcpu.cpu.kernelGsBase);
+  vcpu.cpu.kernelGsBase = active;
+}

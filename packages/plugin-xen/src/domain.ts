@@ -1,0 +1,173 @@
+import type { Clock, GuestMemory, Machine, PluginHost, Vcpu } from '@polyvisor/plugin-api';
+
+/**
+ * A hypercall handler's way of saying "execution goes on where the registers now point; leave RAX alone"
+ * (iret, and calls that shut the guest down).
+ */
+export const NO_RESULT: unique symbol = Symbol('no result in RAX');
+export type HypercallResult = bigint | typeof NO_RESULT;
+
+/** Six argument registers, unsigned 64-bit: RDI RSI RDX R10 R8 R9 (or a multicall entry's args[]). */
+export type HypercallArguments = readonly bigint[];
+
+export interface HypercallContext {
+  readonly domain: XenDomain;
+  readonly vcpu: XenVcpu;
+}
+
+/** Answers what goes into RAX: 0 or a value, or a negative Xen errno (errno.ts). */
+export type HypercallHandler = (context: HypercallContext, args: HypercallArguments) => HypercallResult;
+
+/** One entry of a guest's virtual IDT (public/xen.h, struct trap_info). */
+export interface TrapEntry {
+  address: bigint;
+  cs: number;
+  /** Bits 0–1: highest vDPL that may reach it with INT n; bit 2: mask events on entry. */
+  flags: number;
+}
+
+/** Guest entry points registered by callback_op or set_callbacks; address 0 = none. */
+export interface GuestCallbacks {
+  event: bigint;
+  failsafe: bigint;
+  failsafeMasksEvents: boolean;
+  syscall: bigint;
+  syscallMasksEvents: boolean;
+  syscall32: bigint;
+  syscall32MasksEvents: boolean;
+  sysenter: bigint;
+  sysenterMasksEvents: boolean;
+  nmi: bigint;
+}
+
+/** Virtual-CPU state that a PV guest set through hypercalls. The CPU's own registers are in {@link XenVcpu.cpu}. */
+export interface XenVcpu {
+  readonly id: number;
+  readonly cpu: Vcpu;
+  /** `true`: guest kernel (kernel page tables); `false`: guest user mode. Both run at CPL 3. */
+  kernelMode: boolean;
+  /** Brought up at least once (start of day, or VCPUOP_initialise). */
+  initialised: boolean;
+  /** Machine frame of the kernel's L4 table. */
+  kernelRootMfn: number;
+  /** Machine frame of the user L4 table; 0 = none. */
+  userRootMfn: number;
+  /** The user root changed since it was last loaded: load it as MOV to CR3 does, not by switching. */
+  userRootStale: boolean;
+  /** Flush-clock value of this vCPU's last full TLB flush. */
+  flushedAt: number;
+  /** Stack for bounces from user mode (stack_switch). */
+  kernelSs: number;
+  kernelRsp: bigint;
+  readonly traps: TrapEntry[];
+  readonly callbacks: GuestCallbacks;
+  /** Virtual I/O privilege level, 0–3 (physdev_op set_iopl, iret with architectural_iopl). */
+  iopl: number;
+  /** I/O permission bitmap in guest kernel memory, and how many ports it covers (physdev_op set_iobitmap). */
+  ioBitmapGva: bigint;
+  ioBitmapPorts: number;
+  /** Virtual CR0.TS: the next FPU instruction raises #NM (fpu_taskswitch). */
+  taskSwitched: boolean;
+  /** The guest's CR4, as it reads it. */
+  cr4: bigint;
+  /** Virtual DR0–DR7. */
+  readonly debugRegisters: BigUint64Array;
+  /** Frames of the guest's GDT (set_gdt) and its size in entries. */
+  gdtFrames: number[];
+  gdtEntries: number;
+  ldtBase: bigint;
+  ldtEntries: number;
+  /** LDT page number → frame mapped for the CPU. */
+  readonly ldtFrames: Map<number, number>;
+  /**
+   * Machine address of this vCPU's struct vcpu_info: in shared_info, or where
+   * VCPUOP_register_vcpu_info moved it. Fields at {@link VcpuInfo}.
+   */
+  vcpuInfoGpa: number;
+  /** A virtual NMI is waiting (VCPUOP_send_nmi). */
+  nmiPending: boolean;
+  nmiMasked: boolean;
+}
+
+/** Offsets into struct vcpu_info, 64-bit (public/xen.h). */
+export const VcpuInfo = {
+  UPCALL_PENDING: 0,
+  UPCALL_MASK: 1,
+  PENDING_SELECTOR: 8,
+  CR2: 16,
+  TIME: 32,
+  SIZE_BYTES: 64,
+} as const;
+
+/** Offsets into struct shared_info, 64-bit (public/xen.h, arch-x86/xen.h). */
+export const SharedInfo = {
+  /** 32 legacy vcpu_info slots. */
+  VCPU_INFO: 0,
+  EVENTS_PENDING: 2048,
+  EVENTS_MASK: 2560,
+  WALLCLOCK_VERSION: 3072,
+  WALLCLOCK_SECONDS: 3076,
+  WALLCLOCK_NANOSECONDS: 3080,
+  WALLCLOCK_SECONDS_HIGH: 3084,
+  ARCH_MAX_PFN: 3088,
+  ARCH_P2M_FRAME_LIST_LIST: 3096,
+  ARCH_NMI_REASON: 3104,
+} as const;
+
+/** Machine frames that belong to the hypervisor, taken from the overhead memory. */
+export interface HypervisorFrames {
+  /** A zeroed frame; `undefined` when the overhead memory is used up. */
+  allocate(): number | undefined;
+  free(mfn: number): void;
+  readonly freeCount: number;
+}
+
+/** What other rooms may ask of memory management. All arguments may be hostile. */
+export interface MemoryManager {
+  /** A live frame that this guest owns (or shares: shared_info, grant frames). */
+  isGuestFrame(mfn: number): boolean;
+  /** Take a writable type reference, so that the frame cannot become a page table; `false`: refused. */
+  takeWritable(mfn: number): boolean;
+  releaseWritable(mfn: number): void;
+  /** Let the guest map this hypervisor frame, read-write or read-only (shared_info, grant table frames). */
+  share(mfn: number, access: 'read-write' | 'read-only'): void;
+  unshare(mfn: number): void;
+  /** Machine-to-physical entry; `undefined` when the frame has none. */
+  pfnOf(mfn: number): number | undefined;
+}
+
+/** Parts that the event, time, scheduling, grant, store and console rooms provide. */
+export interface DomainServices {
+  /** `true`: an upcall is pending and not masked for this vCPU. */
+  upcallPending(vcpu: XenVcpu): boolean;
+  /** Before each entry into guest code: run what is due (timers, singleshots), wake, refresh time areas. */
+  beforeEntry(vcpu: XenVcpu): void;
+  /** Ports of the start-of-day rings; called once, before start_info is written. */
+  allocateStartOfDayPorts(): { readonly storePort: number; readonly consolePort: number };
+  /** The guest is built: ring pages and registers are in place. */
+  started(rings: { readonly storeMfn: number; readonly consoleMfn: number }): void;
+  /** The domain has ended: cancel timers, drop listeners. */
+  stopped(): void;
+}
+
+/** One PV guest. Machine addresses are numbers (bytes), frames are `mfn = gpa / 4096`. */
+export interface XenDomain {
+  readonly host: PluginHost;
+  readonly machine: Machine;
+  readonly memory: GuestMemory;
+  readonly clock: Clock;
+  readonly vcpus: readonly XenVcpu[];
+  readonly frames: HypervisorFrames;
+  readonly mm: MemoryManager;
+  readonly sharedInfoGpa: number;
+  /** Pages the guest has now, and the most it may have. */
+  totalPages: number;
+  maxPages: number;
+  /** VMASST_TYPE_* bits (vm_assist). */
+  vmAssist: bigint;
+  /** Every implemented call by number; rooms add theirs, the dispatcher answers -ENOSYS for the rest. */
+  readonly hypercalls: Map<number, HypercallHandler>;
+  readonly services: DomainServices;
+  /** End the guest as crashed, with a reason a person can read. */
+  crash(vcpu: XenVcpu, reason: string): void;
+}

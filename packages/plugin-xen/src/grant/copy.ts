@@ -1,0 +1,78 @@
+import type { XenDomain } from '../domain.ts';
+import { Domid } from '../hypercall/domid.ts';
+import { GrantFlags, type GrantTable } from './grantTable.ts';
+import { GrantStatus } from './status.ts';
+
+const PAGE_BYTES = 4096;
+/** GNTCOPY_* (public/grant_table.h). */
+const SOURCE_IS_REFERENCE = 1;
+const DESTINATION_IS_REFERENCE = 2;
+export const COPY_BYTES = 40;
+
+interface Side {
+  readonly value: bigint;
+  readonly domid: number;
+  readonly offset: number;
+}
+
+/**
+ * One struct gnttab_copy: between the guest's own frames and frames it granted to itself. No other domain has
+ * memory here.
+ *
+ * IN: source {ref or gmfn, domid, offset}, dest {the same}, len, flags. OUT (the answer): a GNTST_* status.
+ */
+export function copyGrant(domain: XenDomain, table: GrantTable, argument: DataView): number {
+  const flags = argument.getUint16(34, true);
+  const sizeBytes = argument.getUint16(32, true);
+  const source = side(argument, 0);
+  const destination = side(argument, 16);
+  if (source.offset + sizeBytes > PAGE_BYTES || destination.offset + sizeBytes > PAGE_BYTES) {
+    return GrantStatus.BAD_COPY_ARG;
+  }
+  const from = resolve(domain, table, source, (flags & SOURCE_IS_REFERENCE) !== 0, sizeBytes, false);
+  if (from < 0) return from;
+  const to = resolve(domain, table, destination, (flags & DESTINATION_IS_REFERENCE) !== 0, sizeBytes, true);
+  if (to < 0) return to;
+  if (!domain.mm.takeWritable(to)) return GrantStatus.GENERAL_ERROR;
+  const bytes = domain.memory.readBytes(from * PAGE_BYTES + source.offset, sizeBytes);
+  domain.memory.writeBytes(to * PAGE_BYTES + destination.offset, bytes);
+  domain.mm.releaseWritable(to);
+  return GrantStatus.OKAY;
+}
+
+function side(argument: DataView, at: number): Side {
+  return {
+    value: argument.getBigUint64(at, true),
+    domid: argument.getUint16(at + 8, true),
+    offset: argument.getUint16(at + 10, true),
+  };
+}
+
+/** The frame of one side, or a negative GNTST_*. */
+function resolve(
+  domain: XenDomain,
+  table: GrantTable,
+  { value, domid, offset }: Side,
+  isReference: boolean,
+  sizeBytes: number,
+  write: boolean,
+): number {
+  if (!isReference) return ownFrame(domain, domid, Number(value));
+  const ref = Number(BigInt.asUintN(32, value));
+  if (domid === Domid.CONTROL) return GrantStatus.BAD_GNTREF;
+  if (domid !== Domid.GUEST) return GrantStatus.BAD_DOMAIN;
+  const entry = table.entry(ref);
+  const permits =
+    entry !== undefined &&
+    (entry.flags & GrantFlags.TYPE_MASK) === GrantFlags.PERMIT_ACCESS &&
+    entry.domid === Domid.GUEST &&
+    !(write && (entry.flags & GrantFlags.READONLY) !== 0);
+  if (!permits) return GrantStatus.GENERAL_ERROR;
+  if (offset < entry.offset || offset + sizeBytes > entry.offset + entry.sizeBytes) return GrantStatus.GENERAL_ERROR;
+  return domain.mm.isGuestFrame(entry.mfn) ? entry.mfn : GrantStatus.BAD_PAGE;
+}
+
+function ownFrame(domain: XenDomain, domid: number, mfn: number): number {
+  if (domid !== Domid.SELF) return GrantStatus.PERMISSION_DENIED;
+  return domain.mm.isGuestFrame(mfn) ? mfn : GrantStatus.BAD_PAGE;
+}

@@ -1,0 +1,205 @@
+import { copyFromGuest, copyToGuest } from '../access.ts';
+import type { HypercallContext, HypercallHandler } from '../domain.ts';
+import { E2BIG, EFAULT, EINVAL, ENOSYS } from '../errno.ts';
+import { notImplemented } from '../hypercall/dispatch.ts';
+import { Domid, isOwnDomid, targetDomainErrno } from '../hypercall/domid.ts';
+import { bytesOf, writeU16, writeU32, writeU64 } from '../hypercall/guestCopy.ts';
+import { COPY_BYTES, copyGrant } from './copy.ts';
+import { type GrantTable, MAX_GRANT_FRAMES } from './grantTable.ts';
+import { GrantStatus } from './status.ts';
+
+/** GNTTABOP_* (public/grant_table.h). */
+const GrantOp = {
+  MAP: 0,
+  UNMAP: 1,
+  SETUP_TABLE: 2,
+  TRANSFER: 4,
+  COPY: 5,
+  QUERY_SIZE: 6,
+  UNMAP_AND_REPLACE: 7,
+  SET_VERSION: 8,
+  GET_STATUS_FRAMES: 9,
+  GET_VERSION: 10,
+  SWAP: 11,
+} as const;
+
+/** GNTMAP_device_map | GNTMAP_host_map: a mapping must ask for one of them. */
+const MAP_SOMETHING = 3;
+/** Longest array; Xen would take more, in pieces between which the guest can be interrupted. */
+const MAX_ELEMENTS = 65_536;
+
+/** An operation on an array of structures, each with a status of its own. */
+interface ArrayOperation {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly statusOffset: number;
+  /** Answers the element's GNTST_*. */
+  run(context: HypercallContext, table: GrantTable, element: DataView): number;
+}
+
+const ARRAY_OPERATIONS: Readonly<Record<number, ArrayOperation>> = {
+  [GrantOp.MAP]: { name: 'map_grant_ref', sizeBytes: 32, statusOffset: 18, run: mapGrant },
+  [GrantOp.UNMAP]: { name: 'unmap_grant_ref', sizeBytes: 24, statusOffset: 20, run: () => GrantStatus.BAD_HANDLE },
+  [GrantOp.UNMAP_AND_REPLACE]: {
+    name: 'unmap_and_replace',
+    sizeBytes: 24,
+    statusOffset: 20,
+    run: () => GrantStatus.BAD_HANDLE,
+  },
+  [GrantOp.TRANSFER]: { name: 'transfer', sizeBytes: 24, statusOffset: 16, run: transfer },
+  [GrantOp.COPY]: {
+    name: 'copy',
+    sizeBytes: COPY_BYTES,
+    statusOffset: 36,
+    run: ({ domain }, table, element) => copyGrant(domain, table, element),
+  },
+  [GrantOp.SWAP]: { name: 'swap_grant_ref', sizeBytes: 12, statusOffset: 8, run: unsupported('swap_grant_ref') },
+};
+
+/**
+ * grant_table_op (20).
+ *
+ * NOTES: versions 1 and 2; at most 64 frames; grants 0 and 1 are filled for the console and the store. No other
+ * domain grants anything to this one, so there is nothing foreign to map or copy.
+ * NOT IMPLEMENTED: mapping a grant of one's own (GNTST_general_error), swap_grant_ref, dump_table, cache_flush.
+ * IN: cmd, pointer to the operation's structures, how many of them.
+ * OUT: 0 with a GNTST_* in each structure's status, or a negative errno.
+ */
+export function grantTableOp(table: GrantTable): HypercallHandler {
+  return (context, args) => {
+    const cmd = Number(BigInt.asUintN(32, args[0]));
+    const count = Number(BigInt.asIntN(32, args[2]));
+    if (count < 0) return EINVAL;
+    const operation = ARRAY_OPERATIONS[cmd];
+    if (operation !== undefined) return runArray(context, table, operation, args[1], count);
+    return runSingle(context, table, cmd, args[1], count);
+  };
+}
+
+function runArray(
+  context: HypercallContext,
+  table: GrantTable,
+  operation: ArrayOperation,
+  pointer: bigint,
+  count: number,
+): bigint {
+  if (count > MAX_ELEMENTS) return E2BIG;
+  for (let i = 0; i < count; i++) {
+    const gva = BigInt.asUintN(64, pointer + BigInt(i * operation.sizeBytes));
+    const element = copyFromGuest(context.vcpu, gva, operation.sizeBytes);
+    if (element === undefined) return EFAULT;
+    const status = operation.run(context, table, element);
+    if (!writeU16(context.vcpu, gva + BigInt(operation.statusOffset), status & 0xffff)) return EFAULT;
+  }
+  return 0n;
+}
+
+function runSingle(context: HypercallContext, table: GrantTable, cmd: number, pointer: bigint, count: number): bigint {
+  switch (cmd) {
+    case GrantOp.SETUP_TABLE:
+      return count === 1 ? setupTable(context, table, pointer) : EINVAL;
+    case GrantOp.QUERY_SIZE:
+      return count === 1 ? querySize(context, table, pointer) : EINVAL;
+    case GrantOp.SET_VERSION:
+      return setVersion(context, table, pointer);
+    case GrantOp.GET_STATUS_FRAMES:
+      return count === 1 ? getStatusFrames(context, table, pointer) : EINVAL;
+    case GrantOp.GET_VERSION:
+      return getVersion(context, table, pointer);
+    default:
+      return notImplemented(context, 'grant_table_op', cmd, ENOSYS);
+  }
+}
+
+function unsupported(name: string) {
+  return (context: HypercallContext): number => {
+    notImplemented(context, 'grant_table_op', name, 0n);
+    return GrantStatus.GENERAL_ERROR;
+  };
+}
+
+/** struct gnttab_map_grant_ref: host_addr, flags, ref, dom. */
+function mapGrant(context: HypercallContext, _table: GrantTable, element: DataView): number {
+  if ((element.getUint32(8, true) & MAP_SOMETHING) === 0) return GrantStatus.BAD_GNTREF;
+  const domid = element.getUint16(16, true);
+  if (domid === Domid.CONTROL) return GrantStatus.BAD_GNTREF;
+  if (domid !== Domid.GUEST) return GrantStatus.BAD_DOMAIN;
+  return unsupported('map_grant_ref')(context);
+}
+
+/** struct gnttab_transfer: mfn, domid, ref. There is nobody to give a page to. */
+function transfer(context: HypercallContext, _table: GrantTable, element: DataView): number {
+  if (!context.domain.mm.isGuestFrame(Number(element.getBigUint64(0, true)))) return GrantStatus.BAD_PAGE;
+  return GrantStatus.BAD_DOMAIN;
+}
+
+/** GNTST_* of naming a domain as one whose table is meant. */
+function ownTable(domid: number): number {
+  if (isOwnDomid(domid)) return GrantStatus.OKAY;
+  return domid === Domid.CONTROL ? GrantStatus.PERMISSION_DENIED : GrantStatus.BAD_DOMAIN;
+}
+
+/** struct gnttab_setup_table: IN dom, nr_frames, frame_list. OUT status, the list. Grows the table as needed. */
+function setupTable(context: HypercallContext, table: GrantTable, pointer: bigint): bigint {
+  const view = copyFromGuest(context.vcpu, pointer, 24);
+  if (view === undefined) return EFAULT;
+  const count = view.getUint32(4, true);
+  let status = ownTable(view.getUint16(0, true));
+  if (status === GrantStatus.OKAY && !table.grow(count)) status = GrantStatus.GENERAL_ERROR;
+  if (status === GrantStatus.OKAY) {
+    status = writeFrames(context, view.getBigUint64(16, true), table.frames.slice(0, count));
+  }
+  return writeU16(context.vcpu, pointer + 8n, status & 0xffff) ? 0n : EFAULT;
+}
+
+/** struct gnttab_query_size: IN dom. OUT nr_frames, max_nr_frames, status. */
+function querySize(context: HypercallContext, table: GrantTable, pointer: bigint): bigint {
+  const view = copyFromGuest(context.vcpu, pointer, 16);
+  if (view === undefined) return EFAULT;
+  const status = ownTable(view.getUint16(0, true));
+  if (status === GrantStatus.OKAY) {
+    view.setUint32(4, table.frames.length, true);
+    view.setUint32(8, MAX_GRANT_FRAMES, true);
+  }
+  view.setUint16(12, status & 0xffff, true);
+  return copyToGuest(context.vcpu, pointer, bytesOf(view)) ? 0n : EFAULT;
+}
+
+/** struct gnttab_set_version: IN version. OUT the version now in effect. */
+function setVersion(context: HypercallContext, table: GrantTable, pointer: bigint): bigint {
+  const version = copyFromGuest(context.vcpu, pointer, 4)?.getUint32(0, true);
+  if (version === undefined) return EFAULT;
+  const errno = table.setVersion(version);
+  return writeU32(context.vcpu, pointer, table.version) ? errno : EFAULT;
+}
+
+/** struct gnttab_get_status_frames: IN nr_frames, dom, frame_list. OUT status, the list. */
+function getStatusFrames(context: HypercallContext, table: GrantTable, pointer: bigint): bigint {
+  const view = copyFromGuest(context.vcpu, pointer, 16);
+  if (view === undefined) return EFAULT;
+  const count = view.getUint32(0, true);
+  const frames = table.version === 2 ? table.statusFrames : [];
+  let status = ownTable(view.getUint16(4, true));
+  if (status === GrantStatus.OKAY && count > frames.length) status = GrantStatus.GENERAL_ERROR;
+  if (status === GrantStatus.OKAY) {
+    status = writeFrames(context, view.getBigUint64(8, true), frames.slice(0, count));
+  }
+  return writeU16(context.vcpu, pointer + 6n, status & 0xffff) ? 0n : EFAULT;
+}
+
+/** struct gnttab_get_version: IN dom. OUT version. */
+function getVersion(context: HypercallContext, table: GrantTable, pointer: bigint): bigint {
+  const domid = copyFromGuest(context.vcpu, pointer, 8)?.getUint16(0, true);
+  if (domid === undefined) return EFAULT;
+  const errno = targetDomainErrno(domid);
+  if (errno !== 0n) return errno;
+  return writeU32(context.vcpu, pointer + 4n, table.version) ? 0n : EFAULT;
+}
+
+/** Frame numbers as 64-bit words; answers a GNTST_*. */
+function writeFrames(context: HypercallContext, list: bigint, frames: readonly number[]): number {
+  for (let i = 0; i < frames.length; i++) {
+    if (!writeU64(context.vcpu, list + BigInt(i * 8), BigInt(frames[i]))) return GrantStatus.BAD_VIRT_ADDR;
+  }
+  return GrantStatus.OKAY;
+}

@@ -1,0 +1,44 @@
+import type { HypercallArguments, HypercallContext, HypercallResult } from '../domain.ts';
+import { ENOSYS } from '../errno.ts';
+import { HYPERCALLS } from './table.ts';
+
+/**
+ * Run one hypercall: count it, call its handler, trace it.
+ *
+ * IN: `number` from RAX, six arguments from RDI RSI RDX R10 R8 R9 (or a multicall entry); all hostile.
+ * OUT: what RAX gets. A number that Xen does not know, or whose handler is not here, answers -ENOSYS.
+ */
+export function dispatchHypercall(
+  context: HypercallContext,
+  number: number,
+  args: HypercallArguments,
+): HypercallResult {
+  const { host, hypercalls } = context.domain;
+  const info = HYPERCALLS[number];
+  if (info === undefined) {
+    host.count('hypercall.unknown');
+    host.trace('hypercalls', () => describe(context, `#${number}`, args, ENOSYS));
+    return ENOSYS;
+  }
+  host.count(info.counter);
+  const handler = hypercalls.get(number);
+  if (handler === undefined) host.count(`hypercall.notimpl.${info.name}`);
+  const result = handler === undefined ? ENOSYS : handler(context, args);
+  host.trace('hypercalls', () => describe(context, info.name, args, result));
+  return result;
+}
+
+/** Count an operation that Xen has and this plug-in does not, and answer `errno` for it. */
+export function notImplemented(context: HypercallContext, call: string, op: string | number, errno: bigint): bigint {
+  context.domain.host.count(`hypercall.notimpl.${call}.${op}`);
+  return errno;
+}
+
+function describe(context: HypercallContext, name: string, args: HypercallArguments, result: HypercallResult) {
+  return {
+    vcpu: context.vcpu.id,
+    name,
+    args: args.map((value) => `0x${value.toString(16)}`),
+    result: typeof result === 'bigint' ? result.toString() : 'none',
+  };
+}

@@ -1,0 +1,1 @@
+export { xenPlugin as default, xenPlugin } from './plugin.ts';

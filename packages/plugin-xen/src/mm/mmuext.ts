@@ -1,0 +1,162 @@
+import { copyFromGuest, copyToGuest, isGuestAddress } from '../access.ts';
+import { setLdt } from '../cpu/descriptors.ts';
+import type { HypercallArguments, HypercallContext } from '../domain.ts';
+import { E2BIG, EACCES, EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, ESRCH } from '../errno.ts';
+import { isOwnDomid } from '../hypercall/domid.ts';
+import { PAGE_BYTES } from '../layout.ts';
+import type { PvDomain } from '../pvDomain.ts';
+import { FrameType, TYPE_PINNED } from './frames.ts';
+import type { PvMemory } from './manager.ts';
+import { OK } from './pageTables.ts';
+import { loadKernelRoot, loadUserRoot } from './roots.ts';
+import { flushVcpus, vcpusInMask } from './vaMapping.ts';
+
+/** MMUEXT_* (public/xen.h). */
+const Op = {
+  PIN_L1_TABLE: 0,
+  PIN_L4_TABLE: 3,
+  UNPIN_TABLE: 4,
+  NEW_BASEPTR: 5,
+  TLB_FLUSH_LOCAL: 6,
+  INVLPG_LOCAL: 7,
+  TLB_FLUSH_MULTI: 8,
+  INVLPG_MULTI: 9,
+  TLB_FLUSH_ALL: 10,
+  INVLPG_ALL: 11,
+  FLUSH_CACHE: 12,
+  SET_LDT: 13,
+  NEW_USER_BASEPTR: 15,
+  CLEAR_PAGE: 16,
+  COPY_PAGE: 17,
+  FLUSH_CACHE_GLOBAL: 18,
+  MARK_SUPER: 19,
+  UNMARK_SUPER: 20,
+} as const;
+
+const OP_BYTES = 24;
+const MAX_OPS = 1 << 16;
+const COUNT_MASK = 0x7fff_ffff;
+
+interface Request {
+  readonly domain: PvDomain;
+  readonly context: HypercallContext;
+  /** arg1: a frame number or an address. */
+  readonly first: bigint;
+  /** arg2: entries, a frame number or a pointer. */
+  readonly second: bigint;
+}
+
+/** HYPERVISOR_mmuext_op(ops, count, done, domid). OUT: 0 or the first errno; `done` counts the ops that succeeded. */
+export function mmuextOp(domain: PvDomain, context: HypercallContext, args: HypercallArguments): bigint {
+  const { vcpu } = context;
+  const count = Number(args[1] & 0xffff_ffffn) & COUNT_MASK;
+  if (count > MAX_OPS) return E2BIG;
+  if (!isOwnDomid(Number(args[3] & 0xffffn))) return ESRCH;
+  let done = 0;
+  let result = 0n;
+  while (done < count) {
+    const op = copyFromGuest(vcpu, args[0] + BigInt(done * OP_BYTES), OP_BYTES);
+    if (op === undefined) {
+      result = EFAULT;
+      break;
+    }
+    const request = { domain, context, first: op.getBigUint64(8, true), second: op.getBigUint64(16, true) };
+    result = run(op.getUint32(0, true), request);
+    if (result !== 0n) break;
+    done++;
+  }
+  if (args[2] !== 0n) copyToGuest(vcpu, args[2], new Uint8Array(Uint32Array.of(done).buffer));
+  return result;
+}
+
+function run(op: number, request: Request): bigint {
+  if (op >= Op.PIN_L1_TABLE && op <= Op.PIN_L4_TABLE) return pin(request, FrameType.L1 + op - Op.PIN_L1_TABLE);
+  const handler = HANDLERS[op];
+  return handler === undefined ? ENOSYS : handler(request);
+}
+
+const HANDLERS: Readonly<Record<number, (request: Request) => bigint>> = {
+  [Op.UNPIN_TABLE]: unpin,
+  [Op.NEW_BASEPTR]: ({ domain, context, first }) => BigInt(loadKernelRoot(domain.mm, context.vcpu, frame(first))),
+  [Op.NEW_USER_BASEPTR]: ({ domain, context, first }) => BigInt(loadUserRoot(domain.mm, context.vcpu, frame(first))),
+  [Op.TLB_FLUSH_LOCAL]: ({ domain, context }) => flushed(domain, [context.vcpu]),
+  [Op.TLB_FLUSH_ALL]: ({ domain }) => flushed(domain, domain.vcpus),
+  [Op.TLB_FLUSH_MULTI]: (request) => flushMask(request, undefined),
+  [Op.INVLPG_LOCAL]: ({ domain, context, first }) => flushed(domain, [context.vcpu], first),
+  [Op.INVLPG_ALL]: ({ domain, first }) => (isGuestAddress(first) ? flushed(domain, domain.vcpus, first) : 0n),
+  [Op.INVLPG_MULTI]: (request) => flushMask(request, request.first),
+  // A domain without device memory may not flush caches.
+  [Op.FLUSH_CACHE]: () => EACCES,
+  [Op.FLUSH_CACHE_GLOBAL]: () => EACCES,
+  [Op.SET_LDT]: ldt,
+  [Op.CLEAR_PAGE]: clearPage,
+  [Op.COPY_PAGE]: copyPage,
+  // Superpages are not offered to PV guests.
+  [Op.MARK_SUPER]: () => EOPNOTSUPP,
+  [Op.UNMARK_SUPER]: () => EOPNOTSUPP,
+};
+
+/** A frame number from the guest; one that no machine has becomes -1, which no check lets through. */
+function frame(value: bigint): number {
+  return value < 0x100_0000_0000n ? Number(value) : -1;
+}
+
+function flushed(domain: PvDomain, vcpus: Parameters<typeof flushVcpus>[1], gva?: bigint): bigint {
+  flushVcpus(domain, vcpus, gva);
+  return 0n;
+}
+
+function flushMask({ domain, context, second }: Request, gva: bigint | undefined): bigint {
+  const vcpus = vcpusInMask(domain, context.vcpu, second);
+  if (vcpus === undefined) return EINVAL;
+  return gva === undefined || isGuestAddress(gva) ? flushed(domain, vcpus, gva) : 0n;
+}
+
+function pin({ domain, first }: Request, type: number): bigint {
+  const { tables, frames } = domain.mm;
+  const mfn = frame(first);
+  const result = tables.getPageAndType(mfn, type);
+  if (result !== OK) return BigInt(result);
+  if ((frames.typeInfo[mfn] & TYPE_PINNED) !== 0) {
+    tables.putPageAndType(mfn);
+    return EINVAL;
+  }
+  frames.typeInfo[mfn] |= TYPE_PINNED;
+  return 0n;
+}
+
+function unpin({ domain, first }: Request): bigint {
+  const { tables, frames } = domain.mm;
+  const mfn = frame(first);
+  if (!frames.isGuest(mfn) || (frames.typeInfo[mfn] & TYPE_PINNED) === 0) return EINVAL;
+  frames.typeInfo[mfn] &= ~TYPE_PINNED;
+  tables.putPageAndType(mfn);
+  return 0n;
+}
+
+function ldt({ domain, context, first, second }: Request): bigint {
+  const entries = Number(second & 0xffff_ffffn);
+  if (entries !== 0 && !isGuestAddress(first)) return EINVAL;
+  const { vcpu } = context;
+  if (vcpu.ldtEntries === entries && vcpu.ldtBase === first) return 0n;
+  return setLdt(domain.mm, vcpu, first, entries);
+}
+
+function clearPage({ domain, first }: Request): bigint {
+  return writePage(domain.mm, frame(first), (gpa) => domain.memory.fill(gpa, PAGE_BYTES, 0));
+}
+
+function copyPage({ domain, first, second }: Request): bigint {
+  const source = frame(second);
+  if (!domain.mm.frames.isGuest(source)) return EINVAL;
+  const bytes = domain.memory.readBytes(source * PAGE_BYTES, PAGE_BYTES);
+  return writePage(domain.mm, frame(first), (gpa) => domain.memory.writeBytes(gpa, bytes));
+}
+
+/** Write a whole frame of the guest's that may be written. */
+function writePage(mm: PvMemory, mfn: number, write: (gpa: number) => void): bigint {
+  if (mm.tables.getPageAndType(mfn, FrameType.WRITABLE) !== OK) return EINVAL;
+  write(mfn * PAGE_BYTES);
+  mm.tables.putPageAndType(mfn);
+  return 0n;
+}

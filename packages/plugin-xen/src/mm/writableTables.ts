@@ -1,0 +1,193 @@
+import { Gpr } from '@polyvisor/plugin-api';
+import type { XenVcpu } from '../domain.ts';
+import { PAGE_BYTES } from '../layout.ts';
+import type { PvDomain } from '../pvDomain.ts';
+import { type Computed, compute, step, withCarry, withZero } from './compute.ts';
+import { decodeMemoryWrite, MAX_INSTRUCTION_BYTES, type MemoryWrite } from './decode.ts';
+import { entryFrame, PTE_PRESENT } from './entries.ts';
+import { FrameType, Owner } from './frames.ts';
+import { OK } from './pageTables.ts';
+import { l1EntryOf } from './vaMapping.ts';
+
+/** VMASST_TYPE_writable_pagetables (public/xen.h). */
+const VMASST_WRITABLE_PAGETABLES = 1n << 2n;
+const RFLAGS_DF = 1n << 10n;
+
+/**
+ * A guest kernel wrote to a read-only mapping of one of its L1 tables: carry the instruction out with the
+ * entry validated, as mmu_update would. `false`: not such a case, the fault is the guest's.
+ */
+export function emulateTableWrite(domain: PvDomain, vcpu: XenVcpu, gva: bigint): boolean {
+  if ((domain.vmAssist & VMASST_WRITABLE_PAGETABLES) === 0n) return false;
+  const table = writtenTable(domain, vcpu, gva);
+  if (table === undefined) return false;
+  const code = readCode(vcpu);
+  const write = code === undefined ? undefined : decodeMemoryWrite(code);
+  if (write === undefined || (gva & BigInt(write.sizeBytes - 1)) !== 0n) return false;
+  const emulation = new Emulation(domain, vcpu, write, table * PAGE_BYTES + Number(gva & 0xfffn));
+  const done = emulation.run();
+  if (done) domain.host.count('xen.writablePageTables');
+  return done;
+}
+
+/** The frame behind a read-only mapping, if it is an L1 table in use. */
+function writtenTable(domain: PvDomain, vcpu: XenVcpu, gva: bigint): number | undefined {
+  const entry = l1EntryOf(domain, vcpu, gva);
+  if (entry === undefined) return undefined;
+  const { words } = domain.memory;
+  const at = entry.mfn * 1024 + entry.slot * 2;
+  if ((words[at] & 3) !== PTE_PRESENT) return undefined;
+  const mfn = entryFrame(words[at], words[at + 1]);
+  const { frames } = domain.mm;
+  const isTable = frames.isGuest(mfn) && frames.owner[mfn] === Owner.GUEST && frames.typeOf(mfn) === FrameType.L1;
+  return isTable && frames.typeCount(mfn) > 0 ? mfn : undefined;
+}
+
+/** Up to 15 bytes at RIP; fewer when the next page is absent. */
+function readCode(vcpu: XenVcpu): Uint8Array | undefined {
+  const { cpu } = vcpu;
+  const whole = cpu.read(cpu.rip, MAX_INSTRUCTION_BYTES);
+  if (whole.ok) return whole.bytes;
+  const toPageEnd = PAGE_BYTES - Number(cpu.rip & 0xfffn);
+  const part = toPageEnd < MAX_INSTRUCTION_BYTES ? cpu.read(cpu.rip, toPageEnd) : whole;
+  return part.ok ? part.bytes : undefined;
+}
+
+class Emulation {
+  readonly #domain: PvDomain;
+  readonly #vcpu: XenVcpu;
+  readonly #write: MemoryWrite;
+  readonly #gpa: number;
+  readonly #bits: bigint;
+  readonly #mask: bigint;
+
+  constructor(domain: PvDomain, vcpu: XenVcpu, write: MemoryWrite, gpa: number) {
+    this.#domain = domain;
+    this.#vcpu = vcpu;
+    this.#write = write;
+    this.#gpa = gpa;
+    this.#bits = BigInt(write.sizeBytes * 8);
+    this.#mask = (1n << this.#bits) - 1n;
+  }
+
+  run(): boolean {
+    const { operation } = this.#write;
+    const old = this.#load();
+    switch (operation.kind) {
+      case 'mov':
+        return this.#finish({ value: this.#source(), flags: this.#flags });
+      case 'xchg': {
+        const value = this.#source();
+        return this.#finish({ value, flags: this.#flags }, old);
+      }
+      case 'xadd':
+        return this.#finish(compute('add', old, this.#source(), this.#bits, this.#flags), old);
+      case 'cmpxchg':
+        return this.#compareExchange(old);
+      case 'arithmetic':
+        return this.#finish(compute(operation.name, old, this.#source(), this.#bits, this.#flags));
+      case 'inc':
+      case 'dec':
+        return this.#finish(step(operation.kind, old, this.#bits, this.#flags));
+      case 'not':
+        return this.#finish({ value: ~old & this.#mask, flags: this.#flags });
+      case 'neg':
+        return this.#finish(compute('sub', 0n, old, this.#bits, this.#flags));
+      case 'bit':
+        return this.#bitOperation(operation.name, old);
+      case 'stos':
+      case 'movs':
+        return this.#string(operation.kind, operation.repeated);
+    }
+  }
+
+  get #flags(): bigint {
+    return this.#vcpu.cpu.rflags;
+  }
+
+  #load(): bigint {
+    const word = this.#domain.memory.read64(this.#gpa - (this.#gpa % 8));
+    return (word >> BigInt((this.#gpa % 8) * 8)) & this.#mask;
+  }
+
+  /** Store through page-table validation; the other bytes of the entry stay. */
+  #store(value: bigint): boolean {
+    const { memory, mm } = this.#domain;
+    const shift = BigInt((this.#gpa % 8) * 8);
+    const entry = (memory.read64(this.#gpa - (this.#gpa % 8)) & ~(this.#mask << shift)) | ((value & this.#mask) << shift);
+    const lo = Number(entry & 0xffff_ffffn) | 0;
+    const hi = Number((entry >> 32n) & 0xffff_ffffn) | 0;
+    const mfn = Math.floor(this.#gpa / PAGE_BYTES);
+    return mm.tables.update(mfn, (this.#gpa % PAGE_BYTES) >>> 3, lo, hi, false) === OK;
+  }
+
+  #source(): bigint {
+    const { source } = this.#write;
+    if (source === undefined) return 0n;
+    if ('immediate' in source) return source.immediate & this.#mask;
+    const value = this.#vcpu.cpu.gpr[source.register];
+    return (source.highByte ? value >> 8n : value) & this.#mask;
+  }
+
+  /** Registers follow the rules of operand size: a 32-bit write clears the upper half. */
+  #setRegister(register: number, highByte: boolean, value: bigint): void {
+    const { gpr } = this.#vcpu.cpu;
+    if (this.#write.sizeBytes >= 4) gpr[register] = value;
+    else if (highByte) gpr[register] = (gpr[register] & ~0xff00n) | (value << 8n);
+    else gpr[register] = (gpr[register] & ~this.#mask) | value;
+  }
+
+  /** Store, and on success set the source register (XCHG, XADD), flags and RIP. */
+  #finish(computed: Computed, sourceAfter?: bigint): boolean {
+    if (!this.#store(computed.value)) return false;
+    const { source } = this.#write;
+    if (sourceAfter !== undefined && source !== undefined && 'register' in source) {
+      this.#setRegister(source.register, source.highByte, sourceAfter);
+    }
+    this.#retire(computed.flags);
+    return true;
+  }
+
+  #retire(flags: bigint): void {
+    const { cpu } = this.#vcpu;
+    cpu.rflags = flags;
+    cpu.rip = BigInt.asUintN(64, cpu.rip + BigInt(this.#write.length));
+  }
+
+  #compareExchange(old: bigint): boolean {
+    const accumulator = this.#vcpu.cpu.gpr[Gpr.RAX] & this.#mask;
+    const { flags } = compute('sub', accumulator, old, this.#bits, this.#flags);
+    if (withZero(flags)) return this.#finish({ value: this.#source(), flags });
+    this.#setRegister(Gpr.RAX, false, old);
+    this.#retire(flags);
+    return true;
+  }
+
+  /** The fault address already carries the part of a register's bit offset that is above the operand size. */
+  #bitOperation(name: 'bts' | 'btr' | 'btc', old: bigint): boolean {
+    const bit = 1n << (this.#source() & (this.#bits - 1n));
+    const value = name === 'bts' ? old | bit : name === 'btr' ? old & ~bit : old ^ bit;
+    return this.#finish({ value, flags: withCarry(this.#flags, (old & bit) !== 0n) });
+  }
+
+  /** One element; RIP stays on a REP instruction until RCX is 0. */
+  #string(kind: 'stos' | 'movs', repeated: boolean): boolean {
+    const { cpu } = this.#vcpu;
+    const { gpr } = cpu;
+    const size = BigInt(this.#write.sizeBytes);
+    let value = gpr[Gpr.RAX] & this.#mask;
+    if (kind === 'movs') {
+      const read = cpu.read(gpr[Gpr.RSI], this.#write.sizeBytes);
+      if (!read.ok) return false;
+      value = 0n;
+      for (let index = read.bytes.length - 1; index >= 0; index--) value = (value << 8n) | BigInt(read.bytes[index]);
+    }
+    if (!this.#store(value)) return false;
+    const step = (this.#flags & RFLAGS_DF) === 0n ? size : -size;
+    gpr[Gpr.RDI] = BigInt.asUintN(64, gpr[Gpr.RDI] + step);
+    if (kind === 'movs') gpr[Gpr.RSI] = BigInt.asUintN(64, gpr[Gpr.RSI] + step);
+    if (repeated) gpr[Gpr.RCX] = BigInt.asUintN(64, gpr[Gpr.RCX] - 1n);
+    if (!repeated || gpr[Gpr.RCX] === 0n) this.#retire(this.#flags);
+    return true;
+  }
+}

@@ -1,0 +1,84 @@
+import { type BootRequest, type Machine, type Plugin, type PluginHost, PolyvisorError, type Vcpu } from '@polyvisor/plugin-api';
+import { buildPv64 } from './builder/build.ts';
+import { cpuHypercalls } from './cpu/calls.ts';
+import { XEN_LEAF_BASE } from './cpu/cpuid.ts';
+import { onBeforeEntry, tapExits } from './cpu/exits.ts';
+import type { XenVcpu } from './domain.ts';
+import { dispatchHypercall } from './hypercall/dispatch.ts';
+import { mmHypercalls } from './mm/calls.ts';
+import { overheadBytes } from './mm/hole.ts';
+import { findXenEntries } from './notes/finder.ts';
+import { PvDomain } from './pvDomain.ts';
+import { createServices } from './services.ts';
+
+const PV64_ENTRY = 'pv';
+const LAST_HYPERCALL = 55;
+
+/** The running guest of one host; a reboot replaces it. */
+class Guests {
+  #domain: PvDomain | undefined;
+
+  start(host: PluginHost, request: BootRequest, machine: Machine): void {
+    this.stop();
+    const domain = new PvDomain(host, machine);
+    for (const [number, handler] of [...cpuHypercalls(domain), ...mmHypercalls(domain)]) {
+      domain.hypercalls.set(number, handler);
+    }
+    domain.attach(createServices(domain));
+    for (const vcpu of domain.vcpus.slice(1)) vcpu.cpu.offline = true;
+    this.#domain = domain;
+    try {
+      buildPv64(domain, request);
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
+  }
+
+  stop(): void {
+    const domain = this.#domain;
+    this.#domain = undefined;
+    if (domain === undefined) return;
+    domain.ended = true;
+    domain.services.stopped();
+  }
+
+  find(cpu: Vcpu): { readonly domain: PvDomain; readonly vcpu: XenVcpu } | undefined {
+    const domain = this.#domain;
+    const vcpu = domain?.vcpus[cpu.id];
+    return domain === undefined || vcpu?.cpu !== cpu ? undefined : { domain, vcpu };
+  }
+}
+
+/** Xen: PV64. NOT IMPLEMENTED yet: PV32, PVH, PVHVM; the entry finder names them with the reason. */
+export const xenPlugin: Plugin = {
+  name: 'xen',
+  version: '0.1.0',
+  api: '^1.0',
+  options: {},
+  apply(host) {
+    const guests = new Guests();
+    host.claim({ kind: 'cpuid', first: XEN_LEAF_BASE, last: XEN_LEAF_BASE + 0xff });
+    host.claim({ kind: 'hypercall', abi: 'xen', first: 0, last: LAST_HYPERCALL });
+    host.hooks.findEntries.tap('xen', findXenEntries);
+    host.hooks.configure.tap('xen', (platform) => {
+      platform.overheadBytes += overheadBytes(platform.memoryBytes, platform.vcpus);
+    });
+    host.hooks.boot.tap('xen', (request, machine) => {
+      if (request.entry.plugin !== 'xen') return undefined;
+      if (request.entry.name !== PV64_ENTRY) {
+        throw new PolyvisorError('PV4012', `entry ${request.entry.name} is NOT IMPLEMENTED yet`, 'use --entry pv');
+      }
+      guests.start(host, request, machine);
+      return true;
+    });
+    tapExits(host, (cpu) => guests.find(cpu), (domain, vcpu, number, args) =>
+      dispatchHypercall({ domain, vcpu }, number, args),
+    );
+    host.hooks.beforeEntry.tap('xen', (cpu) => {
+      const found = guests.find(cpu);
+      if (found !== undefined) onBeforeEntry(found.domain, found.vcpu);
+    });
+    host.hooks.shutdown.tap('xen', () => guests.stop());
+  },
+};

@@ -1,0 +1,124 @@
+import type { Clock, GuestMemory, Machine, PluginHost, Vcpu } from '@polyvisor/plugin-api';
+import { descriptorsAreSafe } from './cpu/descriptorCheck.ts';
+import { type DomainServices, type HypercallHandler, SharedInfo, VcpuInfo, type XenDomain, type XenVcpu } from './domain.ts';
+import { PAGE_BYTES } from './layout.ts';
+import { FrameTable } from './mm/frames.ts';
+import { PvMemory } from './mm/manager.ts';
+
+const LEGACY_VCPUS = 32;
+const TRAP_VECTORS = 256;
+/** DR6 and DR7 after reset (SDM vol. 3A, table 10-1). */
+const DR6_RESET = 0xffff_0ff0n;
+const DR7_RESET = 0x400n;
+/** CR4 bits that PV guests find set by the hypervisor: DE is theirs; PAE, OSFXSR, OSXMMEXCPT are Xen's. */
+const CR4_INITIAL = 0x620n;
+
+export function createVcpu(cpu: Vcpu): XenVcpu {
+  const debugRegisters = new BigUint64Array(8);
+  debugRegisters[6] = DR6_RESET;
+  debugRegisters[7] = DR7_RESET;
+  return {
+    id: cpu.id,
+    cpu,
+    kernelMode: true,
+    initialised: false,
+    kernelRootMfn: 0,
+    userRootMfn: 0,
+    userRootStale: true,
+    flushedAt: 0,
+    kernelSs: 0,
+    kernelRsp: 0n,
+    traps: Array.from({ length: TRAP_VECTORS }, () => ({ address: 0n, cs: 0, flags: 0 })),
+    callbacks: {
+      event: 0n,
+      failsafe: 0n,
+      failsafeMasksEvents: false,
+      syscall: 0n,
+      syscallMasksEvents: false,
+      syscall32: 0n,
+      syscall32MasksEvents: false,
+      sysenter: 0n,
+      sysenterMasksEvents: false,
+      nmi: 0n,
+    },
+    iopl: 0,
+    ioBitmapGva: 0n,
+    ioBitmapPorts: 0,
+    taskSwitched: false,
+    cr4: CR4_INITIAL,
+    debugRegisters,
+    gdtFrames: [],
+    gdtEntries: 0,
+    ldtBase: 0n,
+    ldtEntries: 0,
+    ldtFrames: new Map(),
+    vcpuInfoGpa: 0,
+    nmiPending: false,
+    nmiMasked: false,
+  };
+}
+
+/** One PV64 guest on one machine. Its services are attached right after construction. */
+export class PvDomain implements XenDomain {
+  readonly host: PluginHost;
+  readonly machine: Machine;
+  readonly memory: GuestMemory;
+  readonly clock: Clock;
+  readonly vcpus: readonly XenVcpu[];
+  readonly mm: PvMemory;
+  readonly sharedInfoGpa: number;
+  readonly hypercalls = new Map<number, HypercallHandler>();
+  totalPages = 0;
+  maxPages = 0;
+  vmAssist = 0n;
+  /** `true` once the guest has ended: nothing more is delivered to it. */
+  ended = false;
+  #services: DomainServices | undefined;
+
+  constructor(host: PluginHost, machine: Machine) {
+    this.host = host;
+    this.machine = machine;
+    this.memory = machine.memory;
+    this.clock = machine.clock;
+    this.vcpus = machine.vcpus.map(createVcpu);
+    const frames = new FrameTable(Math.floor(machine.memory.sizeBytes / PAGE_BYTES));
+    this.mm = new PvMemory(machine.memory, frames, this.vcpus, (mfn) => descriptorsAreSafe(machine.memory, mfn));
+    this.sharedInfoGpa = this.#createSharedInfo();
+  }
+
+  get frames(): PvMemory {
+    return this.mm;
+  }
+
+  get services(): DomainServices {
+    if (this.#services === undefined) throw new Error('the domain has no services yet');
+    return this.#services;
+  }
+
+  attach(services: DomainServices): void {
+    this.#services = services;
+  }
+
+  /** All zeros but the upcall masks, which start set. */
+  #createSharedInfo(): number {
+    const mfn = this.mm.allocate();
+    if (mfn === undefined) throw new Error('no frame for shared_info');
+    this.mm.share(mfn, 'read-write');
+    const gpa = mfn * PAGE_BYTES;
+    for (let id = 0; id < LEGACY_VCPUS; id++) {
+      this.memory.write8(gpa + SharedInfo.VCPU_INFO + id * VcpuInfo.SIZE_BYTES + VcpuInfo.UPCALL_MASK, 1);
+    }
+    for (const vcpu of this.vcpus) {
+      vcpu.vcpuInfoGpa = gpa + SharedInfo.VCPU_INFO + vcpu.id * VcpuInfo.SIZE_BYTES;
+    }
+    return gpa;
+  }
+
+  crash(vcpu: XenVcpu, reason: string): void {
+    const { rip } = vcpu.cpu;
+    const symbol = this.machine.symbol(rip);
+    const where = `RIP 0x${rip.toString(16)}${symbol === undefined ? '' : ` (${symbol})`}`;
+    this.ended = true;
+    this.machine.shutdown({ kind: 'crash', message: `Xen domain crash: ${reason}; vCPU ${vcpu.id}, ${where}` });
+  }
+}

@@ -1,0 +1,106 @@
+import { consoleIo, HypervisorLog } from './console/consoleIo.ts';
+import { GuestConsole } from './console/guestConsole.ts';
+import type { DomainServices, XenDomain } from './domain.ts';
+import { eventChannelOp, eventChannelOpCompat } from './events/eventChannelOp.ts';
+import { EventChannels } from './events/eventChannels.ts';
+import { GrantTable } from './grant/grantTable.ts';
+import { grantTableOp } from './grant/grantTableOp.ts';
+import { multicall } from './hypercall/multicall.ts';
+import { HypercallNumber } from './hypercall/table.ts';
+import { registerUnprivileged } from './hypercall/unprivileged.ts';
+import { Blocking } from './sched/blocking.ts';
+import { Runstate, Runstates } from './sched/runstate.ts';
+import { schedOp, schedOpCompat } from './sched/schedOp.ts';
+import { Shutdown } from './sched/shutdown.ts';
+import { vcpuOp } from './sched/vcpuOp.ts';
+import { Watchdogs } from './sched/watchdogs.ts';
+import { GuestTime } from './time/guestTime.ts';
+import { setTimerOp, VcpuTimers } from './time/vcpuTimers.ts';
+import { xenVersion } from './version/xenVersion.ts';
+import { StoreDaemon } from './xenstore/storeDaemon.ts';
+
+/** The rooms, joined. */
+interface Rooms {
+  readonly runstates: Runstates;
+  readonly blocking: Blocking;
+  readonly events: EventChannels;
+  readonly time: GuestTime;
+  readonly timers: VcpuTimers;
+  readonly shutdown: Shutdown;
+  readonly watchdogs: Watchdogs;
+  readonly grants: GrantTable;
+  readonly storeDaemon: StoreDaemon;
+  readonly console: GuestConsole;
+  readonly log: HypervisorLog;
+}
+
+/** What the toolstack side of a domain offers beyond what the rest of the plug-in needs. */
+export interface XenServices extends DomainServices {
+  /** Ask the guest's kernel to shut down (control/shutdown in the store). */
+  requestShutdown(kind: 'poweroff' | 'reboot' | 'suspend'): void;
+}
+
+/**
+ * Build events, time, scheduling, grants, store, console and version for a domain, and register their hypercalls.
+ * Called once, when the domain's vCPUs, frames, memory manager and shared_info exist.
+ */
+export function createServices(domain: XenDomain): XenServices {
+  const rooms = buildRooms(domain);
+  registerHypercalls(domain, rooms);
+  const { blocking, console, grants, log, runstates, storeDaemon, time, timers, watchdogs } = rooms;
+  return {
+    upcallPending: (vcpu) => blocking.upcallPending(vcpu),
+    beforeEntry(vcpu) {
+      if (!vcpu.cpu.blocked && !vcpu.cpu.offline) runstates.change(vcpu, Runstate.RUNNING);
+      timers.beforeEntry(vcpu);
+      time.refresh(vcpu);
+    },
+    allocateStartOfDayPorts: () => ({ storePort: storeDaemon.port, consolePort: console.port }),
+    started({ storeMfn, consoleMfn }) {
+      grants.seedReserved(consoleMfn, storeMfn);
+      storeDaemon.start(storeMfn, consoleMfn, console.port);
+      console.start(consoleMfn);
+    },
+    stopped() {
+      timers.stopAll();
+      watchdogs.stopAll();
+      console.drain();
+      log.flush();
+    },
+    requestShutdown: (kind) => storeDaemon.requestShutdown(kind),
+  };
+}
+
+function buildRooms(domain: XenDomain): Rooms {
+  const runstates = new Runstates(domain);
+  const blocking = new Blocking(domain, runstates);
+  const events = new EventChannels(domain, blocking);
+  return {
+    runstates,
+    blocking,
+    events,
+    time: new GuestTime(domain),
+    timers: new VcpuTimers(domain, events),
+    shutdown: new Shutdown(domain),
+    watchdogs: new Watchdogs(domain),
+    grants: new GrantTable(domain),
+    // The store's port comes before the console's, as toolstacks allocate them.
+    storeDaemon: new StoreDaemon(domain, events),
+    console: new GuestConsole(domain, events),
+    log: new HypervisorLog(domain),
+  };
+}
+
+function registerHypercalls({ hypercalls }: XenDomain, rooms: Rooms): void {
+  registerUnprivileged(hypercalls);
+  hypercalls.set(HypercallNumber.MULTICALL, multicall);
+  hypercalls.set(HypercallNumber.SCHED_OP, schedOp(rooms));
+  hypercalls.set(HypercallNumber.SCHED_OP_COMPAT, schedOpCompat(rooms));
+  hypercalls.set(HypercallNumber.VCPU_OP, vcpuOp(rooms));
+  hypercalls.set(HypercallNumber.SET_TIMER_OP, setTimerOp(rooms.timers));
+  hypercalls.set(HypercallNumber.EVENT_CHANNEL_OP, eventChannelOp(rooms.events));
+  hypercalls.set(HypercallNumber.EVENT_CHANNEL_OP_COMPAT, eventChannelOpCompat(rooms.events));
+  hypercalls.set(HypercallNumber.GRANT_TABLE_OP, grantTableOp(rooms.grants));
+  hypercalls.set(HypercallNumber.XEN_VERSION, xenVersion);
+  hypercalls.set(HypercallNumber.CONSOLE_IO, consoleIo(rooms.log));
+}
