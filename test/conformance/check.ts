@@ -1,6 +1,6 @@
 /**
  * `npm run conformance:check [-- [--runner evaluator|tier0] [--fresh] [--examples N] [PATTERN]]`: run the recorded cases
- * (`--fresh`: newly generated ones, recorded on the spot) of the encodings whose names match, and show what differs.
+ * (`--fresh`: newly generated ones, recorded on the spot; with `--prefixes`: those under foreign prefixes) of the encodings whose names match, and show what differs.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import type { ExpandedCase, Outcome } from './case.ts';
 import { decodeCase } from './compare.ts';
 import { decodeFile } from './file.ts';
-import { generate } from './generator/generate.ts';
+import { generate, generatePrefixed } from './generator/generate.ts';
 import { buildOracle, recordCases } from './record.ts';
 import { check, type Results, summarize } from './report.ts';
 import { recordedRows } from './rows.ts';
@@ -24,6 +24,7 @@ function option(name: string): string | undefined {
 const runnerName = option('--runner') ?? 'evaluator';
 const examples = Number(option('--examples') ?? 2);
 const fresh = parameters.includes('--fresh');
+const prefixes = parameters.includes('--prefixes');
 const pattern = new RegExp(parameters.find((word) => !word.startsWith('--')) ?? '', 'i');
 
 function* recorded(): Generator<{ expanded: ExpandedCase; outcome: Outcome }> {
@@ -37,7 +38,7 @@ function* recorded(): Generator<{ expanded: ExpandedCase; outcome: Outcome }> {
 
 function freshlyRecorded() {
   const rows = recordedRows.filter((row) => pattern.test(`${row.name} (${row.pattern})`));
-  return recordCases(buildOracle(), rows.flatMap(generate));
+  return recordCases(buildOracle(), rows.flatMap(prefixes ? generatePrefixed : generate));
 }
 
 const runner = runnerName === 'tier0' ? new Tier0Runner() : new EvaluatorRunner();

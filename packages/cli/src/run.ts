@@ -1,4 +1,4 @@
-import { loadPlugins, Machine, type MachineOptions, PluginRegistry, type RunEnd, readSymbols } from '@polyvisor/core';
+import { loadPlugins, Machine, type MachineOptions, PluginRegistry, type RunEnd } from '@polyvisor/core';
 import type { Entry } from '@polyvisor/plugin-api';
 import { ExpectWatcher } from './console/expect.ts';
 import { openFileConsole, openNullConsole } from './console/file.ts';
@@ -14,6 +14,7 @@ import type { RunOptions } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
 import { ProgressLine } from './progress.ts';
 import { formatStats } from './stats.ts';
+import { lazySymbols } from './symbols.ts';
 import { TraceSink } from './trace-sink.ts';
 
 /** The part of a machine that is used here; tests bring their own. */
@@ -119,7 +120,6 @@ class Session {
   #machineOptions(console: GuestConsole, plugins: PluginRegistry): MachineOptions {
     const { image, commandLine, initrd } = this.#guest;
     const { entryName, memoryBytes, clock } = this.#options;
-    const symbols = image.elf && readSymbols(image.elf);
     const onExit = this.#trace?.onExit;
     return {
       image,
@@ -131,7 +131,7 @@ class Session {
       console: { write: (bytes) => this.#write(console, bytes), onInput: (listener) => console.onInput(listener) },
       plugins,
       wallClock: wallClockFor(clock),
-      ...(symbols && symbols.size > 0 && { symbols: (gva: bigint) => symbols.lookup(gva) }),
+      ...(image.elf && { symbols: lazySymbols(image.elf) }),
       ...(onExit && { onExit }),
       idle: (maxNs) => this.#idle.wait(maxNs),
     };

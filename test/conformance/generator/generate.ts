@@ -6,6 +6,7 @@ import { Random } from '../random.ts';
 import { integerValue } from '../values.ts';
 import { assemble, type Choice, widthRule } from './assemble.ts';
 import { Draft, type Variant } from './draft.ts';
+import { prefixed } from './prefixes.ts';
 import { floatingControl, prepare, x87Control } from './prepare.ts';
 import { chooseForm, chooseTarget, memoryBytes } from './targets.ts';
 
@@ -88,6 +89,19 @@ export function generate(row: EncodingRow): CaseInput[] {
     const random = new Random(seedOf([row.pattern, mode, width, form, rep, lock].join(' ')));
     const count = CASES_PER_VARIANT[mode] * (isFloating(row) ? FLOATING_FACTOR : row.options.mode === 'i64' ? 2 : 1);
     return Array.from({ length: count }, () => generateCase(variant, random));
+  });
+}
+
+const PREFIXED_CASES: Record<CaseMode, number> = { long64: 8, compat32: 4 };
+
+/** Cases of one encoding under prefixes that do not belong to it; what they decode to may be another encoding, or nothing. */
+export function generatePrefixed(row: EncodingRow): CaseInput[] {
+  const random = new Random(seedOf(`${row.pattern} prefixes`));
+  const inputs = generate(row);
+  return MODES.flatMap((mode) => {
+    const some = inputs.filter((input) => input.mode === mode);
+    if (some.length === 0) return [];
+    return Array.from({ length: PREFIXED_CASES[mode] }, () => prefixed(row, random.pick(some), random) ?? []).flat();
   });
 }
 

@@ -149,7 +149,8 @@ function sizeOfFiles(directory: string): number {
 
 /** Unpacks the members of a .deb's data archive that match; needs no root. */
 async function extract(deb: string, directory: string, members: readonly string[]): Promise<void> {
-  const script = 'dpkg-deb --fsys-tarfile "$1" | tar -x --no-same-owner --wildcards -C "$2" -f - -- "${@:3}"';
+  const script =
+    'deb=$1; dir=$2; shift 2; dpkg-deb --fsys-tarfile "$deb" | tar -x --no-same-owner --wildcards -C "$dir" -f - -- "$@"';
   await execFileAsync('bash', ['-o', 'pipefail', '-c', script, 'bash', deb, directory, ...members]).catch((error) => {
     throw fetchError(`${path.basename(deb)} cannot be unpacked (${firstLine(error.stderr ?? error)})`, 'try again');
   });

@@ -37,7 +37,8 @@ function specificity(row: EncodingRow): number {
 function insert(drafts: (Draft | undefined)[], index: number, plan: DecodePlan): void {
   const { row } = plan;
   const draft = (drafts[index] ??= { hasModrm: row.hasModrm, cells: Array.from({ length: 8 }, () => []) });
-  if (draft.hasModrm !== row.hasModrm) throw new Error(`${row.name}: some rows of this opcode have a ModRM byte, others not`);
+  if (draft.hasModrm !== row.hasModrm)
+    throw new Error(`${row.name}: some rows of this opcode have a ModRM byte, others not`);
   for (let slot = 0; slot < 8; slot++) {
     if (row.prefix !== undefined && row.prefix !== slot >> 1) continue;
     if (row.rexW !== undefined && row.rexW !== (slot & 1)) continue;
@@ -50,7 +51,9 @@ function insert(drafts: (Draft | undefined)[], index: number, plan: DecodePlan):
 function claim(cells: (DecodePlan | undefined)[], modrm: number, plan: DecodePlan): void {
   const other = cells[modrm];
   if (other && specificity(other.row) === specificity(plan.row)) {
-    throw new Error(`${plan.row.name} (${plan.row.pattern}) and ${other.row.name} (${other.row.pattern}) claim the same bytes`);
+    throw new Error(
+      `${plan.row.name} (${plan.row.pattern}) and ${other.row.name} (${other.row.pattern}) claim the same bytes`,
+    );
   }
   cells[modrm] = plan;
 }

@@ -37,8 +37,19 @@ const TOO_LONG: DecodeResult = { ok: false, reason: 'tooLong' };
 /** Reused by every call: whoever wants to keep an instruction copies its fields. */
 const instruction: DecodedInstruction = {
   shape: undefined as unknown as DecodedInstruction['shape'],
-  lengthBytes: 0, reg: 0, rm: 0, base: 0, index: 0, scale: 0, segment: -1, ripRelative: false,
-  dispLow: 0, dispHigh: 0, immLow: 0, immHigh: 0, imm2: 0,
+  lengthBytes: 0,
+  reg: 0,
+  rm: 0,
+  base: 0,
+  index: 0,
+  scale: 0,
+  segment: -1,
+  ripRelative: false,
+  dispLow: 0,
+  dispHigh: 0,
+  immLow: 0,
+  immHigh: 0,
+  imm2: 0,
 };
 const DECODED: DecodeResult = { ok: true, instruction };
 
@@ -107,7 +118,7 @@ export function decode(fetch: FetchByte, mode: CpuMode): DecodeResult {
   const entry = (longMode ? LONG_TABLE : LEGACY_TABLE)[(map << 8) | lookedUp];
   if (failure) return failure;
   if (!entry) return UNDEFINED;
-  const slotIndex = ((repPrefix || (operandSizePrefix ? 1 : 0)) << 1) | (rex >> 3) & 1;
+  const slotIndex = ((repPrefix || (operandSizePrefix ? 1 : 0)) << 1) | ((rex >> 3) & 1);
   const slot = entry.slots[slotIndex];
   const modrm = entry.hasModrm ? next() : -1;
   if (failure) return failure;
@@ -351,7 +362,13 @@ function staticOperand(plan: DecodePlan, modrm: number): number {
   return (plan.staticMask >> value) & 1 ? value : -1;
 }
 
-function selectShape(plan: DecodePlan, modeIndex: number, widthIndex: number, rmKind: number, staticValue: number): void {
+function selectShape(
+  plan: DecodePlan,
+  modeIndex: number,
+  widthIndex: number,
+  rmKind: number,
+  staticValue: number,
+): void {
   const key = variantKey(
     modeIndex,
     widthIndex,

@@ -6,7 +6,17 @@ export const RegisterClass = { none: 0, gpr: 1, byte: 2, xmm: 3, mmx: 4 } as con
 /** How the operand width comes about: see RowOptions.width. */
 export const WidthRule = { fixed: 0, v: 1, y: 2, d64: 3, f64: 4, native: 5 } as const;
 export const ImmediateKind = {
-  none: 0, byte: 1, word: 2, z: 3, v: 4, offset: 5, far: 6, enter: 7, relByte: 8, relZ: 9, dword: 10,
+  none: 0,
+  byte: 1,
+  word: 2,
+  z: 3,
+  v: 4,
+  offset: 5,
+  far: 6,
+  enter: 7,
+  relByte: 8,
+  relZ: 9,
+  dword: 10,
 } as const;
 export const StaticSource = { none: 0, segment: 1, reg: 2, rm: 3, level: 4 } as const;
 
@@ -110,7 +120,9 @@ function immediateOf(codes: readonly OperandCode[]): number {
   if (code.letter === 'O') return ImmediateKind.offset;
   if (code.letter === 'A') return ImmediateKind.far;
   if (code.letter === 'J') return code.size === 'b' ? ImmediateKind.relByte : ImmediateKind.relZ;
-  const kind = { b: 'byte', w: 'word', z: 'z', v: 'v', d: 'dword' }[code.size as 'b'] as keyof typeof ImmediateKind | undefined;
+  const kind = { b: 'byte', w: 'word', z: 'z', v: 'v', d: 'dword' }[code.size as 'b'] as
+    | keyof typeof ImmediateKind
+    | undefined;
   if (!kind) throw new Error(`immediate ${code.text} has no known size`);
   return ImmediateKind[kind];
 }

@@ -34,7 +34,14 @@ export function variantKey(
   staticValue: number,
 ): number {
   return (
-    mode | (width << 2) | (address << 4) | (rm << 6) | (rep << 8) | (lock << 10) | ((segment + 1) << 11) | (staticValue << 14)
+    mode |
+    (width << 2) |
+    (address << 4) |
+    (rm << 6) |
+    (rep << 8) |
+    (lock << 10) |
+    ((segment + 1) << 11) |
+    (staticValue << 14)
   );
 }
 

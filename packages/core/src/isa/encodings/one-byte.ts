@@ -1,25 +1,55 @@
 /** The one-byte opcode map (SDM vol. 2D, table A-2, with the groups of table A-6). */
+import { alu, compare, complement, negate, step, test } from '../semantics/alu.ts';
 import {
-  alu, compare, complement, negate, step, test,
-} from '../semantics/alu.ts';
-import {
-  callIndirect, callRelative, jumpIfCountZero, jumpIndirect, jumpOnCondition, jumpRelative, loop, returnAndRelease,
+  callIndirect,
+  callRelative,
+  jumpIfCountZero,
+  jumpIndirect,
+  jumpOnCondition,
+  jumpRelative,
+  loop,
+  returnAndRelease,
   returnNear,
 } from '../semantics/control.ts';
+import { asciiAdjust, asciiAdjustAfterMultiply, asciiAdjustBeforeDivide, decimalAdjust } from '../semantics/decimal.ts';
 import {
-  asciiAdjust, asciiAdjustAfterMultiply, asciiAdjustBeforeDivide, decimalAdjust,
-} from '../semantics/decimal.ts';
-import { changeCarry, loadFlagsIntoAh, popFlags, pushFlags, setDirection, storeAhIntoFlags } from '../semantics/flag.ts';
+  changeCarry,
+  loadFlagsIntoAh,
+  popFlags,
+  pushFlags,
+  setDirection,
+  storeAhIntoFlags,
+} from '../semantics/flag.ts';
 import {
-  exchange, extendAccumulator, extendIntoData, loadEffectiveAddress, move, moveSignExtend, translate,
+  exchange,
+  extendAccumulator,
+  extendIntoData,
+  loadEffectiveAddress,
+  move,
+  moveSignExtend,
+  translate,
 } from '../semantics/mov.ts';
 import { divide, multiplyTruncated, multiplyWide } from '../semantics/muldiv.ts';
 import { rotate, rotateThroughCarry, shift } from '../semantics/shift.ts';
 import { enter, leave, popAll, popOperand, popSegment, pushAll, pushOperand, pushSegment } from '../semantics/stack.ts';
 import { compareString, loadString, moveString, scanString, storeString } from '../semantics/string.ts';
 import {
-  adjustRpl, checkBounds, exitOnly, exitWithWidth, farDirect, farIndirect, farReturn, input, interruptOnOverflow, loadFarPointer,
-  loadSegment, noOperation, output, portString, readSegment, softwareInterrupt,
+  adjustRpl,
+  checkBounds,
+  exitOnly,
+  exitWithWidth,
+  farDirect,
+  farIndirect,
+  farReturn,
+  input,
+  interruptOnOverflow,
+  loadFarPointer,
+  loadSegment,
+  noOperation,
+  output,
+  portString,
+  readSegment,
+  softwareInterrupt,
 } from '../semantics/system.ts';
 import type { Semantics } from '../types.ts';
 import { CONDITIONS } from './conditions.ts';
@@ -243,6 +273,16 @@ const legacy: EncodingRow[] = [
 ];
 
 export const oneByteRows: readonly EncodingRow[] = [
-  ...arithmetic, ...shifts, ...unary, ...steps, ...tests, ...moves, ...stack, ...control, ...strings, ...flags, ...system,
+  ...arithmetic,
+  ...shifts,
+  ...unary,
+  ...steps,
+  ...tests,
+  ...moves,
+  ...stack,
+  ...control,
+  ...strings,
+  ...flags,
+  ...system,
   ...legacy,
 ];

@@ -53,7 +53,24 @@ export interface RowOptions {
 }
 
 export type OperandLetter =
-  | 'E' | 'G' | 'Z' | 'V' | 'W' | 'P' | 'Q' | 'I' | 'sI' | 'J' | 'O' | 'A' | 'S' | 'C' | 'D' | 'ST' | 'L' | 'fixed';
+  | 'E'
+  | 'G'
+  | 'Z'
+  | 'V'
+  | 'W'
+  | 'P'
+  | 'Q'
+  | 'I'
+  | 'sI'
+  | 'J'
+  | 'O'
+  | 'A'
+  | 'S'
+  | 'C'
+  | 'D'
+  | 'ST'
+  | 'L'
+  | 'fixed';
 export type SizeCode = 'b' | 'w' | 'd' | 'q' | 'v' | 'z' | 'y' | 'x' | '';
 
 export interface OperandCode {
@@ -120,8 +137,15 @@ interface ParsedPattern {
 function parsePattern(pattern: string): ParsedPattern {
   const tokens: string[] = pattern.split(' ');
   const parsed: ParsedPattern = {
-    prefix: undefined, rexW: undefined, map: 0, opcode: -1, opcodeCount: 1, digit: undefined, exactModrm: undefined,
-    hasModrm: false, mod: 'any',
+    prefix: undefined,
+    rexW: undefined,
+    map: 0,
+    opcode: -1,
+    opcodeCount: 1,
+    digit: undefined,
+    exactModrm: undefined,
+    hasModrm: false,
+    mod: 'any',
   };
   while (tokens[0] in PREFIXES) parsed.prefix = PREFIXES[tokens.shift() as string];
   if (tokens[0] === 'W0' || tokens[0] === 'W1') parsed.rexW = Number(tokens.shift()?.[1]);

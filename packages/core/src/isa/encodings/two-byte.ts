@@ -2,16 +2,32 @@
 import { compareExchange, compareExchangePair, exchangeAdd } from '../semantics/alu.ts';
 import { bit, bitScan, populationCount } from '../semantics/bit.ts';
 import { jumpOnCondition } from '../semantics/control.ts';
-import {
-  byteSwap, conditionalMove, moveSignExtend, moveZeroExtend, setOnCondition,
-} from '../semantics/mov.ts';
+import { byteSwap, conditionalMove, moveSignExtend, moveZeroExtend, setOnCondition } from '../semantics/mov.ts';
 import { multiplyTruncated } from '../semantics/muldiv.ts';
 import { doubleShift } from '../semantics/shift.ts';
 import { popSegment, pushSegment } from '../semantics/stack.ts';
 import {
-  examineSelector, exitOnly, exitWithSelector, exitWithWidth, flushLine, invalidatePage, invalidateProcessContext, loadFarPointer, loadTable, monitor,
-  noOperation, raiseUndefined, readBase, readExtendedControl, readRegister, readTimeStamp, storeMachineStatus,
-  storeSelector, storeTable, writeBase, writeRegister,
+  examineSelector,
+  exitOnly,
+  exitWithSelector,
+  exitWithWidth,
+  flushLine,
+  invalidatePage,
+  invalidateProcessContext,
+  loadFarPointer,
+  loadTable,
+  monitor,
+  noOperation,
+  raiseUndefined,
+  readBase,
+  readExtendedControl,
+  readRegister,
+  readTimeStamp,
+  storeMachineStatus,
+  storeSelector,
+  storeTable,
+  writeBase,
+  writeRegister,
 } from '../semantics/system.ts';
 import { CONDITIONS } from './conditions.ts';
 import { type EncodingRow, type RowOptions, row } from './row.ts';
@@ -76,8 +92,12 @@ const integer: EncodingRow[] = [
 /** Hints: a memory operand is decoded and not touched. */
 const hints: EncodingRow[] = [
   row('0F 0D /r', 'PREFETCHW', 'Mb', noOperation, FIXED),
-  ...[0, 1, 2, 3, 4, 5, 6, 7].map((digit) => row(`0F 18 /${digit}`, digit < 4 ? 'PREFETCH' : 'NOP', 'Ev', noOperation, FIXED)),
-  ...[0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f].map((opcode) => row(`0F ${hex(opcode)} /r`, 'NOP', 'Ev', noOperation, FIXED)),
+  ...[0, 1, 2, 3, 4, 5, 6, 7].map((digit) =>
+    row(`0F 18 /${digit}`, digit < 4 ? 'PREFETCH' : 'NOP', 'Ev', noOperation, FIXED),
+  ),
+  ...[0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f].map((opcode) =>
+    row(`0F ${hex(opcode)} /r`, 'NOP', 'Ev', noOperation, FIXED),
+  ),
   row('F3 0F 1E FA', 'ENDBR64', '', noOperation),
   row('F3 0F 1E FB', 'ENDBR32', '', noOperation),
   row('NP 0F AE /7 mem', 'CLFLUSH', 'Mb', flushLine, FIXED),
@@ -146,5 +166,11 @@ const system: EncodingRow[] = [
 ];
 
 export const twoByteRows: readonly EncodingRow[] = [
-  ...conditional, ...bits, ...integer, ...hints, ...undefinedRows, ...tables, ...system,
+  ...conditional,
+  ...bits,
+  ...integer,
+  ...hints,
+  ...undefinedRows,
+  ...tables,
+  ...system,
 ];

@@ -12,10 +12,10 @@ import { type X87State, Status } from './x87-state.ts';
 const CONSTANTS: readonly (readonly [bigint, number])[] = [
   [1n, 0],
   [0xd49a784bcd1b8afe492bn, -78],
-  [0xb8aa3b295c17f0bbbe88n, -79],
-  [0xc90fdaa22168c234c4c7n, -78],
-  [0x9a209a84fbcff798_8f89n, -81],
-  [0xb17217f7d1cf79abc9e4n, -80],
+  [0xb8aa3b295c17f0bbbe87n, -79],
+  [0xc90fdaa22168c234c4c6n, -78],
+  [0x9a209a84fbcff7988f89n, -81],
+  [0xb17217f7d1cf79abc9e3n, -80],
   [0n, 0],
 ];
 

@@ -47,7 +47,8 @@ function aluResult(b: Builder, width: Width, operation: AluOperation, left: Valu
       return result;
     }
     default: {
-      const result = operation === 'and' ? b.and(left, right) : operation === 'or' ? b.or(left, right) : b.xor(left, right);
+      const result =
+        operation === 'and' ? b.and(left, right) : operation === 'or' ? b.or(left, right) : b.xor(left, right);
       setLogicFlags(b, width, result);
       return result;
     }

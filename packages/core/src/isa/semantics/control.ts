@@ -3,7 +3,17 @@ import { GPR, PAGE_BASE } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
 import { condition, getZF } from '../flags.ts';
-import { bytesOf, drop, lessCsBase, nextRip, peek, push, read, setStackPointer, stackPointerPlus } from '../operands.ts';
+import {
+  bytesOf,
+  drop,
+  lessCsBase,
+  nextRip,
+  peek,
+  push,
+  read,
+  setStackPointer,
+  stackPointerPlus,
+} from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
 
 /** Take the direct branch. With a 16-bit operand size the target is cut to 16 bits, which `branch` does not do. */

@@ -1,8 +1,6 @@
 /** LAHF, SAHF, single-flag instructions, PUSHF, POPF (SDM vol. 2). */
 import { ARG, CPL, EFLAGS_SYSTEM, GPR } from '../../cpu/state.ts';
-import {
-  Flag, getCF, packArithmeticFlags, packFlags, setCF, unpackArithmeticFlags, getOF, setOF,
-} from '../flags.ts';
+import { Flag, getCF, getOF, packArithmeticFlags, packFlags, setCF, setOF, unpackArithmeticFlags } from '../flags.ts';
 import { exitNumber } from '../instruction-exit.ts';
 import { bytesOf, drop, peek, push } from '../operands.ts';
 import type { Semantics } from '../types.ts';

@@ -47,8 +47,7 @@ export function multiplyWide(kind: 'unsigned' | 'signed'): Semantics {
     const factor = read(b, shape, shape.operands[0]);
     const accumulator = read(b, shape, fixed(0, width));
     const { low, high } = widen(b, width, kind, accumulator, factor);
-    const overflow =
-      kind === 'unsigned' ? b.ne(high, b.constant(high, 0)) : b.ne(high, signOf(b, width, low));
+    const overflow = kind === 'unsigned' ? b.ne(high, b.constant(high, 0)) : b.ne(high, signOf(b, width, low));
     setProductOverflow(b, overflow);
     if (width === 8) {
       b.setFixed(GPR[0].offset, 2, b.or(b.and(low, b.i32(0xff)), b.shl(high, b.i32(8))));
@@ -139,7 +138,13 @@ function dividend(b: Builder, width: 8 | 16 | 32, kind: 'unsigned' | 'signed'): 
   return kind === 'unsigned' ? b.extendU(value) : b.extendS(value);
 }
 
-function divideNarrow(b: Builder, shape: InstructionShape, width: 8 | 16 | 32, kind: 'unsigned' | 'signed', raw: Value): void {
+function divideNarrow(
+  b: Builder,
+  shape: InstructionShape,
+  width: 8 | 16 | 32,
+  kind: 'unsigned' | 'signed',
+  raw: Value,
+): void {
   b.raiseIf(b.eqz(raw), DIVIDE_ERROR);
   const top = dividend(b, width, kind);
   const divisor = kind === 'unsigned' ? b.extendU(raw) : b.extendS(signed(b, width, raw));

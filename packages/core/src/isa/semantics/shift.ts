@@ -54,7 +54,9 @@ export function shift(operation: ShiftOperation): Semantics {
     const result = operation === 'shl' ? b.shl(value, by) : operation === 'shr' ? b.shrU(value, by) : b.shrS(value, by);
     unlessZero(b, count, () => {
       const carries =
-        operation === 'shl' ? leftCarries(b, width, value, count) : rightCarries(b, width, operation, value, count, result);
+        operation === 'shl'
+          ? leftCarries(b, width, value, count)
+          : rightCarries(b, width, operation, value, count, result);
       b.set(FC, b.or(carries, b.i32(AUXILIARY)));
       setResultFlags(b, width, result);
     });
@@ -105,8 +107,7 @@ export function rotate(direction: 'left' | 'right'): Semantics {
     const result = rotated(b, width, direction, target.value, count);
     unlessZero(b, count, () => {
       const top = topBits(b, width, result);
-      const carry =
-        direction === 'left' ? b.and(b.wrap(result), b.i32(1)) : b.shrU(top, b.i32(31));
+      const carry = direction === 'left' ? b.and(b.wrap(result), b.i32(1)) : b.shrU(top, b.i32(31));
       setRotateFlags(b, direction, top, carry);
     });
     target.write(result);
@@ -118,8 +119,7 @@ function setRotateFlags(b: Builder, direction: 'left' | 'right', top: Value, car
   const kept = b.and(b.get(FC), b.i32(AUXILIARY));
   const sign = b.shrU(top, b.i32(31));
   // Left: CF ^ OF is the sign. Right: OF is sign ^ next.
-  const mixed =
-    direction === 'left' ? sign : b.xor(carry, b.xor(sign, b.and(b.shrU(top, b.i32(30)), b.i32(1))));
+  const mixed = direction === 'left' ? sign : b.xor(carry, b.xor(sign, b.and(b.shrU(top, b.i32(30)), b.i32(1))));
   b.set(FC, b.or(kept, b.or(b.shl(carry, b.i32(31)), b.shl(mixed, b.i32(30)))));
 }
 
@@ -144,7 +144,9 @@ export function rotateThroughCarry(direction: 'left' | 'right'): Semantics {
     const value = b.extendU(target.value);
     const carryIn = b.extendU(getCF(b));
     const { result, carry } =
-      width === 64 ? rotateRing64(b, direction, value, carryIn, steps) : rotateRing(b, width, direction, value, carryIn, steps);
+      width === 64
+        ? rotateRing64(b, direction, value, carryIn, steps)
+        : rotateRing(b, width, direction, value, carryIn, steps);
     const narrow = width === 64 ? result : b.wrap(result);
     unlessZero(b, count, () => setRotateFlags(b, direction, topBits(b, width, narrow), b.wrap(carry)));
     target.write(narrow);
@@ -168,9 +170,7 @@ function rotateRing(
   const ring = b.or(value, b.shl(carryIn, b.i64(width)));
   const rest = b.sub(b.i64(width + 1), steps);
   const turned =
-    direction === 'left'
-      ? b.or(b.shl(ring, steps), b.shrU(ring, rest))
-      : b.or(b.shrU(ring, steps), b.shl(ring, rest));
+    direction === 'left' ? b.or(b.shl(ring, steps), b.shrU(ring, rest)) : b.or(b.shrU(ring, steps), b.shl(ring, rest));
   const mask = b.i64((1n << BigInt(width)) - 1n);
   return { result: b.and(turned, mask), carry: b.and(b.shrU(turned, b.i64(width)), b.i64(1)) };
 }
@@ -234,7 +234,7 @@ function setDoubleShiftFlags(
   b.set(FC, b.or(fc, b.i32(AUXILIARY)));
 }
 
-type ShiftParts = { result: Value; /** i32 */ carry: Value };
+type ShiftParts = { result: Value /** i32 */; carry: Value };
 
 /** 16 and 32 bits: destination and source side by side in an i64; 16 bits with the source twice. */
 function doubleShiftNarrow(

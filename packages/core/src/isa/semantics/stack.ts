@@ -4,7 +4,16 @@ import type { Builder } from '../../ir/builder.ts';
 import type { AccessBytes, Value } from '../../ir/types.ts';
 import { exitNumber } from '../instruction-exit.ts';
 import {
-  bytesOf, drop, peek, push, read, segmentAddress, setStackPointer, stackPointerPlus, stackWidth, write,
+  bytesOf,
+  drop,
+  peek,
+  push,
+  read,
+  segmentAddress,
+  setStackPointer,
+  stackPointerPlus,
+  stackWidth,
+  write,
 } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
 
@@ -76,7 +85,8 @@ export const popAll: Semantics = (b, shape) => {
 };
 
 /** rBP in the stack's width, as i64. */
-const frameBase = (b: Builder, shape: InstructionShape) => b.extendU(b.getFixed(GPR[5].offset, bytesOf(stackWidth(shape))));
+const frameBase = (b: Builder, shape: InstructionShape) =>
+  b.extendU(b.getFixed(GPR[5].offset, bytesOf(stackWidth(shape))));
 
 export const leave: Semantics = (b, shape) => {
   const bytes = bytesOf(shape.operandWidth);

@@ -55,8 +55,10 @@ function repeated(b: Builder, shape: InstructionShape, iteration: () => Value | 
   });
 }
 
-const source = (b: Builder, shape: InstructionShape, offset: Value) => segmentAddress(b, shape, dataSegment(shape), offset);
-const destination = (b: Builder, shape: InstructionShape, offset: Value) => segmentAddress(b, shape, SEGMENT_ES, offset);
+const source = (b: Builder, shape: InstructionShape, offset: Value) =>
+  segmentAddress(b, shape, dataSegment(shape), offset);
+const destination = (b: Builder, shape: InstructionShape, offset: Value) =>
+  segmentAddress(b, shape, SEGMENT_ES, offset);
 const accumulator = (shape: InstructionShape) =>
   ({ kind: 'fixedGpr', offset: GPR[RAX].offset, width: shape.operandWidth }) as const;
 

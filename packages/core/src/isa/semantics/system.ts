@@ -3,14 +3,36 @@
  * (instruction-exit.ts lists which) and TypeScript does the rest, privilege checks included.
  */
 import {
-  ARG, CPL, CR0, CR4, GDTR_BASE, GDTR_LIMIT, GPR, IDTR_BASE, IDTR_LIMIT, LDTR_SELECTOR, SEGMENT_BASE, SEGMENT_SELECTOR,
-  type Slot, TR_SELECTOR, TSC_AUX, XCR0,
+  ARG,
+  CPL,
+  CR0,
+  CR4,
+  GDTR_BASE,
+  GDTR_LIMIT,
+  GPR,
+  IDTR_BASE,
+  IDTR_LIMIT,
+  LDTR_SELECTOR,
+  SEGMENT_BASE,
+  SEGMENT_SELECTOR,
+  type Slot,
+  TR_SELECTOR,
+  TSC_AUX,
+  XCR0,
 } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
 import { getOF, setZF } from '../flags.ts';
 import { exitNumber, type InstructionExitName } from '../instruction-exit.ts';
-import { bytesOf, linearAddress, linearAddressPlus, read, segmentAddress, truncateAddress, write } from '../operands.ts';
+import {
+  bytesOf,
+  linearAddress,
+  linearAddressPlus,
+  read,
+  segmentAddress,
+  truncateAddress,
+  write,
+} from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
 import { dataSegment } from './mov.ts';
 
@@ -23,9 +45,11 @@ const CR4_OSXSAVE = 1 << 18;
 
 /** Leave through an exit, with these values in the ARG slots. */
 export function leaveWith(b: Builder, name: InstructionExitName, ...values: readonly Value[]): void {
-  values.map((value) => b.extendU(value)).forEach((value, i) => {
-    b.set(ARG[i], value);
-  });
+  values
+    .map((value) => b.extendU(value))
+    .forEach((value, i) => {
+      b.set(ARG[i], value);
+    });
   b.exit(exitNumber(name));
 }
 

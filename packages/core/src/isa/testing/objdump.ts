@@ -13,18 +13,49 @@ const MAY_BE_REFUSED = /^f(?!xsave|xrstor)|^emms/;
 
 /** AT&T mnemonics that are not ours with a size letter. */
 const SYNONYMS: Record<string, RegExp> = {
-  CBW: /^c[wblt]+t[wlq]?/, CWD: /^c(?:wt|lt|qt)[dlo]$/, NOP: /^(?:nop|xchg|endbr|rdssp)/, MOVSXD: /^movsl/, MOVSX: /^movs/,
-  MOVZX: /^movz/, BSF: /^(?:bsf|tzcnt)/, BSR: /^(?:bsr|lzcnt)/, PREFETCH: /^prefetch/, PREFETCHW: /^prefetch/, MOVD: /^mov[dq]/,
-  MOVQ: /^movq/, SAL: /^s[ah]l/, RETF: /^lret/, FWAIT: /^f?wait/, VMMCALL: /^vm/, MOVSB: /^movs/, STOSB: /^stos/, LODSB: /^lods/,
-  SCASB: /^scas/, CMPSB: /^cmps/, INSB: /^ins/, OUTSB: /^outs/, JRCXZ: /^j[er]?cxz/, JMP: /^l?jmp/, CALL: /^l?call/,
-  INT1: /^(?:int1|icebp)/, CMPPS: /^cmp/, CMPPD: /^cmp/, CMPSS: /^cmp/, CMPSD: /^cmp/, XLAT: /^xlat/, UD1: /^ud1/, UD0: /^ud0/,
+  CBW: /^c[wblt]+t[wlq]?/,
+  CWD: /^c(?:wt|lt|qt)[dlo]$/,
+  NOP: /^(?:nop|xchg|endbr|rdssp)/,
+  MOVSXD: /^movsl/,
+  MOVSX: /^movs/,
+  MOVZX: /^movz/,
+  BSF: /^(?:bsf|tzcnt)/,
+  BSR: /^(?:bsr|lzcnt)/,
+  PREFETCH: /^prefetch/,
+  PREFETCHW: /^prefetch/,
+  MOVD: /^mov[dq]/,
+  MOVQ: /^movq/,
+  SAL: /^s[ah]l/,
+  RETF: /^lret/,
+  FWAIT: /^f?wait/,
+  VMMCALL: /^vm/,
+  MOVSB: /^movs/,
+  STOSB: /^stos/,
+  LODSB: /^lods/,
+  SCASB: /^scas/,
+  CMPSB: /^cmps/,
+  INSB: /^ins/,
+  OUTSB: /^outs/,
+  JRCXZ: /^j[er]?cxz/,
+  JMP: /^l?jmp/,
+  CALL: /^l?call/,
+  INT1: /^(?:int1|icebp)/,
+  CMPPS: /^cmp/,
+  CMPPD: /^cmp/,
+  CMPSS: /^cmp/,
+  CMPSD: /^cmp/,
+  XLAT: /^xlat/,
+  UD1: /^ud1/,
+  UD0: /^ud0/,
 };
 /** Condition codes under the names that objdump prints. */
-const CONDITIONS: Record<string, string> = {
-  NB: 'ae', Z: 'e', NZ: 'ne', NBE: 'a', NL: 'ge', NLE: 'g',
-};
+const CONDITIONS: Record<string, string> = { NB: 'ae', Z: 'e', NZ: 'ne', NBE: 'a', NL: 'ge', NLE: 'g' };
 
-function agrees(mnemonic: string, word: string): boolean {
+function agrees(fullMnemonic: string, word: string): boolean {
+  const [mnemonic] = fullMnemonic.split(' ');
+  // AT&T syntax has the two the wrong way round for some operands.
+  const reversible = /^F(SUB|DIV)R?P?$/.exec(mnemonic);
+  if (reversible) return word.startsWith(`f${reversible[1].toLowerCase()}`);
   const synonym = SYNONYMS[mnemonic];
   if (synonym) return synonym.test(word);
   const conditional = /^(J|SET|CMOV)(NB|Z|NZ|NBE|NL|NLE)$/.exec(mnemonic);
@@ -47,12 +78,16 @@ export function parseObjdump(
     if (!match) continue;
     const word = match[2].replace(PREFIX_WORDS, '').split(/\s/)[0];
     if (word === '' || NOT_ADVERTISED.test(word)) continue;
-    const bytes = match[1].trim().split(' ').map((byte) => Number.parseInt(byte, 16));
+    const bytes = match[1]
+      .trim()
+      .split(' ')
+      .map((byte) => Number.parseInt(byte, 16));
     const result = decode(bytes);
     checked++;
     if (!result.ok && MAY_BE_REFUSED.test(word)) continue;
     if (!result.ok) disagreements.push(`${line}: ${result.reason}`);
-    else if (result.instruction.lengthBytes !== bytes.length) disagreements.push(`${line}: ${result.instruction.lengthBytes} bytes`);
+    else if (result.instruction.lengthBytes !== bytes.length)
+      disagreements.push(`${line}: ${result.instruction.lengthBytes} bytes`);
     else if (!agrees((result.instruction.shape.encoding as EncodingRow).mnemonic, word)) {
       disagreements.push(`${line}: ${result.instruction.shape.encoding.name}`);
     }

@@ -1,6 +1,7 @@
 import type { ElfImage } from '@polyvisor/plugin-api';
 import { ByteReader } from './byte-reader.ts';
 import { SectionType, SYMBOL } from './elf-constants.ts';
+import { readKallsyms } from './kallsyms.ts';
 import type { SymbolEntry } from './symbol-table.ts';
 import { SymbolTable } from './symbol-table.ts';
 
@@ -10,13 +11,14 @@ const SHN_UNDEF = 0;
 const LONGEST_NAME_BYTES = 512;
 
 /**
- * The named addresses of `.symtab` (gABI 4.1, chapter 4, "Symbol Table"); empty for a stripped file.
+ * The named addresses of `.symtab` (gABI 4.1, chapter 4, "Symbol Table"); in a stripped Linux kernel
+ * those of its own table; else none.
  * Throws `PolyvisorError` PV2001 if a name lies outside `.strtab`.
  */
 export function readSymbols(elf: ElfImage): SymbolTable {
   const symtab = elf.sections.find((section) => section.type === SectionType.SHT_SYMTAB);
   const strtab = elf.section('.strtab');
-  if (!symtab || !strtab) return new SymbolTable([]);
+  if (!symtab || !strtab) return new SymbolTable(readKallsyms(elf));
   const file = new ByteReader(elf.bytes);
   const table = new ByteReader(file.slice(symtab.offset, symtab.sizeBytes, 'ELF .symtab'));
   const names = new ByteReader(file.slice(strtab.offset, strtab.sizeBytes, 'ELF .strtab'));

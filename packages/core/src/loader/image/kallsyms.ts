@@ -21,7 +21,10 @@ export function readKallsyms(elf: ElfImage): SymbolEntry[] {
   const addresses = readAddresses(area, tokens, names);
   if (!addresses) return [];
   const texts = readNames(area, tokens, names);
-  return texts.map((name, index) => ({ name, address: addresses[index] }));
+  // Per-CPU symbols are offsets, and would give names to user space.
+  return texts
+    .map((name, index) => ({ name, address: addresses[index] }))
+    .filter((entry) => entry.address >= LOWEST_KERNEL_ADDRESS);
 }
 
 const TOKENS = 256;
@@ -33,6 +36,9 @@ const NAMES_PER_MARKER = 256;
 const LONGEST_NAME_BYTES = 512;
 const FEWEST_NAMES = 16;
 const MOST_NAMES = 1 << 21;
+/** A hostile image must not make the search long: places looked at, and names walked in all. */
+const MOST_TOKEN_TABLES = 1000;
+const MOST_NAMES_WALKED = 1 << 25;
 const LOWEST_KERNEL_ADDRESS = 0xffff_8000_0000_0000n;
 
 interface Tokens {
@@ -54,8 +60,10 @@ function align8(offset: number): number {
 
 function findTokens(area: ByteReader): Tokens | undefined {
   const { bytes } = area;
+  let tried = 0;
   for (let at = bytes.indexOf(DIGITS[0]); at >= 0; at = bytes.indexOf(DIGITS[0], at + 1)) {
     if (!DIGITS.every((byte, index) => bytes[at + index] === byte)) continue;
+    if (++tried > MOST_TOKEN_TABLES) return undefined;
     const tokens = tokensAround(area, at);
     if (tokens) return tokens;
   }
@@ -89,25 +97,26 @@ function tokensAround(area: ByteReader, digitsAt: number): Tokens | undefined {
 
 /** The nearest count before the tokens that is followed by so many names and then by their markers. */
 function findNames(area: ByteReader, tokens: Tokens): Names | undefined {
-  for (let at = tokens.tableAt - (tokens.tableAt % 8) - 8; at >= 0; at -= 8) {
+  const budget = { names: MOST_NAMES_WALKED };
+  for (let at = tokens.tableAt - (tokens.tableAt % 8) - 8; at >= 0 && budget.names > 0; at -= 8) {
     const count = area.u32(at, 'kallsyms count');
     // Padding follows the count.
     if (count < FEWEST_NAMES || count > MOST_NAMES || area.u32(at + 4, 'kallsyms count') !== 0) continue;
     const names = { countAt: at, at: at + 8, count };
-    if (namesFit(area, names, tokens.tableAt)) return names;
+    if (namesFit(area, names, tokens.tableAt, budget)) return names;
   }
   return undefined;
 }
 
 /** Whether the names end before `limit` and markers that agree with them follow. */
-function namesFit(area: ByteReader, names: Names, limit: number): boolean {
+function namesFit(area: ByteReader, names: Names, limit: number, budget: { names: number }): boolean {
   const markers: number[] = [];
   let at = names.at;
   for (let index = 0; index < names.count; index++) {
     if (index % NAMES_PER_MARKER === 0) markers.push(at - names.at);
     const { headBytes, length } = nameHead(area, at);
     at += headBytes + length;
-    if (length === 0 || at >= limit) return false;
+    if (length === 0 || at >= limit || --budget.names < 0) return false;
   }
   const markersAt = align8(at);
   if (markersAt + markers.length * 4 > limit) return false;

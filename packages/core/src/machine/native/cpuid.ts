@@ -24,6 +24,8 @@ const MAX_EXTENDED_LEAF = 0x80000008;
 /** Physical and linear address bits. */
 const ADDRESS_SIZES = 40 | (48 << 8);
 const INVARIANT_TSC = bits(8);
+/** 80000008 EBX: FXSAVE and FXRSTOR always keep the x87 error pointers (AMD APM vol. 3, RstrFpErrPtrs). */
+const KEEPS_ERROR_POINTERS = bits(2);
 const VENDOR = 'AuthenticAMD';
 const BRAND = 'Polyvisor x86-64 CPU'.padEnd(48, '\0');
 
@@ -50,7 +52,7 @@ export function cpuid(leaf: number, _subleaf: number): CpuidAnswer {
     case 0x80000007:
       return { ...none, edx: INVARIANT_TSC };
     case 0x80000008:
-      return { ...none, eax: ADDRESS_SIZES };
+      return { ...none, eax: ADDRESS_SIZES, ebx: KEEPS_ERROR_POINTERS };
     default:
       return none;
   }
