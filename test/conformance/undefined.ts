@@ -4,6 +4,7 @@
  */
 import type { DecodedInstruction } from '../../packages/core/src/isa/types.ts';
 import type { EncodingRow } from '../../packages/core/src/isa/encodings/row.ts';
+import { f80ToNumber, isTranscendental } from './approximate.ts';
 import type { CpuImage } from './case.ts';
 
 const CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800;
@@ -53,9 +54,16 @@ export function undefinedFlags(decoded: DecodedInstruction, image: CpuImage): nu
   return AF | (count === 1 ? 0 : OF) | carry;
 }
 
-/** SHLD and SHRD by more than the operand's size: the result itself is undefined (16-bit operands only). */
+/**
+ * The result itself is undefined: SHLD and SHRD by more than the operand's size (16-bit operands only); F2XM1 and
+ * FYL2XP1 outside of their domains; FPTAN of so much that π's bits have run out.
+ */
 export function resultIsUndefined(decoded: DecodedInstruction, image: CpuImage): boolean {
   const { mnemonic } = decoded.shape.encoding as EncodingRow;
+  const magnitude = Math.abs(f80ToNumber(image.st, 0));
+  if (mnemonic === 'F2XM1') return magnitude > 1;
+  if (mnemonic === 'FYL2XP1') return magnitude > 1 - Math.SQRT1_2;
+  if (/^F(PTAN|SIN|COS|SINCOS)$/.test(mnemonic)) return magnitude > 2 ** 50 && magnitude < 2 ** 63;
   return DOUBLE_SHIFTS.has(mnemonic) && maskedCount(decoded, image) > destinationBits(decoded);
 }
 
@@ -73,4 +81,20 @@ export function unspecifiedBytes({ shape }: DecodedInstruction): readonly (reado
 /** Accesses to more than one operand's worth of memory: which of its bytes in the page faults is the processor's choice. */
 export function faultsAnywhereInPage({ shape }: DecodedInstruction): boolean {
   return /^(F?XSAVE|F?XRSTOR|MASKMOV|FN?SAVE|FRSTOR|FLDENV|FN?STENV)/.test((shape.encoding as EncodingRow).mnemonic);
+}
+
+const C1 = 0x200, CONDITION_CODES = 0x4700, PRECISION = 0x20, SUMMARY = 0x80, INVALID = 1;
+
+/**
+ * Bits of the x87 status word left open ("FPU Flags Affected", SDM vol. 2). With an unmasked exception (`after` has ES
+ * set) processors differ in whether a comparison still reports and whether a result that is not stored is inexact.
+ */
+export function undefinedX87Status(decoded: DecodedInstruction, { x87Status: after, st }: CpuImage): number {
+  const { mnemonic } = decoded.shape.encoding as EncodingRow;
+  if (!mnemonic.startsWith('F')) return 0;
+  if (after & SUMMARY) return CONDITION_CODES | PRECISION;
+  if (/^FFREEP?$/.test(mnemonic)) return CONDITION_CODES;
+  if (/^F(CMOV|U?COMI)/.test(mnemonic)) return C1;
+  if (/^FPREM1?$/.test(mnemonic)) return after & INVALID || Number.isNaN(f80ToNumber(st, 0)) ? CONDITION_CODES : 0;
+  return isTranscendental(decoded) ? C1 | PRECISION : 0;
 }

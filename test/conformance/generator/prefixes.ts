@@ -4,6 +4,9 @@ import { CODE_START } from '../layout.ts';
 import { Random } from '../random.ts';
 
 const LEGACY_PREFIXES = [0x66, 0x67, 0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
+const SEGMENT_CS = 0x2e;
+/** Near enough to the end of the lower half for a displacement to leave it. */
+const NON_CANONICAL = 0x7fff_ffff_0000n;
 const OPERAND_SIZE = 0x66, LOCK = 0xf0, REPEAT = [0xf2, 0xf3];
 
 /**
@@ -13,6 +16,13 @@ const OPERAND_SIZE = 0x66, LOCK = 0xf0, REPEAT = [0xf2, 0xf3];
 const EXTENDED_BY_PREFIX: ReadonlyMap<number, string> = new Map([
   [0x1bc, 'TZCNT (BMI1)'],
   [0x1bd, 'LZCNT (ABM)'],
+  [0x112, 'MOVDDUP, MOVSLDUP (SSE3)'],
+  [0x116, 'MOVSHDUP (SSE3)'],
+  [0x17c, 'HADDPS (SSE3)'],
+  [0x17d, 'HSUBPS (SSE3)'],
+  [0x1d0, 'ADDSUBPS (SSE3)'],
+  [0x1f0, 'LDDQU (SSE3)'],
+  [0x1d6, 'MOVQ2DQ, MOVDQ2Q (MMX registers)'],
   [0x12b, 'MOVNTSS, MOVNTSD (SSE4A)'],
   [0x1ae, 'CLWB, CLFLUSHOPT, and the CET instructions'],
   [0x1c7, 'RDPID, VMXON and others'],
@@ -31,6 +41,13 @@ export function prefixed(row: EncodingRow, input: CaseInput, random: Random): Ca
   // Near branches with an operand size prefix in 64-bit mode: AMD cuts the target to 16 bits, Intel does not.
   if (long64 && row.options.endsBlock && added.includes(OPERAND_SIZE)) return undefined;
   if (long64 && row.options.width === 'f64' && added.includes(OPERAND_SIZE)) return undefined;
+  // LOOPE and LOOPNE: reserved with a repeat prefix, and AMD takes it for the condition.
+  if (/^LOOPN?E$/.test(row.mnemonic) && added.some((byte) => REPEAT.includes(byte))) return undefined;
+  // Segment rights are not checked: the engine would write through CS.
+  if (!long64 && added.includes(SEGMENT_CS)) return undefined;
+  // Where a non-canonical offset meets a segment base that makes it canonical, processors differ.
+  if ([...input.overrides.values()].some((value) => value >= NON_CANONICAL && value < 1n << 63n)) return undefined;
+  if ([...input.overrides.values()].some((value) => value >> 63n && BigInt.asIntN(64, value) < -NON_CANONICAL)) return undefined;
   // String instructions with both repeat prefixes: which one counts is not defined.
   if (row.options.rep && added.some((byte) => REPEAT.includes(byte))) return undefined;
   const code = Uint8Array.from([...added, ...input.code]);

@@ -38,7 +38,7 @@ export interface HandlerChoice {
 const CROSSING_GUARD: HandlerChoice = {
   handler: SpecialHandler.crossing,
   quiet: () => SpecialHandler.crossing,
-  flags: { writes: false, writesAll: false, observes: true },
+  flags: { writes: false, writesAll: false, observes: true, stores: false },
 };
 
 /** Longest straight-line run decoded at once; ordinals are bytes. */
@@ -144,13 +144,16 @@ export class CodeCache {
     this.#silenceDeadFlags();
   }
 
-  /** Backwards through the run: flags that are written again before anyone can see them need not be computed. */
+  /**
+   * Backwards through the run: flags that are written again before anyone can see them need not be computed. An
+   * instruction that stores may change the code behind it, and with that who sees its flags.
+   */
   #silenceDeadFlags(): void {
     let live = true;
     for (let i = this.#choices.length - 1; i >= 0; i--) {
       const choice = this.#choices[i];
       const { flags } = choice;
-      if (flags.writes && !live) this.#view.setUint16(this.#choiceRecords[i] + RecordField.handler, choice.quiet(), true);
+      if (flags.writes && !flags.stores && !live) this.#view.setUint16(this.#choiceRecords[i] + RecordField.handler, choice.quiet(), true);
       live = flags.observes || (live && !flags.writesAll);
     }
   }
@@ -239,7 +242,7 @@ export class CodeCache {
     const at = this.#nextRecord;
     const next = this.#decodeOne(page, offset, 1, following);
     const end = next < 0 ? offset + this.#bytes[this.#nextRecord - RECORD_BYTES + RecordField.length] : next;
-    this.#special(SpecialHandler.stop, 1, offset, end);
+    this.#special(SpecialHandler.stop, 2, end, end);
     page.ranges.push(at, this.#nextRecord);
     return at;
   }
@@ -261,6 +264,8 @@ export class CodeCache {
     this.statistics.invalidations++;
     for (let i = 0; i < page.ranges.length; i += 2) {
       for (let at = page.ranges[i]; at < page.ranges[i + 1]; at += RECORD_BYTES) {
+        // The end of a run stands for no bytes of code; it stays, so that the run's instructions are counted.
+        if (this.#view.getUint16(at + RecordField.handler, true) === SpecialHandler.next) continue;
         this.#view.setUint16(at + RecordField.handler, SpecialHandler.refetch, true);
       }
     }
@@ -271,7 +276,7 @@ export class CodeCache {
     page.reachedFrom.clear();
     for (const other of reaching) this.#invalidate(other);
     const pages = this.#pages.get(page.physicalPage) as CodePage[];
-    if (pages.every((code) => code.ranges.length === 0)) this.#bytes[this.#layout.pageFlags + page.physicalPage] &= ~1;
+    if (pages.every((code) => code.ranges.length === 0 && code.reachedFrom.size === 0)) this.#bytes[this.#layout.pageFlags + page.physicalPage] &= ~1;
   }
 }
 

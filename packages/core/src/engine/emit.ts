@@ -47,20 +47,24 @@ class Emitter {
   readonly #locals = new Map<Value, number>();
   readonly #remaining = new Map<Value, number>();
   readonly #variables = new Map<Variable, number>();
+  /** Local of each handle: its host address, or its linear address if {@link #reopens}. */
   readonly #handles = new Map<UpdateHandle, number>();
+  /** There is one place for a write that needs a commit: with several updates each one translates again to store. */
+  readonly #reopens: boolean;
   #depth = 0;
 
   constructor(program: Program, target: EmitTarget) {
     this.#program = program;
     this.#target = target;
     this.#asm = target.asm;
+    this.#reopens = countUpdates(program.body) > 1;
   }
 
   run(): void {
     for (const variable of this.#program.variables) this.#variables.set(variable, this.#target.allocate(variable.type));
     this.#block(this.#program.body);
     for (const [variable, local] of this.#variables) this.#target.release(variable.type, local);
-    for (const local of this.#handles.values()) this.#target.release('i32', local);
+    for (const local of this.#handles.values()) this.#target.release(this.#reopens ? 'i64' : 'i32', local);
   }
 
   #block(block: Block): void {
@@ -261,14 +265,14 @@ class Emitter {
    * Push the host address of a guest access: TLB hit inline (`gva ^ tag` is the offset in the page), else
    * the slow path; a fault ends the instruction.
    */
-  #host(address: Value, bytes: AccessBytes, write: boolean): number {
+  #host(pushAddress: () => unknown, bytes: AccessBytes, write: boolean): number {
     const { tlb, functions } = this.#target;
     const a = this.#asm;
     const gva = this.#target.allocate('i64');
     const x = this.#target.allocate('i64');
     const host = this.#target.allocate('i32');
     const half = write ? TLB_WRITE_OFFSET : 0;
-    this.#push(address);
+    pushAddress();
     a.tee(gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(0x7ff0).op(Op.i32And).get(tlb).op(Op.i32Add).tee(host);
     a.mem(Op.i64Load, half).get(gva).op(Op.i64Xor).tee(x).i64(4096 - bytes).op(Op.i64GtU).if('i32');
     a.get(gva).i32(bytes).call(write ? functions.slowWrite : functions.slowRead).tee(host).op(Op.i32Eqz).if();
@@ -285,7 +289,7 @@ class Emitter {
     const a = this.#asm;
     switch (node.kind) {
       case 'load': {
-        const host = this.#host(node.address, node.bytes, false);
+        const host = this.#host(() => this.#push(node.address), node.bytes, false);
         a.get(host);
         this.#load(node.bytes, 0);
         this.#target.release('i32', host);
@@ -293,22 +297,46 @@ class Emitter {
         return;
       }
       case 'loadForUpdate': {
-        const host = this.#host(node.address, node.bytes, true);
-        this.#handles.set(node.handle, host);
+        const host = this.#openForUpdate(node);
         a.get(host);
         this.#load(node.bytes, 0);
+        if (this.#reopens) this.#target.release('i32', host);
         this.#keep(node.result);
         return;
       }
       case 'store': {
-        const host = this.#host(node.address, node.bytes, true);
+        const host = this.#host(() => this.#push(node.address), node.bytes, true);
         this.#storeAt(host, node.bytes, node.value);
         this.#target.release('i32', host);
         return;
       }
       case 'storeUpdate':
-        this.#storeAt(this.#handles.get(node.handle) as number, node.bytes, node.value);
+        this.#storeUpdate(node);
     }
+  }
+
+  #openForUpdate(node: Extract<Node, { kind: 'loadForUpdate' }>): number {
+    if (!this.#reopens) {
+      const host = this.#host(() => this.#push(node.address), node.bytes, true);
+      this.#handles.set(node.handle, host);
+      return host;
+    }
+    const address = this.#target.allocate('i64');
+    this.#handles.set(node.handle, address);
+    this.#push(node.address);
+    this.#asm.set(address);
+    return this.#host(() => this.#asm.get(address), node.bytes, true);
+  }
+
+  #storeUpdate(node: Extract<Node, { kind: 'storeUpdate' }>): void {
+    const local = this.#handles.get(node.handle) as number;
+    if (!this.#reopens) {
+      this.#storeAt(local, node.bytes, node.value);
+      return;
+    }
+    const host = this.#host(() => this.#asm.get(local), node.bytes, true);
+    this.#storeAt(host, node.bytes, node.value);
+    this.#target.release('i32', host);
   }
 
   #storeAt(host: number, bytes: AccessBytes, value: Value): void {
@@ -360,4 +388,13 @@ class Emitter {
       this.#keep(node.result);
     }
   }
+}
+
+function countUpdates(block: Block): number {
+  let count = 0;
+  for (const node of block.nodes) {
+    if (node.kind === 'loadForUpdate') count++;
+    else if (node.kind === 'when') count += countUpdates(node.then) + countUpdates(node.otherwise);
+  }
+  return count;
 }

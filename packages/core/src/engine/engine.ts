@@ -53,6 +53,8 @@ export interface EngineOptions {
   readonly vcpus?: number;
   /** Inline handlers by example bytes; default: the measured list. */
   readonly hot?: readonly string[];
+  /** Compile at most so many handlers before starting afresh; at least 404. Default: as many as the table holds. */
+  readonly maxCompiledHandlers?: number;
   /** Count executions per handler, for measuring that list. */
   readonly profile?: boolean;
 }
@@ -82,7 +84,10 @@ export class Engine {
   readonly #helpers: Helper[] = [];
   readonly #choices = new Map<InstructionShape, Choice>();
   readonly #profileAt: number | undefined;
+  readonly #handlerLimit: number;
   #nextHandler = FIRST_HANDLER;
+  /** The first handler that is not inline. */
+  readonly #firstCompiled: number;
   #exitRequested = false;
 
   constructor(memory: EngineMemory, host: EngineHost, options: EngineOptions = {}) {
@@ -101,6 +106,8 @@ export class Engine {
     if (options.profile) this.code.examples = new Map();
     this.#profileAt = options.profile ? layout.recordsEnd - HANDLER_TABLE_SIZE * 4 : undefined;
     const inline = options.profile ? [] : this.#hotPrograms(options.hot ?? HOT_INSTRUCTIONS);
+    this.#firstCompiled = this.#nextHandler;
+    this.#handlerLimit = Math.min(HANDLER_TABLE_SIZE, this.#firstCompiled + (options.maxCompiledHandlers ?? HANDLER_TABLE_SIZE));
     const bytes = buildInterpreter({ layout, base: this.base, inline, helperNumber: (name) => this.#helperNumber(name) });
     const imports = this.#imports();
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), { env: { memory: memory.memory, ...imports } });
@@ -154,7 +161,7 @@ export class Engine {
       const shape = exampleShape(quiet ? example.slice(QUIET_MARK.length) : example);
       const choice = this.#choices.get(shape) ?? new Choice(shape, (program) => this.#compileHandler(program));
       this.#choices.set(shape, choice);
-      if (quiet ? !choice.flags.writes || choice.hasQuiet : choice.hasHandler) continue;
+      if (quiet ? !choice.flags.writes || choice.flags.stores || choice.hasQuiet : choice.hasHandler) continue;
       if (quiet) choice.setQuiet(this.#nextHandler++);
       else choice.setHandler(this.#nextHandler++);
       programs.push(buildProgram(shape, quiet));
@@ -233,7 +240,7 @@ export class Engine {
     for (;;) {
       const code = this.#core.run();
       if (code !== ExitCode.lookup && code !== ExitCode.refetch) return code;
-      if (code === ExitCode.refetch) this.#afterRefetch();
+      if (code === ExitCode.refetch && !this.#afterRefetch()) return ExitCode.fault;
       if (this.#exitRequested) {
         this.#exitRequested = false;
         return ExitCode.budget;
@@ -242,19 +249,32 @@ export class Engine {
     }
   }
 
-  /** Execute one instruction (or raise its exception); answers as {@link run}, `stop` when it is done. */
+  /**
+   * Execute one instruction, or one iteration under REP, or raise its exception; answers as {@link run}, `stop` when it
+   * is done.
+   */
   step(): number {
-    const page = this.#fetchPage(this.#linearRip());
-    if (!page) return ExitCode.fault;
+    this.#makeRoom();
     const linear = this.#linearRip();
+    const page = this.#fetchPage(linear);
+    if (!page) return ExitCode.fault;
     const offset = Number(linear & 0xfffn);
     const table = (page.table >>> 2) + offset;
     const before = this.memory.words[table];
     const record = this.code.decodeSingle(page, offset, () => this.#followingPage(linear));
     this.memory.words[table] = record;
+    const budget = this.budget;
+    // Branches and iterations leave when this is used up; straight-line code reaches the stop record.
+    this.budget = 1;
     const code = this.#core.run();
+    const executed = 1 - this.budget;
+    this.budget = budget - executed;
     if (this.memory.words[table] === record) this.memory.words[table] = before;
-    return code;
+    if (code === ExitCode.budget) return ExitCode.stop;
+    if (code !== ExitCode.refetch) return code;
+    // The stop record itself, when the instruction has overwritten its own code; else the fetch of the second page.
+    if (!this.#afterRefetch()) return ExitCode.fault;
+    return ExitCode.stop;
   }
 
   #linearRip(): bigint {
@@ -276,37 +296,43 @@ export class Engine {
     return this.#slot32(EXIT_DETAIL);
   }
 
-  /** A stale record, or one whose second page must be looked at again. */
-  #afterRefetch(): void {
+  /** A stale record, or one whose second page must be looked at again. False: a fault is in the fault slots. */
+  #afterRefetch(): boolean {
     this.rewindToRecord();
     const record = this.#slot32(EXIT_RECORD) >>> 0;
     const handler = this.memory.view.getUint16(record + RecordField.handler, true);
-    if (handler !== SpecialHandler.crossing && handler !== SpecialHandler.fetch) return;
-    const linear = this.#linearRip();
-    const following = this.#followingPage(linear);
-    const expected = this.memory.view.getUint32(record + RecordField.link, true);
-    if (handler === SpecialHandler.crossing && following?.table === expected) return;
-    const page = this.#fetchPage(linear);
-    if (page) this.memory.words[(page.table >>> 2) + Number(linear & 0xfffn)] = 0;
-    if (!following) this.#pendingFetchFault = true;
-  }
-  #pendingFetchFault = false;
-
-  /** Make sure there is a record for RIP. False: a fault is in the fault slots. */
-  #resolve(): boolean {
-    if (!this.code.hasRoom) this.code.flush();
+    if (handler !== SpecialHandler.crossing && handler !== SpecialHandler.fetch) return true;
     const linear = this.#linearRip();
     const page = this.#fetchPage(linear);
     if (!page) return false;
-    if (this.#pendingFetchFault) {
-      this.#pendingFetchFault = false;
-      if (!this.#followingPage(linear)) return false;
-    }
+    const following = this.#followingPage(linear);
+    const expected = this.memory.view.getUint32(record + RecordField.link, true);
+    if (handler === SpecialHandler.crossing && following?.table === expected) return true;
+    const entry = (page.table >>> 2) + Number(linear & 0xfffn);
+    if (this.memory.words[entry] >>> 0 === record) this.memory.words[entry] = 0;
+    return following !== undefined;
+  }
+
+  /** Make sure there is a record for RIP. False: a fault is in the fault slots. */
+  #resolve(): boolean {
+    this.#makeRoom();
+    const linear = this.#linearRip();
+    const page = this.#fetchPage(linear);
+    if (!page) return false;
     const offset = Number(linear & 0xfffn);
     if (this.memory.words[(page.table >>> 2) + offset] === 0) {
       this.code.decodeRun(page, offset, () => this.#followingPage(linear));
     }
     return true;
+  }
+
+  /** Room for one more run: of records and entry tables, and of handlers for instructions not seen yet. */
+  #makeRoom(): void {
+    if (this.#nextHandler > this.#handlerLimit - HANDLERS_PER_RUN) {
+      this.code.flush();
+      for (const choice of this.#choices.values()) choice.forget(this.#firstCompiled);
+      this.#nextHandler = this.#firstCompiled;
+    } else if (!this.code.hasRoom) this.code.flush();
   }
 
   #followingPage(linear: bigint): CodePage | undefined {
@@ -350,6 +376,9 @@ export function buildProgram(shape: InstructionShape, quietFlags = false): Progr
   return builder.program;
 }
 
+/** No run needs more: two handlers for each of its instructions. */
+const HANDLERS_PER_RUN = 404;
+
 /** In the hot list: the variant without arithmetic flags. */
 const QUIET_MARK = 'q:';
 
@@ -377,6 +406,11 @@ class Choice implements HandlerChoice {
   }
   get hasQuiet(): boolean {
     return this.#quiet !== 0;
+  }
+  /** Forget handlers numbered from `first` on. */
+  forget(first: number): void {
+    if (this.#handler >= first) this.#handler = 0;
+    if (this.#quiet >= first) this.#quiet = 0;
   }
   setHandler(handler: number): void {
     this.#handler = handler;

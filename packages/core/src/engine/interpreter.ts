@@ -214,7 +214,7 @@ function emitSpecial(asm: Asm, base: number, handler: number, outer: number): vo
       tail('fault');
       return;
     case SpecialHandler.stop:
-      leaveRun(asm, 0);
+      leaveRun(asm, 1);
       asm.load(base, PAGE_BASE).get(LOCAL.record).mem(Op.i64Load, RecordField.imm).op(Op.i64Add).set(LOCAL.rip);
       emitExit(asm, base, ExitCode.stop, true);
       return;

@@ -1,6 +1,6 @@
 import { CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, MMU_FLAGS, TLB } from '../cpu/state.ts';
 import {
-  type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST2_OFFSET, PENDING_HOST_OFFSET, PENDING_KIND_OFFSET,
+  LARGE_PAGES_OFFSET, LargePage, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST2_OFFSET, PENDING_HOST_OFFSET, PENDING_KIND_OFFSET,
   PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_WRITE_OFFSET,
 } from '../memory/layout.ts';
 import { MmuFlag, PageFaultCode, Pte, WalkAccess } from '../memory/walk.ts';
@@ -90,7 +90,7 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   a.get(rights).get(entry).op(Op.i32WrapI64).i32(Pte.write | Pte.user).op(Op.i32And).i32(0x80000000).op(Op.i32Or, Op.i32And);
   a.get(entry).i64(63).op(Op.i64ShrU, Op.i32WrapI64).i32(31).op(Op.i32Shl, Op.i32Or).set(rights);
   a.get(shift).i32(12).op(Op.i32Eq).get(entry).op(Op.i32WrapI64).i32(Pte.large).op(Op.i32And).i32(0).op(Op.i32Ne).op(Op.i32Or).brIf(1);
-  setBit(a, entryHost, entry, Pte.accessed);
+  setBit(a, { entryHost, entry, flags }, Pte.accessed);
   a.get(entry).i64(ADDRESS_MASK).op(Op.i64And).set(table);
   a.get(shift).i32(9).op(Op.i32Sub).set(shift).br(0);
   a.end().end();
@@ -99,14 +99,18 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   a.get(entry).get(pageMask).i64(0xffffffffffffe000n).op(Op.i64And, Op.i64And).op(Op.i64Eqz, Op.i32Eqz).get(shift).i32(12).op(Op.i32Ne, Op.i32And).if();
   fault(14, (x) => x.get(error).i32(PageFaultCode.present | PageFaultCode.reserved).op(Op.i32Or));
   a.end();
+  a.get(shift).i32(12).op(Op.i32Ne).if();
+  a.i32(0).i32(0).mem(Op.i32Load, base + LARGE_PAGES_OFFSET);
+  a.get(shift).i32(30).op(Op.i32Eq).if('i32').i32(LargePage.GIB1).else().i32(LargePage.MIB2).end().op(Op.i32Or).mem(Op.i32Store, base + LARGE_PAGES_OFFSET);
+  a.end();
   denied(a, { access, flags, rights });
   a.if();
   fault(14, (x) => x.get(error).i32(PageFaultCode.present).op(Op.i32Or));
   a.end();
   a.get(access).i32(WalkAccess.write).op(Op.i32Eq).if();
-  setBit(a, entryHost, entry, Pte.accessed | Pte.dirty);
+  setBit(a, { entryHost, entry, flags }, Pte.accessed | Pte.dirty);
   a.else();
-  setBit(a, entryHost, entry, Pte.accessed);
+  setBit(a, { entryHost, entry, flags }, Pte.accessed);
   a.end();
   a.get(entry).i64(ADDRESS_MASK).op(Op.i64And).get(pageMask).i64(-1).op(Op.i64Xor, Op.i64And).get(gva).get(pageMask).op(Op.i64And, Op.i64Or).set(gpa);
   a.end();
@@ -120,9 +124,11 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
 }
 
 /** Set bits in the entry if they are not all set (only the low 32 bits are written). */
-function setBit(a: Asm, entryHost: number, entry: number, bits: number): void {
-  a.get(entry).op(Op.i32WrapI64).i32(bits).op(Op.i32And).i32(bits).op(Op.i32Ne).if();
-  a.get(entryHost).get(entry).op(Op.i32WrapI64).i32(bits).op(Op.i32Or).mem(Op.i32Store, 0);
+function setBit(a: Asm, l: { entryHost: number; entry: number; flags: number }, bits: number): void {
+  const { entry } = l;
+  a.get(entry).op(Op.i32WrapI64).i32(bits).op(Op.i32And).i32(bits).op(Op.i32Ne);
+  a.get(l.flags).i32(MmuFlag.PROBE).op(Op.i32And, Op.i32Eqz, Op.i32And).if();
+  a.get(l.entryHost).get(entry).op(Op.i32WrapI64).i32(bits).op(Op.i32Or).mem(Op.i32Store, 0);
   a.get(entry).i64(bits).op(Op.i64Or).set(entry);
   a.end();
 }

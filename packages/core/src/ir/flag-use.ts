@@ -9,6 +9,8 @@ export interface FlagUse {
   readonly writesAll: boolean;
   /** Flags from before can be seen: it reads one, or can leave the run (fault, exit, branch). */
   readonly observes: boolean;
+  /** Can write guest memory. */
+  readonly stores: boolean;
 }
 
 const FLAG_SLOTS: readonly object[] = [FZ, FS, FC];
@@ -21,7 +23,7 @@ export function flagUse(program: Program): FlagUse {
     else observes ||= observesFlags(node, written);
   }
   const writes = written.size > 0 || program.body.nodes.some((node) => node.kind === 'when' && writesInside(node.then, node.otherwise));
-  return { writes, writesAll: written.size === FLAG_SLOTS.length, observes };
+  return { writes, writesAll: written.size === FLAG_SLOTS.length, observes, stores: stores(program.body) };
 }
 
 function observesFlags(node: Node, written: ReadonlySet<object>): boolean {
@@ -44,6 +46,13 @@ function observesFlags(node: Node, written: ReadonlySet<object>): boolean {
     default:
       return false;
   }
+}
+
+function stores(block: Block): boolean {
+  return block.nodes.some(
+    (node) =>
+      node.kind === 'store' || node.kind === 'storeUpdate' || (node.kind === 'when' && (stores(node.then) || stores(node.otherwise))),
+  );
 }
 
 function writesInside(...blocks: readonly Block[]): boolean {

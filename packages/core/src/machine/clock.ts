@@ -85,14 +85,13 @@ export class MachineClock implements Clock {
   get nextDeadlineNs(): number {
     return this.#timers.length > 0 ? this.#timers[0].deadlineNs : Number.POSITIVE_INFINITY;
   }
-  /** Call back every timer that is due. A callback that schedules the past again is called at the next time. */
+  /** Call back every timer that is due. What a callback schedules, even for the past, waits for the next time. */
   fireDue(): void {
     const now = this.nowNs();
-    const last = this.#order;
-    while (this.#timers.length > 0 && this.#timers[0].deadlineNs <= now && this.#timers[0].order < last) {
-      const timer = this.#timers.shift() as Scheduled;
-      timer.callback?.();
-    }
+    let due = 0;
+    while (due < this.#timers.length && this.#timers[due].deadlineNs <= now) due++;
+    // A cancelled timer has no callback any more.
+    for (const timer of this.#timers.splice(0, due)) timer.callback?.();
   }
   /** Nothing to do until then: move the time if the source lets itself be moved. */
   skipTo(untilNs: number): boolean {

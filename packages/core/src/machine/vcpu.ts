@@ -9,6 +9,7 @@ import { type Engine, type EngineMemory } from '../engine/engine.ts';
 import { WALK_FAULT, WALK_MMIO } from '../engine/memory-code.ts';
 import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
 import type { CpuMode } from '../isa/types.ts';
+import { LARGE_PAGES_OFFSET } from '../memory/layout.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
 import { fpuTrapFor } from '../cpu/fpu-trap.ts';
 import { readFxsave, writeFxsave } from '../cpu/fxsave-image.ts';
@@ -197,10 +198,15 @@ export class MachineVcpu implements Vcpu {
     this.updateMmu();
   }
   flushTlb(gva?: bigint): void {
+    const largePages = this.#base + LARGE_PAGES_OFFSET;
     if (gva !== undefined) {
-      this.engine.banks.flushPage(Number((gva >> 12n) & 0xffffffffn));
+      const page = Number((gva >> 12n) & 0x7fffffffn);
+      const sizes = this.#view.getInt32(largePages, true);
+      if (sizes) this.engine.banks.flushLargePage(page, sizes);
+      else this.engine.banks.flushPage(page);
       return;
     }
+    this.#view.setInt32(largePages, 0, true);
     this.engine.banks.flushAll();
     this.updateMmu();
   }
@@ -229,11 +235,13 @@ export class MachineVcpu implements Vcpu {
   }
 
   /** Walk with the rights that `options` name; TLB and registers stay as they are. */
-  #walk(gva: bigint, access: number, options: VirtualAccessOptions | undefined): number {
-    if (!options?.as) return this.engine.walk(gva, access);
+  #walk(gva: bigint, access: number, options: VirtualAccessOptions | undefined, probe = false): number {
+    if (!options?.as && !probe) return this.engine.walk(gva, access);
     const flags = this.#get32(MMU_FLAGS);
-    const user = options.as === 'user';
-    this.#set32(MMU_FLAGS, user ? flags | MmuFlag.USER : flags & ~(MmuFlag.USER | MmuFlag.SMAP | MmuFlag.SMEP));
+    let changed = flags | (probe ? MmuFlag.PROBE : 0);
+    if (options?.as === 'user') changed |= MmuFlag.USER;
+    else if (options?.as) changed &= ~(MmuFlag.USER | MmuFlag.SMAP | MmuFlag.SMEP);
+    this.#set32(MMU_FLAGS, changed);
     const host = this.engine.walk(gva, access);
     this.#set32(MMU_FLAGS, flags);
     return host;
@@ -246,7 +254,7 @@ export class MachineVcpu implements Vcpu {
   }
 
   translate(gva: bigint, access: Access, options?: VirtualAccessOptions): Translation {
-    const host = this.#walk(gva, WalkAccess[access], options);
+    const host = this.#walk(gva, WalkAccess[access], options, true);
     if (host === WALK_FAULT) return this.#fault();
     if (host === WALK_MMIO) return { ok: true, gpa: Number(this.#quad(FAULT_ADDRESS)) };
     return { ok: true, gpa: host - this.#memory.layout.ram + Number(gva & 0xfffn) };
@@ -352,9 +360,9 @@ class StateTables implements DescriptorTables {
 }
 const ABSENT: Segment = { selector: 0, base: 0n, limit: 0, accessRights: AccessRights.UNUSABLE };
 
-/** Page number of the root that CR3 names. Roots lie below 4 GiB, as all of guest memory does. */
+/** Page number of the root that CR3 names. */
 function rootOf(cr3: bigint): number {
-  return Number((cr3 >> 12n) & 0xfffffn);
+  return Number((cr3 >> 12n) & 0xffffffffffn);
 }
 
 function evenParity(byte: number): boolean {

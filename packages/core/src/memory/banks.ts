@@ -1,5 +1,5 @@
 import {
-  type MemoryLayout, TLB_BANK_BYTES, TLB_BANKS, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_WRITE_OFFSET,
+  LargePage, type MemoryLayout, TLB_BANK_BYTES, TLB_BANKS, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_WRITE_OFFSET,
 } from './layout.ts';
 
 interface Bank {
@@ -74,6 +74,26 @@ export class TlbBanks {
     const code = TLB_EXEC_OFFSET + (virtualPageLow & (TLB_EXEC_ENTRIES - 1)) * TLB_ENTRY_BYTES;
     for (const bank of this.#byKey.values()) {
       for (const entry of [data, TLB_WRITE_OFFSET + data, code]) this.#emptyEntry(bank, entry);
+    }
+  }
+
+  /**
+   * Forget the large page around an address: the TLB holds it in pieces of 4 KiB, and INVLPG drops them all
+   * (SDM vol. 3A, 4.10.2.3).
+   */
+  flushLargePage(virtualPageLow: number, sizes: number): void {
+    const first = (virtualPageLow & (TLB_ENTRIES - 1) & ~511) * TLB_ENTRY_BYTES;
+    const empty = this.#layout.emptyBank;
+    const copy = (bank: Bank, offset: number, sizeBytes: number) =>
+      this.#bytes.copyWithin(bank.host + offset, empty + offset, empty + offset + sizeBytes);
+    for (const bank of this.#byKey.values()) {
+      if (sizes & LargePage.GIB1) {
+        this.#empty(bank);
+        continue;
+      }
+      copy(bank, first, 512 * TLB_ENTRY_BYTES);
+      copy(bank, TLB_WRITE_OFFSET + first, 512 * TLB_ENTRY_BYTES);
+      copy(bank, TLB_EXEC_OFFSET, TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES);
     }
   }
 

@@ -12,6 +12,8 @@ export const MmuFlag = {
   SMAP: 16,
   /** CPL 3. */
   USER: 32,
+  /** Only look: accessed and dirty bits stay as they are. */
+  PROBE: 64,
 } as const;
 
 export const WalkAccess = { read: 0, write: 1, execute: 2 } as const;

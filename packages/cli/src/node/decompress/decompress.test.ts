@@ -6,6 +6,7 @@ import type { CompressionKind, Decompressor } from '@polyvisor/core';
 import { afterAll, describe, expect, it } from 'vitest';
 import { withCache } from './cached.ts';
 import { nodeDecompressor } from './index.ts';
+import { unpackWithLiblzmaWasm } from './liblzma-wasm.ts';
 
 const TEXT = Array(6).fill('polyvisor').join(' ');
 
@@ -35,6 +36,13 @@ describe.each(PACKED)('%s data made by `%s`', (kind, _command, base64) => {
   it('that is damaged is refused with a coded error', async () => {
     await expect(unpack(packed.subarray(0, packed.length >> 1))).rejects.toMatchObject({ code: 'PV2004', exitCode: 3 });
   });
+});
+
+it('xz data is unpacked by the WebAssembly build too, where there is no native one', async () => {
+  const packed = Buffer.from(PACKED.find(([kind]) => kind === 'xz')![2], 'base64');
+  const chunks: Uint8Array[] = [];
+  for await (const chunk of unpackWithLiblzmaWasm(packed)) chunks.push(chunk);
+  expect(Buffer.concat(chunks).toString()).toBe(TEXT);
 });
 
 describe('the cache', () => {

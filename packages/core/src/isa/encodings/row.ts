@@ -151,8 +151,8 @@ function parsePattern(pattern: string): ParsedPattern {
   if (tokens[0] === 'W0' || tokens[0] === 'W1') parsed.rexW = Number(tokens.shift()?.[1]);
   if (tokens[0] === '0F' && tokens.length > 1) {
     tokens.shift();
-    const escape = tokens.at(0);
-    parsed.map = escape === '38' ? 2 : escape === '3A' ? 3 : 1;
+    const next = tokens.at(0);
+    parsed.map = next === '38' ? 2 : next === '3A' ? 3 : 1;
     if (parsed.map > 1) tokens.shift();
   }
   const opcode = tokens.shift() as string;

@@ -99,7 +99,7 @@ const transfers: EncodingRow[] = [
   row('DB /7', 'FSTP', 'M', storeWide('f80')),
   row('DD /2', 'FST', 'ST', storeRegister(0)),
   row('DD /3', 'FSTP', 'ST', storeRegister(1)),
-  row('D9 /3', 'FSTP', 'ST', storeRegister(1)),
+  row('D9 /3', 'FSTP', 'ST', storeRegister(1, 1)),
   row('DF /2', 'FSTP', 'ST', storeRegister(1)),
   row('DF /3', 'FSTP', 'ST', storeRegister(1)),
   row('DF /2', 'FIST', 'Mw', storeMemory('i16', 0)),

@@ -65,9 +65,9 @@ function lazy<T>(make: () => T): () => T {
   return () => (made ??= make());
 }
 
-/** π to enough bits to reduce any argument below 2^63: 16 arctan 1/5 − 4 arctan 1/239 (Machin), in fixed point. */
-const PI_BITS = 400;
-const pi = lazy((): Finite => {
+/** 16 arctan 1/5 − 4 arctan 1/239 (Machin), in fixed point. */
+const PI_BITS = 200;
+export const pi = lazy((): Finite => {
   const arctangentOfInverse = (n: bigint): bigint => {
     let power = (1n << BigInt(PI_BITS + 16)) / n;
     let total = 0n;
@@ -79,7 +79,8 @@ const pi = lazy((): Finite => {
   };
   return { sign: 0, significand: 16n * arctangentOfInverse(5n) - 4n * arctangentOfInverse(239n), exponent: -(PI_BITS + 16) };
 });
-export const piWorking = lazy((): Finite => trim(pi()));
+/** The π of 66 bits by which processors reduce angles (SDM vol. 1, 8.3.8), halved. */
+const REDUCTION_HALF_PI: Finite = { sign: 0, significand: 0xc90fdaa22168c234cn, exponent: -67 };
 const ln2 = lazy((): Finite => {
   const half = oddPowers(over(ONE, integer(3)), false);
   return { ...half, exponent: half.exponent + 1 };
@@ -115,8 +116,8 @@ export function log2(x: Finite): Finite {
 
 /** x = quadrant·π/2 + rest with |rest| at most π/4; the quadrant is modulo 4. */
 function reduceAngle(x: Finite): { quadrant: number; rest: Finite } {
-  const halfPi: Finite = { ...pi(), exponent: pi().exponent - 1 };
-  const quotient = toInteger(over(x, trim(halfPi)), 0).value;
+  const halfPi = REDUCTION_HALF_PI;
+  const quotient = toInteger(over(x, halfPi), 0).value;
   if (quotient === 0n) return { quadrant: 0, rest: x };
   const multiple: Finite = { sign: quotient < 0n ? 0 : 1, significand: (quotient < 0n ? -quotient : quotient) * halfPi.significand, exponent: halfPi.exponent };
   return { quadrant: Number(((quotient % 4n) + 4n) % 4n), rest: trim(exactSum(x, multiple)) };
@@ -163,8 +164,8 @@ export function angle(y: Finite, x: Finite): Finite {
   const [up, right] = [{ ...y, sign: 0 }, { ...x, sign: 0 }];
   const steep = difference(right, up).sign === 1;
   const acute = arctangent(steep ? over(right, up) : over(up, right));
-  const quarter: Finite = { ...piWorking(), exponent: piWorking().exponent - 1 };
+  const quarter: Finite = { ...pi(), exponent: pi().exponent - 1 };
   const first = steep ? difference(quarter, acute) : acute;
-  const folded = x.sign ? difference(piWorking(), first) : first;
+  const folded = x.sign ? difference(pi(), first) : first;
   return { ...folded, sign: y.sign };
 }

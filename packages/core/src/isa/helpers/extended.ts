@@ -81,8 +81,9 @@ export function fromFinite(number: Finite, control: number, precision = precisio
   if (rounded.overflow) return overflow(sign, rounded.unbounded, control, precision);
   if (rounded.tiny && !isMasked(control, Flags.underflow)) {
     const { significand, exponent, inexact, roundedUp } = rounded.unbounded;
-    const flags = Flags.underflow | (inexact ? Flags.inexact : 0);
-    return { value: encode(sign, significand, exponent + WRAP_EXPONENT), flags, roundedUp };
+    const value = encode(sign, significand, exponent + WRAP_EXPONENT);
+    const flags = Flags.underflow | (inexact || value.significand === 0n ? Flags.inexact : 0);
+    return { value, flags, roundedUp };
   }
   const flags = rounded.inexact ? Flags.inexact | (rounded.tiny ? Flags.underflow : 0) : 0;
   return { value: encode(sign, rounded.significand, rounded.exponent), flags, roundedUp: rounded.roundedUp };
@@ -94,7 +95,8 @@ function overflow(
   control: number,
   precision: number,
 ): Result {
-  if (!isMasked(control, Flags.overflow)) {
+  const stillTooLarge = unbounded.exponent + 63 - WRAP_EXPONENT > BIAS;
+  if (!isMasked(control, Flags.overflow) && !stillTooLarge) {
     const flags = Flags.overflow | (unbounded.inexact ? Flags.inexact : 0);
     return { value: encode(sign, unbounded.significand, unbounded.exponent - WRAP_EXPONENT), flags, roundedUp: unbounded.roundedUp };
   }

@@ -128,24 +128,27 @@ export function extract(a: Extended): { exponent: Result; significand: Result } 
   return { exponent: exact(fromInteger(BigInt(exponent)), denormalFlag(kind)), significand };
 }
 
-/** What FPREM and FPREM1 leave: the remainder, three low bits of the quotient, or (`partial`) C2. */
+/** What FPREM and FPREM1 leave: the remainder, three low bits of the quotient if there is one, or (`partial`) C2. */
 export interface Remainder {
   readonly result: Result;
-  readonly quotient: number;
+  readonly quotient: number | undefined;
   readonly partial: boolean;
 }
-const whole = (result: Result): Remainder => ({ result, quotient: 0, partial: false });
+const noQuotient = (result: Result): Remainder => ({ result, quotient: undefined, partial: false });
 
 /** Exponent distances from 64 on are worked off in steps: 2^N with N of 32 to 63 (SDM vol. 2A, FPREM). */
 const FULL_STEP_BITS = 64;
 
 export function remainder(a: Extended, c: Extended, nearest: boolean, control: number): Remainder {
   const special = specialOperands(a, c);
-  if (special) return whole(special);
+  if (special) return noQuotient(special);
   const [ka, kc] = [kindOf(a), kindOf(c)];
-  if (ka === 'infinity' || kc === 'zero') return whole(invalid);
+  if (ka === 'infinity' || kc === 'zero') return noQuotient(invalid);
   const flags = denormalFlag(ka, kc);
-  if (ka === 'zero' || kc === 'infinity') return whole(ka === 'denormal' ? withFlags(fromFinite(toFinite(a), control, 64), flags) : exact(a, flags));
+  if (ka === 'zero' || kc === 'infinity') {
+    const result = ka === 'denormal' ? withFlags(fromFinite(toFinite(a), control, 64), flags) : exact(a, flags);
+    return { result, quotient: 0, partial: false };
+  }
   const [x, y] = [toFinite(a), toFinite(c)];
   const distance = x.exponent + bitLength(x.significand) - (y.exponent + bitLength(y.significand));
   if (distance >= FULL_STEP_BITS) {

@@ -84,31 +84,32 @@ function compareExtended(a: Extended, c: Extended, signalQuiet: boolean): { code
   return { codes: order < 0 ? CODES.less : order > 0 ? CODES.greater : CODES.equal, flags };
 }
 
-/** The codes of ST0 against an operand, or undefined where an unmasked exception leaves them as they were. */
-function compareWith(unit: X87State, other: OtherOperand, signalQuiet: boolean): number | undefined {
-  unit.setCodes(Status.C1, 0);
-  if (other.empty || unit.isEmpty(0)) return unit.raise(Status.IE | Status.SF) ? UNORDERED : undefined;
+/** The codes of ST0 against an operand; not `completed` where an unmasked exception forbids popping. */
+function compareWith(unit: X87State, other: OtherOperand, signalQuiet: boolean): { codes: number; completed: boolean } {
+  if (other.empty || unit.isEmpty(0)) {
+    unit.setCodes(Status.C1, 0);
+    return { codes: UNORDERED, completed: unit.raise(Status.IE | Status.SF) };
+  }
   const found = compareExtended(unit.read(0), other.value, signalQuiet);
   const flags = found.codes === UNORDERED ? found.flags : found.flags | other.flags;
-  return unit.raise(flags) ? found.codes : undefined;
+  return { codes: found.codes, completed: unit.raise(flags) };
 }
 
 /** FCOM, FUCOM, FICOM and FTST (against the constant 0). ARG: source kind, source, signal quiet NaNs, pops. */
 const x87Compare = onUnit((unit) => {
   const source = unit.integerArgument(0);
   const other = source === Source.constant ? { value: zeroOf(0), empty: false, flags: 0 } : otherOperand(unit, source, unit.argument(1));
-  const codes = compareWith(unit, other, unit.integerArgument(2) !== 0);
-  if (codes === undefined) return;
-  unit.setCodes(UNORDERED, codes);
-  unit.pop(unit.integerArgument(3));
+  const { codes, completed } = compareWith(unit, other, unit.integerArgument(2) !== 0);
+  unit.setCodes(UNORDERED | Status.C1, codes);
+  if (completed) unit.pop(unit.integerArgument(3));
 });
 
-/** FCOMI, FUCOMI. ARG: ST index, signal quiet NaNs, pops, RFLAGS so far; RESULT[0]: RFLAGS. */
+/** FCOMI, FUCOMI: C1 stays unless the stack is at fault. ARG: ST index, signal quiet NaNs, pops; RESULT[0]: RFLAGS. */
 const x87CompareFlags = onUnit((unit) => {
-  const codes = compareWith(unit, otherOperand(unit, Source.register, unit.argument(0)), unit.integerArgument(1) !== 0);
-  if (codes === undefined) return unit.setResult(0, unit.argument(3));
+  const other = otherOperand(unit, Source.register, unit.argument(0));
+  const { codes, completed } = compareWith(unit, other, unit.integerArgument(1) !== 0);
   unit.setResult(0, (codes & Status.C3 ? 0x40n : 0n) | (codes & Status.C2 ? 4n : 0n) | (codes & Status.C0 ? 1n : 0n));
-  unit.pop(unit.integerArgument(2));
+  if (completed) unit.pop(unit.integerArgument(2));
 });
 
 /** FCMOVcc. ARG: ST index, condition. */
@@ -116,7 +117,6 @@ const x87ConditionalMove = onUnit((unit) => {
   const from = unit.integerArgument(0);
   const write = (value: Extended) => unit.write(0, value);
   if (unit.isEmpty(0) || unit.isEmpty(from)) return unit.underflow(write);
-  unit.setCodes(Status.C1, 0);
   if (unit.integerArgument(1) !== 0) write(unit.read(from));
 });
 
@@ -178,6 +178,7 @@ const x87Remainder = onUnit((unit) => {
   }
   const { result, quotient, partial } = remainder(unit.read(0), unit.read(1), unit.integerArgument(0) !== 0, unit.control);
   unit.complete(result, write);
+  if (quotient === undefined) return unit.setCodes(Status.C2 | Status.C1, 0);
   const codes = (quotient & 4 ? Status.C0 : 0) | (quotient & 2 ? Status.C3 : 0) | (quotient & 1 ? Status.C1 : 0);
   unit.setCodes(UNORDERED | Status.C1, partial ? Status.C2 : codes);
 });

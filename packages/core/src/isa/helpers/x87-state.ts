@@ -107,26 +107,25 @@ export class X87State {
   /** Record exception flags. False: an unmasked one keeps the instruction from doing anything more. */
   raise(flags: number): boolean {
     const blocked = (flags & BEFORE_RESULT & ~this.control) !== 0;
-    this.status |= blocked ? flags & BEFORE_RESULT : flags;
+    this.status |= blocked ? flags & (BEFORE_RESULT | Status.SF) : flags;
     this.updateSummary();
     return !blocked;
   }
   /** Record what an operation raised, C1 included; `write` puts its result in place unless that is suppressed. */
   complete(result: Result, write: (value: Extended) => void): void {
-    this.setCodes(Status.C1, result.roundedUp ? Status.C1 : 0);
-    if (this.raise(result.flags)) write(result.value);
+    const completes = this.raise(result.flags);
+    this.setCodes(Status.C1, result.roundedUp && completes ? Status.C1 : 0);
+    if (completes) write(result.value);
   }
   /** A register that should hold a value is empty: the masked response is the indefinite QNaN. */
   underflow(write: (value: Extended) => void): void {
     this.setCodes(Status.C1, 0);
     if (this.raise(Status.IE | Status.SF)) write(INDEFINITE);
-    else this.status |= Status.SF;
   }
   /** A push onto a register in use. */
   overflow(write: (value: Extended) => void): void {
     this.setCodes(Status.C1, Status.C1);
     if (this.raise(Status.IE | Status.SF)) write(INDEFINITE);
-    else this.status |= Status.SF;
   }
 
   argument(i: number): bigint {

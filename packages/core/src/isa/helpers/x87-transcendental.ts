@@ -1,15 +1,15 @@
 /**
  * x87 helpers: FSIN, FCOS, FSINCOS, FPTAN, FPATAN, F2XM1, FYL2X, FYL2XP1 (SDM vol. 1, 8.3.6 to 8.3.8). Results are
  * correctly rounded to 64 bits (helpers/elementary.ts); processors may differ from them, and do from each other, by one
- * unit in the last place. Angles are reduced with all bits of π.
+ * unit in the last place. Angles are reduced with a π of 66 bits, as the manual says.
  */
-import { angle, exp2MinusOne, log2, log2OnePlus, magnitude, ONE as ONE_FINITE, over, piWorking, sineCosine, times } from './elementary.ts';
+import { angle, exp2MinusOne, log2, log2OnePlus, magnitude, ONE as ONE_FINITE, over, pi, sineCosine, times } from './elementary.ts';
 import {
   exact, type Extended, fromFinite, infinityOf, invalid, kindOf, ONE, type Result, signOf, toFinite, zeroOf,
 } from './extended.ts';
 import { add, type Finite, Flags } from './softfloat.ts';
 import type { Helper } from './types.ts';
-import { denormalFlag, scale, specialOperand, specialOperands } from './x87-arithmetic.ts';
+import { denormalFlag, specialOperand, specialOperands } from './x87-arithmetic.ts';
 import { onUnit, unary } from './x87-operate.ts';
 import { Status, type X87State } from './x87-state.ts';
 
@@ -35,7 +35,7 @@ function sine(x: Finite): Finite {
   return magnitude(x) < LINEAR_EXPONENT ? nudge(x, true) : sineCosine(x).sine;
 }
 function cosine(x: Finite): Finite {
-  return magnitude(x) < LINEAR_EXPONENT ? nudge({ ...ONE_FINITE }, true) : sineCosine(x).cosine;
+  return magnitude(x) < LINEAR_EXPONENT ? nudge(ONE_FINITE, true) : sineCosine(x).cosine;
 }
 function tangent(x: Finite): Finite {
   if (magnitude(x) < LINEAR_EXPONENT) return nudge(x, false);
@@ -99,7 +99,7 @@ const x87SineCosine = withPush((unit) =>
   pushSecond(unit, (a) => sineOf(a, unit.control), (a) => cosineOf(a, unit.control).value));
 const x87Tangent = withPush((unit) => pushSecond(unit, (a) => tangentOf(a, unit.control), () => ONE));
 
-/** F2XM1, for |x| up to 1; beyond, where the manual leaves it open, the same function. */
+/** F2XM1, for |x| up to 1; beyond, where the manual leaves it open, x comes back. */
 function exponential(a: Extended, control: number): Result {
   const special = specialOperand(a);
   if (special) return special;
@@ -108,7 +108,7 @@ function exponential(a: Extended, control: number): Result {
   if (kind === 'infinity') return exact(signOf(a) ? { ...ONE, signExponent: ONE.signExponent | 0x8000 } : a);
   const x = toFinite(a);
   if (x.significand === 1n << 63n && magnitude(x) === 0) return exact(x.sign ? { significand: 1n << 63n, signExponent: 0xbffe } : ONE);
-  if (magnitude(x) > 15) return x.sign ? irrational(nudge({ ...ONE_FINITE, sign: 1 }, true), control, 0) : scale(ONE, a, control);
+  if (magnitude(x) >= 0) return exact(a, Flags.inexact);
   return irrational(exp2MinusOne(x), control, denormalFlag(kind));
 }
 
@@ -139,15 +139,10 @@ function yLog2(x: Extended, y: Extended, control: number): Result {
   const logarithmSign = magnitude(toFinite(x)) < 0 ? 1 : 0;
   if (ky === 'infinity') return isOne ? invalid : exact(infinityOf(signOf(y) ^ logarithmSign), flags);
   if (isOne || ky === 'zero') return exact(zeroOf(signOf(y) ^ logarithmSign), flags);
-  const logarithm = log2(toFinite(x));
-  const number = times(logarithm, toFinite(y));
-  const rational = (toFinite(x).significand & (toFinite(x).significand - 1n)) === 0n;
-  if (!rational) return irrational(number, control, flags);
-  const result = fromFinite(number, control, 64);
-  return { ...result, flags: result.flags | flags };
+  return irrational(times(log2(toFinite(x)), toFinite(y)), control, flags);
 }
 
-/** FYL2XP1: ST1 × log2(ST0 + 1). */
+/** FYL2XP1: ST1 × log2(ST0 + 1); up to −1, where the manual leaves it open, ST0 comes back. */
 function yLog2OnePlus(x: Extended, y: Extended, control: number): Result {
   const special = specialOperands(x, y);
   if (special) return special;
@@ -159,7 +154,7 @@ function yLog2OnePlus(x: Extended, y: Extended, control: number): Result {
   if (kx === 'zero' || ky === 'zero') return exact(zeroOf(sign), flags);
   const number = toFinite(x);
   const onePlus = add(ONE_FINITE, number);
-  if (number.sign && (onePlus.sign || onePlus.significand === 0n)) return invalid;
+  if (number.sign && (onePlus.sign || onePlus.significand === 0n)) return exact(x, flags | Flags.inexact);
   const logarithm = magnitude(number) < -2 ? log2OnePlus(number) : log2(onePlus);
   return irrational(times(logarithm, toFinite(y)), control, flags);
 }
@@ -171,7 +166,7 @@ function arctangent(x: Extended, y: Extended, control: number): Result {
   const [kx, ky] = [kindOf(x), kindOf(y)];
   const flags = denormalFlag(kx, ky);
   const fractionOfPi = (numerator: bigint, exponent: number): Result => {
-    const { significand, exponent: e } = piWorking();
+    const { significand, exponent: e } = pi();
     return irrational({ sign: signOf(y), significand: significand * numerator, exponent: e + exponent }, control, flags);
   };
   if (ky === 'infinity') return kx === 'infinity' ? (signOf(x) ? fractionOfPi(3n, -2) : fractionOfPi(1n, -2)) : fractionOfPi(1n, -1);

@@ -44,11 +44,14 @@ function loadSource(unit: X87State, source: number): Result {
 const x87Load = onUnit((unit) => {
   const push = (value: Extended) => unit.push(value);
   const source = unit.integerArgument(0);
-  if (!unit.isEmpty(7)) return unit.overflow(push);
-  if (source !== Source.register) return unit.complete(loadSource(unit, source), push);
   const from = unit.integerArgument(1);
-  if (unit.isEmpty(from)) return unit.underflow(push);
-  unit.complete(exact(unit.read(from)), push);
+  if (source === Source.register && unit.isEmpty(from)) return unit.underflow(push);
+  if (!unit.isEmpty(7)) return unit.overflow(push);
+  const result = source === Source.register ? exact(unit.read(from)) : loadSource(unit, source);
+  if (result.flags !== Flags.denormal) return unit.complete(result, push);
+  // A denormal is loaded even if DE is unmasked: the exception is pending afterwards.
+  unit.complete({ ...result, flags: 0 }, push);
+  unit.raise(Flags.denormal);
 });
 
 /** Eighteen decimal digits, lowest first, and a sign (SDM vol. 1, 4.7). Digits above 9 count as their value. */
@@ -159,26 +162,30 @@ const x87Store = onUnit((unit) => {
     });
   }
   const bits = toMemory(unit.read(0), destination, unit.control);
-  unit.setCodes(Status.C1, bits.roundedUp ? Status.C1 : 0);
   const suppressed = bits.flags & (Flags.overflow | Flags.underflow) & ~unit.control;
-  if (unit.raise(bits.flags) && !suppressed) finish(bits.low, bits.high);
+  const completes = unit.raise(suppressed || bits.flags) && !suppressed;
+  unit.setCodes(Status.C1, bits.roundedUp && completes ? Status.C1 : 0);
+  if (completes) finish(bits.low, bits.high);
 });
 
-/** FST, FSTP to a register. ARG: ST index, pops. */
+/** FST, FSTP to a register. ARG: ST index, pops, 1 for the alias D9 D8, which pops an empty register in silence. */
 const x87StoreRegister = onUnit((unit) => {
   const to = unit.integerArgument(0);
   const write = (value: Extended) => {
     unit.write(to, value);
     unit.pop(unit.integerArgument(1));
   };
-  if (unit.isEmpty(0)) return unit.underflow(write);
-  unit.complete(exact(unit.read(0)), write);
+  if (!unit.isEmpty(0)) return unit.complete(exact(unit.read(0)), write);
+  if (unit.integerArgument(2) === 0) return unit.underflow(write);
+  unit.setCodes(Status.C1, 0);
+  unit.pop(1);
 });
 
 /** FFREE and FFREEP. ARG: ST index, pops. */
 const x87Free = onUnit((unit) => {
   unit.setInUse(unit.integerArgument(0), false);
-  if (unit.integerArgument(1)) unit.top = unit.top + 1;
+  unit.setCodes(Status.C1, 0);
+  unit.pop(unit.integerArgument(1));
 });
 
 /** FINCSTP, FDECSTP. ARG: change of TOP. */

@@ -47,6 +47,7 @@ static void run(void) {
   uint64_t rax = request.rax, rflags;
   __asm__ volatile(
       "fxrstor64 %[image]\n\t"
+      "pushq $2\n\tpopfq\n\t"
       "call *%[code]\n\t"
       "pushfq\n\tpop %[rflags]\n\t"
       "fxsave64 %[image]\n\t"

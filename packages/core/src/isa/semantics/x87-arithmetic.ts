@@ -2,7 +2,7 @@
 import { RESULT, X87_DP, X87_IP } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { AccessBytes, Value } from '../../ir/types.ts';
-import { condition, packArithmeticFlags, unpackArithmeticFlags } from '../flags.ts';
+import { condition, unpackArithmeticFlags } from '../flags.ts';
 import { Source, x87OperationNumber } from '../helpers/x87-operate.ts';
 import type { X87Operation } from '../helpers/x87-arithmetic.ts';
 import { effectiveAddress, linearAddress, thisRip } from '../operands.ts';
@@ -67,7 +67,7 @@ export const compareZero: Semantics = data((b) => {
 export const compareToFlags = (signalQuiet: boolean, pops: 0 | 1): Semantics =>
   data((b, shape) => {
     const args = [stackIndex(shape.operands[0]), signalQuiet ? 1 : 0, pops].map((value) => b.i32(value));
-    unpackArithmeticFlags(b, b.helper('x87CompareFlags', [...args, packArithmeticFlags(b)], { result: 'i32' }));
+    unpackArithmeticFlags(b, b.helper('x87CompareFlags', args, { result: 'i32' }));
   });
 
 /** FCMOVcc by a condition code of the manual's numbering. */
@@ -118,9 +118,9 @@ export const storeWide = (format: WideFormat): Semantics =>
     b.storeUpdate(first.handle, 8, b.select(stored, low, first.value));
     b.storeUpdate(second.handle, 2, b.select(stored, high, second.value));
   });
-export const storeRegister = (pops: 0 | 1): Semantics =>
+export const storeRegister = (pops: 0 | 1, emptyAllowed: 0 | 1 = 0): Semantics =>
   data((b, shape) => {
-    b.helper('x87StoreRegister', [b.i32(stackIndex(shape.operands[0])), b.i32(pops)]);
+    b.helper('x87StoreRegister', [stackIndex(shape.operands[0]), pops, emptyAllowed].map((value) => b.i32(value)));
   });
 
 /** Instructions that are one helper, with a stack index or constants. */

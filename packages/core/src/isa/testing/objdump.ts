@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import type { EncodingRow } from '../encodings/row.ts';
 import type { DecodeResult } from '../types.ts';
 
@@ -63,17 +62,14 @@ function agrees(fullMnemonic: string, word: string): boolean {
   return word.startsWith(expected.toLowerCase());
 }
 
-/** Disassemble a program with objdump, decode the same bytes, and say where the two disagree. */
-export function parseObjdump(
-  path: string,
-  limit: number,
+/** Decode the bytes of a disassembly by objdump (`-d -w --insn-width=16`), and say where the two disagree. */
+export function compareWithObjdump(
+  disassembly: string,
   decode: (bytes: readonly number[]) => DecodeResult,
 ): { checked: number; disagreements: string[] } {
-  const command = `objdump -d -w --insn-width=16 -j .text "$0" | head -n ${limit}`;
-  const { stdout } = spawnSync('sh', ['-c', command, path], { encoding: 'utf8', maxBuffer: 1 << 28 });
   const disagreements: string[] = [];
   let checked = 0;
-  for (const line of stdout.split('\n')) {
+  for (const line of disassembly.split('\n')) {
     const match = /^\s*[0-9a-f]+:\t((?:[0-9a-f]{2} )+)\s*\t(.*)$/.exec(line);
     if (!match) continue;
     const word = match[2].replace(PREFIX_WORDS, '').split(/\s/)[0];

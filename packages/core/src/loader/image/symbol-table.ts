@@ -3,8 +3,8 @@ export interface SymbolEntry {
   readonly name: string;
 }
 
-/** How far after a symbol an address may lie and still be named after it. */
-const FARTHEST_BYTES = 1n << 24n;
+/** How far after a symbol an address may lie and still be named after it: no function is longer. */
+const FARTHEST_BYTES = 1n << 16n;
 
 /** Names for addresses, by binary search. */
 export class SymbolTable {
