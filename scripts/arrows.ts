@@ -1,7 +1,7 @@
 /**
  * Who may import whom. Held by check-arrows.ts; what each room is for is in docs/ARCHITECTURE.md.
  *
- * A room is a folder directly under packages/core/src, or a whole package. Tests (`*.test.ts`) may
+ * A room is a folder directly under packages/core/src, or a whole package. Tests (`*.test.ts`, `testing/`) may
  * import any room of their own package and the test kit.
  */
 

@@ -54,7 +54,7 @@ function readSource(root: string, packageName: string, fullPath: string): Source
     file,
     packageName,
     room: packageName === 'core' && rest.length > 0 ? first : undefined,
-    isTest: file.endsWith('.test.ts'),
+    isTest: file.endsWith('.test.ts') || file.includes('/testing/'),
     text,
     imports: ts.preProcessFile(text, true, true).importedFiles.map((imported) => imported.fileName),
   };

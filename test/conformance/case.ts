@@ -1,6 +1,6 @@
-import { f32Value, f64Value, f80Value, integerValue } from './values.ts';
 import { CODE_START, FS_BASE, GS_BASE, STACK_START, WINDOW, WINDOW_SIZE_BYTES } from './layout.ts';
 import { Random } from './random.ts';
+import { f32Value, f64Value, f80Value, integerValue } from './values.ts';
 
 export const MODES = ['long64', 'compat32'] as const;
 export type CaseMode = (typeof MODES)[number];
@@ -90,7 +90,8 @@ export function expand(input: CaseInput): ExpandedCase {
   image.gpr[4] = BigInt(STACK_START);
   const window: Patch = { address: WINDOW, bytes: windowBytes(random, input.flavour) };
   for (const [slot, value] of input.overrides) override(image, slot, value);
-  if (input.mode === 'compat32') image.gpr.forEach((value, i) => (image.gpr[i] = i < 8 ? BigInt.asUintN(32, value) : value));
+  if (input.mode === 'compat32')
+    image.gpr.forEach((value, i) => (image.gpr[i] = i < 8 ? BigInt.asUintN(32, value) : value));
   return { input, image, patches: [window, { address: input.codeAddress, bytes: input.code }, ...input.patches] };
 }
 

@@ -1,15 +1,17 @@
 /**
- * `npm run conformance:check [-- [--runner evaluator|tier0] [--fresh] [--examples N] [PATTERN]]`: run the recorded cases
- * (`--fresh`: newly generated ones, recorded on the spot; with `--prefixes`: those under foreign prefixes) of the encodings whose names match, and show what differs.
+ * `npm run conformance:check [-- OPTIONS [PATTERN]]`: run the recorded cases of the encodings whose names match, and show
+ * what differs. Options: `--runner evaluator|tier0`; `--examples N`; `--fresh cases|prefixes|programs`: newly generated
+ * cases, recorded on the spot; `--seed N`: others than the recorded ones.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { ExpandedCase, Outcome } from './case.ts';
+import type { CaseInput, ExpandedCase, Outcome } from './case.ts';
 import { decodeCase } from './compare.ts';
 import { decodeFile } from './file.ts';
 import { generate, generatePrefixed } from './generator/generate.ts';
-import { buildOracle, recordCases } from './record.ts';
+import { generateSequences } from './generator/sequences.ts';
+import { buildOracle, isWhole, PROGRAMS, PROGRAMS_SEED, recordCases } from './record.ts';
 import { check, type Results, summarize } from './report.ts';
 import { recordedRows } from './rows.ts';
 import { EvaluatorRunner } from './runners/evaluator.ts';
@@ -23,8 +25,8 @@ function option(name: string): string | undefined {
 }
 const runnerName = option('--runner') ?? 'evaluator';
 const examples = Number(option('--examples') ?? 2);
-const fresh = parameters.includes('--fresh');
-const prefixes = parameters.includes('--prefixes');
+const fresh = option('--fresh');
+const seed = Number(option('--seed') ?? 0);
 const pattern = new RegExp(parameters.find((word) => !word.startsWith('--')) ?? '', 'i');
 
 function* recorded(): Generator<{ expanded: ExpandedCase; outcome: Outcome }> {
@@ -36,17 +38,25 @@ function* recorded(): Generator<{ expanded: ExpandedCase; outcome: Outcome }> {
   }
 }
 
-function freshlyRecorded() {
+function freshlyRecorded(kind: string) {
   const rows = recordedRows.filter((row) => pattern.test(`${row.name} (${row.pattern})`));
-  return recordCases(buildOracle(), rows.flatMap(prefixes ? generatePrefixed : generate));
+  const generators: Record<string, () => CaseInput[]> = {
+    cases: () => rows.flatMap((row) => generate(row, seed)),
+    prefixes: () => rows.flatMap((row) => generatePrefixed(row, seed)).filter(isWhole),
+    programs: () => generateSequences(rows, PROGRAMS, PROGRAMS_SEED ^ seed),
+  };
+  const generator = generators[kind];
+  if (!generator) throw new Error(`--fresh takes cases, prefixes or programs, not ${kind}`);
+  return recordCases(buildOracle(), generator());
 }
 
 const runner = runnerName === 'tier0' ? new Tier0Runner() : new EvaluatorRunner();
 const results: Results = new Map();
-check(runner, fresh ? freshlyRecorded() : recorded(), results);
+check(runner, fresh ? freshlyRecorded(fresh) : recorded(), results);
 const total = [...results.values()].reduce((sum, { cases }) => sum + cases, 0);
 const wrong = [...results.values()].reduce((sum, { mismatches }) => sum + mismatches.length, 0);
 console.log(summarize(results, examples));
 const left = [...results].filter(([, result]) => result.left.size > 0);
-for (const [name, result] of left) console.log(`left the engine: ${name}: ${[...result.left].map(([why, n]) => `${why} × ${n}`).join(', ')}`);
+for (const [name, result] of left)
+  console.log(`left the engine: ${name}: ${[...result.left].map(([why, n]) => `${why} × ${n}`).join(', ')}`);
 console.log(`${runner.name}: ${total} cases of ${results.size} encodings, ${wrong} differ`);

@@ -1,7 +1,15 @@
 import { brotliCompressSync, brotliDecompressSync, constants } from 'node:zlib';
 import { Reader, Writer } from './bytes.ts';
 import {
-  type CaseInput, cloneImage, type CpuImage, type ExpandedCase, expand, FLAVOURS, MODES, type Outcome, type Patch,
+  type CaseInput,
+  type CpuImage,
+  cloneImage,
+  type ExpandedCase,
+  expand,
+  FLAVOURS,
+  MODES,
+  type Outcome,
+  type Patch,
 } from './case.ts';
 
 /** What is said about a case file beside its cases. */
@@ -21,7 +29,17 @@ export interface CaseFile {
 const MAGIC = 0x53435650;
 
 /** Bits of an outcome's field mask after the 16 general and the 16 XMM registers (second word). */
-const Field = { rflags: 1, mxcsr: 2, x87Control: 4, x87Status: 8, x87Tag: 16, st: 32, fsBase: 64, gsBase: 128, farRip: 256 } as const;
+const Field = {
+  rflags: 1,
+  mxcsr: 2,
+  x87Control: 4,
+  x87Status: 8,
+  x87Tag: 16,
+  st: 32,
+  fsBase: 64,
+  gsBase: 128,
+  farRip: 256,
+} as const;
 
 /** ST order → order of the physical registers, and back with `-top`. */
 function rotate(st: Uint8Array, by: number): Uint8Array {
@@ -37,7 +55,10 @@ const differs = (a: Uint8Array, b: Uint8Array, at: number, count: number) => {
   return false;
 };
 
-export function encodeFile(header: CaseFileHeader, cases: Iterable<{ expanded: ExpandedCase; outcome: Outcome }>): Uint8Array {
+export function encodeFile(
+  header: CaseFileHeader,
+  cases: Iterable<{ expanded: ExpandedCase; outcome: Outcome }>,
+): Uint8Array {
   const writer = new Writer();
   writer.u32(MAGIC);
   const text = new TextEncoder().encode(JSON.stringify(header));
@@ -74,7 +95,7 @@ export function decodeFile(compressed: Uint8Array): CaseFile {
 
 function putInput(writer: Writer, input: CaseInput): void {
   writer.u8(MODES.indexOf(input.mode) | (FLAVOURS.indexOf(input.flavour) << 4));
-  writer.u8(input.code.length);
+  writer.varint(input.code.length);
   writer.bytes(input.code);
   writer.u32(input.codeAddress);
   writer.u32(input.seed);
@@ -88,7 +109,7 @@ function putInput(writer: Writer, input: CaseInput): void {
 
 function takeInput(reader: Reader): CaseInput {
   const kind = reader.u8();
-  const code = reader.bytes(reader.u8());
+  const code = reader.bytes(reader.varint());
   const codeAddress = reader.u32();
   const seed = reader.u32();
   const overrides = new Map<number, bigint>();
@@ -96,7 +117,15 @@ function takeInput(reader: Reader): CaseInput {
     const slot = reader.u8();
     overrides.set(slot, reader.u64());
   }
-  return { mode: MODES[kind & 15], flavour: FLAVOURS[kind >> 4], code, codeAddress, seed, overrides, patches: takePatches(reader) };
+  return {
+    mode: MODES[kind & 15],
+    flavour: FLAVOURS[kind >> 4],
+    code,
+    codeAddress,
+    seed,
+    overrides,
+    patches: takePatches(reader),
+  };
 }
 
 function putPatches(writer: Writer, patches: readonly Patch[]): void {

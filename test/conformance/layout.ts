@@ -4,6 +4,8 @@ import { Random } from './random.ts';
 export const CODE_BASE = 0x2000_0000;
 /** Code starts here unless a case says otherwise; the rest of the code pages is INT3. */
 export const CODE_START = CODE_BASE + 0x800;
+/** Code that may be written: for programs that change themselves. */
+export const WRITABLE_CODE_BASE = 0x2100_0000;
 export const DATA_BASE = 0x3000_0000;
 export const DATA_SIZE_BYTES = 0x2000;
 /** 64 bytes of data that differ from case to case; what memory operands mostly point at. */
@@ -35,6 +37,11 @@ function background(sizeBytes: number, seed: number): Uint8Array {
 
 export const REGIONS: readonly Region[] = [
   { address: CODE_BASE, rights: Rights.read | Rights.execute, bytes: new Uint8Array(0x2000).fill(INT3) },
+  {
+    address: WRITABLE_CODE_BASE,
+    rights: Rights.read | Rights.write | Rights.execute,
+    bytes: new Uint8Array(0x2000).fill(INT3),
+  },
   { address: DATA_BASE, rights: Rights.read | Rights.write, bytes: background(DATA_SIZE_BYTES, 0x0da7a) },
   { address: READ_ONLY_BASE, rights: Rights.read, bytes: background(0x1000, 0x0f0ad) },
   { address: STACK_BASE, rights: Rights.read | Rights.write, bytes: background(0x2000, 0x57ac7) },

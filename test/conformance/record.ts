@@ -10,9 +10,13 @@ import { type CaseInput, type ExpandedCase, expand, type Outcome } from './case.
 import { decodeCase } from './compare.ts';
 import { encodeFile } from './file.ts';
 import { generate, generatePrefixed, isVector, isX87 } from './generator/generate.ts';
+import { generateSequences } from './generator/sequences.ts';
 import { runOracle } from './oracle/oracle.ts';
 import { recordedRows } from './rows.ts';
 import { resultIsUndefined } from './undefined.ts';
+
+export const PROGRAMS = 2000;
+export const PROGRAMS_SEED = 0x9406;
 
 const here = dirname(fileURLToPath(import.meta.url));
 
@@ -41,11 +45,16 @@ export interface Recorded {
   readonly outcome: Outcome;
 }
 
-/** Leave out cases whose result the manual leaves undefined, and code that prefixes have torn into two instructions. */
+/** Leave out cases whose result the manual leaves undefined. */
 function isDefined(expanded: ExpandedCase): boolean {
   const decoded = decodeCase(expanded);
   if (!decoded) return true;
-  return decoded.lengthBytes === expanded.input.code.length && !resultIsUndefined(decoded, expanded.image);
+  return !resultIsUndefined(decoded, expanded.image);
+}
+/** Not torn into two instructions by a foreign prefix. */
+export function isWhole(input: CaseInput): boolean {
+  const decoded = decodeCase(expand(input));
+  return !decoded || decoded.lengthBytes === input.code.length;
 }
 
 export function recordCases(program: string, inputs: readonly CaseInput[]): Recorded[] {
@@ -66,8 +75,14 @@ function main(): void {
     writeFileSync(join(here, 'cases', `${name}.bin.br`), file);
     console.log(`${name}: ${rows.length} encodings, ${cases.length} cases, ${Math.ceil(file.length / 1024)} KiB`);
   };
-  for (const [group, rows] of groups) write(group, rows, rows.flatMap(generate));
-  write('prefixes', recordedRows, recordedRows.flatMap(generatePrefixed));
+  for (const [group, rows] of groups)
+    write(
+      group,
+      rows,
+      rows.flatMap((row) => generate(row)),
+    );
+  write('prefixes', recordedRows, recordedRows.flatMap((row) => generatePrefixed(row)).filter(isWhole));
+  write('programs', recordedRows, generateSequences(recordedRows, PROGRAMS, PROGRAMS_SEED));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) main();

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { EncodingRow } from '../../packages/core/src/isa/encodings/row.ts';
-import { type CaseMode, type ExpandedCase, OverrideSlot, type Outcome } from './case.ts';
+import { type CaseMode, type ExpandedCase, type Outcome, OverrideSlot } from './case.ts';
 import { decodeCase, differences, flagNames } from './compare.ts';
 import type { CaseRunner } from './runner.ts';
 
@@ -24,7 +24,11 @@ export interface EncodingResult {
 export type Results = Map<string, EncodingResult>;
 
 /** Run cases and gather what differs, by encoding. */
-export function check(runner: CaseRunner, cases: Iterable<{ expanded: ExpandedCase; outcome: Outcome }>, results: Results): void {
+export function check(
+  runner: CaseRunner,
+  cases: Iterable<{ expanded: ExpandedCase; outcome: Outcome }>,
+  results: Results,
+): void {
   for (const { expanded, outcome } of cases) {
     const row = decodeCase(expanded)?.shape.encoding as EncodingRow | undefined;
     const name = row ? `${row.name} (${row.pattern})` : 'undecoded';
@@ -55,7 +59,10 @@ export function describe({ expanded, lines }: Mismatch): string {
   const { input, image } = expanded;
   const hexes = Buffer.from(input.code).toString('hex');
   const inputs = [...input.overrides].map(([slot, value]) => `${slotName(slot)}=${value.toString(16)}`);
-  const gpr = image.gpr.slice(0, input.mode === 'long64' ? 16 : 8).map((value) => value.toString(16)).join(' ');
+  const gpr = image.gpr
+    .slice(0, input.mode === 'long64' ? 16 : 8)
+    .map((value) => value.toString(16))
+    .join(' ');
   return [
     `  ${input.mode} ${hexes}  ${disassemble(input.code, input.mode)}  seed ${input.seed} ${inputs.join(' ')}`,
     `    gpr ${gpr} flags ${flagNames(image.rflags)} mxcsr ${image.mxcsr.toString(16)}`,
@@ -65,7 +72,9 @@ export function describe({ expanded, lines }: Mismatch): string {
 }
 
 function slotName(slot: number): string {
-  return slot < 16 ? `r${slot}` : (Object.entries(OverrideSlot).find(([, value]) => value === slot)?.[0] ?? String(slot));
+  return slot < 16
+    ? `r${slot}`
+    : (Object.entries(OverrideSlot).find(([, value]) => value === slot)?.[0] ?? String(slot));
 }
 
 /** objdump's reading of the bytes; empty where there is no objdump. */
@@ -75,10 +84,18 @@ export function disassemble(code: Uint8Array, mode: CaseMode): string {
     const file = join(directory, 'code');
     writeFileSync(file, code);
     const machine = mode === 'long64' ? 'i386:x86-64' : 'i386';
-    const text = execFileSync('objdump', ['-D', '-b', 'binary', '-m', machine, '-M', 'intel', '--no-show-raw-insn', file], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).toString();
-    return text.split('\n').filter((line) => /^\s+[0-9a-f]+:\t/.test(line)).map((line) => line.replace(/^\s+[0-9a-f]+:\t/, '').trim()).join('; ');
+    const text = execFileSync(
+      'objdump',
+      ['-D', '-b', 'binary', '-m', machine, '-M', 'intel', '--no-show-raw-insn', file],
+      {
+        stdio: ['ignore', 'pipe', 'ignore'],
+      },
+    ).toString();
+    return text
+      .split('\n')
+      .filter((line) => /^\s+[0-9a-f]+:\t/.test(line))
+      .map((line) => line.replace(/^\s+[0-9a-f]+:\t/, '').trim())
+      .join('; ');
   } catch {
     return '';
   } finally {

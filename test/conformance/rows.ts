@@ -6,7 +6,10 @@ export const NOT_RECORDED: ReadonlyMap<RegExp, string> = new Map([
   [/^(SYSCALL|SYSENTER|INT)$/, 'enters the kernel, which the oracle has shut out'],
   [/^(RDTSC|RDTSCP|RDPID|RDRAND|RDSEED|CPUID|XGETBV|RDPRU)$/, 'answers with what this very machine and moment are'],
   [/^(VMCALL|VMMCALL|UD0|UD1|VMFUNC)$/, 'belongs to the hypervisor that the host itself runs under'],
-  [/^(IRET\w*|RETF|CALLF|JMPF|LDS|LES|LSS|LFS|LGS)$/, 'needs descriptor tables, which are the machine’s and not the engine’s'],
+  [
+    /^(IRET\w*|RETF|CALLF|JMPF|LDS|LES|LSS|LFS|LGS)$/,
+    'needs descriptor tables, which are the machine’s and not the engine’s',
+  ],
 ]);
 
 export function whyNotRecorded(row: EncodingRow): string | undefined {

@@ -2,23 +2,49 @@
  * What the manual leaves undefined: RFLAGS bits by instruction (SDM vol. 2, "Flags Affected" of each), and bytes of
  * save areas that processors fill differently. Nothing else is exempt from comparison.
  */
-import type { DecodedInstruction } from '../../packages/core/src/isa/types.ts';
+
 import type { EncodingRow } from '../../packages/core/src/isa/encodings/row.ts';
+import type { DecodedInstruction } from '../../packages/core/src/isa/types.ts';
 import { f80ToNumber, isTranscendental } from './approximate.ts';
 import type { CpuImage } from './case.ts';
 
-const CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800;
+const CF = 1,
+  PF = 4,
+  AF = 0x10,
+  ZF = 0x40,
+  SF = 0x80,
+  OF = 0x800;
 
 /** Undefined whatever the operands are. */
 const ALWAYS: Record<string, number> = {
-  AND: AF, OR: AF, XOR: AF, TEST: AF, ANDN: AF | PF,
-  MUL: SF | ZF | AF | PF, IMUL: SF | ZF | AF | PF,
-  DIV: CF | PF | AF | ZF | SF | OF, IDIV: CF | PF | AF | ZF | SF | OF,
-  BSF: CF | OF | SF | AF | PF, BSR: CF | OF | SF | AF | PF,
-  BT: OF | SF | AF | PF, BTS: OF | SF | AF | PF, BTR: OF | SF | AF | PF, BTC: OF | SF | AF | PF,
-  TZCNT: OF | SF | AF | PF, LZCNT: OF | SF | AF | PF,
-  BLSI: AF | PF, BLSR: AF | PF, BLSMSK: AF | PF, BEXTR: AF | SF | PF, BZHI: AF | PF,
-  AAA: OF | SF | ZF | PF, AAS: OF | SF | ZF | PF, DAA: OF, DAS: OF, AAM: OF | AF | CF, AAD: OF | AF | CF,
+  AND: AF,
+  OR: AF,
+  XOR: AF,
+  TEST: AF,
+  ANDN: AF | PF,
+  MUL: SF | ZF | AF | PF,
+  IMUL: SF | ZF | AF | PF,
+  DIV: CF | PF | AF | ZF | SF | OF,
+  IDIV: CF | PF | AF | ZF | SF | OF,
+  BSF: CF | OF | SF | AF | PF,
+  BSR: CF | OF | SF | AF | PF,
+  BT: OF | SF | AF | PF,
+  BTS: OF | SF | AF | PF,
+  BTR: OF | SF | AF | PF,
+  BTC: OF | SF | AF | PF,
+  TZCNT: OF | SF | AF | PF,
+  LZCNT: OF | SF | AF | PF,
+  BLSI: AF | PF,
+  BLSR: AF | PF,
+  BLSMSK: AF | PF,
+  BEXTR: AF | SF | PF,
+  BZHI: AF | PF,
+  AAA: OF | SF | ZF | PF,
+  AAS: OF | SF | ZF | PF,
+  DAA: OF,
+  DAS: OF,
+  AAM: OF | AF | CF,
+  AAD: OF | AF | CF,
 };
 
 const SHIFTS = new Set(['SHL', 'SAL', 'SHR', 'SAR']);
@@ -37,7 +63,11 @@ export function maskedCount(decoded: DecodedInstruction, image: CpuImage): numbe
 
 function destinationBits({ shape }: DecodedInstruction): number {
   const [first] = shape.operands;
-  return first.kind === 'mem' ? first.sizeBytes * 8 : first.kind === 'gpr' || first.kind === 'fixedGpr' ? first.width : shape.operandWidth;
+  return first.kind === 'mem'
+    ? first.sizeBytes * 8
+    : first.kind === 'gpr' || first.kind === 'fixedGpr'
+      ? first.width
+      : shape.operandWidth;
 }
 
 /** RFLAGS bits that the manual leaves undefined after this instruction. */
@@ -73,7 +103,12 @@ export function resultIsUndefined(decoded: DecodedInstruction, image: CpuImage):
  */
 export function unspecifiedBytes({ shape }: DecodedInstruction): readonly (readonly [number, number])[] {
   const { mnemonic } = shape.encoding as EncodingRow;
-  if (/^(FXSAVE|XSAVE)/.test(mnemonic)) return [[6, 24], [28, 32], [416, 512]];
+  if (/^(FXSAVE|XSAVE)/.test(mnemonic))
+    return [
+      [6, 24],
+      [28, 32],
+      [416, 512],
+    ];
   if (/^FN?(STENV|SAVE)/.test(mnemonic)) return shape.operandWidth === 16 ? [[6, 14]] : [[12, 28]];
   return [];
 }
@@ -83,7 +118,11 @@ export function faultsAnywhereInPage({ shape }: DecodedInstruction): boolean {
   return /^(F?XSAVE|F?XRSTOR|MASKMOV|FN?SAVE|FRSTOR|FLDENV|FN?STENV)/.test((shape.encoding as EncodingRow).mnemonic);
 }
 
-const C1 = 0x200, CONDITION_CODES = 0x4700, PRECISION = 0x20, SUMMARY = 0x80, INVALID = 1;
+const C1 = 0x200,
+  CONDITION_CODES = 0x4700,
+  PRECISION = 0x20,
+  SUMMARY = 0x80,
+  INVALID = 1;
 
 /**
  * Bits of the x87 status word left open ("FPU Flags Affected", SDM vol. 2). With an unmasked exception (`after` has ES

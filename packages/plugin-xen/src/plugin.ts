@@ -1,4 +1,11 @@
-import { type BootRequest, type Machine, type Plugin, type PluginHost, PolyvisorError, type Vcpu } from '@polyvisor/plugin-api';
+import {
+  type BootRequest,
+  type Machine,
+  type Plugin,
+  type PluginHost,
+  PolyvisorError,
+  type Vcpu,
+} from '@polyvisor/plugin-api';
 import { buildPv64 } from './builder/build.ts';
 import { cpuHypercalls } from './cpu/calls.ts';
 import { XEN_LEAF_BASE } from './cpu/cpuid.ts';
@@ -72,8 +79,10 @@ export const xenPlugin: Plugin = {
       guests.start(host, request, machine);
       return true;
     });
-    tapExits(host, (cpu) => guests.find(cpu), (domain, vcpu, number, args) =>
-      dispatchHypercall({ domain, vcpu }, number, args),
+    tapExits(
+      host,
+      (cpu) => guests.find(cpu),
+      (domain, vcpu, number, args) => dispatchHypercall({ domain, vcpu }, number, args),
     );
     host.hooks.beforeEntry.tap('xen', (cpu) => {
       const found = guests.find(cpu);

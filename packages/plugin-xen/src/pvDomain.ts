@@ -1,6 +1,13 @@
 import type { Clock, GuestMemory, Machine, PluginHost, Vcpu } from '@polyvisor/plugin-api';
 import { descriptorsAreSafe } from './cpu/descriptorCheck.ts';
-import { type DomainServices, type HypercallHandler, SharedInfo, VcpuInfo, type XenDomain, type XenVcpu } from './domain.ts';
+import {
+  type DomainServices,
+  type HypercallHandler,
+  SharedInfo,
+  VcpuInfo,
+  type XenDomain,
+  type XenVcpu,
+} from './domain.ts';
 import { PAGE_BYTES } from './layout.ts';
 import { FrameTable } from './mm/frames.ts';
 import { PvMemory } from './mm/manager.ts';

@@ -78,7 +78,13 @@ export function assemble(row: EncodingRow, choice: Choice): number[] {
   return [...bytes, ...immediate];
 }
 
-function pushRex(bytes: number[], row: EncodingRow, choice: Choice, usesRegField: boolean, opcodeRegister: boolean): void {
+function pushRex(
+  bytes: number[],
+  row: EncodingRow,
+  choice: Choice,
+  usesRegField: boolean,
+  opcodeRegister: boolean,
+): void {
   if (choice.mode !== 'long64') return;
   let rex = needsRexW(row, choice) ? 8 : 0;
   if (usesRegField && choice.reg & 8) rex |= 4;

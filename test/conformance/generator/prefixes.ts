@@ -1,13 +1,15 @@
 import type { EncodingRow } from '../../../packages/core/src/isa/encodings/row.ts';
 import type { CaseInput } from '../case.ts';
 import { CODE_START } from '../layout.ts';
-import { Random } from '../random.ts';
+import type { Random } from '../random.ts';
 
 const LEGACY_PREFIXES = [0x66, 0x67, 0xf2, 0xf3, 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
 const SEGMENT_CS = 0x2e;
 /** Near enough to the end of the lower half for a displacement to leave it. */
 const NON_CANONICAL = 0x7fff_ffff_0000n;
-const OPERAND_SIZE = 0x66, LOCK = 0xf0, REPEAT = [0xf2, 0xf3];
+const OPERAND_SIZE = 0x66,
+  LOCK = 0xf0,
+  REPEAT = [0xf2, 0xf3];
 
 /**
  * Opcodes that F2, F3 or 66 turn into instructions which the recording processor has and the engine does not advertise,
@@ -47,7 +49,8 @@ export function prefixed(row: EncodingRow, input: CaseInput, random: Random): Ca
   if (!long64 && added.includes(SEGMENT_CS)) return undefined;
   // Where a non-canonical offset meets a segment base that makes it canonical, processors differ.
   if ([...input.overrides.values()].some((value) => value >= NON_CANONICAL && value < 1n << 63n)) return undefined;
-  if ([...input.overrides.values()].some((value) => value >> 63n && BigInt.asIntN(64, value) < -NON_CANONICAL)) return undefined;
+  if ([...input.overrides.values()].some((value) => value >> 63n && BigInt.asIntN(64, value) < -NON_CANONICAL))
+    return undefined;
   // String instructions with both repeat prefixes: which one counts is not defined.
   if (row.options.rep && added.some((byte) => REPEAT.includes(byte))) return undefined;
   const code = Uint8Array.from([...added, ...input.code]);

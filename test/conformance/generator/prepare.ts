@@ -5,13 +5,27 @@ import { integerValue } from '../values.ts';
 import type { Draft } from './draft.ts';
 import { chooseTarget } from './targets.ts';
 
-const RAX = 0, RCX = 1, RDX = 2, RBX = 3, RBP = 5, RSI = 6, RDI = 7;
-const FLAG_DF = 0x400, FLAG_AC = 0x40000, FLAG_ID = 0x200000, FLAG_TF = 0x100;
+const RAX = 0,
+  RCX = 1,
+  RDX = 2,
+  RBX = 3,
+  RBP = 5,
+  RSI = 6,
+  RDI = 7;
+const FLAG_DF = 0x400,
+  FLAG_AC = 0x40000,
+  FLAG_ID = 0x200000,
+  FLAG_TF = 0x100;
 const SHIFT_COUNTS = [0, 1, 2, 3, 4, 7, 8, 9, 12, 15, 16, 17, 18, 24, 31, 32, 33, 34, 63, 64, 65, 127, 128, 255];
 
 /** An address on the code pages, clear of the instruction itself. */
 function codeTarget(draft: Draft): number {
-  return CODE_START + 0x20 + draft.random.below(0x700) * (draft.random.oneIn(4) ? -1 : 1) - (draft.random.oneIn(4) ? 0x40 : 0);
+  return (
+    CODE_START +
+    0x20 +
+    draft.random.below(0x700) * (draft.random.oneIn(4) ? -1 : 1) -
+    (draft.random.oneIn(4) ? 0x40 : 0)
+  );
 }
 
 function shiftCount(draft: Draft): bigint {
@@ -20,7 +34,8 @@ function shiftCount(draft: Draft): bigint {
 
 function shift(draft: Draft): void {
   const codes = draft.variant.row.operandCodes;
-  if (codes.some(({ text }) => text === 'CL')) draft.setGpr(RCX, (integerValue(draft.random) & ~0xffn) | shiftCount(draft));
+  if (codes.some(({ text }) => text === 'CL'))
+    draft.setGpr(RCX, (integerValue(draft.random) & ~0xffn) | shiftCount(draft));
   draft.immediate = shiftCount(draft);
 }
 
@@ -140,7 +155,12 @@ function pushFlags(draft: Draft): void {
 
 function frame(draft: Draft): void {
   const { random } = draft;
-  draft.setGpr(RBP, random.oneIn(8) ? chooseTarget(random, 8, draft.variant.mode === 'long64') : STACK_START - 0x300 + 8 * random.below(0x60));
+  draft.setGpr(
+    RBP,
+    random.oneIn(8)
+      ? chooseTarget(random, 8, draft.variant.mode === 'long64')
+      : STACK_START - 0x300 + 8 * random.below(0x60),
+  );
   draft.immediate = BigInt(random.below(0x200)) | (BigInt(random.pick([0, 0, 1, 2, 3, 5, 31, 33])) << 16n);
 }
 

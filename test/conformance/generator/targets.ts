@@ -6,9 +6,29 @@ import type { Draft, Variant } from './draft.ts';
 
 /** Sizes of memory operands that the table leaves to the semantics (operand code `M` without a size), bytes. */
 const SIZES: Record<string, number> = {
-  CMPXCHG8B: 8, CMPXCHG16B: 16, FLDENV: 28, FNSTENV: 28, FRSTOR: 108, FNSAVE: 108, FXSAVE: 512, FXRSTOR: 512,
-  FXSAVE64: 512, FXRSTOR64: 512, XSAVE: 576, XSAVE64: 576, XRSTOR: 576, XRSTOR64: 576, XSAVEOPT: 576, XSAVEC: 576,
-  BOUND: 8, LDMXCSR: 4, STMXCSR: 4, FBLD: 10, FBSTP: 10, FLD: 10, FSTP: 10,
+  CMPXCHG8B: 8,
+  CMPXCHG16B: 16,
+  FLDENV: 28,
+  FNSTENV: 28,
+  FRSTOR: 108,
+  FNSAVE: 108,
+  FXSAVE: 512,
+  FXRSTOR: 512,
+  FXSAVE64: 512,
+  FXRSTOR64: 512,
+  XSAVE: 576,
+  XSAVE64: 576,
+  XRSTOR: 576,
+  XRSTOR64: 576,
+  XSAVEOPT: 576,
+  XSAVEC: 576,
+  BOUND: 8,
+  LDMXCSR: 4,
+  STMXCSR: 4,
+  FBLD: 10,
+  FBSTP: 10,
+  FLD: 10,
+  FSTP: 10,
 };
 
 /** Size of a variant's memory operand, bytes. */
@@ -20,7 +40,7 @@ export function memoryBytes({ row, width }: Variant): number {
 
 /** Where a memory operand lies: mostly in the window, at times across pages, in a page without rights, or nowhere. */
 export function chooseTarget(random: Random, sizeBytes: number, long64: boolean): number {
-  const aligned = sizeBytes >= 16 ? 16 : sizeBytes;
+  const aligned = Math.min(sizeBytes, 16);
   if (sizeBytes > WINDOW_SIZE_BYTES) return chooseLargeTarget(random);
   const room = WINDOW_SIZE_BYTES - sizeBytes;
   switch (random.below(16)) {

@@ -1,6 +1,11 @@
 import { PAGE_BASE, STATE_SIZE_BYTES } from '../../../packages/core/src/cpu/state.ts';
-import { type EvaluationContext, type EvaluationOutcome, type EvaluationRecord, evaluate } from '../../../packages/core/src/ir/evaluate.ts';
 import { Builder } from '../../../packages/core/src/ir/builder.ts';
+import {
+  type EvaluationContext,
+  type EvaluationOutcome,
+  type EvaluationRecord,
+  evaluate,
+} from '../../../packages/core/src/ir/evaluate.ts';
 import type { Program } from '../../../packages/core/src/ir/types.ts';
 import { decode } from '../../../packages/core/src/isa/decoder.ts';
 import { helpers } from '../../../packages/core/src/isa/helpers/index.ts';
@@ -97,7 +102,14 @@ export class EvaluatorRunner implements CaseRunner {
     const wide = (low: number, high: number) => (BigInt(high) << 32n) | BigInt(low >>> 0);
     const isBranch = d.shape.operands.some(({ kind }) => kind === 'rel');
     return {
-      reg: d.reg, rm: d.rm, base: d.base, index: d.index, scale: d.scale, segment: d.segment, thisOffset, nextOffset,
+      reg: d.reg,
+      rm: d.rm,
+      base: d.base,
+      index: d.index,
+      scale: d.scale,
+      segment: d.segment,
+      thisOffset,
+      nextOffset,
       disp: wide(d.dispLow, d.dispHigh) + BigInt(d.ripRelative ? nextOffset : 0),
       imm: wide(d.immLow, d.immHigh) + BigInt(isBranch ? nextOffset : 0),
     };

@@ -14,6 +14,9 @@ interface Page {
   /** Content when the case began. */
   readonly before: Uint8Array;
   touched: boolean;
+  /** Range of offsets that the case has written: what there is to compare. */
+  firstWritten: number;
+  endWritten: number;
 }
 
 /** The cases' memory as a user-mode program sees it: pages with rights, and page faults. */
@@ -24,7 +27,15 @@ export class FlatMemory implements EvaluationMemory {
     for (const { address, bytes, rights } of REGIONS) {
       for (let at = 0; at < bytes.length; at += PAGE_SIZE_BYTES) {
         const initial = bytes.subarray(at, at + PAGE_SIZE_BYTES);
-        const page = { rights, initial, bytes: initial.slice(), before: initial.slice(), touched: false };
+        const page = {
+          rights,
+          initial,
+          bytes: initial.slice(),
+          before: initial.slice(),
+          touched: false,
+          firstWritten: PAGE_SIZE_BYTES,
+          endWritten: 0,
+        };
         this.#pages.set(BigInt((address + at) / PAGE_SIZE_BYTES), page);
       }
     }
@@ -37,6 +48,8 @@ export class FlatMemory implements EvaluationMemory {
       page.bytes.set(page.initial);
       page.before.set(page.initial);
       page.touched = false;
+      page.firstWritten = PAGE_SIZE_BYTES;
+      page.endWritten = 0;
     }
     for (const { address, bytes } of patches) {
       for (let i = 0; i < bytes.length; i++) {
@@ -53,11 +66,10 @@ export class FlatMemory implements EvaluationMemory {
   changes(): Patch[] {
     const found: Patch[] = [];
     for (const [number, page] of this.#pages) {
-      if (!page.touched) continue;
-      for (let i = 0; i < PAGE_SIZE_BYTES; i++) {
+      for (let i = page.firstWritten; i < page.endWritten; i++) {
         if (page.bytes[i] === page.before[i]) continue;
         let end = i + 1;
-        while (end < PAGE_SIZE_BYTES && page.bytes[end] !== page.before[end]) end++;
+        while (end < page.endWritten && page.bytes[end] !== page.before[end]) end++;
         found.push({ address: Number(number) * PAGE_SIZE_BYTES + i, bytes: page.bytes.slice(i, end) });
         i = end;
       }
@@ -73,7 +85,8 @@ export class FlatMemory implements EvaluationMemory {
   check(address: bigint, sizeBytes: number, access: 'read' | 'write' | 'fetch'): EvaluatedFault | undefined {
     const last = BigInt.asUintN(64, address + BigInt(sizeBytes - 1));
     for (const at of address >> 12n === last >> 12n ? [address] : [address, last & ~0xfffn]) {
-      if (BigInt.asUintN(64, BigInt.asIntN(48, at)) !== at) return { vector: GENERAL_PROTECTION, errorCode: 0, address: 0n };
+      if (BigInt.asUintN(64, BigInt.asIntN(48, at)) !== at)
+        return { vector: GENERAL_PROTECTION, errorCode: 0, address: 0n };
       const page = this.#pageOf(at);
       const needed = access === 'read' ? Rights.read : access === 'write' ? Rights.write : Rights.execute;
       if (page && page.rights & needed) continue;
@@ -100,8 +113,11 @@ export class FlatMemory implements EvaluationMemory {
     for (let i = 0; i < bytes.length; i++) {
       const at = BigInt.asUintN(64, address + BigInt(i));
       const page = this.#pageOf(at) as Page;
+      const offset = Number(at & 0xfffn);
       page.touched = true;
-      page.bytes[Number(at & 0xfffn)] = bytes[i];
+      page.firstWritten = Math.min(page.firstWritten, offset);
+      page.endWritten = Math.max(page.endWritten, offset + 1);
+      page.bytes[offset] = bytes[i];
     }
     return undefined;
   }

@@ -1,12 +1,38 @@
-import {
-  CPL, CR0, CR4, EFER, EFLAGS_SYSTEM, FC, FPU_TRAP, FS, FZ, GPR, MXCSR, RIP, SEGMENT_ACCESS, SEGMENT_BASE, SEGMENT_LIMIT,
-  SEGMENT_SELECTOR, type Slot, X87, X87_CONTROL, X87_STATUS, X87_TAG, XCR0, XMM,
-} from '../../../packages/core/src/cpu/state.ts';
 import { fpuTrapFor } from '../../../packages/core/src/cpu/fpu-trap.ts';
+import {
+  CPL,
+  CR0,
+  CR4,
+  EFER,
+  EFLAGS_SYSTEM,
+  FC,
+  FPU_TRAP,
+  FS,
+  FZ,
+  GPR,
+  MXCSR,
+  RIP,
+  SEGMENT_ACCESS,
+  SEGMENT_BASE,
+  SEGMENT_LIMIT,
+  SEGMENT_SELECTOR,
+  type Slot,
+  X87,
+  X87_CONTROL,
+  X87_STATUS,
+  X87_TAG,
+  XCR0,
+  XMM,
+} from '../../../packages/core/src/cpu/state.ts';
 import type { CaseMode, CpuImage } from '../case.ts';
 
 const ARITHMETIC = 0x8d5;
-const CF = 1, PF = 4, AF = 0x10, ZF = 0x40, SF = 0x80, OF = 0x800;
+const CF = 1,
+  PF = 4,
+  AF = 0x10,
+  ZF = 0x40,
+  SF = 0x80,
+  OF = 0x800;
 
 /** Control registers of a user-mode program under a 64-bit system with SSE and XSAVE. */
 export const CR0_VALUE = 0x80050033n;

@@ -1,4 +1,4 @@
-import { FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, EXIT_RECORD } from '../../../packages/core/src/cpu/state.ts';
+import { EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR } from '../../../packages/core/src/cpu/state.ts';
 import { Engine, EngineMemory } from '../../../packages/core/src/engine/engine.ts';
 import { ExitCode } from '../../../packages/core/src/engine/exit-code.ts';
 import { INSTRUCTION_EXITS } from '../../../packages/core/src/isa/instruction-exit.ts';
@@ -29,23 +29,17 @@ export class Tier0Runner implements CaseRunner {
   readonly name = 'tier 0';
   readonly #memory = new EngineMemory(RAM_SIZE_BYTES);
   readonly #pages = new Map<number, MappedPage>();
-  #engine!: Engine;
-  #vcpu!: MachineVcpu;
-  #state!: StateBlock;
+  readonly #engine: Engine;
+  readonly #vcpu: MachineVcpu;
+  readonly #state: StateBlock;
   #mode: CaseMode | undefined;
   #patched: readonly Patch[] = [];
 
   constructor() {
     this.#mapRegions();
-    this.renew();
-  }
-
-  /** A new engine: handlers stay compiled for as long as an engine lives, and there are thousands of shapes. */
-  renew(): void {
-    this.#engine = new Engine(this.#memory, { mmioRead: () => {}, mmioWrite: () => {}, helpers: {} });
+    this.#engine = new Engine(this.#memory, { mmioRead: () => {}, mmioWrite: () => {}, helpers: { rdtsc: () => -1 } });
     this.#vcpu = new MachineVcpu(0, this.#engine);
     this.#state = new StateBlock(this.#memory.view, this.#engine.base);
-    this.#mode = undefined;
   }
 
   #mapRegions(): void {
@@ -131,7 +125,10 @@ export class Tier0Runner implements CaseRunner {
 
   #outcome(vector: number, errorCode: number, address: bigint): RunResult {
     const changes = this.#changes();
-    return { kind: 'ran', outcome: { vector, errorCode, cr2: vector === 14 ? address : 0n, image: this.#state.read(), changes } };
+    return {
+      kind: 'ran',
+      outcome: { vector, errorCode, cr2: vector === 14 ? address : 0n, image: this.#state.read(), changes },
+    };
   }
 
   #changes(): Patch[] {
@@ -140,7 +137,8 @@ export class Tier0Runner implements CaseRunner {
     for (const { address, host, writable, before } of this.#pages.values()) {
       if (!writable || Buffer.compare(bytes.subarray(host, host + PAGE_SIZE_BYTES), before) === 0) continue;
       for (let i = 0; i < PAGE_SIZE_BYTES; i++) {
-        if (bytes[host + i] !== before[i]) found.push({ address: address + i, bytes: bytes.slice(host + i, host + i + 1) });
+        if (bytes[host + i] !== before[i])
+          found.push({ address: address + i, bytes: bytes.slice(host + i, host + i + 1) });
       }
     }
     return found;
@@ -149,7 +147,9 @@ export class Tier0Runner implements CaseRunner {
   #undoChanges(): void {
     const { bytes } = this.#memory;
     for (const { host, writable, before } of this.#pages.values()) {
-      if (writable && Buffer.compare(bytes.subarray(host, host + PAGE_SIZE_BYTES), before) !== 0) bytes.set(before, host);
+      if (!writable || Buffer.compare(bytes.subarray(host, host + PAGE_SIZE_BYTES), before) === 0) continue;
+      bytes.set(before, host);
+      this.#engine.code.written(host, PAGE_SIZE_BYTES);
     }
   }
 }

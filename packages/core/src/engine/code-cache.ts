@@ -21,6 +21,8 @@ export interface CodePage {
 export interface CodeCacheHooks {
   decode(fetch: FetchByte, mode: CpuMode): DecodeResult;
   handlerFor(shape: InstructionShape): HandlerChoice;
+  /** The handler that does both of two successive handlers' work; 0: there is none. */
+  pairFor(first: number, second: number): number;
   /** A page has become a code page: writes to it must take the slow path from now on. */
   forbidWrites(hostPage: number): void;
   /** Everything decoded is gone: drop all code look-ups. */
@@ -142,6 +144,19 @@ export class CodeCache {
     }
     page.ranges.push(start, this.#nextRecord);
     this.#silenceDeadFlags();
+    this.#pairUp();
+  }
+
+  /** Records whose handler and the next one's have a common handler get that; the next one keeps its own for jumps to it. */
+  #pairUp(): void {
+    const records = this.#choiceRecords;
+    let first = records.length > 0 ? this.#view.getUint16(records[0] + RecordField.handler, true) : 0;
+    for (let i = 1; i < records.length; i++) {
+      const second = this.#view.getUint16(records[i] + RecordField.handler, true);
+      const pair = this.#hooks.pairFor(first, second);
+      if (pair !== 0) this.#view.setUint16(records[i - 1] + RecordField.handler, pair, true);
+      first = second;
+    }
   }
 
   /**

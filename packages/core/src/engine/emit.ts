@@ -1,8 +1,8 @@
 import {
-  ARG, EXIT_DETAIL, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT, SEGMENT_BASE, type Slot,
+  ARG, EXIT_DETAIL, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, FC, FS, FZ, RESULT, SEGMENT_BASE, type Slot,
 } from '../cpu/state.ts';
 import type { AccessBytes, Block, Node, Program, RecordValue, UpdateHandle, Value, ValueType, Variable } from '../ir/types.ts';
-import { SCRATCH_LIMIT, TLB_WRITE_OFFSET } from '../memory/layout.ts';
+import { RECORD_BYTES, SCRATCH_LIMIT, TLB_WRITE_OFFSET } from '../memory/layout.ts';
 import type { Asm } from './asm.ts';
 import type { MemoryFunctions } from './memory-code.ts';
 import { RecordField } from './record.ts';
@@ -37,7 +37,28 @@ const SLOT_BYTES = { i32: 4, i64: 8, v128: 16 } as const;
 
 /** Emit one instruction's IR into a handler. Falls through at the end if the instruction goes on to the next. */
 export function emitProgram(program: Program, target: EmitTarget): void {
-  new Emitter(program, target).run();
+  new Emitter(program, target, { recordOffset: 0, flags: new Map() }).run();
+}
+
+/**
+ * Emit two instructions that follow each other into one handler. The flags that the first one sets are handed
+ * to the second in locals; they are stored all the same.
+ */
+export function emitPair(first: Program, second: Program, target: EmitTarget): void {
+  const flags = new Map<Slot, number>();
+  new Emitter(first, target, { recordOffset: 0, flags, keepFlags: true }).run();
+  new Emitter(second, target, { recordOffset: RECORD_BYTES, flags }).run();
+  for (const [slot, local] of flags) target.release(slot.type, local);
+}
+
+/** Where an emitter stands in a handler of several instructions. */
+interface Place {
+  /** Offset of the instruction's record from the record that the handler was entered with. */
+  readonly recordOffset: number;
+  /** Locals that hold arithmetic-flag slots as the instruction before left them. */
+  readonly flags: Map<Slot, number>;
+  /** Fill `flags` for the next instruction. */
+  readonly keepFlags?: boolean;
 }
 
 class Emitter {
@@ -51,12 +72,14 @@ class Emitter {
   readonly #handles = new Map<UpdateHandle, number>();
   /** There is one place for a write that needs a commit: with several updates each one translates again to store. */
   readonly #reopens: boolean;
+  readonly #place: Place;
   #depth = 0;
 
-  constructor(program: Program, target: EmitTarget) {
+  constructor(program: Program, target: EmitTarget, place: Place) {
     this.#program = program;
     this.#target = target;
     this.#asm = target.asm;
+    this.#place = place;
     this.#reopens = countUpdates(program.body) > 1;
   }
 
@@ -104,7 +127,7 @@ class Emitter {
         this.#recordField(node.field);
         return;
       case 'segmentBase':
-        a.get(this.#target.record).mem(Op.i32Load8U, RecordField.segment).i32(3).op(Op.i32Shl);
+        this.#field(Op.i32Load8U, 'segment').i32(3).op(Op.i32Shl);
         a.mem(Op.i64Load, this.#target.base + SEGMENT_BASE[0].offset);
         return;
       default:
@@ -113,28 +136,39 @@ class Emitter {
   }
 
   #recordField(field: RecordValue): void {
-    const a = this.#asm.get(this.#target.record);
     switch (field) {
       case 'imm':
-        a.mem(Op.i64Load, RecordField.imm);
+        this.#field(Op.i64Load, 'imm');
         return;
       case 'disp':
-        a.mem(Op.i64Load, RecordField.disp);
+        this.#field(Op.i64Load, 'disp');
         return;
       case 'scale':
-        a.mem(Op.i64Load8U, RecordField.scale);
+        this.#field(Op.i64Load8U, 'scale');
         return;
       case 'reg':
       case 'rm':
-        a.mem(Op.i32Load16U, RecordField[field]).op(Op.i64ExtendI32U);
+        this.#field(Op.i32Load16U, field).op(Op.i64ExtendI32U);
         return;
       case 'thisOffset':
-        a.mem(Op.i32Load16U, RecordField.pageOffset).op(Op.i64ExtendI32U);
+        this.#field(Op.i32Load16U, 'pageOffset').op(Op.i64ExtendI32U);
         return;
       case 'nextOffset':
-        a.mem(Op.i32Load16U, RecordField.pageOffset).get(this.#target.record).mem(Op.i32Load8U, RecordField.length);
-        a.op(Op.i32Add, Op.i64ExtendI32U);
+        this.#field(Op.i32Load16U, 'pageOffset');
+        this.#field(Op.i32Load8U, 'length').op(Op.i32Add, Op.i64ExtendI32U);
     }
+  }
+
+  /** Push a field of this instruction's record. */
+  #field(opcode: number, field: keyof typeof RecordField): Asm {
+    return this.#asm.get(this.#target.record).mem(opcode, this.#place.recordOffset + RecordField[field]);
+  }
+
+  /** End the instruction, `inside` blocks deep in it; the record local then names this instruction's record. */
+  #end(kind: Parameters<EmitTarget['end']>[0], inside = 0): void {
+    const { record } = this.#target;
+    if (this.#place.recordOffset > 0) this.#asm.get(record).i32(this.#place.recordOffset).op(Op.i32Add).set(record);
+    this.#target.end(kind, this.#depth + inside);
   }
 
   /** Pop the value on the stack into a local of its own. */
@@ -215,14 +249,13 @@ class Emitter {
   }
 
   #state(node: Node): void {
-    const { base, record } = this.#target;
+    const { base } = this.#target;
     const a = this.#asm;
-    const fieldAddress = (field: 'reg' | 'rm' | 'base' | 'index') => a.get(record).mem(Op.i32Load16U, RecordField[field]);
+    const fieldAddress = (field: 'reg' | 'rm' | 'base' | 'index') => this.#field(Op.i32Load16U, field);
     switch (node.kind) {
       case 'getSlot':
         if (node.result.uses === 0) return;
-        a.i32(0);
-        this.#load(SLOT_BYTES[node.slot.type], base + node.slot.offset);
+        this.#getSlot(node.slot);
         this.#keep(node.result);
         return;
       case 'setSlot':
@@ -255,10 +288,37 @@ class Emitter {
     }
   }
 
+  #getSlot(slot: Slot): void {
+    const { flags, keepFlags } = this.#place;
+    const local = keepFlags ? undefined : flags.get(slot);
+    if (local !== undefined) {
+      this.#asm.get(local);
+      return;
+    }
+    this.#asm.i32(0);
+    this.#load(SLOT_BYTES[slot.type], this.#target.base + slot.offset);
+  }
+
   #setSlot(slot: Slot, push: () => void): void {
     this.#asm.i32(0);
     push();
+    this.#rememberFlag(slot);
     this.#store(SLOT_BYTES[slot.type], slot.type, this.#target.base + slot.offset);
+  }
+
+  /** The value of a flag slot is on the stack: keep it for the next instruction, or forget what was kept. */
+  #rememberFlag(slot: Slot): void {
+    const { flags, keepFlags } = this.#place;
+    if (slot !== FZ && slot !== FS && slot !== FC) return;
+    const known = flags.get(slot);
+    if (keepFlags && this.#depth === 0) {
+      const local = known ?? this.#target.allocate(slot.type);
+      flags.set(slot, local);
+      this.#asm.tee(local);
+    } else if (known !== undefined) {
+      flags.delete(slot);
+      this.#target.release(slot.type, known);
+    }
   }
 
   /**
@@ -276,7 +336,7 @@ class Emitter {
     a.tee(gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(0x7ff0).op(Op.i32And).get(tlb).op(Op.i32Add).tee(host);
     a.mem(Op.i64Load, half).get(gva).op(Op.i64Xor).tee(x).i64(4096 - bytes).op(Op.i64GtU).if('i32');
     a.get(gva).i32(bytes).call(write ? functions.slowWrite : functions.slowRead).tee(host).op(Op.i32Eqz).if();
-    this.#target.end('fault', this.#depth + 2);
+    this.#end('fault', 2);
     a.end().get(host).else();
     a.get(x).op(Op.i32WrapI64).get(host).mem(Op.i32Load, half + 8).op(Op.i32Add).end();
     a.set(host);
@@ -353,20 +413,20 @@ class Emitter {
         this.#setSlot(FAULT_VECTOR, () => a.i32(node.vector));
         this.#setSlot(FAULT_ERROR_CODE, () => (node.errorCode ? this.#push(node.errorCode) : a.i32(NO_ERROR_CODE)));
         this.#setSlot(FAULT_ADDRESS, () => a.i64(0));
-        this.#target.end('fault', this.#depth);
+        this.#end('fault');
         return;
       case 'jump':
         // The target's linear address travels on the stack.
         this.#push(node.target);
-        this.#target.end('jump', this.#depth);
+        this.#end('jump');
         return;
       case 'exit':
         this.#setSlot(EXIT_DETAIL, () => a.i32(node.exit));
-        this.#target.end('instruction', this.#depth);
+        this.#end('instruction');
         return;
       case 'branch':
       case 'repeat':
-        this.#target.end(node.kind, this.#depth);
+        this.#end(node.kind);
         return;
       case 'helper':
         this.#helper(node);
@@ -380,7 +440,7 @@ class Emitter {
     // The helper answers whether a fault is pending in the fault slots.
     if (node.mayFault) {
       a.if();
-      this.#target.end('fault', this.#depth + 1);
+      this.#end('fault', 1);
       a.end();
     } else a.op(Op.drop);
     if (node.result && node.result.uses > 0) {

@@ -4,7 +4,7 @@ import {
 import { decode } from '../isa/decoder.ts';
 import { type Helper, helpers as isaHelpers } from '../isa/helpers/index.ts';
 import { Builder } from '../ir/builder.ts';
-import type { Program } from '../ir/types.ts';
+import type { Block, Program } from '../ir/types.ts';
 import type { CpuMode, InstructionShape } from '../isa/types.ts';
 import { TlbBanks } from '../memory/banks.ts';
 import {
@@ -16,7 +16,7 @@ import { CodeCache, type CodePage, type HandlerChoice } from './code-cache.ts';
 import { NO_ERROR_CODE } from './emit.ts';
 import { ExitCode } from './exit-code.ts';
 import { HOT_INSTRUCTIONS } from './hot.ts';
-import { buildHandler, buildInterpreter, HANDLER_TABLE_SIZE, memoryPages } from './interpreter.ts';
+import { buildHandler, buildInterpreter, HANDLER_TABLE_SIZE, type InlineHandler, memoryPages, ProfileLayout } from './interpreter.ts';
 import { WALK_FAULT, WALK_MMIO } from './memory-code.ts';
 import { FIRST_HANDLER, RecordField, SpecialHandler } from './record.ts';
 
@@ -65,6 +65,7 @@ interface CoreExports {
   slowRead(gva: bigint, size: number): number;
   slowWrite(gva: bigint, size: number): number;
   commit(): void;
+  copy(to: number, from: number, sizeBytes: number): void;
   table: WebAssembly.Table;
 }
 
@@ -83,6 +84,8 @@ export class Engine {
   readonly #helperNumbers = new Map<string, number>();
   readonly #helpers: Helper[] = [];
   readonly #choices = new Map<InstructionShape, Choice>();
+  /** Handlers of pairs, by first × table size + second. */
+  readonly #pairs = new Map<number, number>();
   readonly #profileAt: number | undefined;
   readonly #handlerLimit: number;
   #nextHandler = FIRST_HANDLER;
@@ -100,11 +103,12 @@ export class Engine {
     this.code = new CodeCache(memory.memory.buffer, layout, {
       decode,
       handlerFor: (shape) => this.#choices.get(shape) ?? this.#choose(shape),
+      pairFor: (first, second) => this.#pairs.get(first * HANDLER_TABLE_SIZE + second) ?? 0,
       forbidWrites: (hostPage) => this.banks.forbidWrites(hostPage),
       flushed: () => this.banks.flushCode(),
     });
     if (options.profile) this.code.examples = new Map();
-    this.#profileAt = options.profile ? layout.recordsEnd - HANDLER_TABLE_SIZE * 4 : undefined;
+    this.#profileAt = options.profile ? layout.recordsEnd - ProfileLayout.sizeBytes : undefined;
     const inline = options.profile ? [] : this.#hotPrograms(options.hot ?? HOT_INSTRUCTIONS);
     this.#firstCompiled = this.#nextHandler;
     this.#handlerLimit = Math.min(HANDLER_TABLE_SIZE, this.#firstCompiled + (options.maxCompiledHandlers ?? HANDLER_TABLE_SIZE));
@@ -112,6 +116,7 @@ export class Engine {
     const imports = this.#imports();
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), { env: { memory: memory.memory, ...imports } });
     this.#core = instance.exports as unknown as CoreExports;
+    this.banks.copy = this.#core.copy;
     this.#functions = { ...(instance.exports as unknown as Record<string, () => unknown>), helper: imports.helper as () => unknown };
   }
 
@@ -153,20 +158,31 @@ export class Engine {
     return number;
   }
 
-  /** Programs of the instructions worth a place in the dispatch loop. */
-  #hotPrograms(examples: readonly string[]): Program[] {
-    const programs: Program[] = [];
+  /** Handlers worth a place in the dispatch loop: single instructions first, then pairs of them. */
+  #hotPrograms(examples: readonly string[]): InlineHandler[] {
+    const handlers: InlineHandler[] = [];
     for (const example of examples) {
-      const quiet = example.startsWith(QUIET_MARK);
-      const shape = exampleShape(quiet ? example.slice(QUIET_MARK.length) : example);
-      const choice = this.#choices.get(shape) ?? new Choice(shape, (program) => this.#compileHandler(program));
-      this.#choices.set(shape, choice);
-      if (quiet ? !choice.flags.writes || choice.flags.stores || choice.hasQuiet : choice.hasHandler) continue;
+      const [first, second] = example.split(PAIR_MARK).map((one) => this.#hotInstruction(one, handlers));
+      if (second === undefined) continue;
+      const key = first.handler * HANDLER_TABLE_SIZE + second.handler;
+      if (this.#pairs.has(key)) continue;
+      this.#pairs.set(key, this.#nextHandler++);
+      handlers.push([first.program, second.program]);
+    }
+    return handlers;
+  }
+
+  #hotInstruction(example: string, handlers: InlineHandler[]): { handler: number; program: Program } {
+    const quiet = example.startsWith(QUIET_MARK);
+    const shape = exampleShape(quiet ? example.slice(QUIET_MARK.length) : example);
+    const choice = this.#choices.get(shape) ?? this.#choose(shape);
+    const program = buildProgram(shape, quiet);
+    if (!(quiet ? choice.hasQuiet : choice.hasHandler)) {
+      handlers.push([program]);
       if (quiet) choice.setQuiet(this.#nextHandler++);
       else choice.setHandler(this.#nextHandler++);
-      programs.push(buildProgram(shape, quiet));
     }
-    return programs;
+    return { handler: quiet ? choice.quiet() : choice.handler, program };
   }
 
   #choose(shape: InstructionShape): Choice {
@@ -192,19 +208,31 @@ export class Engine {
     return handler;
   }
 
-  /** Executions per handler since the start; only with the `profile` option. */
-  profile(): { shape: InstructionShape; example: string; count: number }[] {
+  /**
+   * Executions since the start, per handler and per pair of successive handlers, under the hot list's names;
+   * only with the `profile` option.
+   */
+  profile(): ProfiledHandler[] {
     const at = this.#profileAt;
     if (at === undefined) return [];
-    const count = (handler: number) => this.memory.view.getUint32(at + handler * 4, true);
-    return [...this.#choices.values()].flatMap((choice) => {
-      const { shape } = choice;
-      const example = this.code.examples?.get(shape) ?? '';
-      return [
-        ...(choice.hasHandler ? [{ shape, example, count: count(choice.handler) }] : []),
-        ...(choice.hasQuiet ? [{ shape, example: QUIET_MARK + example, count: count(choice.quiet()) }] : []),
-      ];
+    const count = (offset: number) => this.memory.view.getUint32(at + offset, true);
+    const named = [...this.#choices.values()].flatMap((choice) => {
+      const example = this.code.examples?.get(choice.shape);
+      if (example === undefined || choice.shape.mode !== 'long64') return [];
+      const { key } = choice.shape;
+      const leads = !choice.stores && !choice.shape.encoding.endsBlock;
+      const both = [];
+      if (choice.hasHandler) both.push({ handler: choice.handler, example, key, leads });
+      if (choice.hasQuiet) both.push({ handler: choice.quiet(), example: QUIET_MARK + example, key: `quiet ${key}`, leads });
+      return both.filter(({ handler }) => handler < ProfileLayout.handlerLimit);
     });
+    const singles = named.map(({ handler, example, key }) => ({ example, key, count: count(ProfileLayout.handlers + handler * 4) }));
+    const pairs = named.filter(({ leads }) => leads).flatMap((a) => named.map((b) => ({
+      example: a.example + PAIR_MARK + b.example,
+      key: `${a.key} + ${b.key}`,
+      count: count(ProfileLayout.pairs + (a.handler * ProfileLayout.handlerLimit + b.handler) * 4),
+    })));
+    return [...singles, ...pairs.filter((pair) => pair.count > 0)];
   }
 
   /** Number of handlers made so far. */
@@ -379,6 +407,15 @@ export function buildProgram(shape: InstructionShape, quietFlags = false): Progr
 /** No run needs more: two handlers for each of its instructions. */
 const HANDLERS_PER_RUN = 404;
 
+/** A handler or pair of handlers, as the hot list names it, and how often it ran. */
+export interface ProfiledHandler {
+  readonly example: string;
+  readonly key: string;
+  readonly count: number;
+}
+
+/** In the hot list: two instructions that follow each other. The first one does not store: it could overwrite the second. */
+const PAIR_MARK = '+';
 /** In the hot list: the variant without arithmetic flags. */
 const QUIET_MARK = 'q:';
 
@@ -389,17 +426,28 @@ function exampleShape(hex: string): InstructionShape {
   return result.instruction.shape;
 }
 
+function storesIn(block: Block): boolean {
+  return block.nodes.some(
+    (node) =>
+      node.kind === 'store' || node.kind === 'storeUpdate' || node.kind === 'helper' || (node.kind === 'when' && (storesIn(node.then) || storesIn(node.otherwise))),
+  );
+}
+
 /** The handlers of a shape, compiled when they are first needed. */
 class Choice implements HandlerChoice {
   readonly shape: InstructionShape;
   readonly flags: ReturnType<typeof flagUse>;
+  /** Writes guest memory. */
+  readonly stores: boolean;
   readonly #compile: (program: Program) => number;
   #handler = 0;
   #quiet = 0;
   constructor(shape: InstructionShape, compile: (program: Program) => number) {
     this.shape = shape;
     this.#compile = compile;
-    this.flags = flagUse(buildProgram(shape));
+    const program = buildProgram(shape);
+    this.flags = flagUse(program);
+    this.stores = storesIn(program.body);
   }
   get hasHandler(): boolean {
     return this.#handler !== 0;

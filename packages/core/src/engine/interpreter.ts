@@ -2,7 +2,7 @@ import { BUDGET, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, PAG
 import type { Program, ValueType } from '../ir/types.ts';
 import { type MemoryLayout, RECORD_BYTES, TLB_EXEC_OFFSET } from '../memory/layout.ts';
 import { Asm } from './asm.ts';
-import { type EmitTarget, emitProgram, NO_ERROR_CODE } from './emit.ts';
+import { type EmitTarget, emitPair, emitProgram, NO_ERROR_CODE } from './emit.ts';
 import { ExitCode, HandlerResult } from './exit-code.ts';
 import { addMemoryFunctions, type MemoryFunctions } from './memory-code.ts';
 import { FIRST_HANDLER, RecordField, SpecialHandler } from './record.ts';
@@ -12,13 +12,16 @@ const HANDLER_SIGNATURE: Signature = { params: ['i32'], results: ['i32'] };
 /** Size of the handler table; records name handlers by 16 bits. */
 export const HANDLER_TABLE_SIZE = 16384;
 
+/** What a handler does: one instruction, or two that follow each other. */
+export type InlineHandler = readonly [Program] | readonly [Program, Program];
+
 export interface InterpreterOptions {
   readonly layout: MemoryLayout;
   /** Host address of the vCPU's state block. */
   readonly base: number;
   /** Handlers that stand inline in the dispatch loop: number FIRST_HANDLER + index. */
-  readonly inline: readonly Program[];
-  /** Count executions per handler at this host address (i32 each): for finding what to inline. */
+  readonly inline: readonly InlineHandler[];
+  /** Count executions here: for finding what to inline. See {@link ProfileLayout}. */
   readonly profileAt?: number;
   helperNumber(name: string): number;
 }
@@ -81,8 +84,7 @@ export function buildHandler(options: Omit<InterpreterOptions, 'inline'>, progra
   const pool = new LocalPool(1, ['i32', 'i64']);
   const [record, tlb, target] = [0, 1, 2];
   if (options.profileAt !== undefined) {
-    const at = options.profileAt + handler * 4;
-    asm.i32(0).i32(0).mem(Op.i32Load, at).i32(1).op(Op.i32Add).mem(Op.i32Store, at);
+    countExecution(asm, options.profileAt, handler);
   }
   asm.load(base, TLB).set(tlb);
   emitProgram(program, {
@@ -98,6 +100,26 @@ export function buildHandler(options: Omit<InterpreterOptions, 'inline'>, progra
   asm.i32(HandlerResult.next);
   module.addFunction('handler', HANDLER_SIGNATURE, pool.types, asm.out);
   return module.finish();
+}
+
+/** Where executions are counted: last record and handler, a counter per handler, a counter per pair of handlers. */
+export const ProfileLayout = { lastRecord: 0, lastHandler: 4, handlers: 8, handlerLimit: 2048, pairs: 8 + 2048 * 4, sizeBytes: 8 + 2048 * 4 + 2048 * 2048 * 4 } as const;
+
+/** Count this handler, and the pair it makes with the handler of the record before it. Local 0 is the record. */
+function countExecution(asm: Asm, profileAt: number, handler: number): void {
+  const [record] = [0];
+  const increment = (push: () => Asm, offset: number) => {
+    push();
+    push().mem(Op.i32Load, offset).i32(1).op(Op.i32Add).mem(Op.i32Store, offset);
+  };
+  increment(() => asm.i32(0), profileAt + ProfileLayout.handlers + handler * 4);
+  const last = (field: number) => asm.i32(0).mem(Op.i32Load, profileAt + field);
+  last(ProfileLayout.lastRecord).i32(RECORD_BYTES).op(Op.i32Add).get(record).op(Op.i32Eq).if();
+  const pairs = profileAt + ProfileLayout.pairs + handler * 4;
+  increment(() => last(ProfileLayout.lastHandler).i32(13).op(Op.i32Shl), pairs);
+  asm.end();
+  asm.i32(0).get(record).mem(Op.i32Store, profileAt + ProfileLayout.lastRecord);
+  asm.i32(0).i32(handler).mem(Op.i32Store, profileAt + ProfileLayout.lastHandler);
 }
 
 export function memoryPages(layout: MemoryLayout): { initial: number; maximum: number } {
@@ -149,6 +171,9 @@ function emitLookup(asm: Asm, base: number): void {
   asm.end();
   asm.store(base, PAGE_BASE, (a) => a.get(LOCAL.rip).i64(-4096).op(Op.i64And));
   enterRun(asm);
+  asm.get(LOCAL.budget).i32(0).op(Op.i32LeS).if();
+  exitBeforeRecord(asm, base);
+  asm.end();
 }
 
 /** Entering a run at a record: instructions before it in the run were not executed. */
@@ -170,7 +195,7 @@ function emitExit(asm: Asm, base: number, code: number, withRip: boolean): void 
 }
 
 function emitInline(
-  asm: Asm, options: InterpreterOptions, functions: MemoryFunctions & { helper: number }, pool: LocalPool, program: Program, outer: number,
+  asm: Asm, options: InterpreterOptions, functions: MemoryFunctions & { helper: number }, pool: LocalPool, handler: InlineHandler, outer: number,
 ): void {
   const target: EmitTarget = {
     asm, base: options.base, functions, record: LOCAL.record, tlb: LOCAL.tlb,
@@ -182,8 +207,10 @@ function emitInline(
       asm.br(outer + depth + TAILS.indexOf(kind));
     },
   };
-  emitProgram(program, target);
-  asm.get(LOCAL.record).i32(RECORD_BYTES).op(Op.i32Add).set(LOCAL.record).br(outer + TAILS.length);
+  const [first, second] = handler;
+  if (second) emitPair(first, second, target);
+  else emitProgram(first, target);
+  asm.get(LOCAL.record).i32(handler.length * RECORD_BYTES).op(Op.i32Add).set(LOCAL.record).br(outer + TAILS.length);
 }
 
 /** Records that stand for no instruction. */
@@ -242,9 +269,6 @@ function emitTails(asm: Asm, base: number): void {
   asm.end();
   leaveRun(asm, 0);
   asm.get(LOCAL.rip).load(base, SEGMENT_BASE[1]).op(Op.i64Add).set(LOCAL.rip);
-  asm.get(LOCAL.budget).i32(0).op(Op.i32LeS).if();
-  emitExit(asm, base, ExitCode.budget, true);
-  asm.end();
   asm.br(depthToDispatch(0) + 1);
   // branch
   asm.end();
@@ -252,9 +276,7 @@ function emitTails(asm: Asm, base: number): void {
   // repeat
   asm.end();
   asm.get(LOCAL.budget).i32(1).op(Op.i32Sub).tee(LOCAL.budget).i32(0).op(Op.i32LeS).if();
-  leaveRun(asm, 1);
-  asm.load(base, PAGE_BASE).get(LOCAL.record).mem(Op.i32Load16U, RecordField.pageOffset).op(Op.i64ExtendI32U, Op.i64Add).set(LOCAL.rip);
-  emitExit(asm, base, ExitCode.budget, true);
+  exitBeforeRecord(asm, base);
   asm.end();
   asm.br(depthToDispatch(2));
   // fault
@@ -267,23 +289,34 @@ function emitTails(asm: Asm, base: number): void {
   emitExit(asm, base, ExitCode.instruction, false);
 }
 
+/** A taken direct branch: by the record's link, else by the page's entry table, else by look-up. */
 function emitBranch(asm: Asm, base: number, depthToDispatch: number): void {
-  leaveRun(asm, 0);
-  asm.get(LOCAL.budget).i32(0).op(Op.i32LeS).if();
-  asm.load(base, PAGE_BASE).get(LOCAL.record).mem(Op.i64Load, RecordField.imm).op(Op.i64Add).set(LOCAL.rip);
-  emitExit(asm, base, ExitCode.budget, true);
-  asm.end();
   asm.get(LOCAL.record).mem(Op.i32Load, RecordField.link).tee(LOCAL.entry).if();
+  asm.get(LOCAL.budget).get(LOCAL.record).mem(Op.i32Load, RecordField.linkBudget).op(Op.i32Add).set(LOCAL.budget);
   asm.get(LOCAL.entry).set(LOCAL.record);
-  enterRun(asm);
-  asm.br(depthToDispatch + 1).end();
+  asm.get(LOCAL.budget).i32(0).op(Op.i32GtS).brIf(depthToDispatch + 1);
+  exitBeforeRecord(asm, base);
+  asm.end();
   // Not linked yet: within the page the entry table knows; otherwise look the address up.
-  asm.get(LOCAL.record).mem(Op.i64Load, RecordField.imm).i64(4096).op(0x54).if();
+  asm.get(LOCAL.record).mem(Op.i64Load, RecordField.imm).i64(4096).op(Op.i64LtU).if();
   asm.get(LOCAL.table).get(LOCAL.record).mem(Op.i32Load, RecordField.imm).i32(2).op(Op.i32Shl, Op.i32Add).mem(Op.i32Load, 0).tee(LOCAL.entry).if();
   asm.get(LOCAL.record).get(LOCAL.entry).mem(Op.i32Store, RecordField.link);
+  asm.get(LOCAL.record).get(LOCAL.entry).mem(Op.i32Load8U, RecordField.ordinal).i32(1).op(Op.i32Sub);
+  asm.get(LOCAL.record).mem(Op.i32Load8U, RecordField.ordinal).op(Op.i32Sub).mem(Op.i32Store, RecordField.linkBudget);
+  leaveRun(asm, 0);
   asm.get(LOCAL.entry).set(LOCAL.record);
   enterRun(asm);
-  asm.br(depthToDispatch + 2).end().end();
+  asm.get(LOCAL.budget).i32(0).op(Op.i32GtS).brIf(depthToDispatch + 2);
+  exitBeforeRecord(asm, base);
+  asm.end().end();
+  leaveRun(asm, 0);
   asm.load(base, PAGE_BASE).get(LOCAL.record).mem(Op.i64Load, RecordField.imm).op(Op.i64Add).set(LOCAL.rip);
   asm.br(depthToDispatch + 1);
+}
+
+/** The budget is used up on entering a run at LOCAL.record: leave with RIP there. */
+function exitBeforeRecord(asm: Asm, base: number): void {
+  leaveRun(asm, 1);
+  asm.load(base, PAGE_BASE).get(LOCAL.record).mem(Op.i32Load16U, RecordField.pageOffset).op(Op.i64ExtendI32U, Op.i64Add).set(LOCAL.rip);
+  emitExit(asm, base, ExitCode.budget, true);
 }

@@ -32,8 +32,16 @@ const Pending = { mmio: 1, codePage: 2, crossing: 3 } as const;
 const ADDRESS_MASK = 0x000ffffffffff000n;
 const TLB_INDEX_MASK = 0x7ff0;
 
+/** copy(to, from, size): within linear memory. */
+function addCopy(module: ModuleBuilder): void {
+  const a = new Asm().get(0).get(1).get(2);
+  a.op(0xfc, 0x0a, 0, 0);
+  module.addFunction('copy', { params: ['i32', 'i32', 'i32'], results: [] }, [], a.out);
+}
+
 /** Page walk, TLB refill and the slow paths of loads and stores for one vCPU. */
 export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, base: number, imports: MemoryImports): MemoryFunctions {
+  addCopy(module);
   const walk = addWalk(module, layout, base);
   const slowRead = addSlowRead(module, base, walk, imports);
   const slowWrite = addSlowWrite(module, layout, base, walk, imports);

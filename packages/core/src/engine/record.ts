@@ -24,6 +24,8 @@ export const RecordField = {
   disp: 16,
   /** u32 (branches): record of the target in the same page, 0 while unknown. */
   link: 16,
+  /** i32 (branches): what following the link does to the budget: ordinal of the target − 1 − own ordinal. */
+  linkBudget: 20,
   /** i64: immediate; direct branches: offset of the target from the page's base. */
   imm: 24,
 } as const;

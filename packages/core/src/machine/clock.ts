@@ -5,7 +5,6 @@ const TSC_HZ = 1_000_000_000;
 
 interface Scheduled {
   readonly deadlineNs: number;
-  readonly order: number;
   callback: (() => void) | undefined;
 }
 
@@ -57,7 +56,6 @@ export class MachineClock implements Clock {
   readonly #source: TimeSource;
   /** Sorted by deadline, then by order of scheduling. */
   readonly #timers: Scheduled[] = [];
-  #order = 0;
 
   constructor(source: TimeSource, startEpochNs: bigint) {
     this.#source = source;
@@ -70,7 +68,7 @@ export class MachineClock implements Clock {
     return BigInt(Math.floor(this.nowNs()));
   }
   at(deadlineNs: number, callback: () => void): Timer {
-    const timer: Scheduled = { deadlineNs, order: this.#order++, callback };
+    const timer: Scheduled = { deadlineNs, callback };
     let at = this.#timers.length;
     while (at > 0 && this.#timers[at - 1].deadlineNs > deadlineNs) at--;
     this.#timers.splice(at, 0, timer);

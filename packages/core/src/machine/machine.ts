@@ -2,14 +2,14 @@ import {
   type BootRequest, type ConsolePort, type Entry, type Exit, type ExitAnswer, type GuestImage, type Machine as PluginMachine, type PlatformDefinition,
   PolyvisorError, type ShutdownReason,
 } from '@polyvisor/plugin-api';
-import { ARG, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
+import { ARG, DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
 import { ExitCode } from '../engine/exit-code.ts';
 import { Engine, EngineMemory, type EngineOptions } from '../engine/engine.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
 import { MachineMemory } from './guest-memory.ts';
 import { instructionExit } from './instruction-exits.ts';
-import { type NativeAnswer, type NativeFault, undefinedOpcode, Vector } from './native/answer.ts';
+import { afterDeliveryFault, type NativeAnswer, type NativeFault, undefinedOpcode, Vector } from './native/answer.ts';
 import { cpuid } from './native/cpuid.ts';
 import { deliver } from './native/delivery.ts';
 import { nativeInstructions } from './native/instructions.ts';
@@ -23,6 +23,8 @@ const SLICE_NS = 4_000_000;
 /** Longest idle wait, so that `stop` is noticed. */
 const MAX_IDLE_NS = 100_000_000;
 const PAGE = 4096;
+/** DR6.BS: single step. */
+const DR6_BS = 1n << 14n;
 
 export interface MachineOptions {
   readonly image: GuestImage;
@@ -177,12 +179,13 @@ export class Machine implements PluginMachine {
       const { engine } = vcpu;
       engine.budget = left;
       if (this.#instructionTime) this.#instructionTime.pendingInstructions = () => left - engine.budget;
-      const code = vcpu.singleStep ? engine.step() : engine.run();
+      const stepping = vcpu.singleStep;
+      const code = stepping ? engine.step() : engine.run();
       const executed = left - engine.budget;
       left -= Math.max(1, executed);
       this.#account(executed);
       if (code === ExitCode.budget) break;
-      this.#dispatch(vcpu, code);
+      this.#dispatch(vcpu, code, stepping);
     }
     return true;
   }
@@ -199,10 +202,15 @@ export class Machine implements PluginMachine {
     this.#instructionTime.advance(executed);
   }
 
-  #dispatch(vcpu: MachineVcpu, code: number): void {
+  #dispatch(vcpu: MachineVcpu, code: number, stepping: boolean): void {
     if (code === ExitCode.fault) this.#fault(vcpu);
-    else if (code === ExitCode.instruction) this.#instruction(vcpu);
-    else if (code === ExitCode.stop) this.#raise(vcpu, { vector: Vector.DB });
+    else if (code === ExitCode.stop || (code === ExitCode.instruction && this.#instruction(vcpu) && stepping)) this.#singleStepTrap(vcpu);
+  }
+  /** RFLAGS.TF was set before the instruction that is now done (SDM vol. 3B, 18.3.1.4). */
+  #singleStepTrap(vcpu: MachineVcpu): void {
+    if (this.#end) return;
+    vcpu.setSlot64(DR[6], vcpu.slot64(DR[6]) | DR6_BS);
+    this.#raise(vcpu, { vector: Vector.DB });
   }
 
   #fault(vcpu: MachineVcpu): void {
@@ -225,29 +233,30 @@ export class Machine implements PluginMachine {
     if (answer === 'handled') return;
     const raised: NativeFault = typeof answer === 'object' ? { vector: answer.fault, ...pick(answer) } : fault;
     if (raised.vector === Vector.PF && raised.cr2 !== undefined) vcpu.cr2 = raised.cr2;
-    this.#deliver(vcpu, raised.vector, raised.errorCode, false);
+    this.#deliver(vcpu, raised.vector, raised.errorCode);
   }
 
   #deliverPending(vcpu: MachineVcpu): void {
     const event = vcpu.pending;
     vcpu.pending = undefined;
-    if (event) this.#deliver(vcpu, event.vector, event.errorCode, false);
+    if (event) this.#deliver(vcpu, event.vector, event.errorCode);
   }
 
   /** Through the IDT; a fault on the way becomes a double fault, then a shutdown (SDM vol. 3A, 6.15). */
-  #deliver(vcpu: MachineVcpu, vector: number, errorCode: number | undefined, software: boolean): void {
-    const fault = deliver(vcpu, { vector, errorCode, software });
-    if (!fault) return;
-    if (fault.vector === Vector.PF && fault.cr2 !== undefined) vcpu.cr2 = fault.cr2;
-    if (software) {
-      this.#raise(vcpu, fault);
-      return;
+  #deliver(vcpu: MachineVcpu, vector: number, errorCode: number | undefined): void {
+    let first: number | undefined = vector;
+    let fault = deliver(vcpu, { vector, errorCode, software: false });
+    while (fault && first !== undefined) {
+      if (fault.vector === Vector.PF && fault.cr2 !== undefined) vcpu.cr2 = fault.cr2;
+      const next: NativeFault | undefined = afterDeliveryFault(first, fault);
+      first = next?.vector;
+      if (next) fault = deliver(vcpu, { vector: next.vector, errorCode: next.errorCode, software: false });
     }
-    const second = vector === Vector.DF ? fault : deliver(vcpu, { vector: Vector.DF, errorCode: 0, software: false });
-    if (second) this.shutdown({ kind: 'crash', message: `triple fault: exception ${vector} could not be delivered` });
+    if (fault) this.shutdown({ kind: 'crash', message: `triple fault: exception ${vector} could not be delivered` });
   }
 
-  #instruction(vcpu: MachineVcpu): void {
+  /** An instruction for TypeScript. False: it ended in an exception or interrupt. */
+  #instruction(vcpu: MachineVcpu): boolean {
     const { engine } = vcpu;
     engine.rewindToRecord();
     const lengthBytes = engine.exitLengthBytes;
@@ -256,16 +265,16 @@ export class Machine implements PluginMachine {
     const answer = exit ? this.#ask(vcpu, exit) : 'pass';
     if (answer === 'handled') {
       if (vcpu.rip === rip) vcpu.rip = rip + BigInt(lengthBytes);
-      return;
+      return exit?.kind !== 'softwareInterrupt';
     }
     if (typeof answer === 'object') {
       this.#raise(vcpu, { vector: answer.fault, ...pick(answer) });
-      return;
+      return false;
     }
     if (exit?.kind === 'softwareInterrupt') {
       vcpu.rip = rip + BigInt(lengthBytes);
       this.#softwareInterrupt(vcpu, exit.vector, rip);
-      return;
+      return false;
     }
     const native = nativeInstructions[name];
     const done: NativeAnswer = native
@@ -273,6 +282,7 @@ export class Machine implements PluginMachine {
       : undefinedOpcode;
     if (done === 'next') vcpu.rip = rip + BigInt(lengthBytes);
     else if (done !== 'done') this.#raise(vcpu, done);
+    return typeof done === 'string';
   }
 
   readonly #nativeMachine = {

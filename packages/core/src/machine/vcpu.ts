@@ -3,7 +3,7 @@ import type {
 } from '@polyvisor/plugin-api';
 import {
   CPL, CR0, CR2, CR3, CR4, DR, EFER, EFLAGS_SYSTEM, FAULT_ADDRESS, FAULT_ERROR_CODE, FC, FPU_TRAP, FS, FZ, GDTR_BASE, GDTR_LIMIT, GPR, IDTR_BASE, IDTR_LIMIT, KERNEL_GS_BASE, LDTR_SELECTOR, MMU_FLAGS, MXCSR,
-  RIP, SEGMENT_ACCESS, SEGMENT_BASE, SEGMENT_LIMIT, SEGMENT_SELECTOR, type Slot, TLB, TR_SELECTOR,
+  RIP, SEGMENT_ACCESS, SEGMENT_BASE, SEGMENT_LIMIT, SEGMENT_SELECTOR, type Slot, TLB, TR_SELECTOR, X87_CONTROL,
 } from '../cpu/state.ts';
 import { type Engine, type EngineMemory } from '../engine/engine.ts';
 import { WALK_FAULT, WALK_MMIO } from '../engine/memory-code.ts';
@@ -60,6 +60,7 @@ export class MachineVcpu implements Vcpu {
     this.#setQuad(FZ, 1n);
     this.#setQuad(FS, 1n);
     this.#set32(MXCSR, 0x1f80);
+    this.#set32(X87_CONTROL, 0x37f);
     this.#setQuad(CR0, 0x60000010n);
     this.#setQuad(DR[6], 0xffff0ff0n);
     this.#setQuad(DR[7], 0x400n);

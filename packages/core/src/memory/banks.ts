@@ -21,6 +21,10 @@ export class TlbBanks {
   #clock = 0;
   /** Banks emptied, for statistics. */
   flushes = 0;
+  /** Copy within linear memory; generated code does it several times faster than a typed array on shared memory. */
+  copy = (to: number, from: number, sizeBytes: number): void => {
+    this.#bytes.copyWithin(to, from, from + sizeBytes);
+  };
 
   constructor(buffer: ArrayBufferLike, layout: MemoryLayout, owner: { index: number; count: number }) {
     this.#bytes = new Uint8Array(buffer);
@@ -51,7 +55,7 @@ export class TlbBanks {
 
   #empty(bank: Bank): void {
     this.flushes++;
-    this.#bytes.copyWithin(bank.host, this.#layout.emptyBank, this.#layout.emptyBank + TLB_BANK_BYTES);
+    this.copy(bank.host, this.#layout.emptyBank, TLB_BANK_BYTES);
   }
 
   /** Forget every translation. The caller selects its bank anew. */

@@ -99,7 +99,11 @@ class Builder {
       const size = Math.min(header.fileSizeBytes, header.memorySizeBytes);
       const inFile = header.offset >= 0 && header.offset + size <= elf.bytes.length;
       if (!inFile || at + header.memorySizeBytes > this.#plan.kernelEndPfn * PAGE_BYTES) {
-        throw new PolyvisorError('PV4010', 'a loadable segment lies outside the file or the guest', 'the image is truncated or broken');
+        throw new PolyvisorError(
+          'PV4010',
+          'a loadable segment lies outside the file or the guest',
+          'the image is truncated or broken',
+        );
       }
       const gpa = this.#gpa(0) + at;
       memory.writeBytes(gpa, elf.bytes.subarray(header.offset, header.offset + size));
@@ -110,7 +114,11 @@ class Builder {
   writeHypercallPage(address: bigint): void {
     const offset = BigInt.asUintN(64, address - this.#plan.virtBase);
     if ((offset & 0xfffn) !== 0n || offset >= BigInt(this.#plan.kernelEndPfn * PAGE_BYTES)) {
-      throw new PolyvisorError('PV4011', `HYPERCALL_PAGE 0x${address.toString(16)} is not a page of the kernel`, 'the image is broken');
+      throw new PolyvisorError(
+        'PV4011',
+        `HYPERCALL_PAGE 0x${address.toString(16)} is not a page of the kernel`,
+        'the image is broken',
+      );
     }
     this.write(Number(offset >> 12n), hypercallPage());
   }

@@ -19,10 +19,17 @@ export function hypercallPage(): Uint8Array {
 function callStub(number: number): number[] {
   return [
     0x51, // push rcx
-    0x41, 0x53, // push r11
-    0xb8, number, 0, 0, 0, // mov eax, number
-    0x0f, 0x05, // syscall
-    0x41, 0x5b, // pop r11
+    0x41,
+    0x53, // push r11
+    0xb8,
+    number,
+    0,
+    0,
+    0, // mov eax, number
+    0x0f,
+    0x05, // syscall
+    0x41,
+    0x5b, // pop r11
     0x59, // pop rcx
     0xc3, // ret
   ];
@@ -31,9 +38,15 @@ function callStub(number: number): number[] {
 function iretStub(): number[] {
   return [
     0x51, // push rcx
-    0x41, 0x53, // push r11
+    0x41,
+    0x53, // push r11
     0x50, // push rax
-    0xb8, IRET, 0, 0, 0, // mov eax, 23
-    0x0f, 0x05, // syscall
+    0xb8,
+    IRET,
+    0,
+    0,
+    0, // mov eax, 23
+    0x0f,
+    0x05, // syscall
   ];
 }

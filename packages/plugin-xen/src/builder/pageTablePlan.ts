@@ -51,7 +51,8 @@ export class PageTablePlan {
 
   #cache: Set<number> | undefined;
   #frames(): Set<number> {
-    if (this.#cache === undefined || this.#cache.size !== this.#tables.size) this.#cache = new Set(this.#tables.values());
+    if (this.#cache === undefined || this.#cache.size !== this.#tables.size)
+      this.#cache = new Set(this.#tables.values());
     return this.#cache;
   }
 }
@@ -65,10 +66,8 @@ function* keys(level: number, start: bigint, end: bigint): Generator<string> {
   for (let index = tableIndex(level, start); index <= last; index++) yield `${level}:${index}`;
 }
 
-export interface EntryWriter {
-  /** Write entry `slot` of the table in frame `tablePfn`, pointing at `targetPfn`. */
-  (tablePfn: number, slot: number, targetPfn: number, level: number): void;
-}
+/** Write entry `slot` of the table in frame `tablePfn`, pointing at `targetPfn`. */
+export type EntryWriter = (tablePfn: number, slot: number, targetPfn: number, level: number) => void;
 
 /** Write all entries of the planned tables for these mappings. */
 export function writeTables(plan: PageTablePlan, mappings: readonly Mapping[], write: EntryWriter): void {

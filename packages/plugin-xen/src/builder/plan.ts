@@ -188,5 +188,9 @@ function checkFits(pages: number, totalPages: number, initrdPages: number): void
   const needMiB = Math.ceil((pages * PAGE_BYTES) / (1 << 20));
   const haveMiB = Math.floor((totalPages * PAGE_BYTES) / (1 << 20));
   const what = initrdPages > 0 ? 'kernel, initrd and start-of-day tables' : 'kernel and start-of-day tables';
-  refuse('PV4006', `${what} need ${needMiB} MiB, the guest has ${haveMiB} MiB`, `use --memory ${needMiB + 16}M or more`);
+  refuse(
+    'PV4006',
+    `${what} need ${needMiB} MiB, the guest has ${haveMiB} MiB`,
+    `use --memory ${needMiB + 16}M or more`,
+  );
 }

@@ -1,8 +1,8 @@
 import { Gpr, PolyvisorError } from '@polyvisor/plugin-api';
 import { describe, expect, it } from 'vitest';
-import { boot, KERNEL_BYTES, KERNEL_PADDR, numberNote, PLAIN_NOTES, textNote, VIRT_BASE } from '../fixtures/guest.ts';
-import { walk } from '../fixtures/walk.ts';
 import { NoteType } from '../notes/elfNotes.ts';
+import { boot, KERNEL_BYTES, KERNEL_PADDR, numberNote, PLAIN_NOTES, textNote, VIRT_BASE } from '../testing/guest.ts';
+import { walk } from '../testing/walk.ts';
 import { hypercallPage } from './hypercallPage.ts';
 
 const MIB = 1 << 20;
@@ -89,7 +89,9 @@ describe('PV64 start of day', () => {
     expect(end % BigInt(4 * MIB)).toBe(0n);
     expect(end - guest.cpu.gpr[Gpr.RSP]).toBeGreaterThanOrEqual(BigInt(512 * 1024));
     for (let page = 0; page < info.nrPtFrames; page++) {
-      expect(walk(guest.memory, guest.cpu.cr3, info.ptBase + BigInt(page * 4096), 'write', true)).toMatchObject({ errorCode: 7 });
+      expect(walk(guest.memory, guest.cpu.cr3, info.ptBase + BigInt(page * 4096), 'write', true)).toMatchObject({
+        errorCode: 7,
+      });
     }
     expect(guest.cpu.cr3).toBe(BigInt(gpaOf(guest, info.ptBase)));
   });
@@ -122,7 +124,9 @@ describe('PV64 start of day', () => {
     const guest = boot({ notes });
     const page = guest.memory.readBytes(gpaOf(guest, VIRT_BASE + KERNEL_PADDR + 0x1000n), 4096);
     expect(page).toEqual(hypercallPage());
-    expect([...page.subarray(17 * 32, 17 * 32 + 14)]).toEqual([0x51, 0x41, 0x53, 0xb8, 17, 0, 0, 0, 0x0f, 0x05, 0x41, 0x5b, 0x59, 0xc3]);
+    expect([...page.subarray(17 * 32, 17 * 32 + 14)]).toEqual([
+      0x51, 0x41, 0x53, 0xb8, 17, 0, 0, 0, 0x0f, 0x05, 0x41, 0x5b, 0x59, 0xc3,
+    ]);
   });
 
   it.each([
@@ -131,8 +135,16 @@ describe('PV64 start of day', () => {
     ['a segment beyond the memory', { programHeaders: [{ memorySizeBytes: 2 ** 30 }] }, 'PV4006'],
     ['a segment outside the file', { programHeaders: [{ offset: 1 << 20 }] }, 'PV4010'],
     ['an entry outside the kernel', { notes: [...PLAIN_NOTES, numberNote(NoteType.ENTRY, 16n)] }, 'PV4004'],
-    ['a hypercall page outside the kernel', { notes: [...PLAIN_NOTES, numberNote(NoteType.HYPERCALL_PAGE, 0n)] }, 'PV4011'],
-    ['a p2m address in the hole', { notes: [...PLAIN_NOTES, numberNote(NoteType.INIT_P2M, 0xffff_8100_0000_0000n)] }, 'PV4005'],
+    [
+      'a hypercall page outside the kernel',
+      { notes: [...PLAIN_NOTES, numberNote(NoteType.HYPERCALL_PAGE, 0n)] },
+      'PV4011',
+    ],
+    [
+      'a p2m address in the hole',
+      { notes: [...PLAIN_NOTES, numberNote(NoteType.INIT_P2M, 0xffff_8100_0000_0000n)] },
+      'PV4005',
+    ],
     ['a command line of 1024 bytes', { commandLine: 'x'.repeat(1024) }, 'PV4008'],
   ])('refuses %s in one line', (_name, options, code) => {
     try {
@@ -147,7 +159,10 @@ describe('PV64 start of day', () => {
 
   it('knows a kernel at address 0 without VIRT_BASE', () => {
     const notes = [textNote(NoteType.LOADER, 'generic'), textNote(NoteType.XEN_VERSION, 'xen-3.0')];
-    const guest = boot({ notes: [...notes, numberNote(NoteType.ENTRY, 0n)], programHeaders: [{ paddr: 0n, vaddr: 0n }] });
+    const guest = boot({
+      notes: [...notes, numberNote(NoteType.ENTRY, 0n)],
+      programHeaders: [{ paddr: 0n, vaddr: 0n }],
+    });
     expect(guest.cpu.rip).toBe(0n);
     expect([...guest.memory.readBytes(gpaOf(guest, 0n), 2)]).toEqual([1, 2]);
   });

@@ -38,7 +38,10 @@ const frameBytes = new Uint8Array(frame.buffer);
  */
 export function bounce(domain: XenDomain, vcpu: XenVcpu, target: Bounce): void {
   const { cpu, kernelMode } = vcpu;
-  if (target.address === 0n) return domain.crash(vcpu, `${target.what}: the guest registered no handler`);
+  if (target.address === 0n) {
+    domain.crash(vcpu, `${target.what}: the guest registered no handler`);
+    return;
+  }
   const selector = BigInt(cpu.segment(SegmentIndex.CS).selector);
   const stackSelector = BigInt(cpu.segment(SegmentIndex.SS).selector);
   const interruptedRsp = cpu.gpr[Gpr.RSP];
@@ -47,7 +50,8 @@ export function bounce(domain: XenDomain, vcpu: XenVcpu, target: Bounce): void {
   const words = target.errorCode === undefined ? WORDS_WITHOUT_ERROR_CODE : WORDS_WITHOUT_ERROR_CODE + 1;
   const bottom = BigInt.asUintN(64, top - BigInt(words * 8));
   if (top > HYPERVISOR_VIRT_START && top < HYPERVISOR_VIRT_END + 64n) {
-    return domain.crash(vcpu, `${target.what}: kernel stack 0x${top.toString(16)} lies in the hypervisor's area`);
+    domain.crash(vcpu, `${target.what}: kernel stack 0x${top.toString(16)} lies in the hypervisor's area`);
+    return;
   }
 
   const masked = domain.memory.read8(vcpu.vcpuInfoGpa + VcpuInfo.UPCALL_MASK);
@@ -68,7 +72,8 @@ export function bounce(domain: XenDomain, vcpu: XenVcpu, target: Bounce): void {
   push(interruptedRsp);
   push(stackSelector);
   if (!cpu.write(bottom, frameBytes.subarray(0, words * 8), { as: 'supervisor' }).ok) {
-    return domain.crash(vcpu, `${target.what}: kernel stack 0x${bottom.toString(16)} cannot be written`);
+    domain.crash(vcpu, `${target.what}: kernel stack 0x${bottom.toString(16)} cannot be written`);
+    return;
   }
 
   cpu.rflags = flags & ~CLEARED_ON_ENTRY;

@@ -34,8 +34,21 @@ const Field = {
 
 /** struct cpu_user_regs: general registers in this order, then RIP and the segments at these offsets. */
 const REGISTER_ORDER = [
-  Gpr.R15, Gpr.R14, Gpr.R13, Gpr.R12, Gpr.RBP, Gpr.RBX, Gpr.R11, Gpr.R10,
-  Gpr.R9, Gpr.R8, Gpr.RAX, Gpr.RCX, Gpr.RDX, Gpr.RSI, Gpr.RDI,
+  Gpr.R15,
+  Gpr.R14,
+  Gpr.R13,
+  Gpr.R12,
+  Gpr.RBP,
+  Gpr.RBX,
+  Gpr.R11,
+  Gpr.R10,
+  Gpr.R9,
+  Gpr.R8,
+  Gpr.RAX,
+  Gpr.RCX,
+  Gpr.RDX,
+  Gpr.RSI,
+  Gpr.RDI,
 ] as const;
 const Register = { RIP: 128, CS: 136, RFLAGS: 144, RSP: 152, SS: 160, ES: 168, DS: 176, FS: 184, GS: 192 } as const;
 
@@ -46,8 +59,15 @@ const VGCF_SYSCALL_DISABLES_EVENTS = 1n << 4n;
 
 const RFLAGS_ALL = 0x003f_7fd5n;
 const CANONICAL_FIELDS = [
-  Field.REGISTERS + Register.RIP, Field.REGISTERS + Register.RSP, Field.KERNEL_RSP, Field.FS_BASE,
-  Field.GS_BASE_KERNEL, Field.GS_BASE_USER, Field.EVENT, Field.SYSCALL, Field.FAILSAFE,
+  Field.REGISTERS + Register.RIP,
+  Field.REGISTERS + Register.RSP,
+  Field.KERNEL_RSP,
+  Field.FS_BASE,
+  Field.GS_BASE_KERNEL,
+  Field.GS_BASE_USER,
+  Field.EVENT,
+  Field.SYSCALL,
+  Field.FAILSAFE,
 ] as const;
 const MAX_GDT_FRAMES = 16;
 
@@ -64,7 +84,9 @@ export function initialiseVcpu(xenDomain: XenDomain, vcpu: XenVcpu, view: DataVi
   const roots = takeRoots(domain, word);
   if (typeof roots === 'bigint') return roots;
   const entries = Number(word(Field.GDT_ENTRIES));
-  const frames = Array.from({ length: Math.ceil(entries / 512) }, (_, index) => Number(word(Field.GDT_FRAMES + index * 8)));
+  const frames = Array.from({ length: Math.ceil(entries / 512) }, (_, index) =>
+    Number(word(Field.GDT_FRAMES + index * 8)),
+  );
   if (!installGdt(domain.mm, vcpu, frames, entries)) {
     for (const mfn of [roots.kernel, roots.user]) if (mfn !== 0) domain.mm.tables.putPageAndType(mfn);
     return EINVAL;
@@ -139,7 +161,10 @@ function loadRegisters(domain: PvDomain, vcpu: XenVcpu, view: DataView, word: Re
   cpu.setSegment(SegmentIndex.CS, codeSegment(domain, vcpu, selector(Register.CS) | 3) ?? KERNEL_CS);
   cpu.setSegment(SegmentIndex.SS, stackSegment(domain, vcpu, selector(Register.SS) | 3) ?? KERNEL_SS);
   const data = [
-    [SegmentIndex.ES, Register.ES], [SegmentIndex.DS, Register.DS], [SegmentIndex.FS, Register.FS], [SegmentIndex.GS, Register.GS],
+    [SegmentIndex.ES, Register.ES],
+    [SegmentIndex.DS, Register.DS],
+    [SegmentIndex.FS, Register.FS],
+    [SegmentIndex.GS, Register.GS],
   ] as const;
   for (const [index, offset] of data) {
     cpu.setSegment(index, dataSegment(domain, vcpu, selector(offset)) ?? NULL_SEGMENT);

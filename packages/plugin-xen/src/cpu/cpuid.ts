@@ -16,10 +16,22 @@ const XEN_VERSION = (4 << 16) | 17;
 const MACHINE_ADDRESS_BITS = 32;
 
 /** Leaf 1 EDX features a PV guest cannot use: VME, PSE, MTRR, PGE, SEP, PSE-36, and ACPI/TM/DS of the hardware. */
-const HIDDEN_1_EDX = (1 << 1) | (1 << 3) | (1 << 11) | (1 << 12) | (1 << 13) | (1 << 17) | (1 << 21) | (1 << 22) | (1 << 29);
+const HIDDEN_1_EDX =
+  (1 << 1) | (1 << 3) | (1 << 11) | (1 << 12) | (1 << 13) | (1 << 17) | (1 << 21) | (1 << 22) | (1 << 29);
 /** Leaf 1 ECX: DTES64, MONITOR, DS-CPL, VMX, SMX, EIST, TM2, PDCM, PCID, DCA, x2APIC, TSC-deadline. */
 const HIDDEN_1_ECX =
-  (1 << 2) | (1 << 3) | (1 << 4) | (1 << 5) | (1 << 6) | (1 << 7) | (1 << 8) | (1 << 15) | (1 << 17) | (1 << 18) | (1 << 21) | (1 << 24);
+  (1 << 2) |
+  (1 << 3) |
+  (1 << 4) |
+  (1 << 5) |
+  (1 << 6) |
+  (1 << 7) |
+  (1 << 8) |
+  (1 << 15) |
+  (1 << 17) |
+  (1 << 18) |
+  (1 << 21) |
+  (1 << 24);
 /** XSAVE and OSXSAVE: the vCPU interface carries the legacy FXSAVE state only. */
 const XSAVE = (1 << 26) | (1 << 27) | (1 << 28);
 const HYPERVISOR = 1 << 31;

@@ -1,6 +1,6 @@
 import { copyFromGuest } from '../access.ts';
-import { EFAULT, EINVAL } from '../errno.ts';
 import type { HypercallArguments, HypercallContext, XenVcpu } from '../domain.ts';
+import { EFAULT, EINVAL } from '../errno.ts';
 import {
   DESCRIPTOR_PAGES_PER_VCPU,
   FIRST_RESERVED_GDT_ENTRY,

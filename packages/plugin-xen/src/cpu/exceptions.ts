@@ -7,7 +7,13 @@ import type { PvDomain } from '../pvDomain.ts';
 import { setTaskSwitched } from './calls.ts';
 import { ldtAddress, mapLdtPage } from './descriptors.ts';
 import { executeCpuid } from './privileged.ts';
-import { injectException, injectPageFault, injectSoftwareInterrupt, softwareInterruptAllowed, Vector } from './traps.ts';
+import {
+  injectException,
+  injectPageFault,
+  injectSoftwareInterrupt,
+  softwareInterruptAllowed,
+  Vector,
+} from './traps.ts';
 
 const FAULT_PRESENT = 1;
 const FAULT_WRITE = 2;
@@ -48,7 +54,8 @@ function onPageFault(domain: PvDomain, vcpu: XenVcpu, gva: bigint, errorCode: nu
     else injectPageFault(domain, vcpu, gva, errorCode);
     return;
   }
-  const isTableWrite = (errorCode & (FAULT_PRESENT | FAULT_WRITE | FAULT_RESERVED | FAULT_FETCH)) === (FAULT_PRESENT | FAULT_WRITE);
+  const isTableWrite =
+    (errorCode & (FAULT_PRESENT | FAULT_WRITE | FAULT_RESERVED | FAULT_FETCH)) === (FAULT_PRESENT | FAULT_WRITE);
   if (isTableWrite && vcpu.kernelMode && emulateTableWrite(domain, vcpu, gva)) return;
   injectPageFault(domain, vcpu, gva, errorCode);
 }

@@ -1,5 +1,5 @@
 import type { ExitAnswer, ExitKind, ExitOf, PluginHost, Vcpu } from '@polyvisor/plugin-api';
-import { VcpuInfo, type XenVcpu } from '../domain.ts';
+import type { XenVcpu } from '../domain.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { deliverUpcall } from './bounce.ts';
 import { onException, onSoftwareInterrupt } from './exceptions.ts';
@@ -63,9 +63,4 @@ export function onBeforeEntry(domain: PvDomain, vcpu: XenVcpu): void {
     injectException(domain, vcpu, Vector.NMI);
   }
   if (services.upcallPending(vcpu)) deliverUpcall(domain, vcpu);
-}
-
-/** `true` when the guest has masked event upcalls on this vCPU. */
-export function upcallMasked(domain: PvDomain, vcpu: XenVcpu): boolean {
-  return domain.memory.read8(vcpu.vcpuInfoGpa + VcpuInfo.UPCALL_MASK) !== 0;
 }

@@ -1,6 +1,13 @@
 import { Gpr, type Segment, SegmentIndex } from '@polyvisor/plugin-api';
 import { copyFromGuest } from '../access.ts';
-import { type HypercallContext, type HypercallResult, NO_RESULT, VcpuInfo, type XenDomain, type XenVcpu } from '../domain.ts';
+import {
+  type HypercallContext,
+  type HypercallResult,
+  NO_RESULT,
+  VcpuInfo,
+  type XenDomain,
+  type XenVcpu,
+} from '../domain.ts';
 import { FLAT_RING3_CS32 } from '../layout.ts';
 import { RFLAGS_IF, RFLAGS_IOPL, RFLAGS_VM, VMASST_ARCHITECTURAL_IOPL } from './bounce.ts';
 import { toggleGuestMode } from './mode.ts';

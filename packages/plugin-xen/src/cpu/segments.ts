@@ -18,9 +18,19 @@ const DATA_RIGHTS = 0xc0f3;
 const UNUSABLE = 0x1_0000;
 const FLAT_LIMIT = 0xffff_ffff;
 
-export const KERNEL_CS: Segment = { selector: FLAT_KERNEL_CS, base: 0n, limit: FLAT_LIMIT, accessRights: CODE64_RIGHTS };
+export const KERNEL_CS: Segment = {
+  selector: FLAT_KERNEL_CS,
+  base: 0n,
+  limit: FLAT_LIMIT,
+  accessRights: CODE64_RIGHTS,
+};
 export const KERNEL_SS: Segment = { selector: FLAT_KERNEL_SS, base: 0n, limit: FLAT_LIMIT, accessRights: DATA_RIGHTS };
-export const USER_CS32: Segment = { selector: FLAT_RING3_CS32, base: 0n, limit: FLAT_LIMIT, accessRights: CODE32_RIGHTS };
+export const USER_CS32: Segment = {
+  selector: FLAT_RING3_CS32,
+  base: 0n,
+  limit: FLAT_LIMIT,
+  accessRights: CODE32_RIGHTS,
+};
 export const NULL_SEGMENT: Segment = { selector: 0, base: 0n, limit: 0, accessRights: UNUSABLE };
 
 /** Load CS or another register only if its selector changes: descriptors of the flat selectors never do. */

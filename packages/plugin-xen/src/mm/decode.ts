@@ -14,7 +14,10 @@ export interface MemoryWrite {
     | { readonly kind: 'bit'; readonly name: 'bts' | 'btr' | 'btc' }
     | { readonly kind: 'stos' | 'movs'; readonly repeated: boolean };
   /** The other operand: a general register (its number), the high byte of one, or an immediate. */
-  readonly source: { readonly register: number; readonly highByte: boolean } | { readonly immediate: bigint } | undefined;
+  readonly source:
+    | { readonly register: number; readonly highByte: boolean }
+    | { readonly immediate: bigint }
+    | undefined;
 }
 
 const ARITHMETIC: readonly (ArithmeticName | undefined)[] = ['add', 'or', 'adc', 'sbb', 'and', 'sub', 'xor', undefined];
@@ -110,7 +113,11 @@ function decodeOneByte(reader: Reader, prefixes: Prefixes, opcode: number): Deco
     return { sizeBytes, operation: { kind: 'movs', repeated: prefixes.repeated }, source: undefined };
   }
   if (opcode === 0xaa || opcode === 0xab) {
-    return { sizeBytes, operation: { kind: 'stos', repeated: prefixes.repeated }, source: { register: 0, highByte: false } };
+    return {
+      sizeBytes,
+      operation: { kind: 'stos', repeated: prefixes.repeated },
+      source: { register: 0, highByte: false },
+    };
   }
   if (opcode < 0 || !isModRmOpcode(opcode)) return undefined;
   const modrm = readModRm(reader, prefixes);
@@ -146,7 +153,11 @@ function immediate(reader: Reader, sizeBytes: number): { immediate: bigint } | u
   return value === undefined ? undefined : { immediate: value };
 }
 
-function arithmetic(name: ArithmeticName | undefined, sizeBytes: 1 | 2 | 4 | 8, source: Decoded['source']): Decoded | undefined {
+function arithmetic(
+  name: ArithmeticName | undefined,
+  sizeBytes: 1 | 2 | 4 | 8,
+  source: Decoded['source'],
+): Decoded | undefined {
   return name === undefined ? undefined : { sizeBytes, operation: { kind: 'arithmetic', name }, source };
 }
 

@@ -1,8 +1,8 @@
 import { copyFromGuest, copyToGuest } from '../access.ts';
 import type { HypercallArguments, HypercallContext } from '../domain.ts';
 import { EACCES, EFAULT, EINVAL, ENOSYS, EPERM } from '../errno.ts';
-import { targetDomainErrno } from '../hypercall/domid.ts';
 import { notImplemented } from '../hypercall/dispatch.ts';
+import { targetDomainErrno } from '../hypercall/domid.ts';
 import { M2P_VIRT_END, M2P_VIRT_START, PAGE_BYTES } from '../layout.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { exchange, reserve } from './reservation.ts';
@@ -46,8 +46,7 @@ const HANDLERS: Readonly<Record<number, Handler>> = {
     ofDomain(context, pointer, () => BigInt(domain.totalPages)),
   [MemoryOp.MAXIMUM_RESERVATION]: (domain, context, pointer) =>
     ofDomain(context, pointer, () => BigInt(domain.maxPages)),
-  [MemoryOp.MAXIMUM_GPFN]: (domain, context, pointer) =>
-    ofDomain(context, pointer, () => BigInt(domain.maxPages - 1)),
+  [MemoryOp.MAXIMUM_GPFN]: (domain, context, pointer) => ofDomain(context, pointer, () => BigInt(domain.maxPages - 1)),
   [MemoryOp.MACHPHYS_MFN_LIST]: machphysMfnList,
   [MemoryOp.MEMORY_MAP]: memoryMap,
   [MemoryOp.MACHINE_MEMORY_MAP]: () => EPERM,

@@ -71,7 +71,14 @@ function applyRequest(mm: PvMemory, pointerLo: number, pointerHi: number, lo: nu
 }
 
 /** One entry of any frame of the guest's: validated in a page table, plainly written in a page that may be written. */
-export function updateEntry(mm: PvMemory, mfn: number, slot: number, lo: number, hi: number, preserveAd: boolean): number {
+export function updateEntry(
+  mm: PvMemory,
+  mfn: number,
+  slot: number,
+  lo: number,
+  hi: number,
+  preserveAd: boolean,
+): number {
   const { frames, tables } = mm;
   const type = frames.typeOf(mfn);
   if (frames.typeCount(mfn) > 0 && type >= FrameType.L1 && type <= FrameType.L4) {

@@ -55,7 +55,11 @@ function readExtent(vcpu: XenVcpu, reservation: Reservation, index: number): num
 }
 
 function writeExtent(vcpu: XenVcpu, reservation: Reservation, index: number, mfn: number): boolean {
-  return copyToGuest(vcpu, reservation.extents + BigInt(index * 8), new Uint8Array(BigUint64Array.of(BigInt(mfn)).buffer));
+  return copyToGuest(
+    vcpu,
+    reservation.extents + BigInt(index * 8),
+    new Uint8Array(BigUint64Array.of(BigInt(mfn)).buffer),
+  );
 }
 
 /** 2^order frames for the guest, scrubbed; `undefined`: the domain has all it may have, or no such run is free. */
@@ -191,5 +195,9 @@ function giveBack(domain: PvDomain, first: number, count: number): void {
 /** Only the allocation itself may still hold the frame. */
 function canSteal(domain: PvDomain, mfn: number): boolean {
   const { frames } = domain.mm;
-  return isOwnAllocation(domain, mfn) && frames.refs[mfn] === 1 && (frames.typeCount(mfn) === 0 || frames.typeOf(mfn) === FrameType.NONE);
+  return (
+    isOwnAllocation(domain, mfn) &&
+    frames.refs[mfn] === 1 &&
+    (frames.typeCount(mfn) === 0 || frames.typeOf(mfn) === FrameType.NONE)
+  );
 }

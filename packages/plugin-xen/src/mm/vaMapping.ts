@@ -31,7 +31,12 @@ function findL1(words: Int32Array, rootMfn: number, gvaLo: number, gvaHi: number
 /** L1 entry that maps a guest kernel address: the frame of the table and the slot in it. */
 export function l1EntryOf(domain: PvDomain, vcpu: XenVcpu, gva: bigint): { mfn: number; slot: number } | undefined {
   if (!isGuestAddress(gva)) return undefined;
-  const at = findL1(domain.memory.words, vcpu.kernelRootMfn, Number(gva & 0xffff_ffffn), Number((gva >> 32n) & 0xffff_ffffn));
+  const at = findL1(
+    domain.memory.words,
+    vcpu.kernelRootMfn,
+    Number(gva & 0xffff_ffffn),
+    Number((gva >> 32n) & 0xffff_ffffn),
+  );
   if (at < 0) return undefined;
   const mfn = at >>> 10;
   return domain.mm.frames.typeOf(mfn) === FrameType.L1 ? { mfn, slot: (at & 1023) >>> 1 } : undefined;

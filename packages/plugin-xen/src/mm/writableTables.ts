@@ -26,7 +26,7 @@ export function emulateTableWrite(domain: PvDomain, vcpu: XenVcpu, gva: bigint):
   if (write === undefined || (gva & BigInt(write.sizeBytes - 1)) !== 0n) return false;
   const emulation = new Emulation(domain, vcpu, write, table * PAGE_BYTES + Number(gva & 0xfffn));
   const done = emulation.run();
-  if (done) domain.host.count('xen.writablePageTables');
+  if (done) domain.host.count('writablePageTables');
   return done;
 }
 
@@ -114,7 +114,8 @@ class Emulation {
   #store(value: bigint): boolean {
     const { memory, mm } = this.#domain;
     const shift = BigInt((this.#gpa % 8) * 8);
-    const entry = (memory.read64(this.#gpa - (this.#gpa % 8)) & ~(this.#mask << shift)) | ((value & this.#mask) << shift);
+    const entry =
+      (memory.read64(this.#gpa - (this.#gpa % 8)) & ~(this.#mask << shift)) | ((value & this.#mask) << shift);
     const lo = Number(entry & 0xffff_ffffn) | 0;
     const hi = Number((entry >> 32n) & 0xffff_ffffn) | 0;
     const mfn = Math.floor(this.#gpa / PAGE_BYTES);

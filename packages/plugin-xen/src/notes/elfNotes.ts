@@ -58,7 +58,12 @@ function readNotes(bytes: Uint8Array, start: number, end: number, where: string,
     const descAt = nameAt + roundUp4(nameBytes);
     if (descAt + descBytes > end) return;
     const desc = bytes.subarray(descAt, descAt + descBytes);
-    notes.push({ owner: text(bytes.subarray(nameAt, nameAt + nameBytes)), type: view.getUint32(at + 8, true), desc, where });
+    notes.push({
+      owner: text(bytes.subarray(nameAt, nameAt + nameBytes)),
+      type: view.getUint32(at + 8, true),
+      desc,
+      where,
+    });
     at = descAt + roundUp4(descBytes);
   }
 }

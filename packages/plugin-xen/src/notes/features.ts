@@ -50,13 +50,13 @@ export function parseFeatures(list: string): FeatureList {
 }
 
 /** Features a PV64 guest may require here. */
-const PROVIDED = 1n << 0n | 1n << 4n | 1n << 5n | 1n << 7n | 1n << 9n | 1n << 13n;
+const PROVIDED = (1n << 0n) | (1n << 4n) | (1n << 5n) | (1n << 7n) | (1n << 9n) | (1n << 13n);
 
 /** Names of required features that this plug-in cannot give a PV64 guest. */
 export function missingFeatures(features: FeatureList): string[] {
   const missing = [...features.unknownRequired];
   for (const [name, bit] of Object.entries(FEATURE_NAMES)) {
-    if ((features.required & ~PROVIDED) >> BigInt(bit) & 1n) missing.push(name);
+    if (((features.required & ~PROVIDED) >> BigInt(bit)) & 1n) missing.push(name);
   }
   return missing;
 }

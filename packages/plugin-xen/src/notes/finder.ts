@@ -12,12 +12,24 @@ export function findXenEntries(image: GuestImage): EntrySearch {
   const elf = image.elf;
   if (elf === undefined) {
     const reason = `no ELF image inside (${image.description})`;
-    return { entries: [], missing: [{ ...PV, reason }, { ...PVH, reason }] };
+    return {
+      entries: [],
+      missing: [
+        { ...PV, reason },
+        { ...PVH, reason },
+      ],
+    };
   }
   const notes = readImageNotes(elf);
   if (notes === undefined) {
     const reason = 'no ELF notes of owner "Xen" and no __xen_guest section';
-    return { entries: [], missing: [{ ...PV, reason }, { ...PVH, reason }] };
+    return {
+      entries: [],
+      missing: [
+        { ...PV, reason },
+        { ...PVH, reason },
+      ],
+    };
   }
   const missing = [{ ...PVH, reason: pvhReason(notes) }];
   const refusal = pvRefusal(elf, notes);
@@ -43,7 +55,8 @@ export function pvRefusal(elf: ElfImage, notes: ImageNotes): string | undefined 
   if (notes.loader?.startsWith('generic') !== true && notes.guestOs?.startsWith('linux') !== true) {
     return 'neither LOADER is "generic" nor GUEST_OS "linux"';
   }
-  if (notes.xenVersion?.startsWith('xen-3.0') !== true) return `built for ${notes.xenVersion ?? 'no'} Xen version, not xen-3.0`;
+  if (notes.xenVersion?.startsWith('xen-3.0') !== true)
+    return `built for ${notes.xenVersion ?? 'no'} Xen version, not xen-3.0`;
   const unmet = missingFeatures(notes.features);
   if (unmet.length > 0) return `requires ${unmet.join(', ')}, which a PV64 guest cannot have here`;
   return undefined;

@@ -22,28 +22,66 @@ export function readImageNotes(elf: ElfImage): ImageNotes | undefined {
 type Apply = (result: ImageNotes, desc: Uint8Array) => void;
 
 const APPLY: Readonly<Record<number, Apply>> = {
-  [NoteType.INFO]: (result, desc) => { result.info = text(desc); },
-  [NoteType.ENTRY]: (result, desc) => { result.entry = numeric(desc); },
-  [NoteType.HYPERCALL_PAGE]: (result, desc) => { result.hypercallPage = numeric(desc); },
-  [NoteType.VIRT_BASE]: (result, desc) => { result.virtBase = numeric(desc); },
-  [NoteType.PADDR_OFFSET]: (result, desc) => { result.paddrOffset = numeric(desc); },
-  [NoteType.XEN_VERSION]: (result, desc) => { result.xenVersion = text(desc); },
-  [NoteType.GUEST_OS]: (result, desc) => { result.guestOs = text(desc); },
-  [NoteType.GUEST_VERSION]: (result, desc) => { result.guestVersion = text(desc); },
-  [NoteType.LOADER]: (result, desc) => { result.loader = text(desc); },
-  [NoteType.PAE_MODE]: (result, desc) => { result.paeMode = text(desc); },
-  [NoteType.FEATURES]: (result, desc) => { result.features = merge(result.features, parseFeatures(text(desc))); },
-  [NoteType.BSD_SYMTAB]: (result, desc) => { result.bsdSymtab = text(desc) === 'yes'; },
-  [NoteType.HV_START_LOW]: (result, desc) => { result.hvStartLow = numeric(desc); },
-  [NoteType.L1_MFN_VALID]: (result, desc) => { result.l1MfnValid = maskPairs(desc); },
-  [NoteType.SUSPEND_CANCEL]: (result, desc) => { result.suspendCancel = numeric(desc) !== 0n; },
-  [NoteType.INIT_P2M]: (result, desc) => { result.initP2m = numeric(desc); },
-  [NoteType.MOD_START_PFN]: (result, desc) => { result.modStartPfn = numeric(desc) !== 0n; },
+  [NoteType.INFO]: (result, desc) => {
+    result.info = text(desc);
+  },
+  [NoteType.ENTRY]: (result, desc) => {
+    result.entry = numeric(desc);
+  },
+  [NoteType.HYPERCALL_PAGE]: (result, desc) => {
+    result.hypercallPage = numeric(desc);
+  },
+  [NoteType.VIRT_BASE]: (result, desc) => {
+    result.virtBase = numeric(desc);
+  },
+  [NoteType.PADDR_OFFSET]: (result, desc) => {
+    result.paddrOffset = numeric(desc);
+  },
+  [NoteType.XEN_VERSION]: (result, desc) => {
+    result.xenVersion = text(desc);
+  },
+  [NoteType.GUEST_OS]: (result, desc) => {
+    result.guestOs = text(desc);
+  },
+  [NoteType.GUEST_VERSION]: (result, desc) => {
+    result.guestVersion = text(desc);
+  },
+  [NoteType.LOADER]: (result, desc) => {
+    result.loader = text(desc);
+  },
+  [NoteType.PAE_MODE]: (result, desc) => {
+    result.paeMode = text(desc);
+  },
+  [NoteType.FEATURES]: (result, desc) => {
+    result.features = merge(result.features, parseFeatures(text(desc)));
+  },
+  [NoteType.BSD_SYMTAB]: (result, desc) => {
+    result.bsdSymtab = text(desc) === 'yes';
+  },
+  [NoteType.HV_START_LOW]: (result, desc) => {
+    result.hvStartLow = numeric(desc);
+  },
+  [NoteType.L1_MFN_VALID]: (result, desc) => {
+    result.l1MfnValid = maskPairs(desc);
+  },
+  [NoteType.SUSPEND_CANCEL]: (result, desc) => {
+    result.suspendCancel = numeric(desc) !== 0n;
+  },
+  [NoteType.INIT_P2M]: (result, desc) => {
+    result.initP2m = numeric(desc);
+  },
+  [NoteType.MOD_START_PFN]: (result, desc) => {
+    result.modStartPfn = numeric(desc) !== 0n;
+  },
   [NoteType.SUPPORTED_FEATURES]: (result, desc) => {
     result.features = merge(result.features, { ...NO_FEATURES, supported: littleEndian(desc.subarray(0, 8)) });
   },
-  [NoteType.PHYS32_ENTRY]: (result, desc) => { result.phys32Entry = numeric(desc); },
-  [NoteType.PHYS32_RELOC]: (result, desc) => { result.phys32Reloc = relocation(desc); },
+  [NoteType.PHYS32_ENTRY]: (result, desc) => {
+    result.phys32Entry = numeric(desc);
+  },
+  [NoteType.PHYS32_RELOC]: (result, desc) => {
+    result.phys32Reloc = relocation(desc);
+  },
 };
 
 function applyNote(result: ImageNotes, note: ElfNote): void {

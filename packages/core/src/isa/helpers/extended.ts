@@ -95,13 +95,15 @@ function overflow(
   control: number,
   precision: number,
 ): Result {
-  const stillTooLarge = unbounded.exponent + 63 - WRAP_EXPONENT > BIAS;
-  if (!isMasked(control, Flags.overflow) && !stillTooLarge) {
+  const unmasked = !isMasked(control, Flags.overflow);
+  // FSCALE can go beyond the scaled range too: infinity then, whatever the rounding.
+  const beyond = unbounded.exponent + bitLength(unbounded.significand) - 1 - WRAP_EXPONENT > BIAS;
+  if (unmasked && !beyond) {
     const flags = Flags.overflow | (unbounded.inexact ? Flags.inexact : 0);
     return { value: encode(sign, unbounded.significand, unbounded.exponent - WRAP_EXPONENT), flags, roundedUp: unbounded.roundedUp };
   }
   const flags = Flags.overflow | Flags.inexact;
-  if (overflowsToInfinity(sign, roundingOf(control))) return { value: infinityOf(sign), flags, roundedUp: true };
+  if (unmasked || overflowsToInfinity(sign, roundingOf(control))) return { value: infinityOf(sign), flags, roundedUp: true };
   const significand = SIGNIFICAND_MASK ^ ((1n << BigInt(64 - precision)) - 1n);
   return { value: { significand, signExponent: (sign ? SIGN : 0) | (EXPONENT_MASK - 1) }, flags, roundedUp: false };
 }

@@ -16,7 +16,7 @@ export const X87_OPERATIONS: readonly X87Operation[] = ['add', 'mul', 'sub', 'su
 export const x87OperationNumber = (name: X87Operation): number => X87_OPERATIONS.indexOf(name);
 
 /** Wrap a function on the unit as a helper. */
-export const onUnit = (body: (unit: X87State) => void): Helper => (state, base) => {
+export const onUnit = (body: (unit: X87State) => unknown): Helper => (state, base) => {
   body(new X87State(state, base));
   return DONE;
 };
@@ -177,8 +177,8 @@ const x87Remainder = onUnit((unit) => {
     return unit.underflow(write);
   }
   const { result, quotient, partial } = remainder(unit.read(0), unit.read(1), unit.integerArgument(0) !== 0, unit.control);
-  unit.complete(result, write);
-  if (quotient === undefined) return unit.setCodes(Status.C2 | Status.C1, 0);
+  const completes = unit.complete(result, write);
+  if (!completes || quotient === undefined) return unit.setCodes(Status.C2 | Status.C1, 0);
   const codes = (quotient & 4 ? Status.C0 : 0) | (quotient & 2 ? Status.C3 : 0) | (quotient & 1 ? Status.C1 : 0);
   unit.setCodes(UNORDERED | Status.C1, partial ? Status.C2 : codes);
 });

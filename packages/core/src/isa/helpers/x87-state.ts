@@ -111,11 +111,12 @@ export class X87State {
     this.updateSummary();
     return !blocked;
   }
-  /** Record what an operation raised, C1 included; `write` puts its result in place unless that is suppressed. */
-  complete(result: Result, write: (value: Extended) => void): void {
+  /** Record what an operation raised, C1 included; `write` puts its result in place unless that is suppressed (false). */
+  complete(result: Result, write: (value: Extended) => void): boolean {
     const completes = this.raise(result.flags);
     this.setCodes(Status.C1, result.roundedUp && completes ? Status.C1 : 0);
     if (completes) write(result.value);
+    return completes;
   }
   /** A register that should hold a value is empty: the masked response is the indefinite QNaN. */
   underflow(write: (value: Extended) => void): void {

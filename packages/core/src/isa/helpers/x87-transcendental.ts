@@ -60,44 +60,41 @@ const sineOf = trigonometric(sine, (a) => a);
 const cosineOf = trigonometric(cosine, () => ONE);
 const tangentOf = trigonometric(tangent, (a) => a);
 
-/** FSIN, FCOS: C2 set and nothing else for arguments out of range. */
-const withRange = (f: (a: Extended, control: number) => Result): Helper => {
-  const inRange = unary(f);
-  return (state, base) => {
-    const outcome = outOfRange(state, base);
-    return outcome ?? inRange(state, base);
-  };
-};
-function outOfRange(state: DataView, base: number): number | undefined {
-  let beyond = false;
-  const outcome = onUnit((unit) => {
-    beyond = !unit.isEmpty(0) && isTooLarge(unit.read(0));
-    unit.setCodes(Status.C2, beyond ? Status.C2 : 0);
-    if (beyond) unit.setCodes(Status.C1, 0);
-  })(state, base);
-  return beyond ? outcome : undefined;
+/** C2 and nothing else for an argument out of range. */
+function refuse(unit: X87State): void {
+  unit.setCodes(Status.C2 | Status.C1, Status.C2);
 }
+
+/** FSIN, FCOS. */
+const withRange = (f: (a: Extended, control: number) => Result): Helper =>
+  onUnit((unit) => {
+    const write = (value: Extended) => unit.write(0, value);
+    unit.setCodes(Status.C2, 0);
+    if (unit.isEmpty(0)) return unit.underflow(write);
+    const argument = unit.read(0);
+    if (isTooLarge(argument)) return refuse(unit);
+    return unit.complete(f(argument, unit.control), write);
+  });
 
 /** FSINCOS and FPTAN: the result replaces ST0, then `second` is pushed. */
-function pushSecond(unit: X87State, first: (a: Extended) => Result, second: (a: Extended) => Extended): void {
-  const both = (value: Extended) => {
-    unit.write(0, value);
-    unit.push(value);
-  };
-  if (unit.isEmpty(0)) return unit.underflow(both);
-  if (!unit.isEmpty(7)) return unit.overflow(both);
-  const argument = unit.read(0);
-  const special = kindOf(argument) === 'infinity' || specialOperand(argument) !== undefined;
-  unit.complete(first(argument), (value) => {
-    unit.write(0, value);
-    unit.push(special ? value : second(argument));
+const withPush = (first: (a: Extended, control: number) => Result, second: (a: Extended, control: number) => Extended): Helper =>
+  onUnit((unit) => {
+    const both = (value: Extended) => {
+      unit.write(0, value);
+      unit.push(value);
+    };
+    unit.setCodes(Status.C2, 0);
+    if (unit.isEmpty(0)) return unit.underflow(both);
+    if (!unit.isEmpty(7)) return unit.overflow(both);
+    const argument = unit.read(0);
+    if (isTooLarge(argument)) return refuse(unit);
+    const special = kindOf(argument) === 'infinity' || specialOperand(argument) !== undefined;
+    const pushed = special ? undefined : second(argument, unit.control);
+    return unit.complete(first(argument, unit.control), (value) => {
+      unit.write(0, value);
+      unit.push(pushed ?? value);
+    });
   });
-}
-const withPush = (body: (unit: X87State) => void): Helper => (state, base) => outOfRange(state, base) ?? onUnit(body)(state, base);
-
-const x87SineCosine = withPush((unit) =>
-  pushSecond(unit, (a) => sineOf(a, unit.control), (a) => cosineOf(a, unit.control).value));
-const x87Tangent = withPush((unit) => pushSecond(unit, (a) => tangentOf(a, unit.control), () => ONE));
 
 /** F2XM1, for |x| up to 1; beyond, where the manual leaves it open, x comes back. */
 function exponential(a: Extended, control: number): Result {
@@ -107,7 +104,8 @@ function exponential(a: Extended, control: number): Result {
   if (kind === 'zero') return exact(a);
   if (kind === 'infinity') return exact(signOf(a) ? { ...ONE, signExponent: ONE.signExponent | 0x8000 } : a);
   const x = toFinite(a);
-  if (x.significand === 1n << 63n && magnitude(x) === 0) return exact(x.sign ? { significand: 1n << 63n, signExponent: 0xbffe } : ONE);
+  const isOne = x.significand === ONE.significand && magnitude(x) === 0;
+  if (isOne) return exact(x.sign ? { significand: ONE.significand, signExponent: 0xbffe } : ONE, Flags.inexact);
   if (magnitude(x) >= 0) return exact(a, Flags.inexact);
   return irrational(exp2MinusOne(x), control, denormalFlag(kind));
 }
@@ -178,8 +176,8 @@ function arctangent(x: Extended, y: Extended, control: number): Result {
 export const x87TranscendentalHelpers: Record<string, Helper> = {
   x87Sine: withRange(sineOf),
   x87Cosine: withRange(cosineOf),
-  x87SineCosine,
-  x87Tangent,
+  x87SineCosine: withPush(sineOf, (a, control) => cosineOf(a, control).value),
+  x87Tangent: withPush(tangentOf, () => ONE),
   x87Exponential: unary(exponential),
   x87YLog2: binary(yLog2),
   x87YLog2OnePlus: binary(yLog2OnePlus),

@@ -3,9 +3,8 @@
  *
  * Ordinary operands go through WebAssembly's arithmetic, everything else through a helper that is exact. Ordinary:
  * MXCSR has its default controls; no operand is denormal; the result is neither infinite, NaN nor (where it could be
- * inexact) near or below the least normal number; and PE is set already or cannot be set. Then no exception flag can
- * change, the rounding is WebAssembly's, and no bits of a NaN made by the host get out. PE is sticky: a program meets
- * the helper until its first inexact result, or while it clears the flags.
+ * inexact) near or below the least normal number; and PE is set already or the result is seen to be exact. Then no
+ * exception flag can change, the rounding is WebAssembly's, and no bits of a NaN made by the host get out.
  */
 import { FS, FZ, MXCSR, VECTOR_SCRATCH } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
@@ -31,6 +30,8 @@ type Arithmetic = 'add' | 'sub' | 'mul' | 'div';
 
 /** Default controls and PE set: an inexact result changes nothing in MXCSR. */
 export const inexactIsSilent = (b: Builder): Value => b.eq(b.and(b.get(MXCSR), b.i32(0xffe0)), b.i32(0x1fa0));
+/** Default controls, whatever the flags. */
+const defaultControls = (b: Builder): Value => b.eq(b.and(b.get(MXCSR), b.i32(0xffc0)), b.i32(0x1f80));
 /** All exceptions masked and no DAZ: enough where nothing is rounded. */
 export const masked = (b: Builder): Value => b.eq(b.and(b.get(MXCSR), b.i32(0x1fc0)), b.i32(0x1f80));
 
@@ -58,6 +59,30 @@ function callScalar(b: Builder, kind: FloatKind, code: Value, a: Value, c: Value
   return b.helper(`sseScalar${kind.suffix}`, [code, a, c], { result: kind.bytes === 8 ? 'i64' : 'i32', mayFault: true });
 }
 
+/** The rounding error of a sum is 0 (Knuth, TAOCP vol. 2, 4.2.2, theorem B; holds for all finite operands and sums). */
+function sumIsExact(b: Builder, kind: FloatKind, name: 'add' | 'sub', a: Value, c: Value, sum: Value): Value {
+  const { add, sub, eq } = kind.scalar;
+  const [plus, minus] = name === 'add' ? [add, sub] : [sub, add];
+  const [x, y, s] = [a, c, sum].map((bits) => b.pure(kind.fromBits, bits));
+  // The part of s that y contributed (negated for sub), what is missing of x and of y.
+  const part = b.pure(sub, s, x);
+  const missingX = b.pure(sub, x, b.pure(sub, s, part));
+  const missingY = b.pure(minus, y, part);
+  return b.pure(eq, b.pure(plus, missingX, missingY), b.pure(kind.fromBits, b.constant(sum, 0)));
+}
+/** Few enough significant bits in both that their product has no more than the format. */
+function productIsShort(b: Builder, kind: FloatKind, x: Value, y: Value): Value {
+  const [low, lower] = kind.bytes === 8 ? [(1n << 27n) - 1n, (1n << 26n) - 1n] : [(1n << 12n) - 1n, (1n << 12n) - 1n];
+  return b.eqz(b.or(b.and(x, b.constant(x, low)), b.and(y, b.constant(y, lower))));
+}
+/** `result` is exact; ordinary operands and result are known. */
+function isExact(b: Builder, kind: FloatKind, name: Arithmetic, a: Value, c: Value, result: Value): Value {
+  if (name === 'add' || name === 'sub') return sumIsExact(b, kind, name, a, c, result);
+  if (name === 'mul') return productIsShort(b, kind, a, c);
+  const product = b.pure(kind.scalar.mul, b.pure(kind.fromBits, result), b.pure(kind.fromBits, c));
+  return b.and(productIsShort(b, kind, result, c), b.eq(b.pure(kind.toBits, product), a));
+}
+
 /** ADDSS, SUBSD and their like. */
 export const scalarArithmetic = (kind: FloatKind, name: Arithmetic): Semantics =>
   sse((b, shape) => {
@@ -67,10 +92,14 @@ export const scalarArithmetic = (kind: FloatKind, name: Arithmetic): Semantics =
     const fast = b.pure(kind.toBits, b.pure(kind.scalar[name], b.pure(kind.fromBits, a), b.pure(kind.fromBits, c)));
     const operands = b.and(notDenormal(b, kind, a), notDenormal(b, kind, c));
     // Sums below the normal range are exact, so only their upper end matters.
-    const result = name === 'add' || name === 'sub' ? finite(b, kind, fast) : wellNormal(b, kind, fast);
-    const ordinary = b.and(b.and(inexactIsSilent(b), operands), result);
-    const value = fastOr(b, ordinary, fast, () => callScalar(b, kind, b.i32(sseOperationNumber(name)), a, c));
-    writeLow(b, destination, kind.bytes, value);
+    const range = name === 'add' || name === 'sub' ? finite(b, kind, fast) : wellNormal(b, kind, fast);
+    const ordinary = b.and(operands, range);
+    const result = b.variable(fast);
+    b.when(b.eqz(b.and(inexactIsSilent(b), ordinary)), () => {
+      const exact = b.and(b.and(defaultControls(b), ordinary), isExact(b, kind, name, a, c, fast));
+      b.when(b.eqz(exact), () => b.assign(result, callScalar(b, kind, b.i32(sseOperationNumber(name)), a, c)));
+    });
+    writeLow(b, destination, kind.bytes, b.current(result));
   });
 
 /** SQRTSS, SQRTSD: fast for positive normal numbers. */

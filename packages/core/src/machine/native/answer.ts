@@ -1,3 +1,5 @@
+import type { PageFault } from '@polyvisor/plugin-api';
+
 /** How a native instruction ended. `done`: RIP is set, if it is not simply the next instruction. */
 export type NativeAnswer = 'next' | 'done' | NativeFault;
 
@@ -10,5 +12,26 @@ export interface NativeFault {
 
 export const Vector = { DE: 0, DB: 1, NMI: 2, BP: 3, OF: 4, BR: 5, UD: 6, NM: 7, DF: 8, TS: 10, NP: 11, SS: 12, GP: 13, PF: 14, MF: 16, AC: 17, XM: 19 } as const;
 
+/**
+ * What a failed access to guest memory raises: a page fault, or #GP(0) for an address that is not canonical.
+ */
+export function memoryFault({ gva, errorCode }: PageFault): NativeFault {
+  const canonical = BigInt.asIntN(48, gva) === BigInt.asIntN(64, gva);
+  return canonical ? { vector: Vector.PF, errorCode, cr2: BigInt.asUintN(64, gva) } : { vector: Vector.GP, errorCode: 0 };
+}
+
 export const undefinedOpcode: NativeFault = { vector: Vector.UD };
 export const protection = (errorCode = 0): NativeFault => ({ vector: Vector.GP, errorCode });
+
+const CONTRIBUTORY: ReadonlySet<number> = new Set([Vector.DE, Vector.TS, Vector.NP, Vector.SS, Vector.GP]);
+
+/**
+ * What follows a fault met while `first` was delivered: the fault itself, a double fault, or undefined for a shutdown
+ * (SDM vol. 3A, table 6-5).
+ */
+export function afterDeliveryFault(first: number, second: NativeFault): NativeFault | undefined {
+  if (first === Vector.DF) return undefined;
+  const both = CONTRIBUTORY.has(first) && CONTRIBUTORY.has(second.vector);
+  const pageFault = first === Vector.PF && (second.vector === Vector.PF || CONTRIBUTORY.has(second.vector));
+  return both || pageFault ? { vector: Vector.DF, errorCode: 0 } : second;
+}

@@ -1,7 +1,8 @@
+import type { Segment } from '@polyvisor/plugin-api';
 import { Flag } from '../../isa/flags.ts';
-import type { MachineVcpu } from '../vcpu.ts';
-import { type NativeFault, protection, Vector } from './answer.ts';
-import { dropInnerSegments, isFault, loadCodeSegment, readCodeSegment, readDescriptor } from './segments.ts';
+import { AccessRights, type MachineVcpu } from '../vcpu.ts';
+import { memoryFault, type NativeFault, protection, Vector } from './answer.ts';
+import { dplOf, dropInnerSegments, isFault, loadCodeSegment, readCodeSegment, readDescriptor } from './segments.ts';
 
 const GPR_RSP = 4;
 const MASK64 = (1n << 64n) - 1n;
@@ -47,7 +48,7 @@ function readGate(vcpu: MachineVcpu, event: Delivery, gateCode: number): Gate | 
   const { idtr } = vcpu.tables;
   if (event.vector * GATE_BYTES + GATE_BYTES - 1 > idtr.limit) return protection(gateCode);
   const found = vcpu.read(idtr.base + BigInt(event.vector * GATE_BYTES), GATE_BYTES, { as: 'supervisor' });
-  if (!found.ok) return { vector: Vector.PF, errorCode: found.fault.errorCode, cr2: found.fault.gva };
+  if (!found.ok) return memoryFault(found.fault);
   const view = new DataView(found.bytes.buffer);
   const attributes = view.getUint16(4, true);
   const type = (attributes >> 8) & 0x1f;
@@ -76,7 +77,7 @@ function stackFor(vcpu: MachineVcpu, ist: number, target: number): bigint | Nati
     const offset = ist > 0 ? TSS_IST1 + (ist - 1) * 8 : TSS_RSP0 + target * 8;
     if (offset + 7 > tr.limit) return { vector: Vector.TS, errorCode: tr.selector & 0xfffc };
     const found = vcpu.read(tr.base + BigInt(offset), 8, { as: 'supervisor' });
-    if (!found.ok) return { vector: Vector.PF, errorCode: found.fault.errorCode, cr2: found.fault.gva };
+    if (!found.ok) return memoryFault(found.fault);
     rsp = new DataView(found.bytes.buffer).getBigUint64(0, true);
   }
   return rsp & ~15n;
@@ -91,7 +92,7 @@ function enter(
   const bytes = new BigUint64Array(frame);
   const rsp = (stack - BigInt(bytes.byteLength)) & MASK64;
   const written = vcpu.write(rsp, new Uint8Array(bytes.buffer), { as: 'supervisor' });
-  if (!written.ok) return { vector: Vector.PF, errorCode: written.fault.errorCode, cr2: written.fault.gva };
+  if (!written.ok) return memoryFault(written.fault);
   if (target !== vcpu.cpl) vcpu.setSegment(2, { selector: target, base: 0n, limit: 0, accessRights: 1 << 16 });
   loadCodeSegment(vcpu, segment, target);
   vcpu.gpr[GPR_RSP] = rsp;
@@ -117,9 +118,11 @@ export function interruptReturn(vcpu: MachineVcpu, widthBits: number): NativeFau
   if (isFault(segment)) return segment;
   const outward = rpl > vcpu.cpl;
   const previous = vcpu.cpl;
+  const stack = returnStack(vcpu, Number(ss & 0xffffn), segment, rpl);
+  if (isFault(stack)) return stack;
+  if (!isCanonical(rip)) return protection(0);
   loadCodeSegment(vcpu, segment, rpl);
-  const fault = loadReturnStack(vcpu, Number(ss & 0xffffn), previous);
-  if (fault) return fault;
+  vcpu.setSegment(2, stack);
   vcpu.gpr[GPR_RSP] = widthBits === 64 ? rsp : rsp & 0xffffffffn;
   vcpu.rip = rip;
   vcpu.rflags = mergeFlags(vcpu.rflags, image, previous, widthBits);
@@ -127,22 +130,20 @@ export function interruptReturn(vcpu: MachineVcpu, widthBits: number): NativeFau
   return undefined;
 }
 
-function loadReturnStack(vcpu: MachineVcpu, selector: number, previousCpl: number): NativeFault | undefined {
+const isCanonical = (address: bigint) => BigInt.asIntN(48, address) === BigInt.asIntN(64, address);
+
+/** SS for a return to code segment `code` at level `cpl`; null is allowed in 64-bit mode below level 3. */
+function returnStack(vcpu: MachineVcpu, selector: number, code: Segment, cpl: number): Segment | NativeFault {
   const rpl = selector & 3;
   if ((selector & 0xfffc) === 0) {
-    if (vcpu.engine.mode !== 'long64' || rpl === 3) return protection(0);
-    vcpu.setSegment(2, { selector, base: 0n, limit: 0, accessRights: 1 << 16 });
-    return undefined;
+    if (!(code.accessRights & AccessRights.L) || cpl === 3 || rpl !== cpl) return protection(0);
+    return { selector, base: 0n, limit: 0, accessRights: AccessRights.UNUSABLE };
   }
   const segment = readDescriptor(vcpu, selector);
   if (isFault(segment)) return segment;
   const writable = (segment.accessRights & 0x1a) === 0x12;
-  if (!writable || rpl !== vcpu.cpl) {
-    vcpu.cpl = previousCpl;
-    return protection(selector & 0xfffc);
-  }
-  vcpu.setSegment(2, segment);
-  return undefined;
+  if (!writable || rpl !== cpl || dplOf(segment) !== cpl) return protection(selector & 0xfffc);
+  return segment.accessRights & 0x80 ? segment : { vector: Vector.SS, errorCode: selector & 0xfffc };
 }
 
 /** What a return may change of RFLAGS: IOPL only at CPL 0, IF only at or above IOPL. */
@@ -159,7 +160,7 @@ export function mergeFlags(old: bigint, image: bigint, cpl: number, widthBits: n
 function readFrame(vcpu: MachineVcpu, widthBits: number, count: number): bigint[] | NativeFault {
   const bytes = widthBits / 8;
   const found = vcpu.read(vcpu.gpr[GPR_RSP], bytes * count);
-  if (!found.ok) return { vector: Vector.PF, errorCode: found.fault.errorCode, cr2: found.fault.gva };
+  if (!found.ok) return memoryFault(found.fault);
   const view = new DataView(found.bytes.buffer);
   return Array.from({ length: count }, (_, i) => {
     if (bytes === 8) return view.getBigUint64(i * 8, true);
@@ -185,15 +186,16 @@ export function farReturn(vcpu: MachineVcpu, widthBits: number, releaseBytes: nu
     vcpu.rip = rip;
     return undefined;
   }
-  const previous = vcpu.cpl;
   const outer = vcpu.read(after, Number(size) * 2);
-  if (!outer.ok) return { vector: Vector.PF, errorCode: outer.fault.errorCode, cr2: outer.fault.gva };
+  if (!outer.ok) return memoryFault(outer.fault);
   const view = new DataView(outer.bytes.buffer);
-  const value = (at: number) => (size === 8n ? view.getBigUint64(at, true) : BigInt(view.getUint32(at, true)));
+  const newRsp =
+    size === 8n ? view.getBigUint64(0, true) : size === 4n ? BigInt(view.getUint32(0, true)) : BigInt(view.getUint16(0, true));
+  const stack = returnStack(vcpu, view.getUint16(Number(size), true), segment, rpl);
+  if (isFault(stack)) return stack;
   loadCodeSegment(vcpu, segment, rpl);
-  const fault = loadReturnStack(vcpu, Number(value(Number(size)) & 0xffffn), previous);
-  if (fault) return fault;
-  vcpu.gpr[GPR_RSP] = (value(0) + BigInt(releaseBytes)) & MASK64;
+  vcpu.setSegment(2, stack);
+  vcpu.gpr[GPR_RSP] = (newRsp + BigInt(releaseBytes)) & MASK64;
   vcpu.rip = rip;
   dropInnerSegments(vcpu);
   return undefined;
@@ -220,7 +222,7 @@ export function farTransfer(
     put(0, returnRip);
     put(bytes, BigInt(vcpu.segment(1).selector));
     const written = vcpu.write(rsp, new Uint8Array(frame.buffer));
-    if (!written.ok) return { vector: Vector.PF, errorCode: written.fault.errorCode, cr2: written.fault.gva };
+    if (!written.ok) return memoryFault(written.fault);
     vcpu.gpr[GPR_RSP] = rsp;
   }
   loadCodeSegment(vcpu, segment, vcpu.cpl);

@@ -2,7 +2,7 @@ import { ARG } from '../../cpu/state.ts';
 import { Flag } from '../../isa/flags.ts';
 import type { InstructionExitName } from '../../isa/instruction-exit.ts';
 import type { MachineVcpu } from '../vcpu.ts';
-import { type NativeAnswer, protection, undefinedOpcode, Vector } from './answer.ts';
+import { memoryFault, type NativeAnswer, protection, undefinedOpcode, Vector } from './answer.ts';
 import type { CpuidAnswer } from './cpuid.ts';
 import { farReturn, farTransfer, interruptReturn, mergeFlags } from './delivery.ts';
 import { readControlRegister, readDebugRegister, readMsr, writeControlRegister, writeDebugRegister, writeMsr } from './registers.ts';
@@ -69,7 +69,7 @@ const popf: Native = (context) => {
   const { vcpu } = context;
   const width = number(context, 0);
   const found = vcpu.read(vcpu.gpr[RSP], width / 8);
-  if (!found.ok) return { vector: Vector.PF, errorCode: found.fault.errorCode, cr2: found.fault.gva };
+  if (!found.ok) return memoryFault(found.fault);
   const view = new DataView(found.bytes.buffer);
   const image = BigInt(width === 16 ? view.getUint16(0, true) : view.getUint32(0, true));
   vcpu.gpr[RSP] += BigInt(width / 8);
@@ -83,7 +83,7 @@ const popSegment: Native = (context) => {
   const { vcpu } = context;
   const bytes = number(context, 1) / 8;
   const found = vcpu.read(vcpu.gpr[RSP], bytes);
-  if (!found.ok) return { vector: Vector.PF, errorCode: found.fault.errorCode, cr2: found.fault.gva };
+  if (!found.ok) return memoryFault(found.fault);
   const fault = loadDataSegment(vcpu, number(context, 0), new DataView(found.bytes.buffer).getUint16(0, true));
   if (fault) return fault;
   vcpu.gpr[RSP] += BigInt(bytes);
@@ -100,10 +100,14 @@ const loadSelector = (which: 'ldtr' | 'tr'): Native => (context) => {
   }
   const low = readDescriptor(vcpu, selector);
   if (isFault(low)) return low;
+  // The upper half of a 16-byte system descriptor (SDM vol. 3A, 8.2.3).
+  if ((selector & 0xfff8) + 15 > vcpu.tables.gdtr.limit) return protection(selector & 0xfffc);
   const high = vcpu.read(vcpu.tables.gdtr.base + BigInt((selector & 0xfff8) + 8), 4, { as: 'supervisor' });
-  const upper = high.ok ? BigInt(new DataView(high.bytes.buffer).getUint32(0, true)) << 32n : 0n;
+  if (!high.ok) return memoryFault(high.fault);
+  const upper = BigInt(new DataView(high.bytes.buffer).getUint32(0, true)) << 32n;
   const wanted = which === 'tr' ? 9 : 2;
-  if ((low.accessRights & 0x1f) !== wanted) return protection(selector & 0xfffc);
+  if ((low.accessRights & 0x1f) !== wanted || selector & 4) return protection(selector & 0xfffc);
+  if (!(low.accessRights & 0x80)) return { vector: Vector.NP, errorCode: selector & 0xfffc };
   vcpu.tables[which] = { ...low, base: low.base | upper };
   return 'next';
 };

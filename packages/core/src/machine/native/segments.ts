@@ -1,6 +1,6 @@
 import type { Segment } from '@polyvisor/plugin-api';
 import { AccessRights, type MachineVcpu } from '../vcpu.ts';
-import { type NativeFault, protection, Vector } from './answer.ts';
+import { memoryFault, type NativeFault, protection, Vector } from './answer.ts';
 
 /** Bits of a descriptor's second word, moved down to access-rights positions (SDM vol. 3A, 3.4.5). */
 const RIGHTS_MASK = 0xf0ff;
@@ -23,7 +23,7 @@ export function readDescriptor(vcpu: MachineVcpu, selector: number): Segment | N
   const table = selector & 4 ? { base: vcpu.tables.ldtr.base, limit: vcpu.tables.ldtr.limit } : vcpu.tables.gdtr;
   if (index + 7 > table.limit) return protection(selector & 0xfffc);
   const found = vcpu.read(table.base + BigInt(index), 8, { as: 'supervisor' });
-  if (!found.ok) return { vector: Vector.PF, errorCode: found.fault.errorCode, cr2: found.fault.gva };
+  if (!found.ok) return memoryFault(found.fault);
   const view = new DataView(found.bytes.buffer);
   return segmentFromWords(selector, view.getUint32(0, true), view.getUint32(4, true));
 }

@@ -1,12 +1,12 @@
 import {
   CR4, EFLAGS_SYSTEM, FC, FPU_TRAP, FS, FZ, GPR, MXCSR, PAGE_BASE, STATE_SIZE_BYTES, X87, X87_CONTROL, X87_STATUS, X87_TAG, XMM,
-} from '../../cpu/state.ts';
-import { Builder } from '../../ir/builder.ts';
-import { type EvaluationMemory, type EvaluationOutcome, evaluate } from '../../ir/evaluate.ts';
-import type { EncodingRow } from '../encodings/row.ts';
-import { sseHelpers } from '../helpers/sse.ts';
-import { x87Helpers } from '../helpers/x87.ts';
-import { buildShape, variantKey } from '../shape.ts';
+} from '../../packages/core/src/cpu/state.ts';
+import { Builder } from '../../packages/core/src/ir/builder.ts';
+import { type EvaluationMemory, type EvaluationOutcome, evaluate } from '../../packages/core/src/ir/evaluate.ts';
+import type { EncodingRow } from '../../packages/core/src/isa/encodings/row.ts';
+import { sseHelpers } from '../../packages/core/src/isa/helpers/sse.ts';
+import { x87Helpers } from '../../packages/core/src/isa/helpers/x87.ts';
+import { buildShape, variantKey } from '../../packages/core/src/isa/shape.ts';
 import type { FpuState } from './host-fpu.ts';
 
 /** How an encoding is used: registers reg = 0 and rm = 1 (0 for general registers), or memory at RDI. */
@@ -53,7 +53,6 @@ function loadState(view: DataView, input: FpuState): void {
   view.setBigUint64(GPR[0].offset, BigInt.asUintN(64, input.rax), true);
   view.setBigUint64(GPR[7].offset, MEMORY_ADDRESS, true);
   view.setBigUint64(CR4.offset, 0x600n, true);
-  view.setInt32(FPU_TRAP.offset, 0, true);
   view.setInt32(EFLAGS_SYSTEM.offset, 2, true);
   view.setBigUint64(PAGE_BASE.offset, 0x400000n, true);
   // CF PF AF ZF SF OF all clear.
@@ -104,10 +103,11 @@ function flatMemory(memory: Uint8Array): EvaluationMemory {
   };
 }
 
-/** Carry the instruction out on the IR evaluator. */
-export function evaluateRow(use: RowUse, input: FpuState): { state: FpuState; flags: number; outcome: EvaluationOutcome } {
+/** Carry the instruction out on the IR evaluator; `trap` is the FPU_TRAP slot (cpu/fpu-trap.ts). */
+export function evaluateRow(use: RowUse, input: FpuState, trap = 0): { state: FpuState; flags: number; outcome: EvaluationOutcome } {
   const view = new DataView(new ArrayBuffer(STATE_SIZE_BYTES));
   loadState(view, input);
+  view.setInt32(FPU_TRAP.offset, trap, true);
   const { row } = use;
   const shape = buildShape(row, variantKey(0, use.wide ? 3 : 2, 2, use.memory ? 1 : 0, 0, 0, -1, use.st));
   const builder = new Builder();

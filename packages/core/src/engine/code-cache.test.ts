@@ -1,0 +1,73 @@
+import { describe, expect, it } from 'vitest';
+import { FIRST_HANDLER } from './record.ts';
+import { TestBench } from './test-bench.ts';
+
+const RAX = 0;
+
+describe('the code cache', () => {
+  it('starts afresh when its records are used up, also by single steps', () => {
+    const bench = new TestBench({ room: { records: 1500, pages: 100 } });
+    bench.put(0x1000, 'ffc0 ebfc');
+    bench.vcpu.rip = 0x1000n;
+    for (let i = 0; i < 4000; i++) bench.engine.step();
+    expect(bench.engine.code.statistics.flushes).toBeGreaterThan(4);
+    expect(bench.vcpu.gpr[RAX]).toBe(2000n);
+    // A run of code over many pages, twice.
+    for (let page = 0x10000; page < 0x60000; page += 0x1000) bench.put(page, `${'ffc0'.repeat(100)} e9 330f0000`);
+    bench.put(0x60000, 'f4');
+    for (let i = 0; i < 2; i++) {
+      bench.vcpu.gpr[RAX] = 0n;
+      expect(bench.run(0x10000n, 1_000_000)).toMatchObject({ exit: 'hlt', executed: 80 * 101 + 1 });
+      expect(bench.vcpu.gpr[RAX]).toBe(8000n);
+    }
+    expect(bench.memory.layout.ram).toBeGreaterThan(bench.memory.layout.recordsEnd);
+  });
+
+  it('starts afresh when its entry tables are used up', () => {
+    const bench = new TestBench({ room: { records: 100_000, pages: 10 } });
+    for (let page = 0x10000; page < 0x30000; page += 0x1000) bench.put(page, 'ffc0 e9 f90f0000');
+    bench.put(0x30000, 'f4');
+    const before = bench.engine.code.statistics.flushes;
+    for (let i = 0; i < 3; i++) expect(bench.run(0x10000n)).toMatchObject({ exit: 'hlt', executed: 65 });
+    expect(bench.engine.code.statistics.flushes).toBeGreaterThan(before + 5);
+    expect(bench.vcpu.gpr[RAX]).toBe(96n);
+  });
+
+  it('sees code change after a flush', () => {
+    const bench = new TestBench();
+    bench.put(0x1000, 'b001 f4').put(0x2000, 'c60425 01100000 07 f4');
+    bench.run(0x1000n);
+    bench.run(0x2000n);
+    bench.engine.code.flush();
+    bench.run(0x1000n);
+    expect(bench.vcpu.gpr[RAX]).toBe(7n);
+    bench.put(0x2000, 'c60425 01100000 08 f4');
+    bench.run(0x2000n);
+    bench.run(0x1000n);
+    expect(bench.vcpu.gpr[RAX]).toBe(8n);
+  });
+
+  it('compiles one handler per shape, and forgets them when there are too many', () => {
+    const bench = new TestBench({ maxCompiledHandlers: 420 });
+    bench.put(0x1000, '89c1 89d3 01d8 f4');
+    bench.run(0x1000n);
+    // MOV, ADD and HLT; not one more for other registers.
+    expect(bench.engine.handlerCount).toBe(3);
+    const prefixes = ['', '66', '48', '67', '6667', '6748'];
+    const forms = ['8b0424', '03042 4', '2b0424', '330424', '0b0424', '230424'].map((form) => form.replace(' ', ''));
+    let at = 0x2000;
+    for (const prefix of prefixes) {
+      for (const form of forms) {
+        bench.put(at, `${prefix}${form} f4`);
+        bench.vcpu.gpr[4] = 0x9000n;
+        expect(bench.run(BigInt(at))).toMatchObject({ exit: 'hlt', executed: 2 });
+        at += 16;
+      }
+    }
+    expect(bench.engine.code.statistics.flushes).toBeGreaterThan(1);
+    expect(bench.engine.handlerCount).toBeLessThan(420 - FIRST_HANDLER);
+    bench.vcpu.gpr[RAX] = 5n;
+    bench.run(0x1000n);
+    expect(bench.vcpu.gpr[1]).toBe(5n);
+  });
+});

@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest';
+import { TlbBanks } from './banks.ts';
+import { layoutFor, TLB_BANKS, TLB_ENTRY_BYTES, TLB_EXEC_OFFSET, TLB_WRITE_OFFSET } from './layout.ts';
+
+const layout = layoutFor(4096);
+const make = (owner = { index: 0, count: 1 }) => {
+  const buffer = new ArrayBuffer(layout.pageFlags);
+  return { banks: new TlbBanks(buffer, layout, owner), view: new DataView(buffer) };
+};
+
+describe('TLB banks', () => {
+  it('keep what they hold while their key is in use', () => {
+    const { banks, view } = make();
+    const first = banks.select(1);
+    view.setInt32(first + 8, 42, true);
+    for (let key = 2; key <= TLB_BANKS; key++) banks.select(key);
+    expect(banks.select(1)).toBe(first);
+    expect(view.getInt32(first + 8, true)).toBe(42);
+  });
+
+  it('give the least recently used bank, emptied, to a new key', () => {
+    const { banks, view } = make();
+    const hosts = Array.from({ length: TLB_BANKS }, (_, key) => banks.select(key));
+    expect(new Set(hosts).size).toBe(TLB_BANKS);
+    banks.select(0);
+    view.setInt32(hosts[1] + 8, 42, true);
+    expect(banks.select(1000)).toBe(hosts[1]);
+    expect(view.getInt32(hosts[1] + 8, true)).toBe(0);
+    expect(banks.select(0)).toBe(hosts[0]);
+    expect(banks.select(1)).toBe(hosts[2]);
+  });
+
+  it('have empty entries that match no address of their place', () => {
+    const { banks, view } = make();
+    const bank = banks.select(1);
+    for (const [offset, entries] of [[0, 2048], [TLB_WRITE_OFFSET, 2048], [TLB_EXEC_OFFSET, 512]]) {
+      for (let i = 0; i < entries; i++) {
+        const page = Number(view.getBigUint64(bank + offset + i * TLB_ENTRY_BYTES, true) >> 12n);
+        expect(page & (entries - 1)).not.toBe(i);
+      }
+    }
+  });
+
+  it('empty one page, the banks of some keys, or everything', () => {
+    const { banks, view } = make();
+    const [a, b] = [banks.select(1), banks.select(2)];
+    const set = () => {
+      for (const bank of [a, b]) for (const page of [5, 6]) view.setInt32(bank + page * TLB_ENTRY_BYTES + 8, 42, true);
+    };
+    const held = () => [a, b].map((bank) => [5, 6].map((page) => view.getInt32(bank + page * TLB_ENTRY_BYTES + 8, true)));
+    set();
+    banks.flushPage(5 + 2048);
+    expect(held()).toEqual([[0, 42], [0, 42]]);
+    set();
+    banks.flushMatching((key) => key === 2);
+    expect(held()).toEqual([[42, 42], [0, 0]]);
+    set();
+    banks.flushAll();
+    banks.select(1);
+    banks.select(2);
+    expect(held()).toEqual([[0, 0], [0, 0]]);
+  });
+
+  it('of different vCPUs lie apart', () => {
+    const hosts = [0, 1].flatMap((index) => {
+      const { banks } = make({ index, count: 2 });
+      return Array.from({ length: TLB_BANKS / 2 }, (_, key) => banks.select(key));
+    });
+    expect(new Set(hosts).size).toBe(TLB_BANKS);
+  });
+});

@@ -1,0 +1,161 @@
+import { PAGE_BASE, ZERO } from '../../../packages/core/src/cpu/state.ts';
+import type { EncodingRow } from '../../../packages/core/src/isa/encodings/row.ts';
+import { isApproximate, isTranscendental } from '../approximate.ts';
+import { type CaseInput, expand, makeInput } from '../case.ts';
+import { decodeCase } from '../compare.ts';
+import { CODE_START, DATA_BASE, WRITABLE_CODE_BASE } from '../layout.ts';
+import { Random } from '../random.ts';
+import { undefinedFlags } from '../undefined.ts';
+import { generate } from './generate.ts';
+
+const AF = 0x10;
+/** Their results show undefined flags or status, or they would end the program at once. */
+const UNSUITABLE =
+  /^(LAHF|PUSHF|POPF|DAA|DAS|AAA|AAS|FFREE|FCMOV|FU?COMI|FPREM|FNSTENV|FNSAVE|FXSAVE|XSAVE|XRSTOR|FLDENV|FRSTOR|FXRSTOR|LDMXCSR|FLDCW|UD|MASKMOV|ENTER|LEAVE|STD|WR[FG]SBASE)/;
+
+/** Instructions that do not depend on registers for their addresses and leave nothing undefined but AF. */
+function isSuitable(input: CaseInput): boolean {
+  const one = expand(input);
+  const decoded = decodeCase(one);
+  if (!decoded || decoded.shape.encoding.endsBlock || input.codeAddress !== CODE_START) return false;
+  const row = decoded.shape.encoding as EncodingRow;
+  if (UNSUITABLE.test(row.mnemonic) || isApproximate(decoded) || isTranscendental(decoded)) return false;
+  if (
+    undefinedFlags(decoded, one.image) & ~AF ||
+    row.options.rep ||
+    row.operandCodes.some(({ letter }) => letter === 'J')
+  )
+    return false;
+  const inMemory = decoded.shape.operands.some(({ kind }) => kind === 'mem');
+  const absolute = decoded.base === ZERO.offset && decoded.index === ZERO.offset && decoded.segment < 4;
+  return !inMemory || (absolute && decoded.base !== PAGE_BASE.offset);
+}
+
+/** For each row the instructions from which sequences are made. */
+export function sequencePool(rows: readonly EncodingRow[]): CaseInput[][] {
+  return rows.flatMap((row) => {
+    const inputs = generate(row).filter((input) => input.mode === 'long64' && isSuitable(input));
+    return inputs.length > 0 ? [inputs.slice(0, 30)] : [];
+  });
+}
+
+const JCC_SHORT = 0x70;
+/** Loop counters: memory that no operand of the pool lies in. */
+const COUNTER = DATA_BASE + 0x10;
+const absolute = (address: number) => [
+  0x04,
+  0x25,
+  address & 0xff,
+  (address >> 8) & 0xff,
+  (address >> 16) & 0xff,
+  (address >> 24) & 0xff,
+];
+/** C7 /0, 83 /5 and C6 /0 with an absolute address. */
+const setCounter = (at: number, value: number) => [0xc7, ...absolute(at), value, 0, 0, 0];
+const countDown = (at: number) => {
+  const form = absolute(at);
+  return [0x83, form[0] | 0x28, ...form.slice(1), 1];
+};
+
+class ProgramMaker {
+  readonly #random: Random;
+  readonly #pool: readonly (readonly CaseInput[])[];
+  #counters = 0;
+
+  constructor(random: Random, pool: readonly (readonly CaseInput[])[]) {
+    this.#random = random;
+    this.#pool = pool;
+  }
+
+  instruction(): number[] {
+    return [...this.#random.pick(this.#random.pick(this.#pool)).code];
+  }
+  straight(count: number): number[] {
+    return Array.from({ length: count }, () => this.instruction()).flat();
+  }
+  /** Jcc over a few instructions. */
+  skip(): number[] {
+    const body = this.straight(1 + this.#random.below(3));
+    return [JCC_SHORT + this.#random.below(16), body.length, ...body];
+  }
+  /** A body carried out a few times, counted in memory. */
+  loop(depth: number): number[] {
+    const counter = COUNTER + 4 * this.#counters++;
+    const body = [...this.block(depth + 1), ...countDown(counter)];
+    const back = -(body.length + 6);
+    return [
+      ...setCounter(counter, 1 + this.#random.below(5)),
+      ...body,
+      0x0f,
+      0x85,
+      back & 0xff,
+      (back >> 8) & 0xff,
+      0xff,
+      0xff,
+    ];
+  }
+  /** CALL over a jump to a subroutine of a few instructions: E8, EB, body, C3. */
+  call(): number[] {
+    const body = [...this.straight(2), 0xc3];
+    return [0xe8, 2, 0, 0, 0, 0xeb, body.length, ...body];
+  }
+  block(depth: number): number[] {
+    const parts = 2 + this.#random.below(4);
+    return Array.from({ length: parts }, () => this.part(depth)).flat();
+  }
+  part(depth: number): number[] {
+    switch (this.#random.below(8)) {
+      case 0:
+      case 1:
+        return this.skip();
+      case 2:
+        return depth < 2 ? this.loop(depth) : this.instruction();
+      case 3:
+        return this.call();
+      default:
+        return this.straight(1 + this.#random.below(3));
+    }
+  }
+  /** Code that changes the immediate of an instruction behind it, in a loop: MOV EAX, imm32 with its low byte counted up. */
+  selfModifying(at: number): number[] {
+    const before = this.straight(1);
+    const gap = this.straight(this.#random.below(2));
+    // FE /0 with an absolute address is 7 bytes; B8 imm32 follows the gap.
+    const target = at + before.length + 7 + gap.length + 1;
+    return [...before, 0xfe, ...absolute(target), ...gap, 0xb8, 0x41, 0, 0, 0, ...this.instruction()];
+  }
+}
+
+const LONGEST = 1500;
+
+/** Programs with jumps, loops, calls and code that changes itself; they end at the INT3 behind them. */
+export function generateSequences(rows: readonly EncodingRow[], count: number, seed: number): CaseInput[] {
+  const random = new Random(seed);
+  const pool = sequencePool(rows);
+  const inputs: CaseInput[] = [];
+  while (inputs.length < count) {
+    const maker = new ProgramMaker(random, pool);
+    const modifying = random.oneIn(4);
+    // Across the page boundary at times.
+    const start =
+      (modifying ? WRITABLE_CODE_BASE : CODE_START - 0x800) + (random.oneIn(3) ? 0x1000 - random.below(120) : 0x800);
+    const code = modifying ? loopOver(maker, start) : maker.block(0);
+    if (code.length <= LONGEST)
+      inputs.push(
+        makeInput(code, {
+          codeAddress: start,
+          seed: random.next(),
+          flavour: random.pick(['integer', 'f32', 'f64', 'f80']),
+        }),
+      );
+  }
+  return inputs;
+}
+
+/** Self-modifying code three times over. */
+function loopOver(maker: ProgramMaker, start: number): number[] {
+  const head = setCounter(COUNTER + 0x100, 3);
+  const body = [...maker.selfModifying(start + head.length), ...countDown(COUNTER + 0x100)];
+  const back = -(body.length + 6);
+  return [...head, ...body, 0x0f, 0x85, back & 0xff, (back >> 8) & 0xff, 0xff, 0xff];
+}
