@@ -48,6 +48,8 @@ export function prefixed(row: EncodingRow, input: CaseInput, random: Random): Ca
   // Segment rights are not checked: the engine would write through CS.
   if (!long64 && added.includes(SEGMENT_CS)) return undefined;
   // Where a non-canonical offset meets a segment base that makes it canonical, processors differ.
+  if (row.operandCodes.some(({ letter }) => letter === 'O') && added.some((byte) => byte === 0x64 || byte === 0x65))
+    return undefined;
   if ([...input.overrides.values()].some((value) => value >= NON_CANONICAL && value < 1n << 63n)) return undefined;
   if ([...input.overrides.values()].some((value) => value >> 63n && BigInt.asIntN(64, value) < -NON_CANONICAL))
     return undefined;

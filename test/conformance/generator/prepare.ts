@@ -1,6 +1,6 @@
 /** What single instructions need of their inputs so that cases are not all faults, or all the same. */
 import { OverrideSlot } from '../case.ts';
-import { CODE_START, STACK_START, WINDOW, WINDOW_SIZE_BYTES } from '../layout.ts';
+import { CODE_START, DATA_BASE, DATA_SIZE_BYTES, STACK_START, WINDOW, WINDOW_SIZE_BYTES } from '../layout.ts';
 import { integerValue } from '../values.ts';
 import type { Draft } from './draft.ts';
 import { chooseTarget } from './targets.ts';
@@ -206,6 +206,12 @@ export function x87Control(draft: Draft): void {
   if (control !== 0x37f) draft.overrides.set(OverrideSlot.x87Control, BigInt(control));
 }
 
+/** Whether bytes that are masked out can fault is the processor's choice: all bytes lie where they may, or none. */
+function maskedStore(draft: Draft): void {
+  const { random } = draft;
+  draft.setGpr(RDI, random.oneIn(6) ? DATA_BASE + DATA_SIZE_BYTES : WINDOW + random.below(WINDOW_SIZE_BYTES - 16));
+}
+
 const PREPARATIONS: readonly (readonly [RegExp, (draft: Draft) => void])[] = [
   [/^(ROL|ROR|RCL|RCR|SHL|SAL|SHR|SAR|SHLD|SHRD)$/, shift],
   [/^I?DIV$/, divide],
@@ -221,7 +227,7 @@ const PREPARATIONS: readonly (readonly [RegExp, (draft: Draft) => void])[] = [
   [/^LDMXCSR$/, loadMxcsr],
   [/^(FXRSTOR|XRSTOR|XSAVE|FXSAVE)/, restoreArea],
   [/^XLATB?$/, (draft) => draft.setGpr(RBX, WINDOW - 0x40)],
-  [/^MASKMOV/, (draft) => draft.setGpr(RDI, chooseTarget(draft.random, 16, draft.variant.mode === 'long64'))],
+  [/^MASKMOV/, maskedStore],
   [/^(CALL|JMP)$/, (draft) => (draft.variant.form === 'none' ? branchRelative(draft) : branchIndirect(draft))],
   [/^CLZERO$/, (draft) => draft.setGpr(RAX, WINDOW)],
 ];

@@ -85,6 +85,7 @@ export class CodeCache {
     }
     const table = this.#layout.entryTables + this.#nextTable++ * ENTRY_TABLE_BYTES;
     const page: CodePage = { physicalPage, mode, table, ranges: [], decoded: new Uint8Array(PAGE_SIZE_BYTES), reachedFrom: new Set() };
+    if (mode === 'long64') this.#words[(this.#layout.codeTables >>> 2) + physicalPage] = table;
     if (pages) pages.push(page);
     else this.#pages.set(physicalPage, [page]);
     this.#mark(page);
@@ -112,9 +113,10 @@ export class CodeCache {
   /** Forget everything. Only while the engine is outside generated code. */
   flush(): void {
     this.statistics.flushes++;
-    const { entryTables, pageFlags, ramSizeBytes } = this.#layout;
+    const { entryTables, pageFlags, codeTables, ramSizeBytes } = this.#layout;
     this.#bytes.fill(0, entryTables, entryTables + this.#nextTable * ENTRY_TABLE_BYTES);
     this.#bytes.fill(0, pageFlags, pageFlags + ramSizeBytes / PAGE_SIZE_BYTES);
+    this.#bytes.fill(0, codeTables, codeTables + (ramSizeBytes / PAGE_SIZE_BYTES) * 4);
     this.#pages.clear();
     this.#nextRecord = this.#layout.records;
     this.#nextTable = 0;

@@ -298,7 +298,7 @@ export class Engine {
     const executed = 1 - this.budget;
     this.budget = budget - executed;
     if (this.memory.words[table] === record) this.memory.words[table] = before;
-    if (code === ExitCode.budget) return ExitCode.stop;
+    if (code === ExitCode.budget || code === ExitCode.lookup) return ExitCode.stop;
     if (code !== ExitCode.refetch) return code;
     // The stop record itself, when the instruction has overwritten its own code; else the fetch of the second page.
     if (!this.#afterRefetch()) return ExitCode.fault;

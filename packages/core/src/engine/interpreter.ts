@@ -78,6 +78,7 @@ export function buildHandler(options: Omit<InterpreterOptions, 'inline'>, progra
     slowRead: module.importFunction('slowRead', ['i64', 'i32'], ['i32']),
     slowWrite: module.importFunction('slowWrite', ['i64', 'i32'], ['i32']),
     commit: module.importFunction('commit', [], []),
+    fetch: module.importFunction('fetch', ['i64'], ['i32']),
     helper: module.importFunction('helper', ['i32'], ['i32']),
   };
   const asm = new Asm();
@@ -135,7 +136,7 @@ function addRun(module: ModuleBuilder, options: InterpreterOptions, functions: M
   asm.load(base, BUDGET).set(LOCAL.budget).load(base, TLB).set(LOCAL.tlb);
   asm.load(base, RIP).load(base, SEGMENT_BASE[1]).op(Op.i64Add).set(LOCAL.rip);
   asm.loop();
-  emitLookup(asm, base);
+  emitLookup(asm, base, functions.fetch);
   asm.loop();
   for (const _ of TAILS) asm.block();
   const cases = FIRST_HANDLER + inline.length;
@@ -159,11 +160,12 @@ function addRun(module: ModuleBuilder, options: InterpreterOptions, functions: M
 }
 
 /** Find the record of LOCAL.rip, or leave. Enters a run: the budget is counted from the record's ordinal. */
-function emitLookup(asm: Asm, base: number): void {
+function emitLookup(asm: Asm, base: number, fetch: number): void {
   asm.get(LOCAL.rip).i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(511).op(Op.i32And).i32(4).op(Op.i32Shl).get(LOCAL.tlb).op(Op.i32Add).tee(LOCAL.entry);
   asm.mem(Op.i64Load, TLB_EXEC_OFFSET).get(LOCAL.rip).i64(-4096).op(Op.i64And, Op.i64Ne).if();
+  asm.get(LOCAL.rip).call(fetch).op(Op.i32Eqz).if();
   emitExit(asm, base, ExitCode.lookup, true);
-  asm.end();
+  asm.end().end();
   asm.get(LOCAL.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).tee(LOCAL.table);
   asm.get(LOCAL.rip).op(Op.i32WrapI64).i32(4095).op(Op.i32And).i32(2).op(Op.i32Shl, Op.i32Add).mem(Op.i32Load, 0).tee(LOCAL.record);
   asm.op(Op.i32Eqz).if();

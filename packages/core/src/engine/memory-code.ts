@@ -1,7 +1,7 @@
-import { CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, MMU_FLAGS, TLB } from '../cpu/state.ts';
+import { CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, LONG_MODE, MMU_FLAGS, TLB } from '../cpu/state.ts';
 import {
   LARGE_PAGES_OFFSET, LargePage, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST2_OFFSET, PENDING_HOST_OFFSET, PENDING_KIND_OFFSET,
-  PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_WRITE_OFFSET,
+  PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_WRITE_OFFSET,
 } from '../memory/layout.ts';
 import { MmuFlag, PageFaultCode, Pte, WalkAccess } from '../memory/walk.ts';
 import { Asm } from './asm.ts';
@@ -13,6 +13,7 @@ export interface MemoryFunctions {
   readonly slowRead: number;
   readonly slowWrite: number;
   readonly commit: number;
+  readonly fetch: number;
 }
 export interface MemoryImports {
   /** (sizeBytes): read MMIO at FAULT_ADDRESS into scratch. */
@@ -46,7 +47,8 @@ export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, 
   const slowRead = addSlowRead(module, base, walk, imports);
   const slowWrite = addSlowWrite(module, layout, base, walk, imports);
   const commit = addCommit(module, base, imports);
-  return { walk, slowRead, slowWrite, commit };
+  const fetch = addFetch(module, layout, base, walk);
+  return { walk, slowRead, slowWrite, commit, fetch };
 }
 
 /**
@@ -171,6 +173,23 @@ function fill(a: Asm, base: number, l: { gva: number; page: number; entry: numbe
   a.load(base, TLB).get(l.gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And, Op.i32Add).set(l.entry);
   a.get(l.entry).get(l.gva).i64(-4096).op(Op.i64And).mem(Op.i64Store, offset);
   a.get(l.entry).get(l.page).mem(Op.i32Store, offset + 8);
+}
+
+/**
+ * fetch(address) → entry table of the code page at a linear address, entered into the code look-up; 0: TypeScript
+ * has to see to it (a fault, a page without decoded code, not 64-bit mode).
+ */
+function addFetch(module: ModuleBuilder, layout: MemoryLayout, base: number, walk: number): number {
+  const [gva, page, table, entry] = [0, 1, 2, 3];
+  const a = new Asm();
+  a.load(base, LONG_MODE).op(Op.i32Eqz).if().i32(0).return().end();
+  a.get(gva).i32(WalkAccess.execute).call(walk).tee(page).i32(WALK_MMIO).op(Op.i32LeU).if().i32(0).return().end();
+  a.get(page).i32(layout.ram).op(Op.i32Sub).i32(12).op(Op.i32ShrU).i32(2).op(Op.i32Shl).mem(Op.i32Load, layout.codeTables).tee(table).op(Op.i32Eqz).if().i32(0).return().end();
+  a.get(gva).i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_EXEC_ENTRIES - 1).op(Op.i32And).i32(4).op(Op.i32Shl).load(base, TLB).op(Op.i32Add).tee(entry);
+  a.get(gva).i64(-4096).op(Op.i64And).mem(Op.i64Store, TLB_EXEC_OFFSET);
+  a.get(entry).get(table).mem(Op.i32Store, TLB_EXEC_OFFSET + 8);
+  a.get(table);
+  return module.addFunction('fetch', { params: ['i64'], results: ['i32'] }, ['i32', 'i32', 'i32'], a.out);
 }
 
 /** Byte loop: for i in [0, size): copy one byte from the two pages to scratch or back. */

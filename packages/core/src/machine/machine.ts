@@ -262,9 +262,10 @@ export class Machine implements PluginMachine {
     const lengthBytes = engine.exitLengthBytes;
     const { name, exit } = instructionExit(engine.exitDetail, { lengthBytes, arg: (i) => vcpu.slot64(ARG[i]) });
     const rip = vcpu.rip;
+    vcpu.ripMoved = false;
     const answer = exit ? this.#ask(vcpu, exit) : 'pass';
     if (answer === 'handled') {
-      if (vcpu.rip === rip) vcpu.rip = rip + BigInt(lengthBytes);
+      if (!vcpu.ripMoved) vcpu.rip = rip + BigInt(lengthBytes);
       return exit?.kind !== 'softwareInterrupt';
     }
     if (typeof answer === 'object') {

@@ -2,7 +2,7 @@ import type {
   Access, DescriptorTable, DescriptorTables, ReadResult, Segment, Translation, Vcpu, VirtualAccessOptions, WriteResult,
 } from '@polyvisor/plugin-api';
 import {
-  CPL, CR0, CR2, CR3, CR4, DR, EFER, EFLAGS_SYSTEM, FAULT_ADDRESS, FAULT_ERROR_CODE, FC, FPU_TRAP, FS, FZ, GDTR_BASE, GDTR_LIMIT, GPR, IDTR_BASE, IDTR_LIMIT, KERNEL_GS_BASE, LDTR_SELECTOR, MMU_FLAGS, MXCSR,
+  CPL, CR0, CR2, CR3, CR4, DR, EFER, EFLAGS_SYSTEM, FAULT_ADDRESS, FAULT_ERROR_CODE, FC, FPU_TRAP, FS, FZ, GDTR_BASE, GDTR_LIMIT, GPR, IDTR_BASE, IDTR_LIMIT, KERNEL_GS_BASE, LDTR_SELECTOR, LONG_MODE, MMU_FLAGS, MXCSR,
   RIP, SEGMENT_ACCESS, SEGMENT_BASE, SEGMENT_LIMIT, SEGMENT_SELECTOR, type Slot, TLB, TR_SELECTOR, X87_CONTROL,
 } from '../cpu/state.ts';
 import { type Engine, type EngineMemory } from '../engine/engine.ts';
@@ -90,7 +90,10 @@ export class MachineVcpu implements Vcpu {
   get rip(): bigint {
     return this.#quad(RIP);
   }
+  /** Set when someone moves RIP; the machine clears it before it asks a plug-in. */
+  ripMoved = false;
   set rip(value: bigint) {
+    this.ripMoved = true;
     this.#setQuad(RIP, value);
   }
 
@@ -225,6 +228,7 @@ export class MachineVcpu implements Vcpu {
       (this.cpl === 3 ? MmuFlag.USER : 0);
     this.#set32(MMU_FLAGS, flags);
     this.engine.mode = this.#mode();
+    this.#set32(LONG_MODE, this.engine.mode === 'long64' ? 1 : 0);
     const key = rootOf(this.cr3) * 256 + MODE_NUMBER[this.engine.mode] * 64 + flags;
     this.#set32(TLB, this.engine.banks.select(key));
   }

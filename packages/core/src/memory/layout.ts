@@ -45,6 +45,8 @@ export interface MemoryLayout {
   readonly emptyBank: number;
   /** One byte per guest page: bit 0, the page has decoded code. */
   readonly pageFlags: number;
+  /** i32 per guest page: its entry table for 64-bit code, or 0. */
+  readonly codeTables: number;
   readonly entryTables: number;
   readonly entryTableCount: number;
   readonly records: number;
@@ -60,11 +62,12 @@ export function layoutFor(ramSizeBytes: number): MemoryLayout {
   const tlbBanks = SCRATCH_LIMIT;
   const emptyBank = tlbBanks + TLB_BANKS * TLB_BANK_BYTES;
   const pageFlags = emptyBank + TLB_BANK_BYTES;
-  const entryTables = align(pageFlags + ramSizeBytes / PAGE_SIZE_BYTES, 65536);
+  const codeTables = align(pageFlags + ramSizeBytes / PAGE_SIZE_BYTES, 4);
+  const entryTables = align(codeTables + (ramSizeBytes / PAGE_SIZE_BYTES) * 4, 65536);
   const entryTableCount = 3072;
   const records = entryTables + entryTableCount * ENTRY_TABLE_BYTES;
   const recordsEnd = records + 2_000_000 * RECORD_BYTES;
   const ram = align(recordsEnd, 65536);
   const totalBytes = align(ram + ramSizeBytes, 65536);
-  return { ramSizeBytes, tlbBanks, emptyBank, pageFlags, entryTables, entryTableCount, records, recordsEnd, ram, totalBytes };
+  return { ramSizeBytes, tlbBanks, emptyBank, pageFlags, codeTables, entryTables, entryTableCount, records, recordsEnd, ram, totalBytes };
 }

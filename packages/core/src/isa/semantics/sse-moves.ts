@@ -83,16 +83,19 @@ export const maskedStore: Semantics = sse((b, shape) => {
   const value = b.getRegister(xmmField(source), 16);
   const bits = b.pure(vectorOps.i8x16.bitmask, b.getRegister(xmmField(mask), 16));
   b.when(bits, () => {
+    // All faults before the first write: two pages at most are touched, by the first and the last byte that go there.
+    b.loadForUpdate(maskedStoreAddress(b, shape, b.extendU(b.ctz(bits))), 1);
+    b.loadForUpdate(maskedStoreAddress(b, shape, b.extendU(b.sub(b.i32(31), b.clz(bits)))), 1);
     for (let i = 0; i < 16; i++) {
       b.when(b.and(bits, b.i32(1 << i)), () => {
         const byte = b.pureWith(vectorOps.i8x16.extract_u, [i], value);
-        b.store(maskedStoreAddress(b, shape, i), 1, byte);
+        b.store(maskedStoreAddress(b, shape, b.i64(i)), 1, byte);
       });
     }
   });
 });
 
-function maskedStoreAddress(b: Builder, shape: InstructionShape, offsetBytes: number): Value {
-  const pointer = b.add(b.getFixed(GPR[7].offset, 8), b.i64(offsetBytes));
+function maskedStoreAddress(b: Builder, shape: InstructionShape, offset: Value): Value {
+  const pointer = b.add(b.getFixed(GPR[7].offset, 8), offset);
   return segmentAddress(b, shape, dataSegment(shape), truncateAddress(b, shape, pointer));
 }

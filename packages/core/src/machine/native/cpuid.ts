@@ -10,8 +10,8 @@ const bits = (...positions: number[]) => positions.reduce((all, bit) => all | (1
 
 /** Family 15, model 6, stepping 1: a plain early x86-64, which is what is implemented. */
 const SIGNATURE = 0x00000f61;
-/** CX16 13, hypervisor 31. POPCNT is not in the baseline and is left out. */
-const LEAF1_ECX = bits(13, 31);
+/** CX16 13, POPCNT 23, hypervisor 31. */
+const LEAF1_ECX = bits(13, 23, 31);
 /** FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, PGE, CMOV, PAT, CLFSH, FXSR, SSE, SSE2. */
 const LEAF1_EDX = bits(0, 2, 3, 4, 5, 6, 8, 11, 13, 15, 16, 19, 24, 25, 26);
 /** LAHF/SAHF in 64-bit mode. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { DR } from '../../cpu/state.ts';
 import { CODE, enter, GDT, HANDLERS, IST1, KERNEL_STACK, Selector, STACK_TOP, testGuest, type TestGuest, TSS } from '../test-guest.ts';
 
 const RSP = 4;
@@ -16,12 +17,12 @@ describe('delivery through the IDT', () => {
     const { guest, vcpu } = await go('90 488b07', ({ vcpu }) => {
       vcpu.gpr[RSP] = STACK_TOP - 4n;
       vcpu.gpr[7] = 0x123000n;
-      vcpu.rflags = 0x747n;
+      vcpu.rflags = 0x647n;
     });
     expect(guest.stoppedIn).toBe(14);
     expect(vcpu.gpr[RSP]).toBe(STACK_TOP - 64n);
-    // TF is what makes DB come first; here it was clear, IF was set and is cleared.
-    expect(guest.stack(6)).toEqual([0n, AT + 1n, BigInt(Selector.code0), 0x647n, STACK_TOP - 4n, BigInt(Selector.data0)].map((x, i) => (i === 3 ? guest.stack(4)[3] : x)));
+    expect(guest.stack(6)).toEqual([0n, AT + 1n, BigInt(Selector.code0), 0x647n, STACK_TOP - 4n, BigInt(Selector.data0)]);
+    expect(vcpu.rflags & 0x200n).toBe(0n);
     expect(vcpu.cr2).toBe(0x123000n);
   });
 
@@ -130,7 +131,7 @@ describe('single-step traps', () => {
       expect(guest.stoppedIn).toBe(1);
       expect(guest.stack(3)).toEqual([AT + BigInt(length), BigInt(Selector.code0), 0x102n]);
       expect(vcpu.rflags & 0x100n).toBe(0n);
-      expect(guest.machine.vcpus[0].slot64).toBeDefined();
+      expect(vcpu.slot64(DR[6])).toBe(0xffff4ff0n);
     }
   });
 
@@ -292,6 +293,11 @@ describe('segment loads', () => {
   it('LTR and LLDT check their descriptors', async () => {
     const ltr = (selector: number) => go(`66b8 ${selector.toString(16).padStart(2, '0')}00 0f00d8 f4`);
     expect((await ltr(Selector.tss)).vcpu.tables.tr).toMatchObject({ selector: Selector.tss, base: BigInt(TSS), limit: 0x67 });
+    // It is busy now, and cannot be loaded again.
+    const again = await go('66b83000 0f00d8 0f00d8 f4');
+    expect(again.guest.stoppedIn).toBe(13);
+    expect(again.guest.stack(2)).toEqual([BigInt(Selector.tss), AT + 7n]);
+    expect(again.guest.machine.memory.read8(GDT + 0x35)).toBe(0x8b);
     expect((await ltr(Selector.data0)).guest.stoppedIn).toBe(13);
     const absent = await go('66b83000 0f00d8 f4', ({ machine }) => machine.memory.write8(GDT + 0x35, 0x09));
     expect(absent.guest.stoppedIn).toBe(11);

@@ -31,6 +31,8 @@ const RCX = 1;
 const RDX = 2;
 const RSP = 4;
 const GS = 5;
+/** In a TSS descriptor's type. */
+const TSS_BUSY = 2;
 
 const number = ({ vcpu }: NativeContext, index: number) => Number(vcpu.slot64(ARG[index]) & 0xffffffffn);
 const value = ({ vcpu }: NativeContext, index: number) => vcpu.slot64(ARG[index]);
@@ -60,7 +62,7 @@ const portIo = (direction: 'in' | 'out'): Native => (context) => {
     machine.portWrite(port, size, Number(vcpu.gpr[RAX] & ((1n << BigInt(size * 8)) - 1n)));
     return 'next';
   }
-  const read = BigInt(machine.portRead(port, size) >>> 0);
+  const read = BigInt.asUintN(size * 8, BigInt(machine.portRead(port, size) >>> 0));
   vcpu.gpr[RAX] = size === 4 ? read : (vcpu.gpr[RAX] & ~((1n << BigInt(size * 8)) - 1n)) | read;
   return 'next';
 };
@@ -108,7 +110,13 @@ const loadSelector = (which: 'ldtr' | 'tr'): Native => (context) => {
   const wanted = which === 'tr' ? 9 : 2;
   if ((low.accessRights & 0x1f) !== wanted || selector & 4) return protection(selector & 0xfffc);
   if (!(low.accessRights & 0x80)) return { vector: Vector.NP, errorCode: selector & 0xfffc };
-  vcpu.tables[which] = { ...low, base: low.base | upper };
+  let { accessRights } = low;
+  if (which === 'tr') {
+    accessRights |= TSS_BUSY;
+    const written = vcpu.write(vcpu.tables.gdtr.base + BigInt((selector & 0xfff8) + 5), Uint8Array.of(accessRights & 0xff), { as: 'supervisor' });
+    if (!written.ok) return memoryFault(written.fault);
+  }
+  vcpu.tables[which] = { ...low, accessRights, base: low.base | upper };
   return 'next';
 };
 
