@@ -24,7 +24,7 @@ beforeAll(() => {
   writeFileSync(
     file('rival.mjs'),
     `export default { name: 'rival', version: '1.0.0', api: '^1.0',
-      apply(host) { host.claims.cpuid(0x40000000); } };\n`,
+      apply(host) { host.claim({ kind: 'cpuid', first: 0x40000000, last: 0x40000000 }); } };\n`,
   );
 });
 
@@ -46,7 +46,7 @@ const RECOGNISED = /^vm: [\w.-]+: (bzImage|ELF64)\b/;
 describe('a kernel that plug-in xen has no door into', () => {
   it.each(['vmlinux', 'bzImage', 'bzImage-gzip'])('%s without Xen notes', async (name) => {
     const { exitCode, last, others } = await refusal(file(name), '--plugin', 'xen');
-    expect(last).toMatch(/^vm: PV2012: no door into [\w-]+ \(.*XEN_ELFNOTE.*\): \S/);
+    expect(last).toMatch(/^vm: PV2012: no door into [\w-]+ \(.*no ELF notes of owner "Xen".*\): \S/);
     for (const line of others) expect(line).toMatch(RECOGNISED);
     expect(exitCode).toBe(3);
   });

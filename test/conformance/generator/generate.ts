@@ -117,6 +117,7 @@ function generateCase(variant: Variant, random: Random): CaseInput {
   const seed = random.next();
   const usesSegment = form === 'mem' || Boolean(row.options.address || row.options.rep);
   const segmentBase = usesSegment ? choosePrefixes(draft) : 0;
+  if (form !== 'mem') moveImplicitPointers(draft, segmentBase);
   const addressWidth = usesSegment && random.oneIn(8) ? 32 : mode === 'long64' ? 64 : 32;
   const codeAddress = random.oneIn(12) ? CODE_BASE + PAGE_SIZE_BYTES - 1 - random.below(9) : CODE_START;
   const registers = draft.registerCount;
@@ -169,6 +170,15 @@ function choosePrefixes(draft: Draft): number {
       return 0;
     default:
       return 0;
+  }
+}
+
+/** XLAT and MASKMOV: their pointers count from the segment's base. */
+function moveImplicitPointers({ overrides, variant }: Draft, segmentBase: number): void {
+  if (variant.row.options.rep) return;
+  for (const register of [3, 7]) {
+    const pointer = overrides.get(register);
+    if (pointer !== undefined) overrides.set(register, BigInt.asUintN(64, pointer - BigInt(segmentBase)));
   }
 }
 

@@ -24,7 +24,6 @@ const EXTENDED_BY_PREFIX: ReadonlyMap<number, string> = new Map([
   [0x17d, 'HSUBPS (SSE3)'],
   [0x1d0, 'ADDSUBPS (SSE3)'],
   [0x1f0, 'LDDQU (SSE3)'],
-  [0x1d6, 'MOVQ2DQ, MOVDQ2Q (MMX registers)'],
   [0x12b, 'MOVNTSS, MOVNTSD (SSE4A)'],
   [0x1ae, 'CLWB, CLFLUSHOPT, and the CET instructions'],
   [0x1c7, 'RDPID, VMXON and others'],

@@ -19,12 +19,13 @@
  * - lar, lsl: selector, GPR index, operand width in bits (they set ZF); verr, verw: selector (ZF)
  * - monitor: linear address
  */
+// biome-ignore format: table
 export const INSTRUCTION_EXITS = [
   'softwareInterrupt', 'syscall', 'sysret', 'sysenter', 'sysexit', 'iret', 'vmcall', 'vmmcall',
   'in', 'out', 'ins', 'outs', 'cpuid', 'rdmsr', 'wrmsr', 'readCr', 'writeCr', 'clts', 'lmsw', 'readDr', 'writeDr',
   'lgdt', 'lidt', 'lldt', 'ltr', 'invlpg', 'invpcid', 'wbinvd', 'invd', 'rdpmc', 'swapgs', 'xsetbv', 'monitor', 'mwait',
   'cli', 'sti', 'hlt', 'farJump', 'farCall', 'farReturn', 'loadSegment', 'popSegment', 'popf', 'undefined', 'int3', 'into',
-  'int1', 'loadFarPointer', 'lar', 'lsl', 'verr', 'verw',
+  'int1', 'loadFarPointer', 'lar', 'lsl', 'verr', 'verw', 'clac', 'stac',
 ] as const;
 export type InstructionExitName = (typeof INSTRUCTION_EXITS)[number];
 

@@ -86,6 +86,12 @@ export class MachineVcpu implements Vcpu {
   setSlot64(slot: Slot, value: bigint): void {
     this.#setQuad(slot, value);
   }
+  slot32(slot: Slot): number {
+    return this.#get32(slot);
+  }
+  setSlot32(slot: Slot, value: number): void {
+    this.#set32(slot, value);
+  }
 
   get rip(): bigint {
     return this.#quad(RIP);

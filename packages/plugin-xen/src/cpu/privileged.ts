@@ -14,6 +14,8 @@ const CR4_GUEST = (1n << 2n) | (1n << 3n) | (1n << 16n);
 /** Of those, the ones the hardware takes over. */
 const CR4_HARDWARE = (1n << 2n) | (1n << 16n);
 const LOW = 0xffff_ffffn;
+/** IA32_TSC_AUX is the processor's own: RDTSCP reads it without an exit. */
+const TSC_AUX = 0xc000_0103n;
 const UD = { fault: 6 } as const;
 
 /**
@@ -29,6 +31,7 @@ export const privileged = {
   rdmsr(domain: PvDomain, vcpu: XenVcpu): ExitAnswer {
     if (!vcpu.kernelMode) return 'pass';
     const { gpr } = vcpu.cpu;
+    if ((gpr[Gpr.RCX] & LOW) === TSC_AUX) return 'common';
     const value = readMsr(domain, vcpu, Number(gpr[Gpr.RCX] & LOW));
     if (value === undefined) return 'pass';
     gpr[Gpr.RAX] = value & LOW;
@@ -39,6 +42,7 @@ export const privileged = {
   wrmsr(_domain: PvDomain, vcpu: XenVcpu): ExitAnswer {
     if (!vcpu.kernelMode) return 'pass';
     const { gpr } = vcpu.cpu;
+    if ((gpr[Gpr.RCX] & LOW) === TSC_AUX) return 'common';
     const value = ((gpr[Gpr.RDX] & LOW) << 32n) | (gpr[Gpr.RAX] & LOW);
     return writeMsr(vcpu, Number(gpr[Gpr.RCX] & LOW), value) ? 'handled' : 'pass';
   },

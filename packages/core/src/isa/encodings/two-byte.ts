@@ -155,6 +155,8 @@ const system: EncodingRow[] = [
   row('0F 01 D9', 'VMMCALL', '', exitOnly('vmmcall'), EXIT),
   row('0F 01 C8', 'MONITOR', '', monitor, { ...EXIT, address: true }),
   row('0F 01 C9', 'MWAIT', '', exitOnly('mwait'), EXIT),
+  row('NP 0F 01 CA', 'CLAC', '', exitOnly('clac'), EXIT),
+  row('NP 0F 01 CB', 'STAC', '', exitOnly('stac'), EXIT),
   row('NP 0F 01 D0', 'XGETBV', '', readExtendedControl, { system: true }),
   row('NP 0F 01 D1', 'XSETBV', '', exitOnly('xsetbv'), EXIT),
   row('0F 01 F8', 'SWAPGS', '', exitOnly('swapgs'), { ...EXIT, mode: 'o64' }),

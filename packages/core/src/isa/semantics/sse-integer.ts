@@ -50,7 +50,7 @@ const SHIFTS = {
 } as const;
 
 /** A count of the lane's width or more gives 0, or the sign in every bit. `count` is an unsigned i32 or i64. */
-function shiftLanes(b: Builder, width: 16 | 32 | 64, kind: 'shl' | 'shr_u' | 'shr_s', value: Value, count: Value): Value {
+export function shiftLanes(b: Builder, width: 16 | 32 | 64, kind: 'shl' | 'shr_u' | 'shr_s', value: Value, count: Value): Value {
   const tooLarge = b.gtU(count, b.constant(count, width - 1));
   const amount = b.wrap(count);
   if (kind === 'shr_s') return b.pure(SHIFTS[width].shr_s, value, b.select(tooLarge, b.i32(width - 1), amount));

@@ -24,7 +24,7 @@ function doublewordIndices(b: Builder): Value {
 }
 
 /** The same for the four words of one half (word 0 or 4); the other half stays as it is. */
-function wordIndices(b: Builder, half: 0 | 4): Value {
+export function wordIndices(b: Builder, half: 0 | 4): Value {
   const factors = [64, 16, 4, 1];
   const none = [0, 0, 0, 0];
   const spread = b.pure(i16x8.mul, b.pure(i16x8.splat, b.wrap(b.immediate())), words16(b, half ? [...none, ...factors] : [...factors, ...none]));

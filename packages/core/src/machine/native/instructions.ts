@@ -1,29 +1,12 @@
-import { ARG } from '../../cpu/state.ts';
 import { Flag } from '../../isa/flags.ts';
 import type { InstructionExitName } from '../../isa/instruction-exit.ts';
-import type { MachineVcpu } from '../vcpu.ts';
 import { memoryFault, type NativeAnswer, protection, undefinedOpcode, Vector } from './answer.ts';
-import type { CpuidAnswer } from './cpuid.ts';
+import { after, iopl, type Native, number, value } from './context.ts';
 import { farReturn, farTransfer, interruptReturn, mergeFlags } from './delivery.ts';
+import { portIo, portString } from './port-io.ts';
 import { readControlRegister, readDebugRegister, readMsr, writeControlRegister, writeDebugRegister, writeMsr } from './registers.ts';
 import { isFault, loadDataSegment, readDescriptor } from './segments.ts';
-
-/** What native instructions need of the machine. */
-export interface NativeMachine {
-  cpuid(leaf: number, subleaf: number): CpuidAnswer;
-  /** Port I/O of a device; reads of an empty port answer all ones. */
-  portRead(port: number, sizeBytes: number): number;
-  portWrite(port: number, sizeBytes: number, value: number): void;
-}
-
-export interface NativeContext {
-  readonly vcpu: MachineVcpu;
-  readonly machine: NativeMachine;
-  readonly lengthBytes: number;
-  /** Carry it out whatever the CPL: a plug-in asked for it. */
-  readonly privileged: boolean;
-}
-type Native = (context: NativeContext) => NativeAnswer;
+import { loadAccessRights, loadFarPointer, loadLimit, verify } from './selectors.ts';
 
 const RAX = 0;
 const RBX = 3;
@@ -34,11 +17,6 @@ const GS = 5;
 /** In a TSS descriptor's type. */
 const TSS_BUSY = 2;
 
-const number = ({ vcpu }: NativeContext, index: number) => Number(vcpu.slot64(ARG[index]) & 0xffffffffn);
-const value = ({ vcpu }: NativeContext, index: number) => vcpu.slot64(ARG[index]);
-const after = ({ vcpu, lengthBytes }: NativeContext) => vcpu.rip + BigInt(lengthBytes);
-const iopl = (vcpu: MachineVcpu) => Number((vcpu.rflags >> 12n) & 3n);
-
 /** Only at CPL 0. */
 const privileged = (run: Native): Native => (context) =>
   context.privileged || context.vcpu.cpl === 0 ? run(context) : protection();
@@ -47,23 +25,6 @@ const setInterruptFlag = (on: boolean): Native => (context) => {
   const { vcpu } = context;
   if (!context.privileged && vcpu.cpl > iopl(vcpu)) return protection();
   vcpu.rflags = on ? vcpu.rflags | BigInt(Flag.IF) : vcpu.rflags & ~BigInt(Flag.IF);
-  return 'next';
-};
-
-/**
- * Port I/O at CPL ≤ IOPL.
- * NOT IMPLEMENTED: the TSS's I/O permission bitmap — above IOPL every port is refused.
- */
-const portIo = (direction: 'in' | 'out'): Native => (context) => {
-  const { vcpu, machine } = context;
-  if (!context.privileged && vcpu.cpl > iopl(vcpu)) return protection();
-  const [port, size] = [number(context, 0), number(context, 1)];
-  if (direction === 'out') {
-    machine.portWrite(port, size, Number(vcpu.gpr[RAX] & ((1n << BigInt(size * 8)) - 1n)));
-    return 'next';
-  }
-  const read = BigInt.asUintN(size * 8, BigInt(machine.portRead(port, size) >>> 0));
-  vcpu.gpr[RAX] = size === 4 ? read : (vcpu.gpr[RAX] & ~((1n << BigInt(size * 8)) - 1n)) | read;
   return 'next';
 };
 
@@ -174,9 +135,23 @@ const swapgs: Native = privileged(({ vcpu }) => {
   return 'next';
 });
 
+/** CLAC and STAC: #UD above CPL 0. */
+const alignmentCheck = (on: boolean): Native => ({ vcpu }) => {
+  if (vcpu.cpl !== 0) return undefinedOpcode;
+  vcpu.rflags = on ? vcpu.rflags | BigInt(Flag.AC) : vcpu.rflags & ~BigInt(Flag.AC);
+  return 'next';
+};
+
+/** INT1: a #DB of the trap kind, with no check of the gate's DPL. */
+const debugTrap: Native = (context) => {
+  context.vcpu.rip = after(context);
+  return { vector: Vector.DB };
+};
+
 /**
  * The instructions that leave the engine, as the processor carries them out.
- * NOT IMPLEMENTED natively, #UD: SYSENTER, SYSEXIT, INS, OUTS, INVPCID, RDPMC, XSETBV, MONITOR, MWAIT, VMCALL, VMMCALL.
+ * NOT IMPLEMENTED natively, #UD, and not advertised by CPUID: SYSENTER, SYSEXIT (as AMD's do in long mode), INVPCID,
+ * XSETBV, MONITOR, MWAIT, RDPMC. VMCALL and VMMCALL raise #UD unless a plug-in takes them.
  */
 export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = {
   syscall,
@@ -184,6 +159,8 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
   iret: (context) => done(interruptReturn(context.vcpu, number(context, 0))),
   in: portIo('in'),
   out: portIo('out'),
+  ins: portString('ins'),
+  outs: portString('outs'),
   cpuid: cpuidInstruction,
   rdmsr: privileged(({ vcpu }) => readMsr(vcpu)),
   wrmsr: privileged(({ vcpu }) => writeMsr(vcpu)),
@@ -195,7 +172,9 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
   }),
   writeCr: privileged((context) => writeControlRegister(context.vcpu, number(context, 0), value(context, 2))),
   readDr: privileged((context) => {
-    context.vcpu.gpr[number(context, 1)] = readDebugRegister(context.vcpu, number(context, 0));
+    const read = readDebugRegister(context.vcpu, number(context, 0));
+    if (read === undefined) return undefinedOpcode;
+    context.vcpu.gpr[number(context, 1)] = read;
     return 'next';
   }),
   writeDr: privileged((context) => writeDebugRegister(context.vcpu, number(context, 0), value(context, 2))),
@@ -237,6 +216,14 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
   farCall: (context) => done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), after(context))),
   farReturn: (context) => done(farReturn(context.vcpu, number(context, 0), number(context, 1))),
   loadSegment: (context) => loadDataSegment(context.vcpu, number(context, 0), number(context, 1) & 0xffff) ?? 'next',
+  loadFarPointer,
+  lar: loadAccessRights,
+  lsl: loadLimit,
+  verr: verify('read'),
+  verw: verify('write'),
   popSegment,
   popf,
+  clac: alignmentCheck(false),
+  stac: alignmentCheck(true),
+  int1: debugTrap,
 };

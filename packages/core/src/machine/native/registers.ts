@@ -1,4 +1,4 @@
-import { CR8, DR, type Slot } from '../../cpu/state.ts';
+import { CR8, DR, type Slot, TSC_AUX } from '../../cpu/state.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import { type NativeAnswer, protection, undefinedOpcode } from './answer.ts';
 
@@ -9,7 +9,8 @@ const LOW = 0xffffffffn;
 
 /** Control-register bits that exist here (SDM vol. 3A, 2.5); setting another raises #GP(0). */
 const CR0_BITS = 0xe005003fn;
-const CR4_BITS = 0x0000_0000_0031_07ffn;
+const CR4_BITS = 0x0000_0000_0031_07bcn;
+const CR4_DE = 1n << 3n;
 const CR0_PE = 1n;
 const CR0_PG = 1n << 31n;
 const CR0_NW = 1n << 29n;
@@ -76,17 +77,20 @@ function writeCr0(vcpu: MachineVcpu, value: bigint): NativeAnswer {
   return 'next';
 }
 
-export function readDebugRegister(vcpu: MachineVcpu, index: number): bigint {
-  return vcpu.slot64(debugSlot(index));
+export function readDebugRegister(vcpu: MachineVcpu, index: number): bigint | undefined {
+  return isReservedDebugRegister(vcpu, index) ? undefined : vcpu.slot64(debugSlot(index));
 }
 export function writeDebugRegister(vcpu: MachineVcpu, index: number, value: bigint): NativeAnswer {
-  if ((index >= 4 && value >> 32n) || index > 7) return protection();
+  if (isReservedDebugRegister(vcpu, index)) return undefinedOpcode;
+  if (index >= 4 && value >> 32n) return protection();
   const slot = debugSlot(index);
   const fixed = slot === DR[6] ? 0xffff0ff0n | (value & 0xe00fn) : slot === DR[7] ? (value & ~0xd000n) | 0x400n : value;
   vcpu.setSlot64(slot, fixed);
   return 'next';
 }
-/** DR4 and DR5 are DR6 and DR7 while CR4.DE is clear. */
+/** DR4 and DR5 are DR6 and DR7 while CR4.DE is clear, and raise #UD while it is set; there are no DR8 to DR15. */
+const isReservedDebugRegister = (vcpu: MachineVcpu, index: number) =>
+  index > 7 || ((index === 4 || index === 5) && (vcpu.cr4 & CR4_DE) !== 0n);
 const debugSlot = (index: number): Slot => DR[index === 4 || index === 5 ? index + 2 : index];
 
 /** Register of a system MSR in the vCPU. */
@@ -122,6 +126,14 @@ const msrs: Readonly<Record<number, MsrAccess>> = {
   },
   0xc0000100: segmentBase(4),
   0xc0000101: segmentBase(5),
+  0xc0000103: {
+    read: (vcpu) => BigInt(vcpu.slot32(TSC_AUX) >>> 0),
+    write(vcpu, value) {
+      if (value >> 32n) return protection();
+      vcpu.setSlot32(TSC_AUX, Number(value) | 0);
+      return 'next';
+    },
+  },
   0xc0000102: {
     read: (vcpu) => vcpu.kernelGsBase,
     write(vcpu, value) {
@@ -132,8 +144,8 @@ const msrs: Readonly<Record<number, MsrAccess>> = {
   },
 };
 
-/** IA32_SYSENTER_*, STAR, LSTAR, CSTAR, FMASK, PAT, TSC_AUX, MISC_ENABLE: kept, with no checks beyond canonicality. */
-const PLAIN_MSRS = new Set([0x174, 0x175, 0x176, 0x277, 0x1a0, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000103]);
+/** IA32_SYSENTER_*, STAR, LSTAR, CSTAR, FMASK, PAT, MISC_ENABLE: kept, with no checks beyond canonicality. */
+const PLAIN_MSRS = new Set([0x174, 0x175, 0x176, 0x277, 0x1a0, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084]);
 const ADDRESS_MSRS = new Set([0x175, 0x176, 0xc0000082, 0xc0000083]);
 
 /** RDMSR; an unknown MSR raises #GP(0). */

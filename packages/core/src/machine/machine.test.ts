@@ -1,0 +1,139 @@
+import { describe, expect, it } from 'vitest';
+import { PluginRegistry } from '../plugin/index.ts';
+import { Machine } from './machine.ts';
+import { CODE, HANDLERS, machineOptions, type TestGuest, testGuest } from './test-guest.ts';
+
+const AT = BigInt(CODE);
+
+describe('refusals', () => {
+  it('nobody has a door', async () => {
+    await expect(Machine.create(machineOptions(new PluginRegistry()))).rejects.toMatchObject({ code: 'PV2012', exitCode: 3 });
+  });
+  it('the door asked for is not there, and what there is is said', async () => {
+    const created = testGuest({ code: {}, options: { entryName: 'front' } });
+    await expect(created).rejects.toMatchObject({ code: 'PV2012' });
+    await expect(created).rejects.toThrow(/front.*bench/);
+  });
+  it('memory that cannot be had', async () => {
+    await expect(testGuest({ code: {}, options: { memoryBytes: 5 * 2 ** 30 } })).rejects.toMatchObject({ code: 'PV2011' });
+  });
+  it('a door that nobody opens', async () => {
+    const registry = new PluginRegistry();
+    const plugin = {
+      name: 'shut', version: '1.0.0', api: '^1.0',
+      apply(host: Parameters<NonNullable<Parameters<typeof testGuest>[0]['tap']>>[0]) {
+        host.hooks.findEntries.tap('shut', () => ({ entries: [{ name: 'shut', abi: 'test', address: 0n, foundIn: 'test', plugin: 'shut', priority: 1 }], missing: [] }));
+      },
+    };
+    registry.load(plugin, { where: 'test' });
+    await expect(Machine.create(machineOptions(registry))).rejects.toMatchObject({ code: 'PV2010' });
+  });
+});
+
+describe('a run', () => {
+  it('is the same twice with the instruction clock, timers and RDTSC included', async () => {
+    const once = async () => {
+      const ticks: bigint[] = [];
+      // l: inc rbx ; test bl,bl ; jnz l ; rdtsc ; xor rcx,rax ; jmp l
+      const guest = await testGuest({
+        code: { [CODE]: '48ffc3 84db 75f9 0f31 4831c1 ebf2' },
+        prepare({ machine, vcpu }) {
+          const tick = () => {
+            ticks.push(vcpu.gpr[3]);
+            if (ticks.length === 20) machine.shutdown({ kind: 'poweroff' });
+            else machine.clock.at(machine.clock.nowNs() + 12_345, tick);
+          };
+          machine.clock.at(1, tick);
+        },
+      });
+      const end = await guest.run();
+      return { end, ticks, gpr: [...guest.vcpu.gpr], now: guest.machine.clock.nowNs() };
+    };
+    const first = await once();
+    expect(first.end.reason).toEqual({ kind: 'poweroff' });
+    expect(first.ticks.length).toBe(20);
+    expect(await once()).toEqual(first);
+  });
+
+  it('moves instruction time to the next timer while the guest sleeps, however near that is', async () => {
+    for (const ns of [10, 150_000, 5_000_000_000]) {
+      const guest: TestGuest = await testGuest({
+        code: { [CODE]: 'f4 0f0b' },
+        options: { idle: async () => {} },
+        prepare({ machine, vcpu }) {
+          machine.clock.at(ns, () => {
+            vcpu.wake();
+            vcpu.inject(0x40);
+          });
+        },
+        tap(host) {
+          host.hooks.exit.for('hlt').tap('sleep', (vcpu) => (vcpu.rip === AT ? 'common' : 'pass'));
+        },
+      });
+      await guest.run();
+      expect(guest.stoppedIn).toBe(0x40);
+      expect(guest.machine.clock.nowNs()).toBeGreaterThanOrEqual(ns);
+      expect(guest.machine.clock.nowNs()).toBeLessThan(ns + 100);
+    }
+  });
+
+  it('ends when it is stopped from outside, and gives the host its turns', async () => {
+    let turns = 0;
+    const guest: TestGuest = await testGuest({
+      code: { [CODE]: 'ebfe' },
+      options: {
+        clockKind: 'wall',
+        idle: async () => {
+          if (++turns === 3) guest.machine.stop();
+        },
+      },
+    });
+    expect((await guest.run()).reason).toEqual({ kind: 'stopped' });
+    expect(guest.vcpu.rip).toBe(AT);
+  });
+
+  it('answers of plug-ins: handled, common, another fault', async () => {
+    const answers: Record<string, () => unknown> = {
+      cpuid: () => 'handled',
+      rdmsr: () => ({ fault: 11, errorCode: 0x20 }),
+    };
+    const guest = await testGuest({
+      code: { [CODE]: '0fa2 0f32' },
+      prepare: ({ vcpu }) => vcpu.gpr.fill(5n, 0, 4),
+      tap(host) {
+        host.hooks.exit.for('cpuid').tap('bench', () => answers.cpuid() as 'handled');
+        host.hooks.exit.for('rdmsr').tap('bench', () => answers.rdmsr() as 'pass');
+      },
+    });
+    await guest.run();
+    expect(guest.stoppedIn).toBe(11);
+    expect(guest.stack(2)).toEqual([0x20n, AT + 2n]);
+    expect(guest.vcpu.gpr[3]).toBe(5n);
+  });
+
+  it('shows exceptions to plug-ins first', async () => {
+    const seen: unknown[] = [];
+    const guest = await testGuest({
+      code: { [CODE]: '8b0425 00002000 f4' },
+      tap(host) {
+        host.hooks.exit.for('exception').tap('bench', (vcpu, exit) => {
+          seen.push(exit);
+          vcpu.rip += 7n;
+          return 'handled';
+        });
+      },
+    });
+    await guest.run();
+    expect(seen).toEqual([{ kind: 'exception', vector: 14, errorCode: 0, cr2: 0x200000n }]);
+    expect([guest.vcpu.rip, guest.vcpu.cr2]).toEqual([AT + 8n, 0n]);
+  });
+
+  it('a triple fault is reported with RIP, code and registers', async () => {
+    const guest = await testGuest({ code: { [CODE]: '0f0b' }, prepare: ({ vcpu }) => { vcpu.tables.idtr.limit = 0; } });
+    const { reason, report } = await guest.run();
+    expect(reason).toMatchObject({ kind: 'crash' });
+    expect(report).toMatch(/rip 0000000000010000.*cpl 0/);
+    expect(report).toContain('code 0f 0b');
+    expect(HANDLERS).toBeLessThan(CODE);
+  });
+});

@@ -1,0 +1,89 @@
+import { AccessRights } from '../vcpu.ts';
+import { memoryFault, type NativeFault, protection } from './answer.ts';
+import { iopl, type Native, type NativeContext, number, writeGpr } from './context.ts';
+
+const RAX = 0;
+const RCX = 1;
+const RSI = 6;
+const RDI = 7;
+const FS = 4;
+const FLAG_DF = 1n << 10n;
+/** Offset of the I/O map base in a 64-bit TSS, and its end (SDM vol. 3A, 8.7). */
+const TSS_IO_MAP_BASE = 0x66;
+const TSS_BYTES = 0x68;
+
+/** Above IOPL a port may be used if its bits in the TSS's I/O permission bitmap are clear (SDM vol. 1, 19.5.2). */
+function refused(context: NativeContext, port: number, sizeBytes: number): NativeFault | undefined {
+  const { vcpu } = context;
+  if (context.privileged || vcpu.cpl <= iopl(vcpu)) return undefined;
+  const { tr } = vcpu.tables;
+  if (tr.accessRights & AccessRights.UNUSABLE || tr.limit < TSS_BYTES - 1) return protection();
+  const map = vcpu.read(tr.base + BigInt(TSS_IO_MAP_BASE), 2, { as: 'supervisor' });
+  if (!map.ok) return memoryFault(map.fault);
+  // Two bytes are read: a multi-byte port may reach into the second.
+  const at = word(map.bytes) + (port >> 3);
+  if (at + 1 > tr.limit) return protection();
+  const bits = vcpu.read(tr.base + BigInt(at), 2, { as: 'supervisor' });
+  if (!bits.ok) return memoryFault(bits.fault);
+  return (word(bits.bytes) >> (port & 7)) & ((1 << sizeBytes) - 1) ? protection() : undefined;
+}
+
+const word = (bytes: Uint8Array) => bytes[0] | (bytes[1] << 8);
+
+/** IN and OUT. */
+export const portIo = (direction: 'in' | 'out'): Native => (context) => {
+  const { vcpu, machine } = context;
+  const [port, size] = [number(context, 0), number(context, 1)];
+  const fault = refused(context, port, size);
+  if (fault) return fault;
+  if (direction === 'out') machine.portWrite(port, size, Number(BigInt.asUintN(size * 8, vcpu.gpr[RAX])));
+  else writeGpr(vcpu, RAX, size * 8, BigInt(machine.portRead(port, size) >>> 0));
+  return 'next';
+};
+
+/** INS and OUTS: one element; under REP the instruction is entered again until the count is 0. */
+export const portString = (direction: 'ins' | 'outs'): Native => (context) => {
+  const { vcpu } = context;
+  const [port, size, addressWidth] = [0, 1, 2].map((index) => number(context, index));
+  const repeated = number(context, 4) !== 0;
+  if (repeated && BigInt.asUintN(addressWidth, vcpu.gpr[RCX]) === 0n) return 'next';
+  const fault = refused(context, port, size) ?? transfer(context, direction, port, size);
+  if (fault) return fault;
+  const step = BigInt(vcpu.rflags & FLAG_DF ? -size : size);
+  const pointer = direction === 'ins' ? RDI : RSI;
+  writeGpr(vcpu, pointer, addressWidth, vcpu.gpr[pointer] + step);
+  if (!repeated) return 'next';
+  writeGpr(vcpu, RCX, addressWidth, vcpu.gpr[RCX] - 1n);
+  return 'done';
+};
+
+/** Move one element between port and memory. The write of INS is checked before the port is read. */
+function transfer(context: NativeContext, direction: 'ins' | 'outs', port: number, size: number): NativeFault | undefined {
+  const { vcpu, machine } = context;
+  const gva = elementAddress(context, direction);
+  const bytes = new Uint8Array(4);
+  const view = new DataView(bytes.buffer);
+  if (direction === 'outs') {
+    const found = vcpu.read(gva, size);
+    if (!found.ok) return memoryFault(found.fault);
+    bytes.set(found.bytes);
+    machine.portWrite(port, size, view.getUint32(0, true));
+    return undefined;
+  }
+  for (const at of [gva, gva + BigInt(size - 1)]) {
+    const place = vcpu.translate(BigInt.asUintN(64, at), 'write');
+    if (!place.ok) return memoryFault(place.fault);
+  }
+  view.setUint32(0, machine.portRead(port, size) >>> 0, true);
+  const written = vcpu.write(gva, bytes.subarray(0, size));
+  return written.ok ? undefined : memoryFault(written.fault);
+}
+
+/** Linear address of the element. In 64-bit mode only FS and GS have a base. */
+function elementAddress(context: NativeContext, direction: 'ins' | 'outs'): bigint {
+  const { vcpu } = context;
+  const segment = number(context, 3);
+  const offset = BigInt.asUintN(number(context, 2), vcpu.gpr[direction === 'ins' ? RDI : RSI]);
+  if (vcpu.engine.mode === 'long64') return BigInt.asUintN(64, offset + (segment >= FS ? vcpu.segment(segment).base : 0n));
+  return BigInt.asUintN(32, offset + vcpu.segment(segment).base);
+}
