@@ -9,7 +9,7 @@ import { Tier0Runner } from './runners/tier0.ts';
 
 /** Other programs than the recorded ones. */
 const SEED = 0x5e9;
-const PROGRAMS = 600;
+const PROGRAMS = 400;
 
 describe('random programs', () => {
   it('come out the same on the evaluator and on tier 0', () => {

@@ -33,10 +33,10 @@ export class GuestSession {
   #stderr = '';
   #onChange: () => void = () => {};
 
-  /** `vm run ARGS --clock icount`; further arguments follow. */
+  /** `vm run --clock icount ARGS`; another --clock in `args` wins. */
   constructor(...args: string[]) {
     const flags = ['--clock', 'icount', '--timeout', String(CHILD_TIMEOUT_S)];
-    const child = spawn(process.execPath, [vm, 'run', ...args, ...flags], {
+    const child = spawn(process.execPath, [vm, 'run', ...flags, ...args], {
       stdio: 'pipe',
       env: { ...process.env, POLYVISOR_DEBUG: '' },
     });

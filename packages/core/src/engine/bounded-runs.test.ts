@@ -42,7 +42,8 @@ describe.each(Object.entries(benches))('bounded runs (%s handlers)', (_name, ben
       expect(bench.run(0x1000n + BigInt(start))).toMatchObject({ exit: 'hlt', executed: 901 - start });
     }
     bench.engine.code.flush();
-    for (const start of [600, 450, 10, 0]) expect(bench.run(0x1000n + BigInt(start))).toMatchObject({ executed: 901 - start });
+    for (const start of [600, 450, 10, 0])
+      expect(bench.run(0x1000n + BigInt(start))).toMatchObject({ executed: 901 - start });
   });
 
   it('count up to a fault, and over page borders', () => {
@@ -55,7 +56,13 @@ describe.each(Object.entries(benches))('bounded runs (%s handlers)', (_name, ben
     expect(bench.run(0x2030n)).toMatchObject({ why: 'fault', executed: 4, rip: 0x2034n });
     // A page that is not there is reached by flow.
     bench.put(0x3ff0, '90'.repeat(16));
-    expect(bench.run(0x3ff0n)).toMatchObject({ why: 'fault', vector: 14, executed: 16, rip: 0x4000n, address: 0x4000n });
+    expect(bench.run(0x3ff0n)).toMatchObject({
+      why: 'fault',
+      vector: 14,
+      executed: 16,
+      rip: 0x4000n,
+      address: 0x4000n,
+    });
   });
 
   it('count loops, calls and REP by iteration', () => {
@@ -83,7 +90,8 @@ describe.each(Object.entries(benches))('bounded runs (%s handlers)', (_name, ben
       for (;;) {
         const stop = bench.run(undefined, turn);
         executed += stop.executed;
-        if (stop.why !== 'budget') return { executed, state: [...vcpu.gpr, vcpu.rflags, BigInt(bench.ram.read32(0x8000))] };
+        if (stop.why !== 'budget')
+          return { executed, state: [...vcpu.gpr, vcpu.rflags, BigInt(bench.ram.read32(0x8000))] };
       }
     };
     const whole = total(1_000_000);

@@ -1,26 +1,47 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { ByteWriter, ModuleBuilder, Op } from './wasm.ts';
 import { floatOps } from '../ir/float-ops.ts';
 import type { Evaluated, PureOp, ValueType } from '../ir/types.ts';
 import { vectorOps } from '../ir/vector-ops.ts';
+import { ByteWriter, ModuleBuilder, Op } from './wasm.ts';
 
 /** Every record of the two tables, by the name that WebAssembly gives it. */
-const records = [...Object.values(floatOps), ...Object.values(vectorOps)].flatMap((group) => Object.values(group) as PureOp[]);
+const records = [...Object.values(floatOps), ...Object.values(vectorOps)].flatMap(
+  (group) => Object.values(group) as PureOp[],
+);
 
-const LOAD: Record<ValueType, number[]> = { i32: [0x28, 2, 0], i64: [0x29, 3, 0], f32: [0x2a, 2, 0], f64: [0x2b, 3, 0], v128: [0xfd, 0, 4, 0] };
-const STORE: Record<ValueType, number[]> = { i32: [0x36, 2, 0], i64: [0x37, 3, 0], f32: [0x38, 2, 0], f64: [0x39, 3, 0], v128: [0xfd, 11, 4, 0] };
+const LOAD: Record<ValueType, number[]> = {
+  i32: [0x28, 2, 0],
+  i64: [0x29, 3, 0],
+  f32: [0x2a, 2, 0],
+  f64: [0x2b, 3, 0],
+  v128: [0xfd, 0, 4, 0],
+};
+const STORE: Record<ValueType, number[]> = {
+  i32: [0x36, 2, 0],
+  i64: [0x37, 3, 0],
+  f32: [0x38, 2, 0],
+  f64: [0x39, 3, 0],
+  v128: [0xfd, 11, 4, 0],
+};
 const RESULT_AT = 64;
 
 /** Arguments at 0, 16, 32; the result goes to 64. */
 function compile(op: PureOp, immediates: readonly number[]): { memory: DataView; run: () => void } {
   const module = new ModuleBuilder({ initial: 1, maximum: 1 });
   const body = new ByteWriter().byte(Op.i32Const).s32(RESULT_AT);
-  op.params.forEach((type, i) => body.byte(Op.i32Const).s32(i * 16).bytes(LOAD[type]));
+  op.params.forEach((type, i) =>
+    body
+      .byte(Op.i32Const)
+      .s32(i * 16)
+      .bytes(LOAD[type]),
+  );
   body.bytes(op.wasm).bytes(immediates).bytes(STORE[op.result]);
   module.addFunction('run', { params: [], results: [] }, [], body);
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(module.finish() as Uint8Array<ArrayBuffer>), { env: { memory } });
+  const instance = new WebAssembly.Instance(new WebAssembly.Module(module.finish() as Uint8Array<ArrayBuffer>), {
+    env: { memory },
+  });
   return { memory: new DataView(memory.buffer), run: instance.exports.run as () => void };
 }
 
@@ -34,10 +55,25 @@ function read(memory: DataView, type: ValueType): Evaluated {
   return type === 'i64' || type === 'f64' ? memory.getBigInt64(RESULT_AT, true) : memory.getInt32(RESULT_AT, true);
 }
 
-const EDGES_32 = [0, -0x80000000, 0x3f800000, -0x40800000, 0x7f800000, -0x800000, 1, 0x7fffff, 0x800000, 0x4f000000, -0x31000000, 0x4b000001, -1, 0x7fff, 0x8000];
+const EDGES_32 = [
+  0, -0x80000000, 0x3f800000, -0x40800000, 0x7f800000, -0x800000, 1, 0x7fffff, 0x800000, 0x4f000000, -0x31000000,
+  0x4b000001, -1, 0x7fff, 0x8000,
+];
 const EDGES_64 = [
-  0n, -0x8000000000000000n, 0x3ff0000000000000n, 0x7ff0000000000000n, 1n, 0x41e0000000000000n, 0x43e0000000000000n, -0x3c20000000000000n,
-  0x3fe0000000000000n, 0x4004000000000000n, 0x20000000000001n, 0x7fffffffffffffffn, 0x36a0000000000000n, 0x47efffffffffffffn,
+  0n,
+  -0x8000000000000000n,
+  0x3ff0000000000000n,
+  0x7ff0000000000000n,
+  1n,
+  0x41e0000000000000n,
+  0x43e0000000000000n,
+  -0x3c20000000000000n,
+  0x3fe0000000000000n,
+  0x4004000000000000n,
+  0x20000000000001n,
+  0x7fffffffffffffffn,
+  0x36a0000000000000n,
+  0x47efffffffffffffn,
 ];
 const i32 = fc.oneof(fc.constantFrom(...EDGES_32), fc.integer({ min: -0x80000000, max: 0x7fffffff }));
 const i64 = fc.oneof(fc.constantFrom(...EDGES_64), fc.bigInt({ min: -(1n << 63n), max: (1n << 63n) - 1n }));

@@ -13,7 +13,10 @@ const host = {
   },
 };
 const RAM_BYTES = 8 << 20;
-const benches = { compiled: new TestBench({ host, ramBytes: RAM_BYTES }), inline: new TestBench({ host, ramBytes: RAM_BYTES, hot: undefined }) };
+const benches = {
+  compiled: new TestBench({ host, ramBytes: RAM_BYTES }),
+  inline: new TestBench({ host, ramBytes: RAM_BYTES, hot: undefined }),
+};
 const [RAX, RCX, RDX, RBX, RSP, , RSI, RDI] = [0, 1, 2, 3, 4, 5, 6, 7];
 
 describe.each(Object.entries(benches))('guest memory accesses (%s handlers)', (_name, bench) => {
@@ -34,7 +37,9 @@ describe.each(Object.entries(benches))('guest memory accesses (%s handlers)', (_
   };
 
   it.each([
-    [2, '66 8907 668b1f'], [4, '8907 8b1f'], [8, '488907 488b1f'],
+    [2, '66 8907 668b1f'],
+    [4, '8907 8b1f'],
+    [8, '488907 488b1f'],
   ])('store and load %i bytes across pages that are not neighbours', (bytes, code) => {
     pair();
     bench.put(0x1000, `${code} f4`);
@@ -60,7 +65,13 @@ describe.each(Object.entries(benches))('guest memory accesses (%s handlers)', (_
   });
 
   it.each([
-    ['store', '488907'], ['add', '480107'], ['xchg', '488707'], ['push', '50'], ['movups', '0f1107'], ['cmpxchg', '480fb107'], ['bts', '480fab07'],
+    ['store', '488907'],
+    ['add', '480107'],
+    ['xchg', '488707'],
+    ['push', '50'],
+    ['movups', '0f1107'],
+    ['cmpxchg', '480fb107'],
+    ['bts', '480fab07'],
   ])('%s faults at the second page and leaves nothing written', (name, code) => {
     tables.map(0x50000n, 0x6000);
     vcpu.gpr[RAX] = 0x1122334455667788n;
@@ -70,7 +81,14 @@ describe.each(Object.entries(benches))('guest memory accesses (%s handlers)', (_
     const before = [...vcpu.gpr];
     const flags = vcpu.rflags;
     bench.put(0x1000, `${code} f4`);
-    expect(bench.run(0x1000n)).toMatchObject({ why: 'fault', vector: 14, errorCode: 2, address: 0x51000n, rip: 0x1000n, executed: 0 });
+    expect(bench.run(0x1000n)).toMatchObject({
+      why: 'fault',
+      vector: 14,
+      errorCode: 2,
+      address: 0x51000n,
+      rip: 0x1000n,
+      executed: 0,
+    });
     expect(ram.readBytes(0x6ffc, 4)).toEqual(new Uint8Array(4));
     expect([...vcpu.gpr]).toEqual(before);
     expect(vcpu.rflags).toBe(flags);
@@ -94,7 +112,10 @@ describe.each(Object.entries(benches))('guest memory accesses (%s handlers)', (_
       vcpu.gpr[RDI] = offset;
       vcpu.write(offset, new Uint8Array(8));
       bench.run(0x1000n);
-      expect(vcpu.read(offset, 8)).toEqual({ ok: true, bytes: Uint8Array.of(0x11, 0x11, 0x11, 0x11, 0x22, 0x22, 0x22, 0x22) });
+      expect(vcpu.read(offset, 8)).toEqual({
+        ok: true,
+        bytes: Uint8Array.of(0x11, 0x11, 0x11, 0x11, 0x22, 0x22, 0x22, 0x22),
+      });
     }
     // On a page that has code.
     bench.put(0x1000, '0fc70f 0f0107 f4');

@@ -50,7 +50,13 @@ class Bench {
     const code0 = this.#engine.run();
     if (code0 === ExitCode.fault || code0 === ExitCode.instruction) this.#engine.rewindToRecord();
     const registers = Array.from(GPR, (_, i) => this.#vcpu.gpr[i]);
-    return { code: code0, rip: this.#vcpu.slot64(RIP), registers, flags: this.#vcpu.rflags, budget: this.#engine.budget };
+    return {
+      code: code0,
+      rip: this.#vcpu.slot64(RIP),
+      registers,
+      flags: this.#vcpu.rflags,
+      budget: this.#engine.budget,
+    };
   }
 }
 

@@ -110,7 +110,13 @@ describe.each(Object.entries(benches))('precise exceptions (%s handlers)', (_nam
 
   it('random code leaves the same state at once, in steps and with a fault behind it', () => {
     const registers = [0, 1, 2, 3, 6];
-    const alu = fc.tuple(fc.integer({ min: 0, max: 7 }), fc.constantFrom(...registers), fc.constantFrom(...registers), fc.constantFrom(0, 1, 2, 3))
+    const alu = fc
+      .tuple(
+        fc.integer({ min: 0, max: 7 }),
+        fc.constantFrom(...registers),
+        fc.constantFrom(...registers),
+        fc.constantFrom(0, 1, 2, 3),
+      )
       .map(([operation, to, from, size]) => {
         const prefix = size === 3 ? '48' : size === 2 ? '66' : '';
         const opcode = operation * 8 + (size === 0 ? 0 : 1);
@@ -119,35 +125,86 @@ describe.each(Object.entries(benches))('precise exceptions (%s handlers)', (_nam
         return prefix + [opcode, 0xc0 | (b << 3) | a].map((x) => x.toString(16).padStart(2, '0')).join('');
       });
     const other = fc.constantFrom(
-      'ffc0', '48ffc9', 'fec2', 'f7d8', '48f7d3', 'd1e0', 'd3e2', '48d3eb', 'c1c003', 'd3c0', 'd3d8', '0fafc2', 'f7e3', '48f7eb', 'f8', 'f9', 'f5', '9f', '9e',
-      '0f92c0', '0f4cc3', '0fbaf803', '0fa3d8', '0fbcc2', '0fbdc2', '0fc1d8', '0fb0d9', '0107', '4829 07', '8307ff', 'd127', 'f61f', '0fb137', '9c', '8b37', '480307', '85c0', '3c05', 'e300', '7500', '98', '0fa4c205', '480fadd9', 'ff07',
+      'ffc0',
+      '48ffc9',
+      'fec2',
+      'f7d8',
+      '48f7d3',
+      'd1e0',
+      'd3e2',
+      '48d3eb',
+      'c1c003',
+      'd3c0',
+      'd3d8',
+      '0fafc2',
+      'f7e3',
+      '48f7eb',
+      'f8',
+      'f9',
+      'f5',
+      '9f',
+      '9e',
+      '0f92c0',
+      '0f4cc3',
+      '0fbaf803',
+      '0fa3d8',
+      '0fbcc2',
+      '0fbdc2',
+      '0fc1d8',
+      '0fb0d9',
+      '0107',
+      '4829 07',
+      '8307ff',
+      'd127',
+      'f61f',
+      '0fb137',
+      '9c',
+      '8b37',
+      '480307',
+      '85c0',
+      '3c05',
+      'e300',
+      '7500',
+      '98',
+      '0fa4c205',
+      '480fadd9',
+      'ff07',
     );
     fc.assert(
-      fc.property(fc.array(fc.oneof(alu, other), { minLength: 1, maxLength: 40 }), fc.array(fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }), { minLength: 5, maxLength: 5 }), fc.integer({ min: 0, max: 0x8d5 }), (code, values, flags) => {
-        const outcome = (go: () => void) => {
-          registers.forEach((register, i) => { vcpu.gpr[register] = values[i]; });
-          vcpu.gpr[RDI] = 0x8000n;
-          vcpu.gpr[RSP] = 0x9000n;
-          vcpu.rflags = (BigInt(flags) & ARITHMETIC) | 2n;
-          ram.fill(0x8000, 0x1000, 0x5a);
-          ram.write64(0x8000, values[0]);
-          bench.engine.code.flush();
-          go();
-          return { gpr: [...vcpu.gpr], flags: vcpu.rflags, rip: vcpu.rip, memory: ram.read64(0x8000) };
-        };
-        const text = code.join('');
-        const length = text.replace(/ /g, '').length / 2;
-        bench.put(0x1000, `${text} 0f0b`);
-        const whole = outcome(() => expect(bench.run(0x1000n)).toMatchObject({ vector: 6, rip: BigInt(0x1000 + length) }));
-        const stepped = outcome(() => {
-          vcpu.rip = 0x1000n;
-          for (let i = 0; i < code.length; i++) expect(bench.step()).toMatchObject({ why: 'stop', executed: 1 });
-        });
-        expect(stepped).toEqual(whole);
-        bench.put(0x1000, `${text} a1 0000700000000000`);
-        const fault = outcome(() => expect(bench.run(0x1000n)).toMatchObject({ vector: 14, address: 0x700000n }));
-        expect(fault).toEqual(whole);
-      }),
+      fc.property(
+        fc.array(fc.oneof(alu, other), { minLength: 1, maxLength: 40 }),
+        fc.array(fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }), { minLength: 5, maxLength: 5 }),
+        fc.integer({ min: 0, max: 0x8d5 }),
+        (code, values, flags) => {
+          const outcome = (go: () => void) => {
+            registers.forEach((register, i) => {
+              vcpu.gpr[register] = values[i];
+            });
+            vcpu.gpr[RDI] = 0x8000n;
+            vcpu.gpr[RSP] = 0x9000n;
+            vcpu.rflags = (BigInt(flags) & ARITHMETIC) | 2n;
+            ram.fill(0x8000, 0x1000, 0x5a);
+            ram.write64(0x8000, values[0]);
+            bench.engine.code.flush();
+            go();
+            return { gpr: [...vcpu.gpr], flags: vcpu.rflags, rip: vcpu.rip, memory: ram.read64(0x8000) };
+          };
+          const text = code.join('');
+          const length = text.replace(/ /g, '').length / 2;
+          bench.put(0x1000, `${text} 0f0b`);
+          const whole = outcome(() =>
+            expect(bench.run(0x1000n)).toMatchObject({ vector: 6, rip: BigInt(0x1000 + length) }),
+          );
+          const stepped = outcome(() => {
+            vcpu.rip = 0x1000n;
+            for (let i = 0; i < code.length; i++) expect(bench.step()).toMatchObject({ why: 'stop', executed: 1 });
+          });
+          expect(stepped).toEqual(whole);
+          bench.put(0x1000, `${text} a1 0000700000000000`);
+          const fault = outcome(() => expect(bench.run(0x1000n)).toMatchObject({ vector: 14, address: 0x700000n }));
+          expect(fault).toEqual(whole);
+        },
+      ),
       { seed: 11, numRuns: 150 },
     );
   });

@@ -102,7 +102,11 @@ describe.each(Object.entries(benches))('self-modifying code (%s handlers)', (_na
   it('takes a page as code, data and code again', () => {
     bench.put(0x5000, 'b001 f4').put(0x1000, 'c70425 00500000 b002f490 f4').put(0x1100, 'c70425 00500000 b003f490 f4');
     bench.run(0x5000n);
-    for (const [writer, value] of [[0x1000n, 2n], [0x1100n, 3n], [0x1000n, 2n]] as const) {
+    for (const [writer, value] of [
+      [0x1000n, 2n],
+      [0x1100n, 3n],
+      [0x1000n, 2n],
+    ] as const) {
       bench.run(writer);
       bench.run(writer);
       bench.run(0x5000n);
@@ -130,7 +134,11 @@ describe.each(Object.entries(benches))('self-modifying code (%s handlers)', (_na
       vcpu.flushTlb();
       expect(bench.run(0x1ffcn)).toMatchObject({ exit: 'hlt', executed: 3 });
       expect(vcpu.gpr[0]).toBe(1n);
-      for (const [page, value] of [[0x3000, 0x70001n], [0x2000, 1n], [0x3000, 0x70001n]] as const) {
+      for (const [page, value] of [
+        [0x3000, 0x70001n],
+        [0x2000, 1n],
+        [0x3000, 0x70001n],
+      ] as const) {
         tables.map(0x2000n, page);
         vcpu.flushTlb(0x2000n);
         expect(bench.run(0x1ffcn)).toMatchObject({ exit: 'hlt', executed: 3 });

@@ -10,7 +10,10 @@ import { ExitCode } from './exit-code.ts';
 
 export const CODE64 = { selector: 8, base: 0n, limit: 0xffffffff, accessRights: 0xa09b } as const;
 const MIB = 1 << 20;
-const NAMES = Object.fromEntries(Object.entries(ExitCode).map(([name, code]) => [code, name])) as Record<number, keyof typeof ExitCode>;
+const NAMES = Object.fromEntries(Object.entries(ExitCode).map(([name, code]) => [code, name])) as Record<
+  number,
+  keyof typeof ExitCode
+>;
 
 /** Bytes from hexadecimal digits; blanks are for the reader. */
 export function hex(text: string): Uint8Array {
@@ -48,7 +51,12 @@ export class TestBench {
   constructor(options: BenchOptions = {}) {
     this.memory = new EngineMemory(options.ramBytes ?? 8 * MIB);
     if (options.room) shrink(this.memory, options.room);
-    const host: EngineHost = { mmioRead: (_gpa, into) => into.fill(0xff), mmioWrite: () => {}, helpers: { rdtsc: () => -1 }, ...options.host };
+    const host: EngineHost = {
+      mmioRead: (_gpa, into) => into.fill(0xff),
+      mmioWrite: () => {},
+      helpers: { rdtsc: () => -1 },
+      ...options.host,
+    };
     this.engine = new Engine(this.memory, host, { hot: [], ...options });
     this.ram = new MachineMemory(this.memory, (hostAddress, size) => this.engine.code.written(hostAddress, size));
     this.vcpu = new MachineVcpu(0, this.engine);
@@ -112,7 +120,12 @@ export class TestBench {
     const errorCode = view.getInt32(base + FAULT_ERROR_CODE.offset, true);
     const address = view.getBigUint64(base + FAULT_ADDRESS.offset, true);
     return {
-      why, vector, rip: vcpu.rip, executed, ...(errorCode < 0 ? {} : { errorCode }), ...(vector === 14 ? { address } : {}),
+      why,
+      vector,
+      rip: vcpu.rip,
+      executed,
+      ...(errorCode < 0 ? {} : { errorCode }),
+      ...(vector === 14 ? { address } : {}),
     };
   }
 }

@@ -17,7 +17,14 @@ describe('the machine clock', () => {
   it('calls timers in order of deadline, then of making', () => {
     const { time, clock } = make();
     const calls: string[] = [];
-    for (const [deadline, name] of [[30, 'c'], [10, 'a'], [30, 'd'], [20, 'b'], [99, 'late']] as const) clock.at(deadline, () => calls.push(name));
+    for (const [deadline, name] of [
+      [30, 'c'],
+      [10, 'a'],
+      [30, 'd'],
+      [20, 'b'],
+      [99, 'late'],
+    ] as const)
+      clock.at(deadline, () => calls.push(name));
     expect(clock.nextDeadlineNs).toBe(10);
     time.advance(30);
     clock.fireDue();

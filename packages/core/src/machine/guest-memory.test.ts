@@ -13,11 +13,24 @@ const make = () => {
 describe('guest memory', () => {
   const { memory, ram, written } = make();
   const outside: [string, () => unknown][] = [
-    ['read8', () => ram.read8(SIZE)], ['read16', () => ram.read16(SIZE - 1)], ['read32', () => ram.read32(SIZE - 3)], ['read64', () => ram.read64(SIZE - 7)],
-    ['write8', () => ram.write8(SIZE, 1)], ['write16', () => ram.write16(SIZE - 1, 1)], ['write32', () => ram.write32(SIZE - 3, 1)], ['write64', () => ram.write64(SIZE - 7, 1n)],
-    ['readBytes', () => ram.readBytes(SIZE - 1, 2)], ['writeBytes', () => ram.writeBytes(SIZE - 1, Uint8Array.of(1, 2))], ['fill', () => ram.fill(SIZE - 1, 2, 1)],
-    ['a negative gpa', () => ram.read32(-4)], ['a negative size', () => ram.readBytes(4, -1)], ['a gpa that is no number', () => ram.readBytes(Number.NaN, 1)], ['a huge gpa', () => ram.writeBytes(2 ** 53, Uint8Array.of(1))],
-    ['testAndSetBit', () => ram.testAndSetBit(SIZE - 4, 32)], ['testAndClearBit of an odd gpa', () => ram.testAndClearBit(2, 0)], ['a negative bit', () => ram.testAndSetBit(0, -1)],
+    ['read8', () => ram.read8(SIZE)],
+    ['read16', () => ram.read16(SIZE - 1)],
+    ['read32', () => ram.read32(SIZE - 3)],
+    ['read64', () => ram.read64(SIZE - 7)],
+    ['write8', () => ram.write8(SIZE, 1)],
+    ['write16', () => ram.write16(SIZE - 1, 1)],
+    ['write32', () => ram.write32(SIZE - 3, 1)],
+    ['write64', () => ram.write64(SIZE - 7, 1n)],
+    ['readBytes', () => ram.readBytes(SIZE - 1, 2)],
+    ['writeBytes', () => ram.writeBytes(SIZE - 1, Uint8Array.of(1, 2))],
+    ['fill', () => ram.fill(SIZE - 1, 2, 1)],
+    ['a negative gpa', () => ram.read32(-4)],
+    ['a negative size', () => ram.readBytes(4, -1)],
+    ['a gpa that is no number', () => ram.readBytes(Number.NaN, 1)],
+    ['a huge gpa', () => ram.writeBytes(2 ** 53, Uint8Array.of(1))],
+    ['testAndSetBit', () => ram.testAndSetBit(SIZE - 4, 32)],
+    ['testAndClearBit of an odd gpa', () => ram.testAndClearBit(2, 0)],
+    ['a negative bit', () => ram.testAndSetBit(0, -1)],
   ];
   it.each(outside)('%s out of bounds throws and touches nothing', (_name, access) => {
     const before = ram.readBytes(SIZE - 16, 16);
@@ -28,7 +41,12 @@ describe('guest memory', () => {
 
   it('reads back what is written, little-endian, at any alignment', () => {
     ram.write64(0x101, 0x8877665544332211n);
-    expect([ram.read8(0x101), ram.read16(0x102), ram.read32(0x103), ram.read64(0x101)]).toEqual([0x11, 0x3322, 0x66554433, 0x8877665544332211n]);
+    expect([ram.read8(0x101), ram.read16(0x102), ram.read32(0x103), ram.read64(0x101)]).toEqual([
+      0x11,
+      0x3322,
+      0x66554433,
+      0x8877665544332211n,
+    ]);
     expect([...ram.readBytes(0x107, 2)]).toEqual([0x77, 0x88]);
     ram.write32(0x200, -1);
     expect([ram.read32(0x200), ram.words[0x200 / 4], ram.read64(0x200)]).toEqual([0xffffffff, -1, 0xffffffffn]);
@@ -40,7 +58,7 @@ describe('guest memory', () => {
     for (const bit of [0, 31, 32, 63, 500]) {
       expect(ram.testAndSetBit(0x1000, bit)).toBe(false);
       expect(ram.testAndSetBit(0x1000, bit)).toBe(true);
-      expect(ram.read8(0x1000 + (bit >> 3))).toBe((1 << (bit & 7)) | (bit === 32 || bit === 0 ? 0 : 0));
+      expect(ram.read8(0x1000 + (bit >> 3))).toBe(1 << (bit & 7));
       expect(ram.testAndClearBit(0x1000, bit)).toBe(true);
       expect(ram.testAndClearBit(0x1000, bit)).toBe(false);
     }
@@ -53,6 +71,9 @@ describe('guest memory', () => {
     ram.write16(0x2fff, 1);
     ram.fill(0x1000, 0x3000, 0);
     ram.writeBytes(0x3000, new Uint8Array(0));
-    expect(written).toEqual([[0x2fff, 2], [0x1000, 0x3000]]);
+    expect(written).toEqual([
+      [0x2fff, 2],
+      [0x1000, 0x3000],
+    ]);
   });
 });

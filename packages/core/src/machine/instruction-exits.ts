@@ -64,6 +64,18 @@ const makers: Partial<Record<InstructionExitName, Maker>> = {
 /** The instruction at which the engine stopped: its name, and the exit that plug-ins see of it, if any. */
 export function instructionExit(detail: number, args: ExitArguments): { name: InstructionExitName; exit: Exit | undefined } {
   const name = INSTRUCTION_EXITS[detail];
+  if (WITHOUT_ARGUMENTS.has(name)) return exitWithoutArguments(name, args);
   const number = (index: number) => Number(args.arg(index) & 0xffffffffn);
   return { name, exit: makers[name]?.({ instructionLength: args.lengthBytes }, number, args) };
+}
+
+/** Exits that differ by their length alone are made once. */
+const WITHOUT_ARGUMENTS: ReadonlySet<InstructionExitName> = new Set<InstructionExitName>(['syscall', 'cpuid', 'rdmsr', 'wrmsr', 'cli', 'sti', 'hlt', 'swapgs', 'clts']);
+const made = new Map<string, { name: InstructionExitName; exit: Exit | undefined }[]>();
+
+function exitWithoutArguments(name: InstructionExitName, args: ExitArguments): { name: InstructionExitName; exit: Exit | undefined } {
+  let byLength = made.get(name);
+  if (!byLength) made.set(name, (byLength = []));
+  byLength[args.lengthBytes] ??= { name, exit: makers[name]?.({ instructionLength: args.lengthBytes }, () => 0, args) };
+  return byLength[args.lengthBytes];
 }

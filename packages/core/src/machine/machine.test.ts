@@ -1,13 +1,17 @@
+import type { PluginHost } from '@polyvisor/plugin-api';
 import { describe, expect, it } from 'vitest';
 import { PluginRegistry } from '../plugin/index.ts';
 import { Machine } from './machine.ts';
-import { CODE, HANDLERS, machineOptions, type TestGuest, testGuest } from './test-guest.ts';
+import { CODE, machineOptions, type TestGuest, testGuest } from './test-guest.ts';
 
 const AT = BigInt(CODE);
 
 describe('refusals', () => {
   it('nobody has a door', async () => {
-    await expect(Machine.create(machineOptions(new PluginRegistry()))).rejects.toMatchObject({ code: 'PV2012', exitCode: 3 });
+    await expect(Machine.create(machineOptions(new PluginRegistry()))).rejects.toMatchObject({
+      code: 'PV2012',
+      exitCode: 3,
+    });
   });
   it('the door asked for is not there, and what there is is said', async () => {
     const created = testGuest({ code: {}, options: { entryName: 'front' } });
@@ -15,14 +19,21 @@ describe('refusals', () => {
     await expect(created).rejects.toThrow(/front.*bench/);
   });
   it('memory that cannot be had', async () => {
-    await expect(testGuest({ code: {}, options: { memoryBytes: 5 * 2 ** 30 } })).rejects.toMatchObject({ code: 'PV2011' });
+    await expect(testGuest({ code: {}, options: { memoryBytes: 5 * 2 ** 30 } })).rejects.toMatchObject({
+      code: 'PV2011',
+    });
   });
   it('a door that nobody opens', async () => {
     const registry = new PluginRegistry();
     const plugin = {
-      name: 'shut', version: '1.0.0', api: '^1.0',
-      apply(host: Parameters<NonNullable<Parameters<typeof testGuest>[0]['tap']>>[0]) {
-        host.hooks.findEntries.tap('shut', () => ({ entries: [{ name: 'shut', abi: 'test', address: 0n, foundIn: 'test', plugin: 'shut', priority: 1 }], missing: [] }));
+      name: 'shut',
+      version: '1.0.0',
+      api: '^1.0',
+      apply(host: PluginHost) {
+        host.hooks.findEntries.tap('shut', () => ({
+          entries: [{ name: 'shut', abi: 'test', address: 0n, foundIn: 'test', plugin: 'shut', priority: 1 }],
+          missing: [],
+        }));
       },
     };
     registry.load(plugin, { where: 'test' });
@@ -59,7 +70,6 @@ describe('a run', () => {
     for (const ns of [10, 150_000, 5_000_000_000]) {
       const guest: TestGuest = await testGuest({
         code: { [CODE]: 'f4 0f0b' },
-        options: { idle: async () => {} },
         prepare({ machine, vcpu }) {
           machine.clock.at(ns, () => {
             vcpu.wake();
@@ -84,6 +94,7 @@ describe('a run', () => {
       options: {
         clockKind: 'wall',
         idle: async () => {
+          await new Promise(setImmediate);
           if (++turns === 3) guest.machine.stop();
         },
       },
@@ -93,16 +104,12 @@ describe('a run', () => {
   });
 
   it('answers of plug-ins: handled, common, another fault', async () => {
-    const answers: Record<string, () => unknown> = {
-      cpuid: () => 'handled',
-      rdmsr: () => ({ fault: 11, errorCode: 0x20 }),
-    };
     const guest = await testGuest({
       code: { [CODE]: '0fa2 0f32' },
       prepare: ({ vcpu }) => vcpu.gpr.fill(5n, 0, 4),
       tap(host) {
-        host.hooks.exit.for('cpuid').tap('bench', () => answers.cpuid() as 'handled');
-        host.hooks.exit.for('rdmsr').tap('bench', () => answers.rdmsr() as 'pass');
+        host.hooks.exit.for('cpuid').tap('bench', () => 'handled');
+        host.hooks.exit.for('rdmsr').tap('bench', () => ({ fault: 11, errorCode: 0x20 }));
       },
     });
     await guest.run();
@@ -129,11 +136,15 @@ describe('a run', () => {
   });
 
   it('a triple fault is reported with RIP, code and registers', async () => {
-    const guest = await testGuest({ code: { [CODE]: '0f0b' }, prepare: ({ vcpu }) => { vcpu.tables.idtr.limit = 0; } });
+    const guest = await testGuest({
+      code: { [CODE]: '0f0b' },
+      prepare: ({ vcpu }) => {
+        vcpu.tables.idtr.limit = 0;
+      },
+    });
     const { reason, report } = await guest.run();
     expect(reason).toMatchObject({ kind: 'crash' });
     expect(report).toMatch(/rip 0000000000010000.*cpl 0/);
     expect(report).toContain('code 0f 0b');
-    expect(HANDLERS).toBeLessThan(CODE);
   });
 });

@@ -1,5 +1,5 @@
 /** For tests: a machine whose only plug-in places a few bytes of code, with GDT, IDT, TSS and page tables around them. */
-import type { Machine as PluginMachine, PluginHost } from '@polyvisor/plugin-api';
+import type { PluginHost, Machine as PluginMachine } from '@polyvisor/plugin-api';
 import { FakeConsole } from '@polyvisor/testkit';
 import { hex, PageTables } from '../engine/test-bench.ts';
 import { PluginRegistry } from '../plugin/index.ts';
@@ -16,11 +16,29 @@ export const STACK_TOP = 0x20000n;
 /** RSP0 and IST1 of the TSS. */
 export const KERNEL_STACK = 0x22000n;
 export const IST1 = 0x24000n;
-export const Selector = { code0: 0x08, data0: 0x10, code3of32: 0x1b, data3: 0x23, code3: 0x2b, tss: 0x30, absentData: 0x40, readOnly: 0x48, ldt: 0x50 } as const;
+export const Selector = {
+  code0: 0x08,
+  data0: 0x10,
+  code3of32: 0x1b,
+  data3: 0x23,
+  code3: 0x2b,
+  tss: 0x30,
+  absentData: 0x40,
+  readOnly: 0x48,
+  ldt: 0x50,
+} as const;
 
 const DESCRIPTORS: Record<number, bigint> = {
-  0x08: 0x00af9b000000ffffn, 0x10: 0x00cf93000000ffffn, 0x18: 0x00cffb000000ffffn, 0x20: 0x00cff3000000ffffn, 0x28: 0x00affb000000ffffn,
-  0x30: 0x0000890000000067n | (BigInt(TSS) << 16n), 0x38: 0n, 0x40: 0x00cf13000000ffffn, 0x48: 0x00cf91000000ffffn, 0x50: 0x0000820000000fffn,
+  8: 0x00af9b000000ffffn,
+  16: 0x00cf93000000ffffn,
+  24: 0x00cffb000000ffffn,
+  32: 0x00cff3000000ffffn,
+  40: 0x00affb000000ffffn,
+  48: 0x0000890000000067n | (BigInt(TSS) << 16n),
+  56: 0n,
+  64: 0x00cf13000000ffffn,
+  72: 0x00cf91000000ffffn,
+  80: 0x0000820000000fffn,
 };
 
 export interface GuestOptions {
@@ -34,9 +52,15 @@ export interface GuestOptions {
 }
 
 /** A gate: type 0xe or 0xf at a privilege level. */
-export function gate(offset: bigint, attributes: { type?: number; dpl?: number; ist?: number; selector?: number; present?: boolean } = {}): [bigint, bigint] {
+export function gate(
+  offset: bigint,
+  attributes: { type?: number; dpl?: number; ist?: number; selector?: number; present?: boolean } = {},
+): [bigint, bigint] {
   const { type = 0xe, dpl = 0, ist = 0, selector = Selector.code0, present = true } = attributes;
-  const low = (offset & 0xffffn) | (BigInt(selector) << 16n) | (BigInt(ist | (type << 8) | (dpl << 13) | (present ? 0x8000 : 0)) << 32n);
+  const low =
+    (offset & 0xffffn) |
+    (BigInt(selector) << 16n) |
+    (BigInt(ist | (type << 8) | (dpl << 13) | (present ? 0x8000 : 0)) << 32n);
   return [low | (((offset >> 16n) & 0xffffn) << 48n), offset >> 32n];
 }
 
@@ -75,10 +99,13 @@ export async function testGuest(options: GuestOptions): Promise<TestGuest> {
   let guest: TestGuest | undefined;
   const registry = new PluginRegistry();
   const plugin = {
-    name: 'bench', version: '1.0.0', api: '^1.0',
+    name: 'bench',
+    version: '1.0.0',
+    api: '^1.0',
     apply(host: PluginHost) {
       host.hooks.findEntries.tap('bench', () => ({
-        entries: [{ name: 'bench', abi: 'test', address: BigInt(CODE), foundIn: 'test', plugin: 'bench', priority: 1 }], missing: [],
+        entries: [{ name: 'bench', abi: 'test', address: BigInt(CODE), foundIn: 'test', plugin: 'bench', priority: 1 }],
+        missing: [],
       }));
       host.hooks.boot.tap('bench', (_request, machine) => {
         guest = new TestGuest(machine as unknown as Machine);
@@ -87,7 +114,7 @@ export async function testGuest(options: GuestOptions): Promise<TestGuest> {
       });
       options.tap?.(host);
       host.hooks.exit.for('hlt').tap('bench', (vcpu) => {
-        if (vcpu.cpl !== 0 || options.options?.idle) return 'pass';
+        if (vcpu.cpl !== 0) return 'pass';
         (guest as TestGuest).machine.shutdown({ kind: 'poweroff' });
         return 'handled';
       });
@@ -101,9 +128,15 @@ export async function testGuest(options: GuestOptions): Promise<TestGuest> {
 export function machineOptions(registry: PluginRegistry, options: Partial<MachineOptions> = {}): MachineOptions {
   return {
     image: { name: 'test', description: 'bytes', format: 'unknown', file: new Uint8Array(1) },
-    commandLine: '', memoryBytes: 2 << 20, clockKind: 'icount', console: new FakeConsole(), plugins: registry,
-    wallClock: { nowNs: () => performance.now() * 1e6, epochNs: () => 0n }, engine: { hot: [] },
-    idle: async () => {}, ...options,
+    commandLine: '',
+    memoryBytes: 2 << 20,
+    clockKind: 'icount',
+    console: new FakeConsole(),
+    plugins: registry,
+    wallClock: { nowNs: () => performance.now() * 1e6, epochNs: () => 0n },
+    engine: { hot: [] },
+    idle: () => new Promise(setImmediate),
+    ...options,
   };
 }
 
@@ -115,6 +148,8 @@ function place(guest: TestGuest, options: GuestOptions): void {
   for (const [at, descriptor] of Object.entries(DESCRIPTORS)) memory.write64(GDT + Number(at), descriptor);
   memory.write64(TSS + 4, KERNEL_STACK);
   memory.write64(TSS + 36, IST1);
+  // The I/O permission bitmap starts past the limit: there is none.
+  memory.write16(TSS + 0x66, 0x68);
   for (let vector = 0; vector < 256; vector++) {
     guest.setGate(vector, BigInt(HANDLERS + vector * 16));
     memory.write8(HANDLERS + vector * 16, 0xf4);
@@ -138,7 +173,17 @@ function place(guest: TestGuest, options: GuestOptions): void {
 /** CS and SS for a privilege level in 64-bit mode. */
 export function enter(vcpu: MachineVcpu, cpl: 0 | 3): void {
   const dpl = cpl << 5;
-  vcpu.setSegment(1, { selector: cpl ? Selector.code3 : Selector.code0, base: 0n, limit: 0xffffffff, accessRights: 0xa09b | dpl });
-  vcpu.setSegment(2, { selector: cpl ? Selector.data3 : Selector.data0, base: 0n, limit: 0xffffffff, accessRights: 0xc093 | dpl });
+  vcpu.setSegment(1, {
+    selector: cpl ? Selector.code3 : Selector.code0,
+    base: 0n,
+    limit: 0xffffffff,
+    accessRights: 0xa09b | dpl,
+  });
+  vcpu.setSegment(2, {
+    selector: cpl ? Selector.data3 : Selector.data0,
+    base: 0n,
+    limit: 0xffffffff,
+    accessRights: 0xc093 | dpl,
+  });
   vcpu.cpl = cpl;
 }

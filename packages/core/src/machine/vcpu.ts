@@ -199,13 +199,14 @@ export class MachineVcpu implements Vcpu {
     this.#set32(SEGMENT_SELECTOR[index], segment.selector & 0xffff);
     this.#setQuad(SEGMENT_BASE[index], segment.base);
     this.#set32(SEGMENT_LIMIT[index], segment.limit | 0);
+    if (this.#get32(SEGMENT_ACCESS[index]) === segment.accessRights) return;
     this.#set32(SEGMENT_ACCESS[index], segment.accessRights);
     if (index === 1) this.updateMmu();
   }
 
   switchRoot(cr3: bigint): void {
     this.#setQuad(CR3, cr3);
-    this.updateMmu();
+    this.#selectBank();
   }
   flushTlb(gva?: bigint): void {
     const largePages = this.#base + LARGE_PAGES_OFFSET;
@@ -235,8 +236,15 @@ export class MachineVcpu implements Vcpu {
     this.#set32(MMU_FLAGS, flags);
     this.engine.mode = this.#mode();
     this.#set32(LONG_MODE, this.engine.mode === 'long64' ? 1 : 0);
-    const key = rootOf(this.cr3) * 256 + MODE_NUMBER[this.engine.mode] * 64 + flags;
-    this.#set32(TLB, this.engine.banks.select(key));
+    this.#bankKeyLow = MODE_NUMBER[this.engine.mode] * 64 + flags;
+    this.#selectBank();
+  }
+  /** The part of the TLB bank's key that does not come from CR3. */
+  #bankKeyLow = 0;
+
+  #selectBank(): void {
+    const root = this.#view.getUint32(this.#base + CR3.offset, true) >>> 12;
+    this.#set32(TLB, this.engine.banks.select(root * 256 + this.#bankKeyLow));
   }
 
   #mode(): CpuMode {
@@ -279,13 +287,15 @@ export class MachineVcpu implements Vcpu {
       const chunk = Math.min(sizeBytes - done, 4096 - offset);
       const host = this.#walk(at, WalkAccess.read, options);
       if (host === WALK_FAULT || host === WALK_MMIO) return this.#fault();
-      bytes.set(this.#memory.bytes.subarray(host + offset, host + offset + chunk), done);
+      copyBytes(this.#memory.bytes, host + offset, bytes, done, chunk);
       done += chunk;
     }
     return { ok: true, bytes };
   }
 
   write(gva: bigint, bytes: Uint8Array, options?: VirtualAccessOptions): WriteResult {
+    const first = Number(gva & 0xfffn);
+    if (first + bytes.length <= 4096) return this.#writeWithinPage(gva, first, bytes, options);
     const places: { host: number; from: number; to: number }[] = [];
     for (let done = 0; done < bytes.length; ) {
       const at = BigInt.asUintN(64, gva + BigInt(done));
@@ -297,10 +307,18 @@ export class MachineVcpu implements Vcpu {
       done += chunk;
     }
     for (const { host, from, to } of places) {
-      this.#memory.bytes.set(bytes.subarray(from, to), host);
+      copyBytes(bytes, from, this.#memory.bytes, host, to - from);
       this.engine.code.written(host, to - from);
     }
     return { ok: true };
+  }
+
+  #writeWithinPage(gva: bigint, offset: number, bytes: Uint8Array, options: VirtualAccessOptions | undefined): WriteResult {
+    const host = this.#walk(BigInt.asUintN(64, gva), WalkAccess.write, options);
+    if (host === WALK_FAULT || host === WALK_MMIO) return this.#fault();
+    copyBytes(bytes, 0, this.#memory.bytes, host + offset, bytes.length);
+    this.engine.code.written(host + offset, bytes.length);
+    return WRITTEN;
   }
 
   inject(vector: number, errorCode?: number): void {
@@ -370,6 +388,18 @@ class StateTables implements DescriptorTables {
   }
 }
 const ABSENT: Segment = { selector: 0, base: 0n, limit: 0, accessRights: AccessRights.UNUSABLE };
+
+const WRITTEN: WriteResult = { ok: true };
+/** Below this, a loop is faster than setting up a typed-array copy on shared memory. */
+const SHORT_COPY_BYTES = 96;
+
+function copyBytes(from: Uint8Array, at: number, to: Uint8Array, toAt: number, sizeBytes: number): void {
+  if (sizeBytes > SHORT_COPY_BYTES) {
+    to.set(from.subarray(at, at + sizeBytes), toAt);
+    return;
+  }
+  for (let i = 0; i < sizeBytes; i++) to[toAt + i] = from[at + i];
+}
 
 /** Page number of the root that CR3 names. */
 function rootOf(cr3: bigint): number {

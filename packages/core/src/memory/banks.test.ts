@@ -33,7 +33,11 @@ describe('TLB banks', () => {
   it('have empty entries that match no address of their place', () => {
     const { banks, view } = make();
     const bank = banks.select(1);
-    for (const [offset, entries] of [[0, 2048], [TLB_WRITE_OFFSET, 2048], [TLB_EXEC_OFFSET, 512]]) {
+    for (const [offset, entries] of [
+      [0, 2048],
+      [TLB_WRITE_OFFSET, 2048],
+      [TLB_EXEC_OFFSET, 512],
+    ]) {
       for (let i = 0; i < entries; i++) {
         const page = Number(view.getBigUint64(bank + offset + i * TLB_ENTRY_BYTES, true) >> 12n);
         expect(page & (entries - 1)).not.toBe(i);
@@ -47,18 +51,28 @@ describe('TLB banks', () => {
     const set = () => {
       for (const bank of [a, b]) for (const page of [5, 6]) view.setInt32(bank + page * TLB_ENTRY_BYTES + 8, 42, true);
     };
-    const held = () => [a, b].map((bank) => [5, 6].map((page) => view.getInt32(bank + page * TLB_ENTRY_BYTES + 8, true)));
+    const held = () =>
+      [a, b].map((bank) => [5, 6].map((page) => view.getInt32(bank + page * TLB_ENTRY_BYTES + 8, true)));
     set();
     banks.flushPage(5 + 2048);
-    expect(held()).toEqual([[0, 42], [0, 42]]);
+    expect(held()).toEqual([
+      [0, 42],
+      [0, 42],
+    ]);
     set();
     banks.flushMatching((key) => key === 2);
-    expect(held()).toEqual([[42, 42], [0, 0]]);
+    expect(held()).toEqual([
+      [42, 42],
+      [0, 0],
+    ]);
     set();
     banks.flushAll();
     banks.select(1);
     banks.select(2);
-    expect(held()).toEqual([[0, 0], [0, 0]]);
+    expect(held()).toEqual([
+      [0, 0],
+      [0, 0],
+    ]);
   });
 
   it('of different vCPUs lie apart', () => {

@@ -53,7 +53,7 @@ function reference(root: number, gva: bigint, access: Access, c: Controls): Expe
       : (access === 'write' && !writable && c.wp) ||
         (access === 'execute' ? anyNx || (userPage && c.smep) : userPage && c.smap);
     if (refused) return { errorCode: base | 1 };
-    return { gpa: Number(((entry & 0x000ffffffffff000n) & ~(size - 1n)) | (gva & (size - 1n))) };
+    return { gpa: Number((entry & 0x000ffffffffff000n & ~(size - 1n)) | (gva & (size - 1n))) };
   }
 }
 
@@ -66,14 +66,27 @@ const entry = fc.record({
   nx: fc.integer({ min: 0, max: 4 }).map((n) => n === 0),
 });
 /** Entries at few indexes, so that walks get somewhere. */
-const tables = fc.array(fc.array(entry, { minLength: 2, maxLength: 2 }), { minLength: TABLES.length, maxLength: TABLES.length });
+const tables = fc.array(fc.array(entry, { minLength: 2, maxLength: 2 }), {
+  minLength: TABLES.length,
+  maxLength: TABLES.length,
+});
 const address = fc
-  .record({ indexes: fc.array(fc.integer({ min: 0, max: 1 }), { minLength: 4, maxLength: 4 }), low: fc.integer({ min: 0, max: 0xfff }), odd: fc.integer({ min: 0, max: 20 }) })
+  .record({
+    indexes: fc.array(fc.integer({ min: 0, max: 1 }), { minLength: 4, maxLength: 4 }),
+    low: fc.integer({ min: 0, max: 0xfff }),
+    odd: fc.integer({ min: 0, max: 20 }),
+  })
   .map(({ indexes, low, odd }) => {
     const gva = indexes.reduce((value, index) => (value << 9n) | BigInt(index), 0n);
     return ((gva << 12n) | BigInt(low)) + (odd === 0 ? 1n << 47n : odd === 1 ? 0xffff_8000_0000_0000n : 0n);
   });
-const controls = fc.record({ wp: fc.boolean(), nxe: fc.boolean(), smep: fc.boolean(), smap: fc.boolean(), user: fc.boolean() });
+const controls = fc.record({
+  wp: fc.boolean(),
+  nxe: fc.boolean(),
+  smep: fc.boolean(),
+  smap: fc.boolean(),
+  user: fc.boolean(),
+});
 
 function build(all: { target: bigint; bits: number[]; present: boolean; generous: boolean; nx: boolean }[][]): void {
   all.forEach((row, t) => {
@@ -96,19 +109,27 @@ describe('the page walk', () => {
 
   it('agrees with the reference, on translations, error codes, CR2 and dirty bits', () => {
     fc.assert(
-      fc.property(tables, fc.array(fc.tuple(address, fc.constantFrom<Access>('read', 'write', 'execute')), { minLength: 1, maxLength: 8 }), controls, (all, accesses, c) => {
-        build(all);
-        control(c);
-        for (const [gva, access] of accesses) {
-          const expected = reference(TABLES[0], gva, access, c);
-          const before = TABLES.map((at) => ram.readBytes(at, 16));
-          const found = vcpu.translate(gva, access);
-          if (expected === 'nonCanonical') expect(found).toMatchObject({ ok: false, fault: { gva, errorCode: 0 } });
-          else if ('gpa' in expected) expect(found).toEqual({ ok: true, gpa: expected.gpa });
-          else expect(found).toEqual({ ok: false, fault: { gva, errorCode: expected.errorCode } });
-          expect(TABLES.map((at) => ram.readBytes(at, 16))).toEqual(before);
-        }
-      }),
+      fc.property(
+        tables,
+        fc.array(fc.tuple(address, fc.constantFrom<Access>('read', 'write', 'execute')), {
+          minLength: 1,
+          maxLength: 8,
+        }),
+        controls,
+        (all, accesses, c) => {
+          build(all);
+          control(c);
+          for (const [gva, access] of accesses) {
+            const expected = reference(TABLES[0], gva, access, c);
+            const before = TABLES.map((at) => ram.readBytes(at, 16));
+            const found = vcpu.translate(gva, access);
+            if (expected === 'nonCanonical') expect(found).toMatchObject({ ok: false, fault: { gva, errorCode: 0 } });
+            else if ('gpa' in expected) expect(found).toEqual({ ok: true, gpa: expected.gpa });
+            else expect(found).toEqual({ ok: false, fault: { gva, errorCode: expected.errorCode } });
+            expect(TABLES.map((at) => ram.readBytes(at, 16))).toEqual(before);
+          }
+        },
+      ),
       { seed: 7, numRuns: 300 },
     );
   });
@@ -146,12 +167,26 @@ describe('the page walk', () => {
     bench.put(0x1000, '90 8b07 f4');
     vcpu.gpr[7] = 0x700123n;
     for (let i = 0; i < 2; i++) {
-      expect(bench.run(0x1000n)).toMatchObject({ why: 'fault', vector: 14, errorCode: 0, address: 0x700123n, rip: 0x1001n, executed: 1 });
+      expect(bench.run(0x1000n)).toMatchObject({
+        why: 'fault',
+        vector: 14,
+        errorCode: 0,
+        address: 0x700123n,
+        rip: 0x1001n,
+        executed: 1,
+      });
     }
     vcpu.gpr[7] = 0x8000_0000_0000n;
     expect(bench.run(0x1000n)).toMatchObject({ why: 'fault', vector: 13, errorCode: 0, rip: 0x1001n });
     vcpu.cpl = 3;
-    expect(bench.run(0x700000n)).toMatchObject({ why: 'fault', vector: 14, errorCode: 0x14, address: 0x700000n, rip: 0x700000n, executed: 0 });
+    expect(bench.run(0x700000n)).toMatchObject({
+      why: 'fault',
+      vector: 14,
+      errorCode: 0x14,
+      address: 0x700000n,
+      rip: 0x700000n,
+      executed: 0,
+    });
   });
 });
 
@@ -177,8 +212,18 @@ describe('the TLB', () => {
   const flushes: [string, () => void][] = [
     ['INVLPG', () => vcpu.flushTlb(0x50abcn)],
     ['a full flush', () => vcpu.flushTlb()],
-    ['a write of CR3', () => { vcpu.cr3 = BigInt(page.root); }],
-    ['a change of CR4', () => { vcpu.cr4 ^= 0x80n; }],
+    [
+      'a write of CR3',
+      () => {
+        vcpu.cr3 = BigInt(page.root);
+      },
+    ],
+    [
+      'a change of CR4',
+      () => {
+        vcpu.cr4 ^= 0x80n;
+      },
+    ],
   ];
   it.each(flushes)('never answers stale translations after %s', (_name, flush) => {
     expect(load()).toBe(6);

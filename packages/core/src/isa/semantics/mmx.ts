@@ -203,16 +203,12 @@ export const xmmToMmx = mmxWithSse((b, shape) => {
   writeMmx(b, destination, b.getRegister(xmmField(source), 8));
 });
 
-/*
- * Conversions as the host's processors do them: the x87 state has changed by the time #XM is raised, and stays as it is
- * when the source of CVTPI2PS or CVTPI2PD is memory.
- */
-/** CVTPI2PS: the upper half of the destination stays. */
+/** CVTPI2PS: the upper half of the destination stays. From memory the x87 state stays too, as on the host's processors. */
 export const mmxToSingles = mmxWithSse((b, shape) => {
   const [destination, source] = shape.operands;
   const value = twice(b, readMmx(b, shape, source));
-  if (source.kind !== 'mem') enterMmx(b);
   const singles = callPacked(b, 'ssePackedF32FromI32', [], value, value);
+  if (source.kind !== 'mem') enterMmx(b);
   writeLow(b, destination, 8, half(b, singles));
 });
 /** CVTPI2PD. */
@@ -227,6 +223,5 @@ export const floatsToMmx = (helper: string, sourceBytes: 8 | 16): Semantics =>
   mmxWithSse((b, shape) => {
     const [destination, source] = shape.operands;
     const value = sourceBytes === 16 ? readAligned(b, shape, source) : twice(b, readLow(b, shape, source, 8));
-    enterMmx(b);
     writeMmx(b, destination, half(b, callPacked(b, helper, [], value, value)));
   });

@@ -1,6 +1,18 @@
 import { describe, expect, it } from 'vitest';
 import { DR } from '../../cpu/state.ts';
-import { CODE, enter, GDT, HANDLERS, IST1, KERNEL_STACK, Selector, STACK_TOP, testGuest, type TestGuest, TSS } from '../test-guest.ts';
+import {
+  CODE,
+  enter,
+  GDT,
+  HANDLERS,
+  IST1,
+  KERNEL_STACK,
+  Selector,
+  STACK_TOP,
+  type TestGuest,
+  TSS,
+  testGuest,
+} from '../test-guest.ts';
 
 const RSP = 4;
 const RAX = 0;
@@ -21,7 +33,14 @@ describe('delivery through the IDT', () => {
     });
     expect(guest.stoppedIn).toBe(14);
     expect(vcpu.gpr[RSP]).toBe(STACK_TOP - 64n);
-    expect(guest.stack(6)).toEqual([0n, AT + 1n, BigInt(Selector.code0), 0x647n, STACK_TOP - 4n, BigInt(Selector.data0)]);
+    expect(guest.stack(6)).toEqual([
+      0n,
+      AT + 1n,
+      BigInt(Selector.code0),
+      0x647n,
+      STACK_TOP - 4n,
+      BigInt(Selector.data0),
+    ]);
     expect(vcpu.rflags & 0x200n).toBe(0n);
     expect(vcpu.cr2).toBe(0x123000n);
   });
@@ -87,7 +106,9 @@ describe('delivery through the IDT', () => {
   });
 
   it('a page fault on the stack is a page fault after #UD, a double fault after #PF, then the end', async () => {
-    const noStack = (guest: TestGuest) => { guest.vcpu.gpr[RSP] = 0x90000n; };
+    const noStack = (guest: TestGuest) => {
+      guest.vcpu.gpr[RSP] = 0x90000n;
+    };
     const one = await go('0f0b', (guest) => {
       noStack(guest);
       guest.setGate(14, BigInt(HANDLERS + 14 * 16), { ist: 1 });
@@ -126,8 +147,15 @@ describe('delivery through the IDT', () => {
 describe('single-step traps', () => {
   it('come after each instruction with DR6.BS, also those that TypeScript does', async () => {
     // nop ; cpuid ; …
-    for (const [code, length] of [['90', 1], ['0fa2', 2], ['0f20c0', 3], ['eb10', 0x12]] as const) {
-      const { guest, vcpu } = await go(code, ({ vcpu }) => { vcpu.rflags = 0x102n; });
+    for (const [code, length] of [
+      ['90', 1],
+      ['0fa2', 2],
+      ['0f20c0', 3],
+      ['eb10', 0x12],
+    ] as const) {
+      const { guest, vcpu } = await go(code, ({ vcpu }) => {
+        vcpu.rflags = 0x102n;
+      });
       expect(guest.stoppedIn).toBe(1);
       expect(guest.stack(3)).toEqual([AT + BigInt(length), BigInt(Selector.code0), 0x102n]);
       expect(vcpu.rflags & 0x100n).toBe(0n);
@@ -139,12 +167,16 @@ describe('single-step traps', () => {
     // push 0x102 ; popf ; nop ; …
     const { guest } = await go('6802010000 9d 90 90');
     expect(guest.stack(1)).toEqual([AT + 7n]);
-    const cleared = await go('6a02 9d 90 f4', ({ vcpu }) => { vcpu.rflags = 2n; });
+    const cleared = await go('6a02 9d 90 f4', ({ vcpu }) => {
+      vcpu.rflags = 2n;
+    });
     expect(cleared.guest.stoppedIn).toBeUndefined();
   });
 
   it('do not follow an exception', async () => {
-    const { guest } = await go('0f0b', ({ vcpu }) => { vcpu.rflags = 0x102n; });
+    const { guest } = await go('0f0b', ({ vcpu }) => {
+      vcpu.rflags = 0x102n;
+    });
     expect(guest.stoppedIn).toBe(6);
   });
 });
@@ -190,7 +222,13 @@ describe('IRET', () => {
     const { guest } = await go('48cf', (guest) => frame(guest, ...values));
     expect(guest.stoppedIn).toBe(vector);
     const [errorCode, rip, cs, , rsp, ss] = guest.stack(6);
-    expect([errorCode, rip, cs, rsp, ss]).toEqual([BigInt(code), AT, BigInt(Selector.code0), STACK_TOP - 40n, BigInt(Selector.data0)]);
+    expect([errorCode, rip, cs, rsp, ss]).toEqual([
+      BigInt(code),
+      AT,
+      BigInt(Selector.code0),
+      STACK_TOP - 40n,
+      BigInt(Selector.data0),
+    ]);
   });
 
   it('at CPL 3 changes neither IOPL nor, above it, IF', async () => {
@@ -207,11 +245,17 @@ describe('IRET', () => {
 
 describe('far transfers', () => {
   it('RETF to CPL 3 in every operand size', async () => {
-    for (const [code, bytes] of [['cb', 4], ['48cb', 8], ['66cb', 2]] as const) {
+    for (const [code, bytes] of [
+      ['cb', 4],
+      ['48cb', 8],
+      ['66cb', 2],
+    ] as const) {
       const { guest } = await go(code, ({ machine, vcpu }) => {
         machine.memory.write16(0x1000, 0x0b0f);
         vcpu.gpr[RSP] = STACK_TOP - BigInt(bytes * 4);
-        [0x1000, Selector.code3, 0x8000, Selector.data3].forEach((value, i) => machine.memory.write16(Number(vcpu.gpr[RSP]) + i * bytes, value));
+        [0x1000, Selector.code3, 0x8000, Selector.data3].forEach((value, i) =>
+          machine.memory.write16(Number(vcpu.gpr[RSP]) + i * bytes, value),
+        );
       });
       expect(guest.stoppedIn).toBe(6);
       expect(guest.stack(5)).toEqual([0x1000n, BigInt(Selector.code3), 2n, 0x8000n, BigInt(Selector.data3)]);
@@ -221,7 +265,9 @@ describe('far transfers', () => {
   it('RETF with a bad stack changes nothing', async () => {
     const { guest } = await go('48cb', ({ machine, vcpu }) => {
       vcpu.gpr[RSP] = STACK_TOP - 32n;
-      [0x1000, Selector.code3, 0x8000, 0].forEach((value, i) => machine.memory.write64(Number(vcpu.gpr[RSP]) + i * 8, BigInt(value)));
+      [0x1000, Selector.code3, 0x8000, 0].forEach((value, i) =>
+        machine.memory.write64(Number(vcpu.gpr[RSP]) + i * 8, BigInt(value)),
+      );
     });
     expect(guest.stoppedIn).toBe(13);
     expect(guest.stack(3)).toEqual([0n, AT, BigInt(Selector.code0)]);
@@ -259,7 +305,9 @@ describe('SYSCALL and SYSRET', () => {
   });
 
   it('are undefined without EFER.SCE, and SYSRET is privileged', async () => {
-    const none = await go('0f05', ({ vcpu }) => { vcpu.efer &= ~1n; });
+    const none = await go('0f05', ({ vcpu }) => {
+      vcpu.efer &= ~1n;
+    });
     expect(none.guest.stoppedIn).toBe(6);
     const sysret = await go('480f07', user);
     expect(sysret.guest.stoppedIn).toBe(13);
@@ -268,12 +316,23 @@ describe('SYSCALL and SYSRET', () => {
 
 describe('segment loads', () => {
   const load = (selector: number, register: 'ss' | 'ds' | 'fs', prepare?: (guest: TestGuest) => void) =>
-    go(`b8 ${[selector & 255, selector >> 8, 0, 0].map((byte) => byte.toString(16).padStart(2, '0')).join('')} 8e ${{ ss: 'd0', ds: 'd8', fs: 'e0' }[register]} f4`, prepare);
+    go(
+      `b8 ${[selector & 255, selector >> 8, 0, 0].map((byte) => byte.toString(16).padStart(2, '0')).join('')} 8e ${{ ss: 'd0', ds: 'd8', fs: 'e0' }[register]} f4`,
+      prepare,
+    );
 
   it.each([
-    ['ds', Selector.data0, undefined], ['ds', 0, undefined], ['ss', 0, undefined], ['ds', Selector.data3, undefined], ['fs', Selector.code0, undefined],
-    ['ds', Selector.absentData, [11, Selector.absentData]], ['ds', 0x100, [13, 0x100]], ['ds', Selector.tss, [13, Selector.tss]],
-    ['ss', Selector.readOnly, [13, Selector.readOnly]], ['ss', Selector.absentData, [12, Selector.absentData]], ['ss', Selector.data3, [13, Selector.data3 & ~3]],
+    ['ds', Selector.data0, undefined],
+    ['ds', 0, undefined],
+    ['ss', 0, undefined],
+    ['ds', Selector.data3, undefined],
+    ['fs', Selector.code0, undefined],
+    ['ds', Selector.absentData, [11, Selector.absentData]],
+    ['ds', 0x100, [13, 0x100]],
+    ['ds', Selector.tss, [13, Selector.tss]],
+    ['ss', Selector.readOnly, [13, Selector.readOnly]],
+    ['ss', Selector.absentData, [12, Selector.absentData]],
+    ['ss', Selector.data3, [13, Selector.data3 & ~3]],
     ['ds', 0x0c, [13, 0x0c]],
   ] as const)('%s with selector %i', async (register, selector, fault) => {
     const { guest, vcpu } = await load(selector, register);
@@ -283,7 +342,10 @@ describe('segment loads', () => {
   });
 
   it('at CPL 3 refuse inner data and a null SS', async () => {
-    for (const [register, selector, code] of [['ds', Selector.data0, Selector.data0], ['ss', 3, 0]] as const) {
+    for (const [register, selector, code] of [
+      ['ds', Selector.data0, Selector.data0],
+      ['ss', 3, 0],
+    ] as const) {
       const { guest } = await load(selector, register, user);
       expect(guest.stoppedIn).toBe(13);
       expect(guest.stack(1)).toEqual([BigInt(code)]);
@@ -292,7 +354,11 @@ describe('segment loads', () => {
 
   it('LTR and LLDT check their descriptors', async () => {
     const ltr = (selector: number) => go(`66b8 ${selector.toString(16).padStart(2, '0')}00 0f00d8 f4`);
-    expect((await ltr(Selector.tss)).vcpu.tables.tr).toMatchObject({ selector: Selector.tss, base: BigInt(TSS), limit: 0x67 });
+    expect((await ltr(Selector.tss)).vcpu.tables.tr).toMatchObject({
+      selector: Selector.tss,
+      base: BigInt(TSS),
+      limit: 0x67,
+    });
     // It is busy now, and cannot be loaded again.
     const again = await go('66b83000 0f00d8 0f00d8 f4');
     expect(again.guest.stoppedIn).toBe(13);

@@ -31,34 +31,43 @@ function refused(context: NativeContext, port: number, sizeBytes: number): Nativ
 const word = (bytes: Uint8Array) => bytes[0] | (bytes[1] << 8);
 
 /** IN and OUT. */
-export const portIo = (direction: 'in' | 'out'): Native => (context) => {
-  const { vcpu, machine } = context;
-  const [port, size] = [number(context, 0), number(context, 1)];
-  const fault = refused(context, port, size);
-  if (fault) return fault;
-  if (direction === 'out') machine.portWrite(port, size, Number(BigInt.asUintN(size * 8, vcpu.gpr[RAX])));
-  else writeGpr(vcpu, RAX, size * 8, BigInt(machine.portRead(port, size) >>> 0));
-  return 'next';
-};
+export const portIo =
+  (direction: 'in' | 'out'): Native =>
+  (context) => {
+    const { vcpu, machine } = context;
+    const [port, size] = [number(context, 0), number(context, 1)];
+    const fault = refused(context, port, size);
+    if (fault) return fault;
+    if (direction === 'out') machine.portWrite(port, size, Number(BigInt.asUintN(size * 8, vcpu.gpr[RAX])));
+    else writeGpr(vcpu, RAX, size * 8, BigInt(machine.portRead(port, size) >>> 0));
+    return 'next';
+  };
 
 /** INS and OUTS: one element; under REP the instruction is entered again until the count is 0. */
-export const portString = (direction: 'ins' | 'outs'): Native => (context) => {
-  const { vcpu } = context;
-  const [port, size, addressWidth] = [0, 1, 2].map((index) => number(context, index));
-  const repeated = number(context, 4) !== 0;
-  if (repeated && BigInt.asUintN(addressWidth, vcpu.gpr[RCX]) === 0n) return 'next';
-  const fault = refused(context, port, size) ?? transfer(context, direction, port, size);
-  if (fault) return fault;
-  const step = BigInt(vcpu.rflags & FLAG_DF ? -size : size);
-  const pointer = direction === 'ins' ? RDI : RSI;
-  writeGpr(vcpu, pointer, addressWidth, vcpu.gpr[pointer] + step);
-  if (!repeated) return 'next';
-  writeGpr(vcpu, RCX, addressWidth, vcpu.gpr[RCX] - 1n);
-  return 'done';
-};
+export const portString =
+  (direction: 'ins' | 'outs'): Native =>
+  (context) => {
+    const { vcpu } = context;
+    const [port, size, addressWidth] = [0, 1, 2].map((index) => number(context, index));
+    const repeated = number(context, 4) !== 0;
+    if (repeated && BigInt.asUintN(addressWidth, vcpu.gpr[RCX]) === 0n) return 'next';
+    const fault = refused(context, port, size) ?? transfer(context, direction, port, size);
+    if (fault) return fault;
+    const step = BigInt(vcpu.rflags & FLAG_DF ? -size : size);
+    const pointer = direction === 'ins' ? RDI : RSI;
+    writeGpr(vcpu, pointer, addressWidth, vcpu.gpr[pointer] + step);
+    if (!repeated) return 'next';
+    writeGpr(vcpu, RCX, addressWidth, vcpu.gpr[RCX] - 1n);
+    return 'done';
+  };
 
 /** Move one element between port and memory. The write of INS is checked before the port is read. */
-function transfer(context: NativeContext, direction: 'ins' | 'outs', port: number, size: number): NativeFault | undefined {
+function transfer(
+  context: NativeContext,
+  direction: 'ins' | 'outs',
+  port: number,
+  size: number,
+): NativeFault | undefined {
   const { vcpu, machine } = context;
   const gva = elementAddress(context, direction);
   const bytes = new Uint8Array(4);
@@ -84,6 +93,7 @@ function elementAddress(context: NativeContext, direction: 'ins' | 'outs'): bigi
   const { vcpu } = context;
   const segment = number(context, 3);
   const offset = BigInt.asUintN(number(context, 2), vcpu.gpr[direction === 'ins' ? RDI : RSI]);
-  if (vcpu.engine.mode === 'long64') return BigInt.asUintN(64, offset + (segment >= FS ? vcpu.segment(segment).base : 0n));
+  if (vcpu.engine.mode === 'long64')
+    return BigInt.asUintN(64, offset + (segment >= FS ? vcpu.segment(segment).base : 0n));
   return BigInt.asUintN(32, offset + vcpu.segment(segment).base);
 }

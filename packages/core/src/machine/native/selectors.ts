@@ -46,16 +46,18 @@ export const loadAccessRights = examine(HAS_RIGHTS, ({ accessRights }) => (acces
 export const loadLimit = examine(HAS_LIMIT, ({ limit }) => limit);
 
 /** VERR and VERW. */
-export const verify = (access: 'read' | 'write'): Native => (context) => {
-  const { vcpu } = context;
-  const segment = visible(vcpu, number(context, 0) & 0xffff, new Set());
-  if (segment && isFault(segment)) return segment;
-  const rights = segment?.accessRights ?? 0;
-  const isCode = (rights & TYPE_CODE) !== 0;
-  const allowed = access === 'read' ? !isCode || (rights & TYPE_RW) !== 0 : !isCode && (rights & TYPE_RW) !== 0;
-  setZeroFlag(vcpu, segment !== undefined && allowed);
-  return 'next';
-};
+export const verify =
+  (access: 'read' | 'write'): Native =>
+  (context) => {
+    const { vcpu } = context;
+    const segment = visible(vcpu, number(context, 0) & 0xffff, new Set());
+    if (segment && isFault(segment)) return segment;
+    const rights = segment?.accessRights ?? 0;
+    const isCode = (rights & TYPE_CODE) !== 0;
+    const allowed = access === 'read' ? !isCode || (rights & TYPE_RW) !== 0 : !isCode && (rights & TYPE_RW) !== 0;
+    setZeroFlag(vcpu, segment !== undefined && allowed);
+    return 'next';
+  };
 
 /** LDS, LES, LSS, LFS, LGS: the general register is written only when the segment has been loaded. */
 export const loadFarPointer: Native = (context) => {
