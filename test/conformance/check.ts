@@ -1,6 +1,6 @@
 /**
  * `npm run conformance:check [-- OPTIONS [PATTERN]]`: run the recorded cases of the encodings whose names match, and show
- * what differs. Options: `--runner evaluator|tier0`; `--examples N`; `--fresh cases|prefixes|programs`: newly generated
+ * what differs. Options: `--runner evaluator|tier0`; `--budget N`, `--step`: how tier 0 is entered; `--examples N`; `--fresh cases|prefixes|programs`: newly generated
  * cases, recorded on the spot; `--seed N`: others than the recorded ones.
  */
 import { readdirSync, readFileSync } from 'node:fs';
@@ -27,6 +27,9 @@ const runnerName = option('--runner') ?? 'evaluator';
 const examples = Number(option('--examples') ?? 2);
 const fresh = option('--fresh');
 const seed = Number(option('--seed') ?? 0);
+
+const budget = Number(option('--budget') ?? 0);
+const step = parameters.includes('--step');
 const pattern = new RegExp(parameters.find((word) => !word.startsWith('--')) ?? '', 'i');
 
 function* recorded(): Generator<{ expanded: ExpandedCase; outcome: Outcome }> {
@@ -50,7 +53,7 @@ function freshlyRecorded(kind: string) {
   return recordCases(buildOracle(), generator());
 }
 
-const runner = runnerName === 'tier0' ? new Tier0Runner() : new EvaluatorRunner();
+const runner = runnerName === 'tier0' ? new Tier0Runner(budget ? { budget } : { step }) : new EvaluatorRunner();
 const results: Results = new Map();
 check(runner, fresh ? freshlyRecorded(fresh) : recorded(), results);
 const total = [...results.values()].reduce((sum, { cases }) => sum + cases, 0);

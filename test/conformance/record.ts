@@ -1,5 +1,6 @@
 /**
- * `npm run conformance:record`: build the oracle, generate all cases, run them on this machine's processor, write cases/.
+ * `npm run conformance:record [-- FILE...]`: build the oracle, generate all cases, or those of the named files (`mmx`),
+ * run them on this machine's processor, write cases/.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -9,7 +10,7 @@ import type { EncodingRow } from '../../packages/core/src/isa/encodings/row.ts';
 import { type CaseInput, type ExpandedCase, expand, type Outcome } from './case.ts';
 import { decodeCase } from './compare.ts';
 import { encodeFile } from './file.ts';
-import { generate, generatePrefixed, isVector, isX87 } from './generator/generate.ts';
+import { generate, generatePrefixed, isMmx, isVector, isX87 } from './generator/generate.ts';
 import { generateSequences } from './generator/sequences.ts';
 import { runOracle } from './oracle/oracle.ts';
 import { recordedRows } from './rows.ts';
@@ -36,6 +37,7 @@ function processorName(): string {
 /** Which case file an encoding's cases go to. */
 export function groupOf(row: EncodingRow): string {
   if (isX87(row)) return 'x87';
+  if (isMmx(row)) return 'mmx';
   if (isVector(row)) return /(PS|PD|SS|SD)/.test(row.mnemonic) ? 'sse-floating' : 'sse-integer';
   return row.map === 0 ? 'integer-one-byte' : 'integer-two-byte';
 }
@@ -65,24 +67,21 @@ export function recordCases(program: string, inputs: readonly CaseInput[]): Reco
 
 function main(): void {
   const program = buildOracle();
+  const wanted = process.argv.slice(2);
   const processor = processorName();
   const groups = new Map<string, EncodingRow[]>();
   for (const row of recordedRows) groups.set(groupOf(row), [...(groups.get(groupOf(row)) ?? []), row]);
   mkdirSync(join(here, 'cases'), { recursive: true });
-  const write = (name: string, rows: readonly EncodingRow[], inputs: readonly CaseInput[]) => {
-    const cases = recordCases(program, inputs);
+  const write = (name: string, rows: readonly EncodingRow[], inputs: () => readonly CaseInput[]) => {
+    if (wanted.length > 0 && !wanted.includes(name)) return;
+    const cases = recordCases(program, inputs());
     const file = encodeFile({ format: 1, processor, description: `${name}: ${rows.length} encodings` }, cases);
     writeFileSync(join(here, 'cases', `${name}.bin.br`), file);
     console.log(`${name}: ${rows.length} encodings, ${cases.length} cases, ${Math.ceil(file.length / 1024)} KiB`);
   };
-  for (const [group, rows] of groups)
-    write(
-      group,
-      rows,
-      rows.flatMap((row) => generate(row)),
-    );
-  write('prefixes', recordedRows, recordedRows.flatMap((row) => generatePrefixed(row)).filter(isWhole));
-  write('programs', recordedRows, generateSequences(recordedRows, PROGRAMS, PROGRAMS_SEED));
+  for (const [group, rows] of groups) write(group, rows, () => rows.flatMap((row) => generate(row)));
+  write('prefixes', recordedRows, () => recordedRows.flatMap((row) => generatePrefixed(row)).filter(isWhole));
+  write('programs', recordedRows, () => generateSequences(recordedRows, PROGRAMS, PROGRAMS_SEED));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) main();

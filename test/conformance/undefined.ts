@@ -3,11 +3,12 @@
  * save areas that processors fill differently. Nothing else is exempt from comparison.
  */
 
-import { XMM } from '../../packages/core/src/cpu/state.ts';
+import { X87, XMM } from '../../packages/core/src/cpu/state.ts';
 import type { EncodingRow } from '../../packages/core/src/isa/encodings/row.ts';
 import type { DecodedInstruction } from '../../packages/core/src/isa/types.ts';
 import { f80ToNumber, isTranscendental } from './approximate.ts';
 import type { CpuImage } from './case.ts';
+import { physicalX87 } from './file.ts';
 
 const CF = 1,
   PF = 4,
@@ -87,12 +88,14 @@ export function undefinedFlags(decoded: DecodedInstruction, image: CpuImage): nu
 
 /**
  * The result itself is undefined: SHLD and SHRD by more than the operand's size (16-bit operands only); F2XM1 and
- * FYL2XP1 outside of their domains; whether MASKMOVDQU of no byte at all can fault; FPTAN of so much that π's bits have run out.
+ * FYL2XP1 outside of their domains; whether MASKMOVDQU or MASKMOVQ of no byte at all can fault; FPTAN of so much that
+ * π's bits have run out.
  */
 export function resultIsUndefined(decoded: DecodedInstruction, image: CpuImage): boolean {
   const { mnemonic } = decoded.shape.encoding as EncodingRow;
   const magnitude = Math.abs(f80ToNumber(image.st, 0));
-  if (mnemonic === 'MASKMOVDQU') return masksNothing(decoded.rm, image);
+  if (mnemonic === 'MASKMOVDQU') return masksNothing(image.xmm, decoded.rm - XMM[0].offset, 16);
+  if (mnemonic === 'MASKMOVQ') return masksNothing(physicalX87(image), ((decoded.rm - X87[0].offset) / 16) * 10, 8);
   if (mnemonic === 'F2XM1') return magnitude > 1;
   if (mnemonic === 'FYL2XP1') return magnitude > 1 - Math.SQRT1_2;
   if (/^F(PTAN|SIN|COS|SINCOS)$/.test(mnemonic)) return magnitude > 2 ** 50 && magnitude < 2 ** 63;
@@ -120,9 +123,8 @@ export function faultsAnywhereInPage({ shape }: DecodedInstruction): boolean {
   return /^(F?XSAVE|F?XRSTOR|MASKMOV|FN?SAVE|FRSTOR|FLDENV|FN?STENV)/.test((shape.encoding as EncodingRow).mnemonic);
 }
 
-function masksNothing(xmmOffset: number, image: CpuImage): boolean {
-  const at = xmmOffset - XMM[0].offset;
-  return image.xmm.subarray(at, at + 16).every((byte) => byte < 0x80);
+function masksNothing(registers: Uint8Array, at: number, sizeBytes: number): boolean {
+  return registers.subarray(at, at + sizeBytes).every((byte) => byte < 0x80);
 }
 
 const C1 = 0x200,

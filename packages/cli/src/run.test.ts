@@ -129,5 +129,5 @@ it('a crash is told in a few lines, none of them ours', async () => {
 
 it('--stats shows counters and speed', async () => {
   await run(options({ stats: true }), scripted(endsWith({ kind: 'poweroff' })).create);
-  expect(said()).toMatch(/vm: seconds {7}\d+\.\d{3}\nvm: instructions {2}5000000\nvm: MIPS {10}\d+\.\d\n/);
+  expect(said()).toMatch(/vm: seconds +\d+\.\d{3}\nvm: instructions +5000000\nvm: MIPS +\d+\.\d\n/);
 });

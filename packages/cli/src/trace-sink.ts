@@ -28,7 +28,7 @@ export class TraceSink {
   /** What the machine is to call with each exit, if exits are asked for. */
   get onExit(): MachineOptions['onExit'] {
     if (!this.#request.channels.includes('exits')) return undefined;
-    return (vcpu, exit, answer) => this.#write({ channel: 'exits', vcpu, ...exit, answer });
+    return ({ vcpu, rip, exit, answer }) => this.#write({ channel: 'exits', vcpu, rip, ...exit, answer });
   }
 
   close(): void {

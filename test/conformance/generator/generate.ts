@@ -7,7 +7,7 @@ import { integerValue } from '../values.ts';
 import { assemble, type Choice, widthRule } from './assemble.ts';
 import { Draft, type Variant } from './draft.ts';
 import { prefixed } from './prefixes.ts';
-import { floatingControl, prepare, x87Control } from './prepare.ts';
+import { floatingControl, prepare, x87Control, x87Pending } from './prepare.ts';
 import { chooseForm, chooseTarget, memoryBytes } from './targets.ts';
 
 /** Cases made of each variant of an encoding. */
@@ -64,6 +64,9 @@ export function isX87(row: EncodingRow): boolean {
 export function isVector(row: EncodingRow): boolean {
   return row.operandCodes.some(({ letter }) => 'VWPQ'.includes(letter));
 }
+export function isMmx(row: EncodingRow): boolean {
+  return row.mnemonic === 'EMMS' || row.operandCodes.some(({ letter }) => letter === 'P' || letter === 'Q');
+}
 const isFloating = (row: EncodingRow) =>
   isX87(row) || (isVector(row) && /(PS|PD|SS|SD|PI|DQ|2SI|SI)$/.test(row.mnemonic));
 
@@ -114,6 +117,7 @@ function generateCase(variant: Variant, random: Random): CaseInput {
   prepare(draft);
   if (isX87(row)) x87Control(draft);
   else if (isVector(row)) floatingControl(draft);
+  if (isMmx(row)) x87Pending(draft);
   const seed = random.next();
   const usesSegment = form === 'mem' || Boolean(row.options.address || row.options.rep);
   const segmentBase = usesSegment ? choosePrefixes(draft) : 0;

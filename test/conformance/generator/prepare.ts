@@ -16,6 +16,8 @@ const FLAG_DF = 0x400,
   FLAG_AC = 0x40000,
   FLAG_ID = 0x200000,
   FLAG_TF = 0x100;
+/** Of the x87 status word: error summary, and its copy in the busy bit. */
+const PENDING = 0x8080;
 const SHIFT_COUNTS = [0, 1, 2, 3, 4, 7, 8, 9, 12, 15, 16, 17, 18, 24, 31, 32, 33, 34, 63, 64, 65, 127, 128, 255];
 
 /** An address on the code pages, clear of the instruction itself. */
@@ -204,6 +206,15 @@ export function x87Control(draft: Draft): void {
   if (random.oneIn(5)) control = (control & ~0x300) | (random.pick([0, 2, 3]) << 8);
   if (random.oneIn(12)) control &= ~random.below(64);
   if (control !== 0x37f) draft.overrides.set(OverrideSlot.x87Control, BigInt(control));
+}
+
+/** Rarely, an x87 exception that waits to be reported. */
+export function x87Pending(draft: Draft): void {
+  const { random } = draft;
+  if (!random.oneIn(12)) return;
+  const exceptions = 1 + random.below(63);
+  draft.overrides.set(OverrideSlot.x87Control, BigInt(0x37f & ~exceptions));
+  draft.overrides.set(OverrideSlot.x87Status, BigInt(PENDING | (random.below(8) << 11) | exceptions));
 }
 
 /** Whether bytes that are masked out can fault is the processor's choice: all bytes lie where they may, or none. */

@@ -1,9 +1,9 @@
-import { PAGE_BASE, ZERO } from '../../../packages/core/src/cpu/state.ts';
+import { PAGE_BASE } from '../../../packages/core/src/cpu/state.ts';
 import type { EncodingRow } from '../../../packages/core/src/isa/encodings/row.ts';
 import { isApproximate, isTranscendental } from '../approximate.ts';
 import { type CaseInput, expand, makeInput } from '../case.ts';
-import { decodeCase } from '../compare.ts';
-import { CODE_START, DATA_BASE, WRITABLE_CODE_BASE } from '../layout.ts';
+import { decodeCase, operandAddress } from '../compare.ts';
+import { CODE_START, DATA_BASE, WINDOW, WRITABLE_CODE_BASE } from '../layout.ts';
 import { Random } from '../random.ts';
 import { undefinedFlags } from '../undefined.ts';
 import { generate } from './generate.ts';
@@ -13,30 +13,66 @@ const AF = 0x10;
 const UNSUITABLE =
   /^(LAHF|PUSHF|POPF|DAA|DAS|AAA|AAS|FFREE|FCMOV|FU?COMI|FPREM|FNSTENV|FNSAVE|FXSAVE|XSAVE|XRSTOR|FLDENV|FRSTOR|FXRSTOR|LDMXCSR|FLDCW|UD|MASKMOV|ENTER|LEAVE|STD|WR[FG]SBASE)/;
 
-/** Instructions that do not depend on registers for their addresses and leave nothing undefined but AF. */
-function isSuitable(input: CaseInput): boolean {
+/** An instruction with the registers that its memory operand needs, set by MOV r64, imm64. */
+interface Piece {
+  readonly setup: readonly number[];
+  readonly code: readonly number[];
+}
+
+/** What kernels and compilers use most, and so what the engine treats specially. */
+const COMMON =
+  /^(MOV|MOVZX|MOVSX|MOVSXD|LEA|ADD|SUB|ADC|SBB|CMP|TEST|AND|OR|XOR|INC|DEC|NEG|NOT|PUSH|POP|XCHG|CDQ|CWD|CBW|SET\w+|CMOV\w+|SH[LR]|SAR|BT|IMUL|XADD|CMPXCHG)$/;
+const SUBSTITUTE_FLAGS = /^(IMUL|SH[LR]|SAR|BT)$/;
+const STACK_POINTER = 4;
+
+/** Instructions that leave nothing undefined but AF; memory operands lie in the data pages, but for a few. */
+function isSuitable(input: CaseInput, random: Random): boolean {
   const one = expand(input);
   const decoded = decodeCase(one);
   if (!decoded || decoded.shape.encoding.endsBlock || input.codeAddress !== CODE_START) return false;
   const row = decoded.shape.encoding as EncodingRow;
   if (UNSUITABLE.test(row.mnemonic) || isApproximate(decoded) || isTranscendental(decoded)) return false;
-  if (
-    undefinedFlags(decoded, one.image) & ~AF ||
-    row.options.rep ||
-    row.operandCodes.some(({ letter }) => letter === 'J')
-  )
-    return false;
-  const inMemory = decoded.shape.operands.some(({ kind }) => kind === 'mem');
-  const absolute = decoded.base === ZERO.offset && decoded.index === ZERO.offset && decoded.segment < 4;
-  return !inMemory || (absolute && decoded.base !== PAGE_BASE.offset);
+  if (row.options.rep || row.operandCodes.some(({ letter }) => letter === 'J')) return false;
+  if (undefinedFlags(decoded, one.image) & ~AF && !SUBSTITUTE_FLAGS.test(row.mnemonic)) return false;
+  if (!decoded.shape.operands.some(({ kind }) => kind === 'mem')) return true;
+  if (input.overrides.has(STACK_POINTER) || decoded.base === PAGE_BASE.offset) return false;
+  const address = operandAddress(one, decoded);
+  return (address >= BigInt(WINDOW) && address < BigInt(WINDOW + 0x400)) || random.oneIn(6);
 }
 
-/** For each row the instructions from which sequences are made. */
-export function sequencePool(rows: readonly EncodingRow[]): CaseInput[][] {
-  return rows.flatMap((row) => {
-    const inputs = generate(row).filter((input) => input.mode === 'long64' && isSuitable(input));
-    return inputs.length > 0 ? [inputs.slice(0, 30)] : [];
-  });
+const movImmediate = (register: number, value: bigint) => [
+  register < 8 ? 0x48 : 0x49,
+  0xb8 + (register & 7),
+  ...Array.from({ length: 8 }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn)),
+];
+
+/** CMP EAX, 5: flags in place of flags that the manual leaves undefined. */
+const DEFINED_FLAGS = [0x83, 0xf8, 0x05];
+
+function pieceOf(input: CaseInput): Piece {
+  const setup = [...input.overrides]
+    .filter(([slot]) => slot < 16)
+    .flatMap(([slot, value]) => movImmediate(slot, value));
+  const one = expand(input);
+  const decoded = decodeCase(one);
+  const open = decoded ? undefinedFlags(decoded, one.image) & ~AF : 0;
+  return { setup, code: [...input.code, ...(open ? DEFINED_FLAGS : [])] };
+}
+
+interface Pool {
+  readonly all: readonly (readonly Piece[])[];
+  readonly common: readonly (readonly Piece[])[];
+}
+
+/** For each row the instructions from which programs are made. */
+function programPool(rows: readonly EncodingRow[], random: Random): Pool {
+  const pieces = new Map<EncodingRow, Piece[]>();
+  for (const row of rows) {
+    const inputs = generate(row).filter((input) => input.mode === 'long64' && isSuitable(input, random));
+    if (inputs.length > 0) pieces.set(row, inputs.slice(0, 40).map(pieceOf));
+  }
+  const common = [...pieces].filter(([row]) => COMMON.test(row.mnemonic));
+  return { all: [...pieces.values()], common: common.map(([, list]) => list) };
 }
 
 const JCC_SHORT = 0x70;
@@ -59,24 +95,27 @@ const countDown = (at: number) => {
 
 class ProgramMaker {
   readonly #random: Random;
-  readonly #pool: readonly (readonly CaseInput[])[];
+  readonly #pool: Pool;
   #counters = 0;
 
-  constructor(random: Random, pool: readonly (readonly CaseInput[])[]) {
+  constructor(random: Random, pool: Pool) {
     this.#random = random;
     this.#pool = pool;
   }
 
-  instruction(): number[] {
-    return [...this.#random.pick(this.#random.pick(this.#pool)).code];
+  piece(): Piece {
+    return this.#random.pick(this.#random.pick(this.#random.oneIn(3) ? this.#pool.all : this.#pool.common));
   }
+  /** Instructions next to each other, all their registers set before. */
   straight(count: number): number[] {
-    return Array.from({ length: count }, () => this.instruction()).flat();
+    const pieces = Array.from({ length: count }, () => this.piece());
+    return [...pieces.flatMap(({ setup }) => setup), ...pieces.flatMap(({ code }) => code)];
   }
   /** Jcc over a few instructions. */
   skip(): number[] {
     const body = this.straight(1 + this.#random.below(3));
-    return [JCC_SHORT + this.#random.below(16), body.length, ...body];
+    const jump = [JCC_SHORT + this.#random.below(16), body.length, ...body];
+    return body.length < 0x80 ? [...this.straight(1), ...jump] : body;
   }
   /** A body carried out a few times, counted in memory. */
   loop(depth: number): number[] {
@@ -97,7 +136,7 @@ class ProgramMaker {
   /** CALL over a jump to a subroutine of a few instructions: E8, EB, body, C3. */
   call(): number[] {
     const body = [...this.straight(2), 0xc3];
-    return [0xe8, 2, 0, 0, 0, 0xeb, body.length, ...body];
+    return body.length < 0x80 ? [0xe8, 2, 0, 0, 0, 0xeb, body.length, ...body] : [];
   }
   block(depth: number): number[] {
     const parts = 2 + this.#random.below(4);
@@ -109,7 +148,7 @@ class ProgramMaker {
       case 1:
         return this.skip();
       case 2:
-        return depth < 2 ? this.loop(depth) : this.instruction();
+        return depth < 2 ? this.loop(depth) : this.straight(1);
       case 3:
         return this.call();
       default:
@@ -122,7 +161,7 @@ class ProgramMaker {
     const gap = this.straight(this.#random.below(2));
     // FE /0 with an absolute address is 7 bytes; B8 imm32 follows the gap.
     const target = at + before.length + 7 + gap.length + 1;
-    return [...before, 0xfe, ...absolute(target), ...gap, 0xb8, 0x41, 0, 0, 0, ...this.instruction()];
+    return [...before, 0xfe, ...absolute(target), ...gap, 0xb8, 0x41, 0, 0, 0, ...this.straight(1)];
   }
 }
 
@@ -131,7 +170,7 @@ const LONGEST = 1500;
 /** Programs with jumps, loops, calls and code that changes itself; they end at the INT3 behind them. */
 export function generateSequences(rows: readonly EncodingRow[], count: number, seed: number): CaseInput[] {
   const random = new Random(seed);
-  const pool = sequencePool(rows);
+  const pool = programPool(rows, random);
   const inputs: CaseInput[] = [];
   while (inputs.length < count) {
     const maker = new ProgramMaker(random, pool);

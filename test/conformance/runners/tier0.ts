@@ -24,9 +24,16 @@ interface MappedPage {
   readonly before: Uint8Array;
 }
 
+/** How the engine is entered: so many instructions at a time, or one by one. */
+export interface Entry {
+  readonly budget?: number;
+  readonly step?: boolean;
+}
+
 /** Tier 0: the generated interpreter on a vCPU with page tables, at CPL 3. */
 export class Tier0Runner implements CaseRunner {
-  readonly name = 'tier 0';
+  readonly name: string;
+  readonly #entry: Entry;
   readonly #memory = new EngineMemory(RAM_SIZE_BYTES);
   readonly #pages = new Map<number, MappedPage>();
   readonly #engine: Engine;
@@ -35,7 +42,9 @@ export class Tier0Runner implements CaseRunner {
   #mode: CaseMode | undefined;
   #patched: readonly Patch[] = [];
 
-  constructor() {
+  constructor(entry: Entry = {}) {
+    this.name = entry.step ? 'tier 0, single steps' : entry.budget ? `tier 0, ${entry.budget} at a time` : 'tier 0';
+    this.#entry = entry;
     this.#mapRegions();
     this.#engine = new Engine(this.#memory, { mmioRead: () => {}, mmioWrite: () => {}, helpers: { rdtsc: () => -1 } });
     this.#vcpu = new MachineVcpu(0, this.#engine);
@@ -96,10 +105,21 @@ export class Tier0Runner implements CaseRunner {
     this.#patched = patches;
     this.#enter(input.mode);
     this.#state.load(image);
-    this.#engine.budget = MAX_STEPS;
-    const result = this.#ended(this.#engine.run());
+    const result = this.#ended(this.#go());
     this.#undoChanges();
     return result;
+  }
+
+  /** Enter the engine until it stops for good. */
+  #go(): number {
+    const { budget = MAX_STEPS, step = false } = this.#entry;
+    const again = step ? ExitCode.stop : ExitCode.budget;
+    let code: number = again;
+    for (let left = MAX_STEPS; left > 0 && code === again; left -= step ? 1 : budget) {
+      this.#engine.budget = budget;
+      code = step ? this.#engine.step() : this.#engine.run();
+    }
+    return code;
   }
 
   #get32(slot: { offset: number }): number {

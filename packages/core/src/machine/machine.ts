@@ -43,7 +43,17 @@ export interface MachineOptions {
   /** Wait at most this long; resolves early on console input. 0: let pending input in. */
   idle(maxNs: number): Promise<void>;
   /** Told of every exit that a plug-in could see; only if someone wants it. */
-  readonly onExit?: (vcpu: number, exit: Exit, answer: ExitAnswer) => void;
+  readonly onExit?: (event: ExitEvent) => void;
+}
+
+/** An exit as a trace shows it. */
+export interface ExitEvent {
+  readonly vcpu: number;
+  /** RIP when the exit was taken: at the instruction, also for faults. */
+  readonly rip: bigint;
+  readonly exit: Exit;
+  /** What the plug-ins made of it. */
+  readonly answer: ExitAnswer;
 }
 
 /** How a run ended. */
@@ -263,6 +273,7 @@ export class Machine implements PluginMachine {
     const { name, exit } = instructionExit(engine.exitDetail, { lengthBytes, arg: (i) => vcpu.slot64(ARG[i]) });
     const rip = vcpu.rip;
     vcpu.ripMoved = false;
+    if (!exit) this.#count(`native.${name}`);
     const answer = exit ? this.#ask(vcpu, exit) : 'pass';
     if (answer === 'handled') {
       if (!vcpu.ripMoved) vcpu.rip = rip + BigInt(lengthBytes);
@@ -300,11 +311,15 @@ export class Machine implements PluginMachine {
   }
 
   #ask(vcpu: MachineVcpu, exit: Exit): ExitAnswer {
-    const counted = exit.kind === 'exception' ? `exception.${exit.vector}` : exit.kind;
-    this.#exitCounts.set(counted, (this.#exitCounts.get(counted) ?? 0) + 1);
+    this.#count(exit.kind === 'exception' ? `exception.${exit.vector}` : exit.kind);
+    const { onExit } = this.#options;
+    const rip = onExit ? vcpu.rip : 0n;
     const answer = this.#calls.has('exit', exit.kind) ? this.#calls.exit(exit.kind, vcpu, exit) : 'pass';
-    this.#options.onExit?.(vcpu.id, exit, answer);
+    onExit?.({ vcpu: vcpu.id, rip, exit, answer });
     return answer;
+  }
+  #count(exit: string): void {
+    this.#exitCounts.set(exit, (this.#exitCounts.get(exit) ?? 0) + 1);
   }
 
   /** Figures for `--stats`. */

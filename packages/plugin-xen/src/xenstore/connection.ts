@@ -3,17 +3,16 @@ import { MAX_PAYLOAD_BYTES, Quota } from './limits.ts';
 import { nearest } from './node.ts';
 import type { Outbox } from './outbox.ts';
 import { mayAccess } from './permissions.ts';
-import { REQUESTS } from './requests.ts';
+import { type Requester, REQUESTS } from './requests.ts';
 import type { Store, StoreView } from './store.ts';
 import { type WatchEvent, Watches } from './watches.ts';
 import { formatMessage, joinStrings, type MessageHeader, StoreMessage } from './wire.ts';
 
 /** One client of the store: its watches and transactions, and what it is told. */
-export class StoreConnection {
+export class StoreConnection implements Requester {
   readonly store: Store;
   readonly domid: number;
   readonly watches: Watches;
-  /** DEBUG's `print`. */
   readonly log: (message: string) => void;
   readonly #outbox: Outbox;
   readonly #transactions = new Map<number, StoreView>();
@@ -74,7 +73,6 @@ export class StoreConnection {
     if (commit && !this.store.commit(view)) throw new StoreError('EAGAIN');
   }
 
-  /** RESET_WATCHES: as if the client had just connected. */
   reset(): void {
     this.watches.clear();
     this.#transactions.clear();

@@ -1,14 +1,27 @@
 import { Domid } from '../hypercall/domid.ts';
-import type { StoreConnection } from './connection.ts';
 import { StoreError } from './errors.ts';
 import { MAX_PAYLOAD_BYTES } from './limits.ts';
 import { absolutePath, domainPath } from './path.ts';
 import { formatPermissions, parsePermissions } from './permissions.ts';
 import type { StoreView } from './store.ts';
+import type { WatchEvent, Watches } from './watches.ts';
 import { decode, encode, joinStrings, type MessageHeader, StoreMessage, splitStrings } from './wire.ts';
 
-export interface RequestContext {
-  readonly connection: StoreConnection;
+/** The client whose request is served. */
+export interface Requester {
+  readonly domid: number;
+  readonly watches: Watches;
+  /** DEBUG's `print`. */
+  readonly log: (message: string) => void;
+  tell(event: WatchEvent): void;
+  startTransaction(): number;
+  endTransaction(id: number, commit: boolean): void;
+  /** RESET_WATCHES: as if the client had just connected. */
+  reset(): void;
+}
+
+interface RequestContext {
+  readonly connection: Requester;
   readonly header: MessageHeader;
   readonly payload: Uint8Array;
 }

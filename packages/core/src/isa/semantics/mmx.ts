@@ -11,7 +11,18 @@ import { vectorOps } from '../../ir/vector-ops.ts';
 import { linearAddress, read, segmentAddress, truncateAddress, write } from '../operands.ts';
 import type { InstructionShape, OperandShape, Semantics } from '../types.ts';
 import { dataSegment } from './mov.ts';
-import { checkSseAvailable, readAligned, readLow, repeated, shuffle, Vector, writeLow, writeXmm, xmmField } from './sse-common.ts';
+import {
+  checkSseAvailable,
+  readAligned,
+  readLow,
+  repeated,
+  shuffle,
+  sse,
+  Vector,
+  writeLow,
+  writeXmm,
+  xmmField,
+} from './sse-common.ts';
 import { callPacked } from './sse-float.ts';
 import { shiftLanes } from './sse-integer.ts';
 import { wordIndices } from './sse-shuffle.ts';
@@ -34,11 +45,13 @@ function mmx(body: Semantics): Semantics {
   };
 }
 /** The same for instructions that also use XMM registers. */
-const mmxWithSse = (body: Semantics): Semantics => (b, shape) => {
-  checkSseAvailable(b);
-  checkPending(b);
-  body(b, shape);
-};
+const mmxWithSse =
+  (body: Semantics): Semantics =>
+  (b, shape) => {
+    checkSseAvailable(b);
+    checkPending(b);
+    body(b, shape);
+  };
 
 /** What MMX instructions do to the x87 state (SDM vol. 1, 9.5.1, table 9-3); after the last memory access. */
 function enterMmx(b: Builder, tag = ALL_IN_USE): void {
@@ -51,7 +64,8 @@ function mmxField(operand: OperandShape): RegisterField {
   return operand.field;
 }
 /** An MMX register or memory as i64; fewer bytes of memory are zero-extended. */
-const readMmx = (b: Builder, shape: InstructionShape, operand: OperandShape): Value => b.extendU(read(b, shape, operand));
+const readMmx = (b: Builder, shape: InstructionShape, operand: OperandShape): Value =>
+  b.extendU(read(b, shape, operand));
 /** Write an MMX register: sign and exponent of the x87 register become all ones. */
 function writeMmx(b: Builder, operand: OperandShape, value: Value): void {
   enterMmx(b);
@@ -128,10 +142,9 @@ export const mmxLoad = mmx((b, shape) => writeMmx(b, shape.operands[0], readMmx(
 export const mmxStore = mmx((b, shape) => {
   const [destination, source] = shape.operands;
   const value = b.getRegister(mmxField(source), 8);
-  const isMemory = destination.kind === 'mem';
-  const bytes = destination.kind === 'mem' ? destination.sizeBytes : destination.kind === 'gpr' ? destination.width / 8 : 8;
-  write(b, shape, destination, bytes === 8 ? value : b.wrap(value));
-  if (isMemory || destination.kind === 'gpr') enterMmx(b);
+  const isDoubleword = destination.kind === 'mem' ? destination.sizeBytes === 4 : shape.operandWidth === 32;
+  write(b, shape, destination, isDoubleword ? b.wrap(value) : value);
+  enterMmx(b);
 });
 /** MOVQ between MMX registers in its store form. */
 export const mmxStoreOrMove: Semantics = (b, shape) => {
@@ -203,20 +216,24 @@ export const xmmToMmx = mmxWithSse((b, shape) => {
   writeMmx(b, destination, b.getRegister(xmmField(source), 8));
 });
 
-/** CVTPI2PS: the upper half of the destination stays. From memory the x87 state stays too, as on the host's processors. */
-export const mmxToSingles = mmxWithSse((b, shape) => {
-  const [destination, source] = shape.operands;
-  const value = twice(b, readMmx(b, shape, source));
-  const singles = callPacked(b, 'ssePackedF32FromI32', [], value, value);
-  if (source.kind !== 'mem') enterMmx(b);
-  writeLow(b, destination, 8, half(b, singles));
+/** From memory CVTPI2PS and CVTPI2PD leave the x87 state alone, a pending exception included: as the processors do. */
+const convertPair =
+  (body: (b: Builder, shape: InstructionShape, source: Value) => void): Semantics =>
+  (b, shape) => {
+    const [, source] = shape.operands;
+    const variant = source.kind === 'mem' ? sse : mmxWithSse;
+    variant(() => body(b, shape, twice(b, readMmx(b, shape, source))))(b, shape);
+  };
+/** CVTPI2PS: the upper half of the destination stays. */
+export const mmxToSingles = convertPair((b, shape, source) => {
+  const singles = callPacked(b, 'ssePackedF32FromI32', [], source, source);
+  if (shape.operands[1].kind !== 'mem') enterMmx(b);
+  writeLow(b, shape.operands[0], 8, half(b, singles));
 });
 /** CVTPI2PD. */
-export const mmxToDoubles = mmxWithSse((b, shape) => {
-  const [destination, source] = shape.operands;
-  const value = twice(b, readMmx(b, shape, source));
-  if (source.kind !== 'mem') enterMmx(b);
-  writeXmm(b, destination, b.pure(vectorOps.f64x2.convertLow, value));
+export const mmxToDoubles = convertPair((b, shape, source) => {
+  if (shape.operands[1].kind !== 'mem') enterMmx(b);
+  writeXmm(b, shape.operands[0], b.pure(vectorOps.f64x2.convertLow, source));
 });
 /** CVTPS2PI, CVTPD2PI and their truncating forms. */
 export const floatsToMmx = (helper: string, sourceBytes: 8 | 16): Semantics =>

@@ -1,4 +1,4 @@
-import { FILE_HEADER, PROGRAM_HEADER, SECTION_HEADER, SYMBOL } from './elf-constants.ts';
+import { FILE_HEADER, PROGRAM_HEADER, SECTION_HEADER, SYMBOL } from '../elf-constants.ts';
 
 /** A note to be put into a fixture. */
 export interface FixtureNote {
