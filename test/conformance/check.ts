@@ -1,7 +1,7 @@
 /**
  * `npm run conformance:check [-- OPTIONS [PATTERN]]`: run the recorded cases of the encodings whose names match, and show
- * what differs. Options: `--runner evaluator|tier0`; `--budget N`, `--step`: how tier 0 is entered; `--examples N`; `--fresh cases|prefixes|programs`: newly generated
- * cases, recorded on the spot; `--seed N`: others than the recorded ones.
+ * what differs. Options: `--runner evaluator|tier0`; `--budget N`, `--step`: how tier 0 is entered; `--examples N`;
+ * `--fresh cases|prefixes|programs`: newly generated cases, recorded on the spot; `--seed N`: others than the recorded.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -71,7 +71,7 @@ export function differences(one: ExpandedCase, expected: Outcome, got: Outcome):
   const differ = (what: string, want: string, have: string) => {
     if (want !== have) found.push(`${what}: ${have}, the processor: ${want}`);
   };
-  if (isLateBranchFault(expected, got)) return [];
+  if (isLateBranchFault(expected, got) || isEdgeOfAddresses(expected, got)) return [];
   const coarse = decoded !== undefined && faultsAnywhereInPage(decoded);
   differ('end', endOf(expected, coarse), endOf(got, coarse));
   differ('rip', hex(expected.image.rip), hex(got.image.rip));
@@ -89,6 +89,15 @@ export function differences(one: ExpandedCase, expected: Outcome, got: Outcome):
     );
   compareMemory(expected.changes, got.changes, unspecifiedAddresses(one, decoded), differ);
   return found;
+}
+
+/**
+ * An operand whose first byte is the last below 2^47 or, outside 64-bit mode, 2^32: the processor raises #GP(0) or #SS(0)
+ * for the whole, the engine #PF for the first byte where that page is not there. A known deviation.
+ */
+function isEdgeOfAddresses(expected: Outcome, got: Outcome): boolean {
+  if ((expected.vector !== 12 && expected.vector !== 13) || got.vector !== 14) return false;
+  return [1n << 32n, 1n << 47n].some((end) => got.cr2 < end && got.cr2 >= end - 16n);
 }
 
 /**

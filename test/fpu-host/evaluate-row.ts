@@ -1,5 +1,19 @@
 import {
-  CR4, EFLAGS_SYSTEM, FC, FPU_TRAP, FS, FZ, GPR, MXCSR, PAGE_BASE, STATE_SIZE_BYTES, X87, X87_CONTROL, X87_STATUS, X87_TAG, XMM,
+  CR4,
+  EFLAGS_SYSTEM,
+  FC,
+  FPU_TRAP,
+  FS,
+  FZ,
+  GPR,
+  MXCSR,
+  PAGE_BASE,
+  STATE_SIZE_BYTES,
+  X87,
+  X87_CONTROL,
+  X87_STATUS,
+  X87_TAG,
+  XMM,
 } from '../../packages/core/src/cpu/state.ts';
 import { Builder } from '../../packages/core/src/ir/builder.ts';
 import { type EvaluationMemory, type EvaluationOutcome, evaluate } from '../../packages/core/src/ir/evaluate.ts';
@@ -29,7 +43,7 @@ const hasImmediate = (row: EncodingRow) => row.operandCodes.some(({ letter }) =>
 export function assemble({ row, memory, wide, st, immediate }: RowUse): number[] {
   const isX87 = row.map === 0 && row.opcode >= 0xd8 && row.opcode <= 0xdf;
   const rm = memory ? 7 : isX87 ? st : usesGeneralRm(row) ? 0 : 1;
-  const modrm = row.exactModrm ?? ((memory ? 0 : 0xc0) | ((row.digit ?? 0) << 3) | rm);
+  const modrm = row.exactModrm ?? (memory ? 0 : 0xc0) | ((row.digit ?? 0) << 3) | rm;
   return [
     ...PREFIX_BYTES[row.prefix ?? 0],
     ...(wide ? [0x48] : []),
@@ -86,8 +100,12 @@ function arithmeticFlags(view: DataView): number {
   parity ^= parity >> 4;
   const evenParity = ((0x9669 >> (parity & 15)) & 1) === 1;
   return (
-    (fc < 0 ? 1 : 0) | (evenParity ? 4 : 0) | (fc & 8 ? 16 : 0) | (view.getBigInt64(FZ.offset, true) === 0n ? 64 : 0) |
-    (fs < 0n ? 128 : 0) | ((fc ^ (fc << 1)) < 0 ? 2048 : 0)
+    (fc < 0 ? 1 : 0) |
+    (evenParity ? 4 : 0) |
+    (fc & 8 ? 16 : 0) |
+    (view.getBigInt64(FZ.offset, true) === 0n ? 64 : 0) |
+    (fs < 0n ? 128 : 0) |
+    ((fc ^ (fc << 1)) < 0 ? 2048 : 0)
   );
 }
 
@@ -104,7 +122,11 @@ function flatMemory(memory: Uint8Array): EvaluationMemory {
 }
 
 /** Carry the instruction out on the IR evaluator; `trap` is the FPU_TRAP slot (cpu/fpu-trap.ts). */
-export function evaluateRow(use: RowUse, input: FpuState, trap = 0): { state: FpuState; flags: number; outcome: EvaluationOutcome } {
+export function evaluateRow(
+  use: RowUse,
+  input: FpuState,
+  trap = 0,
+): { state: FpuState; flags: number; outcome: EvaluationOutcome } {
   const view = new DataView(new ArrayBuffer(STATE_SIZE_BYTES));
   loadState(view, input);
   view.setInt32(FPU_TRAP.offset, trap, true);
@@ -122,7 +144,14 @@ export function evaluateRow(use: RowUse, input: FpuState, trap = 0): { state: Fp
     record: {
       reg: row.operandCodes.some(({ letter }) => letter === 'G') ? GPR[0].offset : XMM[0].offset,
       rm: general ? GPR[0].offset : XMM[1].offset,
-      base: GPR[7].offset, index: 0, scale: 0, segment: -1, disp: 0n, imm: BigInt(use.immediate), thisOffset: 0, nextOffset: 4,
+      base: GPR[7].offset,
+      index: 0,
+      scale: 0,
+      segment: -1,
+      disp: 0n,
+      imm: BigInt(use.immediate),
+      thisOffset: 0,
+      nextOffset: 4,
     },
     helper: (name, state, base) => {
       const helper = helpers[name];

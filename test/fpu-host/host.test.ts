@@ -25,11 +25,15 @@ function describeState(state: FpuState, signal: number, flags: number | undefine
   const { image } = state;
   return {
     signal,
-    control: image16(image, 0), status: image16(image, 2), tag: image[4],
+    control: image16(image, 0),
+    status: image16(image, 2),
+    tag: image[4],
     mxcsr: new DataView(image.buffer, image.byteOffset).getUint32(24, true),
     st: Array.from({ length: 8 }, (_, i) => hex(image.subarray(32 + i * 16, 42 + i * 16))).join(' '),
     xmm: hex(image.subarray(160, 416)),
-    ...(signal ? {} : { rax: state.rax.toString(16), memory: hex(state.memory), ...(flags === undefined ? {} : { flags }) }),
+    ...(signal
+      ? {}
+      : { rax: state.rax.toString(16), memory: hex(state.memory), ...(flags === undefined ? {} : { flags }) }),
   };
 }
 
@@ -47,7 +51,8 @@ function compare({ use, request }: Trial, host: FpuAnswer): void {
 function sseTrial(row: EncodingRow, inputs: Inputs): Trial {
   const canMemory = row.mod === 'any' && row.operandCodes.some(({ letter }) => letter === 'E' || letter === 'W');
   const use: RowUse = {
-    row, st: 0,
+    row,
+    st: 0,
     memory: row.mod === 'mem' || (canMemory && inputs.oneIn(3)),
     wide: row.operandCodes.some(({ size }) => size === 'y') && inputs.oneIn(2),
     immediate: inputs.oneIn(2) ? inputs.below(256) : inputs.below(20),
@@ -107,7 +112,8 @@ function x87Memory(row: EncodingRow, inputs: Inputs): Uint8Array {
     view.setUint16(8, signExponent, true);
   }
   const digit = () => inputs.below(10);
-  if (row.mnemonic === 'FBLD') for (let i = 0; i < 10; i++) memory[i] = i === 9 ? inputs.below(2) << 7 : digit() * 16 + digit();
+  if (row.mnemonic === 'FBLD')
+    for (let i = 0; i < 10; i++) memory[i] = i === 9 ? inputs.below(2) << 7 : digit() * 16 + digit();
   return memory;
 }
 
@@ -124,11 +130,17 @@ const TRANSCENDENTAL = /^(FSIN|FCOS|FSINCOS|FPTAN|FPATAN|F2XM1|FYL2X|FYL2XP1)$/;
 
 describe.skipIf(refusal !== undefined)(`against the host's processor${refusal ? ` (skipped: ${refusal})` : ''}`, () => {
   test('SSE and SSE2: results, flags and #XM', () => {
-    run(sseEncodings.filter(({ mnemonic }) => !NOT_COMPARED.test(mnemonic)), sseTrial);
+    run(
+      sseEncodings.filter(({ mnemonic }) => !NOT_COMPARED.test(mnemonic)),
+      sseTrial,
+    );
   });
 
   test('x87: results, stack, status and #MF', () => {
-    run(x87Encodings.filter(({ mnemonic }) => !NOT_COMPARED.test(mnemonic) && !TRANSCENDENTAL.test(mnemonic)), x87Trial);
+    run(
+      x87Encodings.filter(({ mnemonic }) => !NOT_COMPARED.test(mnemonic) && !TRANSCENDENTAL.test(mnemonic)),
+      x87Trial,
+    );
   });
 
   test('x87 transcendental functions: within a few units in the last place', () => {
@@ -139,7 +151,10 @@ describe.skipIf(refusal !== undefined)(`against the host's processor${refusal ? 
       const { state } = evaluateRow(trials[i].use, trials[i].request);
       for (const st of [0, 1]) {
         const distance = asInteger(state.image, st) - asInteger(host.image, st);
-        expect(distance >= -2n && distance <= 2n, `${trials[i].use.row.name} st${st} ${hex(trials[i].request.image.subarray(32, 64))}`).toBe(true);
+        expect(
+          distance >= -2n && distance <= 2n,
+          `${trials[i].use.row.name} st${st} ${hex(trials[i].request.image.subarray(32, 64))}`,
+        ).toBe(true);
       }
     });
   });

@@ -53,7 +53,8 @@ describe('SSE arithmetic (SDM vol. 1, 11.5 and table 4-7)', () => {
   });
 
   test('rounding, FTZ and DAZ follow MXCSR', () => {
-    const divided = (mxcsr: number) => lowDouble(evaluateRow(use('DIVSD Vx,Wsd'), state({ mxcsr, xmm0: ONE, xmm1: THREE })).state);
+    const divided = (mxcsr: number) =>
+      lowDouble(evaluateRow(use('DIVSD Vx,Wsd'), state({ mxcsr, xmm0: ONE, xmm1: THREE })).state);
     expect(divided(0x5f80)).toBe(0x3fd5555555555556n);
     const tiny = { xmm0: 0x0010000000000000n, xmm1: 0x3fe0000000000000n };
     expect(lowDouble(evaluateRow(use('MULSD Vx,Wsd'), state({ mxcsr: 0x9f80, ...tiny })).state)).toBe(0n);
@@ -76,7 +77,10 @@ describe('SSE arithmetic (SDM vol. 1, 11.5 and table 4-7)', () => {
   test('RCPSS and RSQRTSS are within 1.5 × 2^−12', () => {
     const bits = view(new Uint8Array(8));
     bits.setFloat32(0, 3.7, true);
-    for (const [name, wanted] of [['RCPSS Vx,Wss', 1 / 3.7], ['RSQRTSS Vx,Wss', 1 / Math.sqrt(3.7)]] as const) {
+    for (const [name, wanted] of [
+      ['RCPSS Vx,Wss', 1 / 3.7],
+      ['RSQRTSS Vx,Wss', 1 / Math.sqrt(3.7)],
+    ] as const) {
       const { state: after } = evaluateRow(use(name), state({ xmm1: bits.getBigUint64(0, true) }));
       expect(Math.abs(view(after.image).getFloat32(160, true) / wanted - 1)).toBeLessThan(1.5 * 2 ** -12);
     }

@@ -8,6 +8,7 @@ interface InstructionExit {
   readonly instructionLength: number;
 }
 
+// biome-ignore format: a table
 export type Exit =
   /** An exception about to be delivered. `software`: INT3/INTO; RIP is then after the instruction. */
   | { readonly kind: 'exception'; readonly vector: number; readonly errorCode?: number; readonly cr2?: bigint; readonly software?: boolean }

@@ -38,13 +38,6 @@ export function copyToGuestKernel(vcpu: XenVcpu, gva: bigint, bytes: Uint8Array)
   return ok;
 }
 
-/** Machine address behind a guest kernel address, or `undefined`. */
-export function machineAddressOf(vcpu: XenVcpu, gva: bigint, access: 'read' | 'write'): number | undefined {
-  if (!isGuestAddress(gva)) return undefined;
-  const translation = vcpu.cpu.translate(gva, access);
-  return translation.ok ? translation.gpa : undefined;
-}
-
 /** A vCPU by the number a guest gave, which may be anything. */
 export function vcpuById(domain: XenDomain, id: bigint): XenVcpu | undefined {
   return id < BigInt(domain.vcpus.length) ? domain.vcpus[Number(id)] : undefined;

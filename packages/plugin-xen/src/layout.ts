@@ -10,9 +10,6 @@ export const LAST_XEN_SLOT = 271;
 export const M2P_SLOT = 256;
 export const M2P_VIRT_START = 0xffff_8000_0000_0000n;
 export const M2P_VIRT_END = 0xffff_8040_0000_0000n;
-/** Entries for frames without a pseudo-physical number, and for frames shared by the hypervisor. */
-export const M2P_INVALID = 0xffff_ffff_ffff_ffffn;
-export const M2P_SHARED = 0xffff_ffff_ffff_fffen;
 
 /** Per-domain mappings, slot 260: 32 pages for each vCPU, 16 of GDT and 16 of LDT. */
 export const PER_DOMAIN_SLOT = 260;
@@ -22,10 +19,9 @@ export const LDT_FIRST_PAGE = 16;
 
 /** Selectors of the flat segments that Xen keeps in every GDT. */
 export const FLAT_RING3_CS32 = 0xe023;
-export const FLAT_RING3_SS = 0xe02b;
-export const FLAT_RING3_CS64 = 0xe033;
-export const FLAT_KERNEL_CS = FLAT_RING3_CS64;
-export const FLAT_KERNEL_SS = FLAT_RING3_SS;
+/** FLAT_RING3_SS and FLAT_RING3_CS64 are the kernel's too. */
+export const FLAT_KERNEL_SS = 0xe02b;
+export const FLAT_KERNEL_CS = 0xe033;
 
 /** Guests own GDT entries below this one; the page holding it is the hypervisor's. */
 export const FIRST_RESERVED_GDT_ENTRY = 0xe000 >> 3;

@@ -1,9 +1,9 @@
 import { PAGE_BASE } from '../../../packages/core/src/cpu/state.ts';
 import type { EncodingRow } from '../../../packages/core/src/isa/encodings/row.ts';
 import { isApproximate, isTranscendental } from '../approximate.ts';
-import { type CaseInput, expand, makeInput } from '../case.ts';
+import { type CaseInput, type CaseMode, expand, makeInput } from '../case.ts';
 import { decodeCase, operandAddress } from '../compare.ts';
-import { CODE_START, DATA_BASE, WINDOW, WRITABLE_CODE_BASE } from '../layout.ts';
+import { CODE_BASE, CODE_START, DATA_BASE, WINDOW, WRITABLE_CODE_BASE } from '../layout.ts';
 import { Random } from '../random.ts';
 import { undefinedFlags } from '../undefined.ts';
 import { generate } from './generate.ts';
@@ -40,19 +40,19 @@ function isSuitable(input: CaseInput, random: Random): boolean {
   return (address >= BigInt(WINDOW) && address < BigInt(WINDOW + 0x400)) || random.oneIn(6);
 }
 
-const movImmediate = (register: number, value: bigint) => [
-  register < 8 ? 0x48 : 0x49,
-  0xb8 + (register & 7),
-  ...Array.from({ length: 8 }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn)),
-];
+/** MOV of a whole register. */
+function movImmediate(mode: CaseMode, register: number, value: bigint): number[] {
+  const [prefixes, bytes] = mode === 'long64' ? [[register < 8 ? 0x48 : 0x49], 8] : [[], 4];
+  const immediate = Array.from({ length: bytes }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
+  return [...prefixes, 0xb8 + (register & 7), ...immediate];
+}
 
 /** CMP EAX, 5: flags in place of flags that the manual leaves undefined. */
 const DEFINED_FLAGS = [0x83, 0xf8, 0x05];
 
 function pieceOf(input: CaseInput): Piece {
-  const setup = [...input.overrides]
-    .filter(([slot]) => slot < 16)
-    .flatMap(([slot, value]) => movImmediate(slot, value));
+  const registers = [...input.overrides].filter(([slot]) => slot < 16);
+  const setup = registers.flatMap(([slot, value]) => movImmediate(input.mode, slot, value));
   const one = expand(input);
   const decoded = decodeCase(one);
   const open = decoded ? undefinedFlags(decoded, one.image) & ~AF : 0;
@@ -65,10 +65,10 @@ interface Pool {
 }
 
 /** For each row the instructions from which programs are made. */
-function programPool(rows: readonly EncodingRow[], random: Random): Pool {
+function programPool(rows: readonly EncodingRow[], mode: CaseMode, random: Random): Pool {
   const pieces = new Map<EncodingRow, Piece[]>();
   for (const row of rows) {
-    const inputs = generate(row).filter((input) => input.mode === 'long64' && isSuitable(input, random));
+    const inputs = generate(row).filter((input) => input.mode === mode && isSuitable(input, random));
     if (inputs.length > 0) pieces.set(row, inputs.slice(0, 40).map(pieceOf));
   }
   const common = [...pieces].filter(([row]) => COMMON.test(row.mnemonic));
@@ -78,27 +78,27 @@ function programPool(rows: readonly EncodingRow[], random: Random): Pool {
 const JCC_SHORT = 0x70;
 /** Loop counters: memory that no operand of the pool lies in. */
 const COUNTER = DATA_BASE + 0x10;
-const absolute = (address: number) => [
-  0x04,
-  0x25,
-  address & 0xff,
-  (address >> 8) & 0xff,
-  (address >> 16) & 0xff,
-  (address >> 24) & 0xff,
-];
-/** C7 /0, 83 /5 and C6 /0 with an absolute address. */
-const setCounter = (at: number, value: number) => [0xc7, ...absolute(at), value, 0, 0, 0];
-const countDown = (at: number) => {
-  const form = absolute(at);
-  return [0x83, form[0] | 0x28, ...form.slice(1), 1];
-};
+const bytes32 = (value: number) => [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, (value >> 24) & 0xff];
+/** ModRM (with `reg` in it) and what follows for a memory operand at a fixed address. */
+const absolute = (mode: CaseMode, reg: number, address: number) =>
+  mode === 'long64' ? [(reg << 3) | 4, 0x25, ...bytes32(address)] : [(reg << 3) | 5, ...bytes32(address)];
+/** MOV dword [at], value. */
+const setCounter = (mode: CaseMode, at: number, value: number) => [0xc7, ...absolute(mode, 0, at), ...bytes32(value)];
+/** SUB dword [at], 1, and JNZ over `body` back to its start. */
+function loopBack(mode: CaseMode, at: number, body: readonly number[]): number[] {
+  const countDown = [0x83, ...absolute(mode, 5, at), 1];
+  return [...countDown, 0x0f, 0x85, ...bytes32(-(body.length + countDown.length + 6))];
+}
 
 class ProgramMaker {
   readonly #random: Random;
   readonly #pool: Pool;
   #counters = 0;
 
-  constructor(random: Random, pool: Pool) {
+  readonly #mode: CaseMode;
+
+  constructor(mode: CaseMode, random: Random, pool: Pool) {
+    this.#mode = mode;
     this.#random = random;
     this.#pool = pool;
   }
@@ -120,18 +120,9 @@ class ProgramMaker {
   /** A body carried out a few times, counted in memory. */
   loop(depth: number): number[] {
     const counter = COUNTER + 4 * this.#counters++;
-    const body = [...this.block(depth + 1), ...countDown(counter)];
-    const back = -(body.length + 6);
-    return [
-      ...setCounter(counter, 1 + this.#random.below(5)),
-      ...body,
-      0x0f,
-      0x85,
-      back & 0xff,
-      (back >> 8) & 0xff,
-      0xff,
-      0xff,
-    ];
+    const body = this.block(depth + 1);
+    const count = 1 + this.#random.below(5);
+    return [...setCounter(this.#mode, counter, count), ...body, ...loopBack(this.#mode, counter, body)];
   }
   /** CALL over a jump to a subroutine of a few instructions: E8, EB, body, C3. */
   call(): number[] {
@@ -159,9 +150,10 @@ class ProgramMaker {
   selfModifying(at: number): number[] {
     const before = this.straight(1);
     const gap = this.straight(this.#random.below(2));
-    // FE /0 with an absolute address is 7 bytes; B8 imm32 follows the gap.
-    const target = at + before.length + 7 + gap.length + 1;
-    return [...before, 0xfe, ...absolute(target), ...gap, 0xb8, 0x41, 0, 0, 0, ...this.straight(1)];
+    // INC byte [target]; after the gap B8 imm32.
+    const increment = (target: number) => [0xfe, ...absolute(this.#mode, 0, target)];
+    const target = at + before.length + increment(0).length + gap.length + 1;
+    return [...before, ...increment(target), ...gap, 0xb8, 0x41, 0, 0, 0, ...this.straight(1)];
   }
 }
 
@@ -170,31 +162,26 @@ const LONGEST = 1500;
 /** Programs with jumps, loops, calls and code that changes itself; they end at the INT3 behind them. */
 export function generateSequences(rows: readonly EncodingRow[], count: number, seed: number): CaseInput[] {
   const random = new Random(seed);
-  const pool = programPool(rows, random);
+  const pools = { long64: programPool(rows, 'long64', random), compat32: programPool(rows, 'compat32', random) };
   const inputs: CaseInput[] = [];
   while (inputs.length < count) {
-    const maker = new ProgramMaker(random, pool);
+    const mode = random.oneIn(4) ? 'compat32' : 'long64';
+    const maker = new ProgramMaker(mode, random, pools[mode]);
     const modifying = random.oneIn(4);
     // Across the page boundary at times.
-    const start =
-      (modifying ? WRITABLE_CODE_BASE : CODE_START - 0x800) + (random.oneIn(3) ? 0x1000 - random.below(120) : 0x800);
-    const code = modifying ? loopOver(maker, start) : maker.block(0);
-    if (code.length <= LONGEST)
-      inputs.push(
-        makeInput(code, {
-          codeAddress: start,
-          seed: random.next(),
-          flavour: random.pick(['integer', 'f32', 'f64', 'f80']),
-        }),
-      );
+    const start = (modifying ? WRITABLE_CODE_BASE : CODE_BASE) + (random.oneIn(3) ? 0x1000 - random.below(120) : 0x800);
+    const code = modifying ? loopOver(maker, mode, start) : maker.block(0);
+    if (code.length > LONGEST) continue;
+    const flavour = random.pick(['integer', 'f32', 'f64', 'f80'] as const);
+    inputs.push(makeInput(code, { mode, codeAddress: start, seed: random.next(), flavour }));
   }
   return inputs;
 }
 
 /** Self-modifying code three times over. */
-function loopOver(maker: ProgramMaker, start: number): number[] {
-  const head = setCounter(COUNTER + 0x100, 3);
-  const body = [...maker.selfModifying(start + head.length), ...countDown(COUNTER + 0x100)];
-  const back = -(body.length + 6);
-  return [...head, ...body, 0x0f, 0x85, back & 0xff, (back >> 8) & 0xff, 0xff, 0xff];
+function loopOver(maker: ProgramMaker, mode: CaseMode, start: number): number[] {
+  const counter = COUNTER + 0x100;
+  const head = setCounter(mode, counter, 3);
+  const body = maker.selfModifying(start + head.length);
+  return [...head, ...body, ...loopBack(mode, counter, body)];
 }

@@ -1,8 +1,19 @@
-import { MXCSR, X87, X87_CONTROL, X87_DP, X87_IP, X87_OPCODE, X87_STATUS, X87_TAG, XMM, type Slot } from './state.ts';
+import { MXCSR, type Slot, X87, X87_CONTROL, X87_DP, X87_IP, X87_OPCODE, X87_STATUS, X87_TAG, XMM } from './state.ts';
 
 /** Size of an FXSAVE image, bytes, and where its parts lie (SDM vol. 1, 10.5.1, table 10-2; FXSAVE64 layout). */
 const IMAGE_BYTES = 512;
-const At = { control: 0, status: 2, tag: 4, opcode: 6, ip: 8, dp: 16, mxcsr: 24, mxcsrMask: 28, st0: 32, xmm0: 160 } as const;
+const At = {
+  control: 0,
+  status: 2,
+  tag: 4,
+  opcode: 6,
+  ip: 8,
+  dp: 16,
+  mxcsr: 24,
+  mxcsrMask: 28,
+  st0: 32,
+  xmm0: 160,
+} as const;
 const MXCSR_MASK = 0xffff;
 
 /** The x87 and SSE state of a state block as an FXSAVE64 image. */
@@ -42,7 +53,11 @@ export function writeFxsave(state: DataView, base: number, image: Uint8Array): v
 }
 
 /** Call back with (address in the state, offset in the image, bytes) for ST(0)–ST(7) and the XMM registers. */
-function forEachRegister(state: DataView, base: number, visit: (stateAt: number, imageAt: number, bytes: number) => void): void {
+function forEachRegister(
+  state: DataView,
+  base: number,
+  visit: (stateAt: number, imageAt: number, bytes: number) => void,
+): void {
   const top = (state.getInt32(base + X87_STATUS.offset, true) >> 11) & 7;
   for (let i = 0; i < 8; i++) visit(base + X87[(top + i) & 7].offset, At.st0 + i * 16, 10);
   for (let i = 0; i < 16; i++) visit(base + XMM[i].offset, At.xmm0 + i * 16, 16);

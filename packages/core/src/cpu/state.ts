@@ -48,8 +48,8 @@ export const EFLAGS_SYSTEM = slot('eflagsSystem', 'i32');
 
 /** Segment bases in encoding order ES CS SS DS FS GS. In 64-bit mode all but FS and GS are kept 0. */
 export const SEGMENT_BASE = slots('segmentBase', 'i64', 6);
-/** Always 0, and right after the segment bases: the base of accesses without a segment. */
-export const NO_SEGMENT_BASE = slot('noSegmentBase', 'i64');
+/** Always 0, and right after the segment bases: the base of accesses without a segment (engine/record.ts, NO_SEGMENT). */
+slot('noSegmentBase', 'i64');
 export const SEGMENT_SELECTOR = slots('segmentSelector', 'i32', 6);
 export const SEGMENT_LIMIT = slots('segmentLimit', 'i32', 6);
 export const SEGMENT_ACCESS = slots('segmentAccess', 'i32', 6);
@@ -75,8 +75,6 @@ export const LONG_MODE = slot('longMode', 'i32');
 /** Instructions left before the engine must leave guest code; signed. */
 export const BUDGET = slot('budget', 'i32');
 
-/** Why the engine left guest code: engine/exit-code.ts. */
-export const EXIT_CODE = slot('exitCode', 'i32');
 /** Exit kind (isa/instruction-exit.ts) or fault vector. */
 export const EXIT_DETAIL = slot('exitDetail', 'i32');
 export const FAULT_VECTOR = slot('faultVector', 'i32');
@@ -84,8 +82,6 @@ export const FAULT_ERROR_CODE = slot('faultErrorCode', 'i32');
 export const FAULT_ADDRESS = slot('faultAddress', 'i64');
 /** Record at which the engine stopped (host address), 0 if none. */
 export const EXIT_RECORD = slot('exitRecord', 'i32');
-/** Time-stamp counter as of the last entry, for RDTSC. */
-export const TSC = slot('tsc', 'i64');
 
 /** Arguments and results of helpers and instruction exits. */
 export const ARG = slots('arg', 'i64', 6);

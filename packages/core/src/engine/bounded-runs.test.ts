@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { PageTables, TestBench } from './test-bench.ts';
+import { PageTables, TestBench } from './testing/test-bench.ts';
 
 const benches = { compiled: new TestBench(), inline: new TestBench({ hot: undefined }) };
 const [RAX, RCX, RSI, RDI, RSP] = [0, 1, 6, 7, 4];

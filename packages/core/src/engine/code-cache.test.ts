@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { FIRST_HANDLER } from './record.ts';
-import { TestBench } from './test-bench.ts';
+import { TestBench } from './testing/test-bench.ts';
 
 const RAX = 0;
 

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { PageTables, TestBench } from './test-bench.ts';
+import { PageTables, TestBench } from './testing/test-bench.ts';
 
 const log: string[] = [];
 const device = new Uint8Array(16).map((_, i) => 0x10 + i);

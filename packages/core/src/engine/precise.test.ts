@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { PageTables, TestBench } from './test-bench.ts';
+import { PageTables, TestBench } from './testing/test-bench.ts';
 
 const benches = { compiled: new TestBench(), inline: new TestBench({ hot: undefined }) };
 const [RAX, RCX, RBX, RSP, RSI, RDI] = [0, 1, 3, 4, 6, 7];

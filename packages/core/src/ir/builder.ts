@@ -1,6 +1,17 @@
 import { FC, FS, FZ, type Slot } from '../cpu/state.ts';
 import { integerOps } from './ops.ts';
-import type { AccessBytes, Block, Node, Program, PureOp, RegisterField, UpdateHandle, Value, ValueType, Variable } from './types.ts';
+import type {
+  AccessBytes,
+  Block,
+  Node,
+  Program,
+  PureOp,
+  RegisterField,
+  UpdateHandle,
+  Value,
+  ValueType,
+  Variable,
+} from './types.ts';
 
 /** Builds the IR of one instruction. Semantics call it; they never execute anything themselves. */
 export class Builder {
@@ -59,48 +70,122 @@ export class Builder {
     const table = args[0].type === 'i64' ? integerOps.i64 : integerOps.i32;
     return this.pure(table[name], ...args);
   }
-  add(a: Value, b: Value): Value { return this.#integer('add', a, b); }
-  sub(a: Value, b: Value): Value { return this.#integer('sub', a, b); }
-  mul(a: Value, b: Value): Value { return this.#integer('mul', a, b); }
+  add(a: Value, b: Value): Value {
+    return this.#integer('add', a, b);
+  }
+  sub(a: Value, b: Value): Value {
+    return this.#integer('sub', a, b);
+  }
+  mul(a: Value, b: Value): Value {
+    return this.#integer('mul', a, b);
+  }
   /** The divisor must be known not to be 0, and not MIN / −1: check first. */
-  divS(a: Value, b: Value): Value { return this.#integer('div_s', a, b); }
-  divU(a: Value, b: Value): Value { return this.#integer('div_u', a, b); }
-  remS(a: Value, b: Value): Value { return this.#integer('rem_s', a, b); }
-  remU(a: Value, b: Value): Value { return this.#integer('rem_u', a, b); }
-  and(a: Value, b: Value): Value { return this.#integer('and', a, b); }
-  or(a: Value, b: Value): Value { return this.#integer('or', a, b); }
-  xor(a: Value, b: Value): Value { return this.#integer('xor', a, b); }
-  not(a: Value): Value { return this.xor(a, this.constant(a, -1)); }
-  neg(a: Value): Value { return this.sub(this.constant(a, 0), a); }
+  divS(a: Value, b: Value): Value {
+    return this.#integer('div_s', a, b);
+  }
+  divU(a: Value, b: Value): Value {
+    return this.#integer('div_u', a, b);
+  }
+  remS(a: Value, b: Value): Value {
+    return this.#integer('rem_s', a, b);
+  }
+  remU(a: Value, b: Value): Value {
+    return this.#integer('rem_u', a, b);
+  }
+  and(a: Value, b: Value): Value {
+    return this.#integer('and', a, b);
+  }
+  or(a: Value, b: Value): Value {
+    return this.#integer('or', a, b);
+  }
+  xor(a: Value, b: Value): Value {
+    return this.#integer('xor', a, b);
+  }
+  not(a: Value): Value {
+    return this.xor(a, this.constant(a, -1));
+  }
+  neg(a: Value): Value {
+    return this.sub(this.constant(a, 0), a);
+  }
   /** Shift counts have the type of the shifted value and are taken modulo its width. */
-  shl(a: Value, b: Value): Value { return this.#integer('shl', a, b); }
-  shrU(a: Value, b: Value): Value { return this.#integer('shr_u', a, b); }
-  shrS(a: Value, b: Value): Value { return this.#integer('shr_s', a, b); }
-  rotl(a: Value, b: Value): Value { return this.#integer('rotl', a, b); }
-  rotr(a: Value, b: Value): Value { return this.#integer('rotr', a, b); }
-  clz(a: Value): Value { return this.#integer('clz', a); }
-  ctz(a: Value): Value { return this.#integer('ctz', a); }
-  popcnt(a: Value): Value { return this.#integer('popcnt', a); }
+  shl(a: Value, b: Value): Value {
+    return this.#integer('shl', a, b);
+  }
+  shrU(a: Value, b: Value): Value {
+    return this.#integer('shr_u', a, b);
+  }
+  shrS(a: Value, b: Value): Value {
+    return this.#integer('shr_s', a, b);
+  }
+  rotl(a: Value, b: Value): Value {
+    return this.#integer('rotl', a, b);
+  }
+  rotr(a: Value, b: Value): Value {
+    return this.#integer('rotr', a, b);
+  }
+  clz(a: Value): Value {
+    return this.#integer('clz', a);
+  }
+  ctz(a: Value): Value {
+    return this.#integer('ctz', a);
+  }
+  popcnt(a: Value): Value {
+    return this.#integer('popcnt', a);
+  }
   /** Comparisons answer i32 0 or 1. */
-  eqz(a: Value): Value { return this.#integer('eqz', a); }
-  eq(a: Value, b: Value): Value { return this.#integer('eq', a, b); }
-  ne(a: Value, b: Value): Value { return this.#integer('ne', a, b); }
-  ltS(a: Value, b: Value): Value { return this.#integer('lt_s', a, b); }
-  ltU(a: Value, b: Value): Value { return this.#integer('lt_u', a, b); }
-  gtS(a: Value, b: Value): Value { return this.#integer('gt_s', a, b); }
-  gtU(a: Value, b: Value): Value { return this.#integer('gt_u', a, b); }
-  leS(a: Value, b: Value): Value { return this.#integer('le_s', a, b); }
-  leU(a: Value, b: Value): Value { return this.#integer('le_u', a, b); }
-  geS(a: Value, b: Value): Value { return this.#integer('ge_s', a, b); }
-  geU(a: Value, b: Value): Value { return this.#integer('ge_u', a, b); }
-  extend8S(a: Value): Value { return this.#integer('extend8_s', a); }
-  extend16S(a: Value): Value { return this.#integer('extend16_s', a); }
-  extend32S(a: Value): Value { return this.pure(integerOps.convert.extend32_s, a); }
+  eqz(a: Value): Value {
+    return this.#integer('eqz', a);
+  }
+  eq(a: Value, b: Value): Value {
+    return this.#integer('eq', a, b);
+  }
+  ne(a: Value, b: Value): Value {
+    return this.#integer('ne', a, b);
+  }
+  ltS(a: Value, b: Value): Value {
+    return this.#integer('lt_s', a, b);
+  }
+  ltU(a: Value, b: Value): Value {
+    return this.#integer('lt_u', a, b);
+  }
+  gtS(a: Value, b: Value): Value {
+    return this.#integer('gt_s', a, b);
+  }
+  gtU(a: Value, b: Value): Value {
+    return this.#integer('gt_u', a, b);
+  }
+  leS(a: Value, b: Value): Value {
+    return this.#integer('le_s', a, b);
+  }
+  leU(a: Value, b: Value): Value {
+    return this.#integer('le_u', a, b);
+  }
+  geS(a: Value, b: Value): Value {
+    return this.#integer('ge_s', a, b);
+  }
+  geU(a: Value, b: Value): Value {
+    return this.#integer('ge_u', a, b);
+  }
+  extend8S(a: Value): Value {
+    return this.#integer('extend8_s', a);
+  }
+  extend16S(a: Value): Value {
+    return this.#integer('extend16_s', a);
+  }
+  extend32S(a: Value): Value {
+    return this.pure(integerOps.convert.extend32_s, a);
+  }
   /** i64 → i32. */
-  wrap(a: Value): Value { return a.type === 'i32' ? a : this.pure(integerOps.convert.wrap, a); }
+  wrap(a: Value): Value {
+    return a.type === 'i32' ? a : this.pure(integerOps.convert.wrap, a);
+  }
   /** i32 → i64. */
-  extendU(a: Value): Value { return a.type === 'i64' ? a : this.pure(integerOps.convert.extend_u, a); }
-  extendS(a: Value): Value { return a.type === 'i64' ? a : this.pure(integerOps.convert.extend_s, a); }
+  extendU(a: Value): Value {
+    return a.type === 'i64' ? a : this.pure(integerOps.convert.extend_u, a);
+  }
+  extendS(a: Value): Value {
+    return a.type === 'i64' ? a : this.pure(integerOps.convert.extend_s, a);
+  }
   /** `condition` (i32) ? a : b, both evaluated. */
   select(condition: Value, a: Value, b: Value): Value {
     if (a.type !== b.type) throw new Error(`select of ${a.type} and ${b.type}`);
@@ -130,15 +215,29 @@ export class Builder {
     this.#effect({ kind: 'setFixed', offset, bytes, value: this.#use(value) });
   }
   /** Immediate, sign-extended to 64 bits as the encoding says. */
-  immediate(): Value { return this.#value('i64', { kind: 'recordField', field: 'imm' } as Node); }
-  displacement(): Value { return this.#value('i64', { kind: 'recordField', field: 'disp' } as Node); }
-  scale(): Value { return this.#value('i64', { kind: 'recordField', field: 'scale' } as Node); }
+  immediate(): Value {
+    return this.#value('i64', { kind: 'recordField', field: 'imm' } as Node);
+  }
+  displacement(): Value {
+    return this.#value('i64', { kind: 'recordField', field: 'disp' } as Node);
+  }
+  scale(): Value {
+    return this.#value('i64', { kind: 'recordField', field: 'scale' } as Node);
+  }
   /** Where the register that the record names lies in the state block, bytes (i64). */
-  registerOffset(field: 'reg' | 'rm'): Value { return this.#value('i64', { kind: 'recordField', field } as Node); }
-  segmentBase(): Value { return this.#value('i64', { kind: 'segmentBase' } as Node); }
+  registerOffset(field: 'reg' | 'rm'): Value {
+    return this.#value('i64', { kind: 'recordField', field } as Node);
+  }
+  segmentBase(): Value {
+    return this.#value('i64', { kind: 'segmentBase' } as Node);
+  }
   /** Offset from the page's base of the next / this instruction (i64): add PAGE_BASE for the linear address. */
-  nextOffset(): Value { return this.#value('i64', { kind: 'recordField', field: 'nextOffset' } as Node); }
-  thisOffset(): Value { return this.#value('i64', { kind: 'recordField', field: 'thisOffset' } as Node); }
+  nextOffset(): Value {
+    return this.#value('i64', { kind: 'recordField', field: 'nextOffset' } as Node);
+  }
+  thisOffset(): Value {
+    return this.#value('i64', { kind: 'recordField', field: 'thisOffset' } as Node);
+  }
 
   // ---- memory, by linear address (i64) ----
   load(address: Value, bytes: AccessBytes): Value {
@@ -150,7 +249,12 @@ export class Builder {
   /** Read what {@link storeUpdate} will overwrite; every fault of the write is raised here. */
   loadForUpdate(address: Value, bytes: AccessBytes): { value: Value; handle: UpdateHandle } {
     const handle = { id: this.#nextId++ };
-    const value = this.#value(typeForBytes(bytes), { kind: 'loadForUpdate', address: this.#use(address), bytes, handle } as Node);
+    const value = this.#value(typeForBytes(bytes), {
+      kind: 'loadForUpdate',
+      address: this.#use(address),
+      bytes,
+      handle,
+    } as Node);
     return { value, handle };
   }
   storeUpdate(handle: UpdateHandle, bytes: AccessBytes, value: Value): void {
@@ -172,7 +276,12 @@ export class Builder {
   }
   /** Run `then` (or `otherwise`) only if `condition` (i32) is not 0. Values made inside must not be used outside. */
   when(condition: Value, then: () => void, otherwise?: () => void): void {
-    const node = { kind: 'when' as const, condition: this.#use(condition), then: { nodes: [] }, otherwise: { nodes: [] } };
+    const node = {
+      kind: 'when' as const,
+      condition: this.#use(condition),
+      then: { nodes: [] },
+      otherwise: { nodes: [] },
+    };
     this.#effect(node);
     this.#inside(node.then, then);
     if (otherwise) this.#inside(node.otherwise, otherwise);
@@ -203,7 +312,13 @@ export class Builder {
   }
   helper(name: string, args: readonly Value[], options: { result?: 'i32' | 'i64'; mayFault?: boolean } = {}): Value {
     const widened = args.map((arg) => this.#use(this.extendU(arg)));
-    const node = { kind: 'helper' as const, helper: name, args: widened, mayFault: options.mayFault ?? false, result: undefined };
+    const node = {
+      kind: 'helper' as const,
+      helper: name,
+      args: widened,
+      mayFault: options.mayFault ?? false,
+      result: undefined,
+    };
     if (options.result === undefined) {
       this.#effect(node);
       return this.i32(0);

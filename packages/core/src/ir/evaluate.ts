@@ -1,5 +1,15 @@
 import { ARG, RESULT, SEGMENT_BASE } from '../cpu/state.ts';
-import type { AccessBytes, Block, Evaluated, Node, Program, RegisterField, UpdateHandle, Value, Variable } from './types.ts';
+import type {
+  AccessBytes,
+  Block,
+  Evaluated,
+  Node,
+  Program,
+  RegisterField,
+  UpdateHandle,
+  Value,
+  Variable,
+} from './types.ts';
 
 /** A fault that a memory access of the evaluated instruction raises. */
 export interface EvaluatedFault {
@@ -37,7 +47,12 @@ export type EvaluationOutcome =
   | { readonly kind: 'branch' }
   | { readonly kind: 'repeat' }
   | { readonly kind: 'exit'; readonly exit: number }
-  | { readonly kind: 'fault'; readonly vector: number; readonly errorCode: number | undefined; readonly address: bigint | undefined };
+  | {
+      readonly kind: 'fault';
+      readonly vector: number;
+      readonly errorCode: number | undefined;
+      readonly address: bigint | undefined;
+    };
 
 export interface EvaluationContext {
   readonly state: DataView;
@@ -102,7 +117,13 @@ class Evaluation {
         this.#values.set(node.result, node.bytes);
         return;
       case 'pure':
-        this.#values.set(node.result, node.op.evaluate(node.args.map((arg) => this.#get(arg)), node.immediates));
+        this.#values.set(
+          node.result,
+          node.op.evaluate(
+            node.args.map((arg) => this.#get(arg)),
+            node.immediates,
+          ),
+        );
         return;
       case 'getVariable':
         this.#values.set(node.result, this.#variables.get(node.variable) as Evaluated);
@@ -178,7 +199,10 @@ class Evaluation {
         return;
       }
       case 'store': {
-        const fault = memory.store(BigInt.asUintN(64, this.#get<bigint>(node.address)), encode(this.#get(node.value), node.bytes));
+        const fault = memory.store(
+          BigInt.asUintN(64, this.#get<bigint>(node.address)),
+          encode(this.#get(node.value), node.bytes),
+        );
         return fault && toOutcome(fault);
       }
       case 'storeUpdate':
@@ -190,7 +214,12 @@ class Evaluation {
   #stepControl(node: Node): EvaluationOutcome | undefined {
     switch (node.kind) {
       case 'raise':
-        return { kind: 'fault', vector: node.vector, errorCode: node.errorCode && this.#get<number>(node.errorCode), address: undefined };
+        return {
+          kind: 'fault',
+          vector: node.vector,
+          errorCode: node.errorCode && this.#get<number>(node.errorCode),
+          address: undefined,
+        };
       case 'jump':
         return { kind: 'jump', target: BigInt.asUintN(64, this.#get<bigint>(node.target)) };
       case 'branch':

@@ -22,7 +22,9 @@ export function flagUse(program: Program): FlagUse {
     if (node.kind === 'setSlot' && FLAG_SLOTS.includes(node.slot)) written.add(node.slot);
     else observes ||= observesFlags(node, written);
   }
-  const writes = written.size > 0 || program.body.nodes.some((node) => node.kind === 'when' && writesInside(node.then, node.otherwise));
+  const writes =
+    written.size > 0 ||
+    program.body.nodes.some((node) => node.kind === 'when' && writesInside(node.then, node.otherwise));
   return { writes, writesAll: written.size === FLAG_SLOTS.length, observes, stores: stores(program.body) };
 }
 
@@ -51,7 +53,9 @@ function observesFlags(node: Node, written: ReadonlySet<object>): boolean {
 function stores(block: Block): boolean {
   return block.nodes.some(
     (node) =>
-      node.kind === 'store' || node.kind === 'storeUpdate' || (node.kind === 'when' && (stores(node.then) || stores(node.otherwise))),
+      node.kind === 'store' ||
+      node.kind === 'storeUpdate' ||
+      (node.kind === 'when' && (stores(node.then) || stores(node.otherwise))),
   );
 }
 
@@ -59,7 +63,8 @@ function writesInside(...blocks: readonly Block[]): boolean {
   return blocks.some((block) =>
     block.nodes.some(
       (node) =>
-        (node.kind === 'setSlot' && FLAG_SLOTS.includes(node.slot)) || (node.kind === 'when' && writesInside(node.then, node.otherwise)),
+        (node.kind === 'setSlot' && FLAG_SLOTS.includes(node.slot)) ||
+        (node.kind === 'when' && writesInside(node.then, node.otherwise)),
     ),
   );
 }

@@ -30,7 +30,13 @@ export function f64ToBits(value: number): bigint {
   return scratch.getBigInt64(0);
 }
 
-function op(name: string, params: readonly ValueType[], result: ValueType, wasm: readonly number[], evaluate: PureOp['evaluate']): PureOp {
+function op(
+  name: string,
+  params: readonly ValueType[],
+  result: ValueType,
+  wasm: readonly number[],
+  evaluate: PureOp['evaluate'],
+): PureOp {
   return { name, params, result, wasm, evaluate };
 }
 
@@ -79,6 +85,7 @@ function nearest(value: number): number {
  * Scalar floating-point operations (core specification, 4.3.3). The bits of a NaN that arithmetic
  * makes are WebAssembly's choice and differ between hosts: semantics must not let them out.
  */
+// biome-ignore format: a table
 export const floatOps = {
   f32: {
     abs: op('f32.abs', ['f32'], 'f32', [0x8b], ([a]) => n(a) & 0x7fffffff),

@@ -7,7 +7,13 @@ const big = (value: Evaluated) => value as bigint;
 const u64 = (value: bigint) => BigInt.asUintN(64, value);
 const s64 = (value: bigint) => BigInt.asIntN(64, value);
 
-function op(name: string, params: readonly ValueType[], result: ValueType, wasm: number, evaluate: PureOp['evaluate']): PureOp {
+function op(
+  name: string,
+  params: readonly ValueType[],
+  result: ValueType,
+  wasm: number,
+  evaluate: PureOp['evaluate'],
+): PureOp {
   return { name, params, result, wasm: [wasm], evaluate };
 }
 const binary32 = (name: string, wasm: number, f: (a: I, b: I) => I) =>
@@ -18,8 +24,10 @@ const compare32 = (name: string, wasm: number, f: (a: I, b: I) => boolean) =>
   op(`i32.${name}`, ['i32', 'i32'], 'i32', wasm, ([a, b]) => (f(n(a), n(b)) ? 1 : 0));
 const compare64 = (name: string, wasm: number, f: (a: L, b: L) => boolean) =>
   op(`i64.${name}`, ['i64', 'i64'], 'i32', wasm, ([a, b]) => (f(big(a), big(b)) ? 1 : 0));
-const unary32 = (name: string, wasm: number, f: (a: I) => I) => op(`i32.${name}`, ['i32'], 'i32', wasm, ([a]) => f(n(a)) | 0);
-const unary64 = (name: string, wasm: number, f: (a: L) => L) => op(`i64.${name}`, ['i64'], 'i64', wasm, ([a]) => s64(f(big(a))));
+const unary32 = (name: string, wasm: number, f: (a: I) => I) =>
+  op(`i32.${name}`, ['i32'], 'i32', wasm, ([a]) => f(n(a)) | 0);
+const unary64 = (name: string, wasm: number, f: (a: L) => L) =>
+  op(`i64.${name}`, ['i64'], 'i64', wasm, ([a]) => s64(f(big(a))));
 
 function clz64(value: bigint): bigint {
   const v = u64(value);
@@ -39,9 +47,11 @@ function popcnt32(value: number): number {
 }
 const ctz32 = (a: number) => (a === 0 ? 32 : 31 - Math.clz32(a & -a));
 
-const select = (type: ValueType) => op(`select.${type}`, [type, type, 'i32'], type, 0x1b, ([a, b, c]) => (n(c) !== 0 ? a : b));
+const select = (type: ValueType) =>
+  op(`select.${type}`, [type, type, 'i32'], type, 0x1b, ([a, b, c]) => (n(c) !== 0 ? a : b));
 
 /** The integer operations: WebAssembly core specification, 4.3.2; one record each. */
+// biome-ignore format: a table
 export const integerOps = {
   i32: {
     add: binary32('add', 0x6a, (a, b) => a + b),

@@ -46,6 +46,7 @@ export interface UpdateHandle {
   readonly id: number;
 }
 
+// biome-ignore format: a table
 export type Node =
   | { readonly kind: 'const'; readonly value: number | bigint; result: Value }
   | { readonly kind: 'constVector'; readonly bytes: Uint8Array; result: Value }

@@ -8,8 +8,17 @@ const view = (vector: Uint8Array) => new DataView(vector.buffer, vector.byteOffs
 /** 0xfd prefix and the sub-opcode in unsigned LEB128 (core specification, 5.4.9). */
 const simd = (code: number): number[] => (code < 0x80 ? [0xfd, code] : [0xfd, (code & 0x7f) | 0x80, code >> 7]);
 
-function op(name: string, params: readonly ValueType[], result: ValueType, code: number, evaluate: PureOp['evaluate'], immediates = 0): PureOp {
-  return immediates ? { name, params, result, wasm: simd(code), evaluate, immediates } : { name, params, result, wasm: simd(code), evaluate };
+function op(
+  name: string,
+  params: readonly ValueType[],
+  result: ValueType,
+  code: number,
+  evaluate: PureOp['evaluate'],
+  immediates = 0,
+): PureOp {
+  return immediates
+    ? { name, params, result, wasm: simd(code), evaluate, immediates }
+    : { name, params, result, wasm: simd(code), evaluate };
 }
 
 type LaneBytes = 1 | 2 | 4;
@@ -44,9 +53,16 @@ const lane64 = (vector: Evaluated, lane: number) => view(bytes(vector)).getBigIn
 const VV: readonly ValueType[] = ['v128', 'v128'];
 const V: readonly ValueType[] = ['v128'];
 
-function binary(size: LaneBytes, name: string, code: number, signed: boolean, f: (a: number, b: number) => number): PureOp {
+function binary(
+  size: LaneBytes,
+  name: string,
+  code: number,
+  signed: boolean,
+  f: (a: number, b: number) => number,
+): PureOp {
   return op(`${TYPE_NAME[size]}.${name}`, VV, 'v128', code, ([a, b]) =>
-    build(size, (i) => f(getLane(bytes(a), size, i, signed), getLane(bytes(b), size, i, signed))));
+    build(size, (i) => f(getLane(bytes(a), size, i, signed), getLane(bytes(b), size, i, signed))),
+  );
 }
 function binary64(name: string, code: number, f: (a: bigint, b: bigint) => bigint): PureOp {
   return op(`i64x2.${name}`, VV, 'v128', code, ([a, b]) => build64((i) => f(lane64(a, i), lane64(b, i))));
@@ -57,12 +73,21 @@ const saturateU = (size: LaneBytes, value: number) => clamp(0, 2 ** (size * 8) -
 const mask = (condition: boolean) => (condition ? -1 : 0);
 
 /** Shifts take one count (i32) for all lanes, modulo the lane width. */
-function shift(size: LaneBytes, name: string, code: number, signed: boolean, f: (a: number, count: number) => number): PureOp {
+function shift(
+  size: LaneBytes,
+  name: string,
+  code: number,
+  signed: boolean,
+  f: (a: number, count: number) => number,
+): PureOp {
   return op(`${TYPE_NAME[size]}.${name}`, ['v128', 'i32'], 'v128', code, ([a, count]) =>
-    build(size, (i) => f(getLane(bytes(a), size, i, signed), n(count) & (size * 8 - 1))));
+    build(size, (i) => f(getLane(bytes(a), size, i, signed), n(count) & (size * 8 - 1))),
+  );
 }
 function shift64(name: string, code: number, f: (a: bigint, count: bigint) => bigint): PureOp {
-  return op(`i64x2.${name}`, ['v128', 'i32'], 'v128', code, ([a, count]) => build64((i) => f(lane64(a, i), BigInt(n(count) & 63))));
+  return op(`i64x2.${name}`, ['v128', 'i32'], 'v128', code, ([a, count]) =>
+    build64((i) => f(lane64(a, i), BigInt(n(count) & 63))),
+  );
 }
 const shifts = (size: LaneBytes, code: number) => ({
   shl: shift(size, 'shl', code, false, (a, count) => a << count),
@@ -78,13 +103,15 @@ function narrow(size: 1 | 2, name: string, code: number, saturate: (size: LaneBy
   const half = 8 / size;
   const from = (size * 2) as LaneBytes;
   return op(`${TYPE_NAME[size]}.${name}`, VV, 'v128', code, ([a, b]) =>
-    build(size, (i) => saturate(size, getLane(bytes(i < half ? a : b), from, i % half, true))));
+    build(size, (i) => saturate(size, getLane(bytes(i < half ? a : b), from, i % half, true))),
+  );
 }
 /** Widening multiplication of the low or high half of 16-bit lanes. */
 function extmul16(name: string, code: number, high: boolean, signed: boolean): PureOp {
   const at = high ? 4 : 0;
   return op(`i32x4.${name}`, VV, 'v128', code, ([a, b]) =>
-    build(4, (i) => Math.imul(getLane(bytes(a), 2, i + at, signed), getLane(bytes(b), 2, i + at, signed))));
+    build(4, (i) => Math.imul(getLane(bytes(a), 2, i + at, signed), getLane(bytes(b), 2, i + at, signed))),
+  );
 }
 function bitmask(size: LaneBytes, code: number): PureOp {
   return op(`${TYPE_NAME[size]}.bitmask`, V, 'i32', code, ([a]) => {
@@ -96,11 +123,18 @@ function bitmask(size: LaneBytes, code: number): PureOp {
 const extract = (name: string, size: LaneBytes, code: number, signed: boolean) =>
   op(`${TYPE_NAME[size]}.${name}`, V, 'i32', code, ([a], [lane]) => getLane(bytes(a), size, lane, signed), 1);
 const replace = (size: LaneBytes, code: number) =>
-  op(`${TYPE_NAME[size]}.replace_lane`, ['v128', 'i32'], 'v128', code, ([a, value], [lane]) => {
-    const result = bytes(a).slice();
-    setLane(result, size, lane, n(value));
-    return result;
-  }, 1);
+  op(
+    `${TYPE_NAME[size]}.replace_lane`,
+    ['v128', 'i32'],
+    'v128',
+    code,
+    ([a, value], [lane]) => {
+      const result = bytes(a).slice();
+      setLane(result, size, lane, n(value));
+      return result;
+    },
+    1,
+  );
 const splat = (size: LaneBytes, code: number) =>
   op(`${TYPE_NAME[size]}.splat`, ['i32'], 'v128', code, ([a]) => build(size, () => n(a)));
 
@@ -110,14 +144,16 @@ function f32x4(name: string, code: number, f: (a: number, b: number) => number):
 }
 function f64x2(name: string, code: number, f: (a: number, b: number) => number): PureOp {
   return op(`f64x2.${name}`, VV, 'v128', code, ([a, b]) =>
-    build64((i) => f64ToBits(f(f64FromBits(lane64(a, i)), f64FromBits(lane64(b, i))))));
+    build64((i) => f64ToBits(f(f64FromBits(lane64(a, i)), f64FromBits(lane64(b, i))))),
+  );
 }
 const float = (vector: Evaluated, lane: number) => f32FromBits(getLane(bytes(vector), 4, lane, true));
 function compareFloats(code: { f32: number; f64: number }, name: string, f: (a: number, b: number) => boolean) {
   return {
     f32: op(`f32x4.${name}`, VV, 'v128', code.f32, ([a, b]) => build(4, (i) => mask(f(float(a, i), float(b, i))))),
     f64: op(`f64x2.${name}`, VV, 'v128', code.f64, ([a, b]) =>
-      build64((i) => BigInt(mask(f(f64FromBits(lane64(a, i)), f64FromBits(lane64(b, i))))))),
+      build64((i) => BigInt(mask(f(f64FromBits(lane64(a, i)), f64FromBits(lane64(b, i)))))),
+    ),
   };
 }
 const equal = compareFloats({ f32: 0x41, f64: 0x47 }, 'eq', (a, b) => a === b);
@@ -127,6 +163,7 @@ const lessOrEqual = compareFloats({ f32: 0x45, f64: 0x4b }, 'le', (a, b) => a <=
 const greaterOrEqual = compareFloats({ f32: 0x46, f64: 0x4c }, 'ge', (a, b) => a >= b);
 
 /** The vector operations in use: WebAssembly core specification, 4.3.5 to 4.3.7; one record each. */
+// biome-ignore format: a table
 export const vectorOps = {
   v128: {
     not: op('v128.not', V, 'v128', 0x4d, ([a]) => bytes(a).map((value) => ~value)),

@@ -4,6 +4,7 @@ import type { Value } from '../ir/types.ts';
 import type { Width } from './types.ts';
 
 /** RFLAGS bits (SDM vol. 1, 3.4.3). */
+// biome-ignore format: a table
 export const Flag = {
   CF: 1 << 0, PF: 1 << 2, AF: 1 << 4, ZF: 1 << 6, SF: 1 << 7, TF: 1 << 8, IF: 1 << 9, DF: 1 << 10, OF: 1 << 11,
   IOPL: 3 << 12, NT: 1 << 14, RF: 1 << 16, VM: 1 << 17, AC: 1 << 18, VIF: 1 << 19, VIP: 1 << 20, ID: 1 << 21,
@@ -81,8 +82,7 @@ export const getOF = (b: Builder): Value => {
 export const getAF = (b: Builder): Value => b.and(b.shrU(b.get(FC), b.i32(3)), b.i32(1));
 export const getZF = (b: Builder): Value => b.eqz(b.get(FZ));
 export const getSF = (b: Builder): Value => b.wrap(b.shrU(b.get(FS), b.i64(63)));
-export const getPF = (b: Builder): Value =>
-  b.and(b.not(b.popcnt(b.and(b.wrap(b.get(FS)), b.i32(0xff)))), b.i32(1));
+export const getPF = (b: Builder): Value => b.and(b.not(b.popcnt(b.and(b.wrap(b.get(FS)), b.i32(0xff)))), b.i32(1));
 
 /** Change CF alone. */
 export function setCF(b: Builder, carry: Value): void {

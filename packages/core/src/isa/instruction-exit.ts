@@ -19,7 +19,7 @@
  * - lar, lsl: selector, GPR index, operand width in bits (they set ZF); verr, verw: selector (ZF)
  * - monitor: linear address
  */
-// biome-ignore format: table
+// biome-ignore format: a table
 export const INSTRUCTION_EXITS = [
   'softwareInterrupt', 'syscall', 'sysret', 'sysenter', 'sysexit', 'iret', 'vmcall', 'vmmcall',
   'in', 'out', 'ins', 'outs', 'cpuid', 'rdmsr', 'wrmsr', 'readCr', 'writeCr', 'clts', 'lmsw', 'readDr', 'writeDr',

@@ -93,7 +93,11 @@ export function write(b: Builder, shape: InstructionShape, operand: OperandShape
 }
 
 /** An operand that is read and then written. All faults of a memory operand are raised by the read. */
-export function update(b: Builder, shape: InstructionShape, operand: OperandShape): { value: Value; write(value: Value): void } {
+export function update(
+  b: Builder,
+  shape: InstructionShape,
+  operand: OperandShape,
+): { value: Value; write(value: Value): void } {
   if (operand.kind !== 'mem') {
     return { value: read(b, shape, operand), write: (value) => write(b, shape, operand, value) };
   }

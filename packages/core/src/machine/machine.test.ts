@@ -2,7 +2,7 @@ import type { PluginHost } from '@polyvisor/plugin-api';
 import { describe, expect, it } from 'vitest';
 import { PluginRegistry } from '../plugin/index.ts';
 import { Machine } from './machine.ts';
-import { CODE, machineOptions, type TestGuest, testGuest } from './test-guest.ts';
+import { CODE, machineOptions, type TestGuest, testGuest } from './testing/test-guest.ts';
 
 const AT = BigInt(CODE);
 

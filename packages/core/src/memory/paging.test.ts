@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { PageTables, TestBench } from '../engine/test-bench.ts';
+import { PageTables, TestBench } from '../engine/testing/test-bench.ts';
 import { Pte } from './walk.ts';
 
 const RAM_BYTES = 8 << 20;

@@ -16,7 +16,6 @@ const Msr = {
   FS_BASE: 0xc000_0100,
   GS_BASE: 0xc000_0101,
   KERNEL_GS_BASE: 0xc000_0102,
-  TSC_AUX: 0xc000_0103,
   K8_HWCR: 0xc001_0015,
 } as const;
 
@@ -46,7 +45,6 @@ export function readMsr(domain: XenDomain, vcpu: XenVcpu, msr: number): bigint |
     case Msr.PLATFORM_ID:
     case Msr.UCODE_REV:
     case Msr.PERF_CAPABILITIES:
-    case Msr.TSC_AUX:
       return 0n;
     case Msr.EFER:
       return vcpu.cpu.efer;

@@ -3,7 +3,7 @@ import { MAX_PAYLOAD_BYTES, Quota } from './limits.ts';
 import { nearest } from './node.ts';
 import type { Outbox } from './outbox.ts';
 import { mayAccess } from './permissions.ts';
-import { type Requester, REQUESTS } from './requests.ts';
+import { REQUESTS, type Requester } from './requests.ts';
 import type { Store, StoreView } from './store.ts';
 import { type WatchEvent, Watches } from './watches.ts';
 import { formatMessage, joinStrings, type MessageHeader, StoreMessage } from './wire.ts';

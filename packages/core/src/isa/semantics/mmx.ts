@@ -8,7 +8,7 @@ import { FPU_TRAP, GPR, X87_STATUS, X87_TAG } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { PureOp, RegisterField, Value } from '../../ir/types.ts';
 import { vectorOps } from '../../ir/vector-ops.ts';
-import { linearAddress, read, segmentAddress, truncateAddress, write } from '../operands.ts';
+import { read, segmentAddress, truncateAddress, write } from '../operands.ts';
 import type { InstructionShape, OperandShape, Semantics } from '../types.ts';
 import { dataSegment } from './mov.ts';
 import {
@@ -32,7 +32,7 @@ const { i8x16, i16x8, i32x4, i64x2, v128 } = vectorOps;
 const TOP = 7 << 11;
 const ALL_IN_USE = 0xff;
 
-/** #UD by CR0.EM, #NM by CR0.TS, #MF by a pending x87 exception (SDM vol. 3A, 13.1; vol. 2A, table 23-4 and on). */
+/** #UD by CR0.EM, #NM by CR0.TS, #MF by a pending x87 exception (SDM vol. 3A, 13.1; vol. 3B, table 23-4 and on). */
 function mmx(body: Semantics): Semantics {
   return (b, shape) => {
     const trap = b.get(FPU_TRAP);

@@ -3,8 +3,8 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseElf } from './elf.ts';
 import { FILE_HEADER } from './elf-constants.ts';
-import { buildElf } from './testing/elf-fixture.ts';
 import { readSymbols } from './elf-symbols.ts';
+import { buildElf } from './testing/elf-fixture.ts';
 
 const note = { owner: 'Xen', type: 6, desc: new TextEncoder().encode('linux\0') };
 

@@ -2,8 +2,8 @@ import { PolyvisorError } from '@polyvisor/plugin-api';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Decompressor } from '../../ports/decompressor.ts';
-import { buildElf } from './testing/elf-fixture.ts';
 import { recogniseImage } from './recognise.ts';
+import { buildElf } from './testing/elf-fixture.ts';
 
 const GZIP_HEAD = [0x1f, 0x8b, 0x08];
 

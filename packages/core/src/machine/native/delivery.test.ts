@@ -12,7 +12,7 @@ import {
   type TestGuest,
   TSS,
   testGuest,
-} from '../test-guest.ts';
+} from '../testing/test-guest.ts';
 
 const RSP = 4;
 const RAX = 0;

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { CODE, enter, Selector, type TestGuest, TSS, testGuest } from '../test-guest.ts';
+import { CODE, enter, Selector, type TestGuest, TSS, testGuest } from '../testing/test-guest.ts';
 
 const [RCX, RDX, RSI, RDI] = [1, 2, 6, 7];
 const AT = BigInt(CODE);

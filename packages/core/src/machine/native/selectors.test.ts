@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { CODE, enter, Selector, type TestGuest, testGuest } from '../test-guest.ts';
+import { CODE, enter, Selector, type TestGuest, testGuest } from '../testing/test-guest.ts';
 
 const [RAX, RCX] = [0, 1];
 const ZF = 0x40n;

@@ -1,10 +1,10 @@
 /** For tests: a machine whose only plug-in places a few bytes of code, with GDT, IDT, TSS and page tables around them. */
 import type { PluginHost, Machine as PluginMachine } from '@polyvisor/plugin-api';
 import { FakeConsole } from '@polyvisor/testkit';
-import { hex, PageTables } from '../engine/test-bench.ts';
-import { PluginRegistry } from '../plugin/index.ts';
-import { Machine, type MachineOptions, type RunEnd } from './machine.ts';
-import type { MachineVcpu } from './vcpu.ts';
+import { hex, PageTables } from '../../engine/testing/test-bench.ts';
+import { PluginRegistry } from '../../plugin/index.ts';
+import { Machine, type MachineOptions, type RunEnd } from '../machine.ts';
+import type { MachineVcpu } from '../vcpu.ts';
 
 export const GDT = 0x2000;
 export const IDT = 0x3000;

@@ -1,12 +1,12 @@
 /** For tests: one vCPU in 64-bit mode on a bare engine, and page tables to build by hand. */
-import { EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR } from '../cpu/state.ts';
-import { INSTRUCTION_EXITS } from '../isa/instruction-exit.ts';
-import { MachineMemory } from '../machine/guest-memory.ts';
-import { MachineVcpu } from '../machine/vcpu.ts';
-import { RECORD_BYTES } from '../memory/layout.ts';
-import { Pte } from '../memory/walk.ts';
-import { Engine, type EngineHost, EngineMemory, type EngineOptions } from './engine.ts';
-import { ExitCode } from './exit-code.ts';
+import { EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR } from '../../cpu/state.ts';
+import { INSTRUCTION_EXITS } from '../../isa/instruction-exit.ts';
+import { MachineMemory } from '../../machine/guest-memory.ts';
+import { MachineVcpu } from '../../machine/vcpu.ts';
+import { RECORD_BYTES } from '../../memory/layout.ts';
+import { Pte } from '../../memory/walk.ts';
+import { Engine, type EngineHost, EngineMemory, type EngineOptions } from '../engine.ts';
+import { ExitCode } from '../exit-code.ts';
 
 export const CODE64 = { selector: 8, base: 0n, limit: 0xffffffff, accessRights: 0xa09b } as const;
 const MIB = 1 << 20;
