@@ -1,6 +1,7 @@
 import { EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR } from '../../../packages/core/src/cpu/state.ts';
-import { Engine, EngineMemory } from '../../../packages/core/src/engine/engine.ts';
+import { Engine } from '../../../packages/core/src/engine/engine.ts';
 import { ExitCode } from '../../../packages/core/src/engine/exit-code.ts';
+import { EngineMemory } from '../../../packages/core/src/engine/memory.ts';
 import { INSTRUCTION_EXITS } from '../../../packages/core/src/isa/instruction-exit.ts';
 import { MachineVcpu } from '../../../packages/core/src/machine/vcpu.ts';
 import { Pte } from '../../../packages/core/src/memory/walk.ts';

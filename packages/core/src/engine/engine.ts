@@ -3,41 +3,21 @@ import {
 } from '../cpu/state.ts';
 import { decode } from '../isa/decoder.ts';
 import { type Helper, helpers as isaHelpers } from '../isa/helpers/index.ts';
-import { Builder } from '../ir/builder.ts';
-import type { Block, Program } from '../ir/types.ts';
-import type { CpuMode, InstructionShape } from '../isa/types.ts';
+import type { CpuMode } from '../isa/types.ts';
 import { TlbBanks } from '../memory/banks.ts';
 import {
-  layoutFor, type MemoryLayout, PENDING_GPA_OFFSET, SCRATCH_OFFSET, stateBase, TLB_ENTRY_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET,
+  PENDING_GPA_OFFSET, SCRATCH_OFFSET, stateBase, TLB_ENTRY_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET,
 } from '../memory/layout.ts';
 import { WalkAccess } from '../memory/walk.ts';
-import { flagUse } from '../ir/flag-use.ts';
-import { CodeCache, type CodePage, type HandlerChoice } from './code-cache.ts';
+import { CodeCache, type CodePage } from './code-cache.ts';
 import { NO_ERROR_CODE } from './emit.ts';
 import { ExitCode } from './exit-code.ts';
+import { Handlers, type ProfiledHandler } from './handlers.ts';
 import { HOT_INSTRUCTIONS } from './hot.ts';
-import { buildHandler, buildInterpreter, HANDLER_TABLE_SIZE, type InlineHandler, memoryPages, ProfileLayout } from './interpreter.ts';
+import { buildInterpreter, ProfileLayout } from './interpreter.ts';
+import type { EngineMemory } from './memory.ts';
 import { WALK_FAULT, WALK_MMIO } from './memory-code.ts';
-import { FIRST_HANDLER, RecordField, SpecialHandler } from './record.ts';
-
-/** Linear memory and what lies where; shared by all vCPUs of a machine. */
-export class EngineMemory {
-  readonly layout: MemoryLayout;
-  readonly memory: WebAssembly.Memory;
-  readonly bytes: Uint8Array;
-  readonly view: DataView;
-  readonly words: Int32Array;
-  readonly quads: BigInt64Array;
-
-  constructor(ramSizeBytes: number) {
-    this.layout = layoutFor(ramSizeBytes);
-    this.memory = new WebAssembly.Memory({ ...memoryPages(this.layout), shared: true });
-    this.bytes = new Uint8Array(this.memory.buffer);
-    this.view = new DataView(this.memory.buffer);
-    this.words = new Int32Array(this.memory.buffer);
-    this.quads = new BigInt64Array(this.memory.buffer);
-  }
-}
+import { RecordField, SpecialHandler } from './record.ts';
 
 /** What the engine asks of the machine. */
 export interface EngineHost {
@@ -80,17 +60,9 @@ export class Engine {
   mode: CpuMode = 'long64';
   readonly #core: CoreExports;
   readonly #host: EngineHost;
-  readonly #functions: Record<string, (...args: never[]) => unknown>;
   readonly #helperNumbers = new Map<string, number>();
   readonly #helpers: Helper[] = [];
-  readonly #choices = new Map<InstructionShape, Choice>();
-  /** Handlers of pairs, by first × table size + second. */
-  readonly #pairs = new Map<number, number>();
-  readonly #profileAt: number | undefined;
-  readonly #handlerLimit: number;
-  #nextHandler = FIRST_HANDLER;
-  /** The first handler that is not inline. */
-  readonly #firstCompiled: number;
+  readonly #handlers: Handlers;
   #exitRequested = false;
 
   constructor(memory: EngineMemory, host: EngineHost, options: EngineOptions = {}) {
@@ -100,24 +72,26 @@ export class Engine {
     this.base = stateBase(index);
     const { layout } = memory;
     this.banks = new TlbBanks(memory.memory.buffer, layout, { index, count: options.vcpus ?? 1 });
+    const forInterpreter = {
+      layout, base: this.base, helperNumber: (name: string) => this.#helperNumber(name),
+      ...(options.profile ? { profileAt: layout.recordsEnd - ProfileLayout.sizeBytes } : {}),
+    };
+    const hot = options.profile ? [] : (options.hot ?? HOT_INSTRUCTIONS);
+    this.#handlers = new Handlers({ ...forInterpreter, memory, hot, maxCompiled: options.maxCompiledHandlers });
     this.code = new CodeCache(memory.memory.buffer, layout, {
       decode,
-      handlerFor: (shape) => this.#choices.get(shape) ?? this.#choose(shape),
-      pairFor: (first, second) => this.#pairs.get(first * HANDLER_TABLE_SIZE + second) ?? 0,
+      handlerFor: (shape) => this.#handlers.choiceFor(shape),
+      pairFor: (first, second) => this.#handlers.pairFor(first, second),
       forbidWrites: (hostPage) => this.banks.forbidWrites(hostPage),
       flushed: () => this.banks.flushCode(),
     });
     if (options.profile) this.code.examples = new Map();
-    this.#profileAt = options.profile ? layout.recordsEnd - ProfileLayout.sizeBytes : undefined;
-    const inline = options.profile ? [] : this.#hotPrograms(options.hot ?? HOT_INSTRUCTIONS);
-    this.#firstCompiled = this.#nextHandler;
-    this.#handlerLimit = Math.min(HANDLER_TABLE_SIZE, this.#firstCompiled + (options.maxCompiledHandlers ?? HANDLER_TABLE_SIZE));
-    const bytes = buildInterpreter({ layout, base: this.base, inline, helperNumber: (name) => this.#helperNumber(name) });
+    const bytes = buildInterpreter({ ...forInterpreter, inline: this.#handlers.inline });
     const imports = this.#imports();
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), { env: { memory: memory.memory, ...imports } });
     this.#core = instance.exports as unknown as CoreExports;
     this.banks.copy = this.#core.copy;
-    this.#functions = { ...(instance.exports as unknown as Record<string, () => unknown>), helper: imports.helper as () => unknown };
+    this.#handlers.attach(this.#core.table, { ...instance.exports, helper: imports.helper });
   }
 
   #imports() {
@@ -158,86 +132,13 @@ export class Engine {
     return number;
   }
 
-  /** Handlers worth a place in the dispatch loop: single instructions first, then pairs of them. */
-  #hotPrograms(examples: readonly string[]): InlineHandler[] {
-    const handlers: InlineHandler[] = [];
-    for (const example of examples) {
-      const [first, second] = example.split(PAIR_MARK).map((one) => this.#hotInstruction(one, handlers));
-      if (second === undefined) continue;
-      const key = first.handler * HANDLER_TABLE_SIZE + second.handler;
-      if (this.#pairs.has(key)) continue;
-      this.#pairs.set(key, this.#nextHandler++);
-      handlers.push([first.program, second.program]);
-    }
-    return handlers;
-  }
-
-  #hotInstruction(example: string, handlers: InlineHandler[]): { handler: number; program: Program } {
-    const quiet = example.startsWith(QUIET_MARK);
-    const shape = exampleShape(quiet ? example.slice(QUIET_MARK.length) : example);
-    const choice = this.#choices.get(shape) ?? this.#choose(shape);
-    const program = buildProgram(shape, quiet);
-    if (!(quiet ? choice.hasQuiet : choice.hasHandler)) {
-      handlers.push([program]);
-      if (quiet) choice.setQuiet(this.#nextHandler++);
-      else choice.setHandler(this.#nextHandler++);
-    }
-    return { handler: quiet ? choice.quiet() : choice.handler, program };
-  }
-
-  #choose(shape: InstructionShape): Choice {
-    const choice = new Choice(shape, (program) => this.#compileHandler(program));
-    this.#choices.set(shape, choice);
-    return choice;
-  }
-
-  #compileHandler(program: Program): number {
-    const handler = this.#nextHandler++;
-    if (handler >= HANDLER_TABLE_SIZE) throw new Error('handler table is full');
-    const bytes = buildHandler(
-      {
-        layout: this.memory.layout, base: this.base, helperNumber: (name) => this.#helperNumber(name),
-        ...(this.#profileAt === undefined ? {} : { profileAt: this.#profileAt }),
-      },
-      program,
-      handler,
-    );
-    const env = { memory: this.memory.memory, ...this.#functions } as unknown as WebAssembly.ModuleImports;
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), { env });
-    this.#core.table.set(handler, instance.exports.handler as () => unknown);
-    return handler;
-  }
-
-  /**
-   * Executions since the start, per handler and per pair of successive handlers, under the hot list's names;
-   * only with the `profile` option.
-   */
+  /** Executions since the start, under the hot list's names; only with the `profile` option. */
   profile(): ProfiledHandler[] {
-    const at = this.#profileAt;
-    if (at === undefined) return [];
-    const count = (offset: number) => this.memory.view.getUint32(at + offset, true);
-    const named = [...this.#choices.values()].flatMap((choice) => {
-      const example = this.code.examples?.get(choice.shape);
-      if (example === undefined || choice.shape.mode !== 'long64') return [];
-      const { key } = choice.shape;
-      const leads = !choice.stores && !choice.shape.encoding.endsBlock;
-      const both = [];
-      if (choice.hasHandler) both.push({ handler: choice.handler, example, key, leads });
-      if (choice.hasQuiet) both.push({ handler: choice.quiet(), example: QUIET_MARK + example, key: `quiet ${key}`, leads });
-      return both.filter(({ handler }) => handler < ProfileLayout.handlerLimit);
-    });
-    const singles = named.map(({ handler, example, key }) => ({ example, key, count: count(ProfileLayout.handlers + handler * 4) }));
-    const pairs = named.filter(({ leads }) => leads).flatMap((a) => named.map((b) => ({
-      example: a.example + PAIR_MARK + b.example,
-      key: `${a.key} + ${b.key}`,
-      count: count(ProfileLayout.pairs + (a.handler * ProfileLayout.handlerLimit + b.handler) * 4),
-    })));
-    return [...singles, ...pairs.filter((pair) => pair.count > 0)];
+    return this.#handlers.profile(this.code.examples ?? new Map());
   }
-
   /** Number of handlers made so far. */
   get handlerCount(): number {
-    return this.#nextHandler - FIRST_HANDLER;
+    return this.#handlers.count;
   }
 
   #slot32(slot: { offset: number }): number {
@@ -356,10 +257,9 @@ export class Engine {
 
   /** Room for one more run: of records and entry tables, and of handlers for instructions not seen yet. */
   #makeRoom(): void {
-    if (this.#nextHandler > this.#handlerLimit - HANDLERS_PER_RUN) {
+    if (this.#handlers.full) {
       this.code.flush();
-      for (const choice of this.#choices.values()) choice.forget(this.#firstCompiled);
-      this.#nextHandler = this.#firstCompiled;
+      this.#handlers.forgetCompiled();
     } else if (!this.code.hasRoom) this.code.flush();
   }
 
@@ -395,83 +295,5 @@ export class Engine {
   /** Generated memory code, for accesses on behalf of the guest. */
   get memoryCode(): Pick<CoreExports, 'slowRead' | 'slowWrite' | 'commit'> {
     return this.#core;
-  }
-}
-
-export function buildProgram(shape: InstructionShape, quietFlags = false): Program {
-  const builder = new Builder({ quietFlags });
-  shape.encoding.semantics(builder, shape);
-  return builder.program;
-}
-
-/** No run needs more: two handlers for each of its instructions. */
-const HANDLERS_PER_RUN = 404;
-
-/** A handler or pair of handlers, as the hot list names it, and how often it ran. */
-export interface ProfiledHandler {
-  readonly example: string;
-  readonly key: string;
-  readonly count: number;
-}
-
-/** In the hot list: two instructions that follow each other. The first one does not store: it could overwrite the second. */
-const PAIR_MARK = '+';
-/** In the hot list: the variant without arithmetic flags. */
-const QUIET_MARK = 'q:';
-
-function exampleShape(hex: string): InstructionShape {
-  const bytes = Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
-  const result = decode((i) => (i < bytes.length ? bytes[i] : -1), 'long64');
-  if (!result.ok) throw new Error(`hot list: ${hex} does not decode`);
-  return result.instruction.shape;
-}
-
-function storesIn(block: Block): boolean {
-  return block.nodes.some(
-    (node) =>
-      node.kind === 'store' || node.kind === 'storeUpdate' || node.kind === 'helper' || (node.kind === 'when' && (storesIn(node.then) || storesIn(node.otherwise))),
-  );
-}
-
-/** The handlers of a shape, compiled when they are first needed. */
-class Choice implements HandlerChoice {
-  readonly shape: InstructionShape;
-  readonly flags: ReturnType<typeof flagUse>;
-  /** Writes guest memory. */
-  readonly stores: boolean;
-  readonly #compile: (program: Program) => number;
-  #handler = 0;
-  #quiet = 0;
-  constructor(shape: InstructionShape, compile: (program: Program) => number) {
-    this.shape = shape;
-    this.#compile = compile;
-    const program = buildProgram(shape);
-    this.flags = flagUse(program);
-    this.stores = storesIn(program.body);
-  }
-  get hasHandler(): boolean {
-    return this.#handler !== 0;
-  }
-  get hasQuiet(): boolean {
-    return this.#quiet !== 0;
-  }
-  /** Forget handlers numbered from `first` on. */
-  forget(first: number): void {
-    if (this.#handler >= first) this.#handler = 0;
-    if (this.#quiet >= first) this.#quiet = 0;
-  }
-  setHandler(handler: number): void {
-    this.#handler = handler;
-  }
-  setQuiet(handler: number): void {
-    this.#quiet = handler;
-  }
-  get handler(): number {
-    if (this.#handler === 0) this.#handler = this.#compile(buildProgram(this.shape));
-    return this.#handler;
-  }
-  quiet(): number {
-    if (this.#quiet === 0) this.#quiet = this.#compile(buildProgram(this.shape, true));
-    return this.#quiet;
   }
 }

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import { GPR, RIP } from '../cpu/state.ts';
 import { MachineVcpu } from '../machine/vcpu.ts';
-import { Engine, EngineMemory } from './engine.ts';
+import { Engine } from './engine.ts';
+import { EngineMemory } from './memory.ts';
 import { ExitCode } from './exit-code.ts';
 import { HOT_INSTRUCTIONS } from './hot.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { EngineMemory } from '../engine/engine.ts';
+import { EngineMemory } from '../engine/memory.ts';
 import { MachineMemory } from './guest-memory.ts';
 
 const SIZE = 64 << 10;

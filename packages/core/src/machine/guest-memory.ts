@@ -1,5 +1,5 @@
 import type { GuestMemory } from '@polyvisor/plugin-api';
-import type { EngineMemory } from '../engine/engine.ts';
+import type { EngineMemory } from '../engine/memory.ts';
 
 /**
  * Guest-physical memory for everything outside generated code. A write to a page with decoded code

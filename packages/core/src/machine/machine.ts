@@ -4,7 +4,8 @@ import {
 } from '@polyvisor/plugin-api';
 import { ARG, DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
 import { ExitCode } from '../engine/exit-code.ts';
-import { Engine, EngineMemory, type EngineOptions } from '../engine/engine.ts';
+import { Engine, type EngineOptions } from '../engine/engine.ts';
+import { EngineMemory } from '../engine/memory.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
 import { MachineMemory } from './guest-memory.ts';

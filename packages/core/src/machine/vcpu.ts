@@ -5,7 +5,8 @@ import {
   CPL, CR0, CR2, CR3, CR4, DR, EFER, EFLAGS_SYSTEM, FAULT_ADDRESS, FAULT_ERROR_CODE, FC, FPU_TRAP, FS, FZ, GDTR_BASE, GDTR_LIMIT, GPR, IDTR_BASE, IDTR_LIMIT, KERNEL_GS_BASE, LDTR_SELECTOR, LONG_MODE, MMU_FLAGS, MXCSR,
   RIP, SEGMENT_ACCESS, SEGMENT_BASE, SEGMENT_LIMIT, SEGMENT_SELECTOR, type Slot, TLB, TR_SELECTOR, X87_CONTROL,
 } from '../cpu/state.ts';
-import { type Engine, type EngineMemory } from '../engine/engine.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { EngineMemory } from '../engine/memory.ts';
 import { WALK_FAULT, WALK_MMIO } from '../engine/memory-code.ts';
 import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
 import type { CpuMode } from '../isa/types.ts';

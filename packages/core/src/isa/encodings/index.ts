@@ -6,4 +6,10 @@ import { twoByteRows } from './two-byte.ts';
 import { x87Encodings } from './x87.ts';
 
 /** The whole encodings table. */
-export const encodings: readonly EncodingRow[] = [...oneByteRows, ...twoByteRows, ...sseEncodings, ...mmxEncodings, ...x87Encodings];
+export const encodings: readonly EncodingRow[] = [
+  ...oneByteRows,
+  ...twoByteRows,
+  ...sseEncodings,
+  ...mmxEncodings,
+  ...x87Encodings,
+];

@@ -1,15 +1,37 @@
 /** Rows of SSE and SSE2 floating-point arithmetic, comparison and conversion. */
 import {
-  doubleToSingle, integerToScalar, packedConversion, packedIntegerToDouble, packedIntegerToSingle, scalarToInteger, singleToDouble,
+  doubleToSingle,
+  integerToScalar,
+  packedConversion,
+  packedIntegerToDouble,
+  packedIntegerToSingle,
+  scalarToInteger,
+  singleToDouble,
 } from '../semantics/sse-convert.ts';
 import {
-  compareToFlags, DOUBLE, packedApproximation, packedArithmetic, packedCompare, packedExtremum, packedRoot, scalarApproximation,
-  scalarArithmetic, scalarCompare, scalarExtremum, scalarRoot, SINGLE,
+  compareToFlags,
+  DOUBLE,
+  packedApproximation,
+  packedArithmetic,
+  packedCompare,
+  packedExtremum,
+  packedRoot,
+  SINGLE,
+  scalarApproximation,
+  scalarArithmetic,
+  scalarCompare,
+  scalarExtremum,
+  scalarRoot,
 } from '../semantics/sse-float.ts';
 import { type EncodingRow, row } from './row.ts';
 
 /** One opcode with its four kinds: packed and scalar, single and double. */
-function four(opcode: string, stem: string, semantics: { packed: typeof packedRoot; scalar: typeof scalarRoot }, more = ''): EncodingRow[] {
+function four(
+  opcode: string,
+  stem: string,
+  semantics: { packed: typeof packedRoot; scalar: typeof scalarRoot },
+  more = '',
+): EncodingRow[] {
   return [
     row(`NP 0F ${opcode} /r`, `${stem}PS`, `Vx,Wx${more}`, semantics.packed(SINGLE)),
     row(`66 0F ${opcode} /r`, `${stem}PD`, `Vx,Wx${more}`, semantics.packed(DOUBLE)),
@@ -18,7 +40,10 @@ function four(opcode: string, stem: string, semantics: { packed: typeof packedRo
   ];
 }
 const arithmetic = (opcode: string, stem: string, name: 'add' | 'sub' | 'mul' | 'div') =>
-  four(opcode, stem, { packed: (kind) => packedArithmetic(kind, name), scalar: (kind) => scalarArithmetic(kind, name) });
+  four(opcode, stem, {
+    packed: (kind) => packedArithmetic(kind, name),
+    scalar: (kind) => scalarArithmetic(kind, name),
+  });
 const extremum = (opcode: string, stem: string, name: 'min' | 'max') =>
   four(opcode, stem, { packed: (kind) => packedExtremum(kind, name), scalar: (kind) => scalarExtremum(kind, name) });
 

@@ -2,15 +2,37 @@
 import { vectorOps } from '../../ir/vector-ops.ts';
 import { fxrstor, fxsave, loadMxcsr, storeMxcsr } from '../semantics/fxsave.ts';
 import {
-  andNot, extractWord, insertWord, lanes, multiplyDoublewords, multiplyHigh, shiftByImmediate, shiftBytes, shiftByVector,
+  andNot,
+  extractWord,
+  insertWord,
+  lanes,
+  multiplyDoublewords,
+  multiplyHigh,
+  shiftByImmediate,
+  shiftBytes,
+  shiftByVector,
   sumAbsoluteDifferences,
 } from '../semantics/sse-integer.ts';
 import {
-  maskedStore, moveAligned, moveBetweenHalves, moveFromGeneral, moveHalf, moveMask, moveNontemporalInteger, moveQuadword,
-  moveScalar, moveToGeneral, moveUnaligned,
+  maskedStore,
+  moveAligned,
+  moveBetweenHalves,
+  moveFromGeneral,
+  moveHalf,
+  moveMask,
+  moveNontemporalInteger,
+  moveQuadword,
+  moveScalar,
+  moveToGeneral,
+  moveUnaligned,
 } from '../semantics/sse-moves.ts';
 import {
-  interleave, shuffleDoubles, shuffleDoublewords, shuffleHighWords, shuffleLowWords, shuffleSingles,
+  interleave,
+  shuffleDoubles,
+  shuffleDoublewords,
+  shuffleHighWords,
+  shuffleLowWords,
+  shuffleSingles,
 } from '../semantics/sse-shuffle.ts';
 import type { Semantics } from '../types.ts';
 import { type EncodingRow, row } from './row.ts';
@@ -168,4 +190,11 @@ const state: EncodingRow[] = [
 ];
 
 /** All but floating-point arithmetic, comparison and conversion. */
-export const sseIntegerEncodings: readonly EncodingRow[] = [...moves, ...logic, ...integer, ...shifts, ...shuffles, ...state];
+export const sseIntegerEncodings: readonly EncodingRow[] = [
+  ...moves,
+  ...logic,
+  ...integer,
+  ...shifts,
+  ...shuffles,
+  ...state,
+];

@@ -1,11 +1,29 @@
 /** Rows of the x87 unit (SDM vol. 2D, A.5), the undocumented aliases of the 8087 included. FISTTP is SSE3: not here. */
+
+import type { X87Operation } from '../helpers/x87-arithmetic.ts';
 import {
-  arithmeticMemory, arithmeticRegister, compareMemory, compareRegister, compareToFlags, compareZero, conditionalMove, exchange, free,
-  helperOnly, loadConstant, loadMemory, loadRegister, loadWide, type MemoryFormat, moveTop, storeMemory, storeRegister, storeWide,
+  arithmeticMemory,
+  arithmeticRegister,
+  compareMemory,
+  compareRegister,
+  compareToFlags,
+  compareZero,
+  conditionalMove,
+  exchange,
+  free,
+  helperOnly,
+  loadConstant,
+  loadMemory,
+  loadRegister,
+  loadWide,
+  type MemoryFormat,
+  moveTop,
+  storeMemory,
+  storeRegister,
+  storeWide,
 } from '../semantics/x87-arithmetic.ts';
 import { fldcw, fnclex, fninit, fnop, fnopNoWait, fnstcw, fnstsw, fnstswAx, fwait } from '../semantics/x87-control.ts';
 import { fldenv, fnsave, fnstenv, frstor } from '../semantics/x87-environment.ts';
-import type { X87Operation } from '../helpers/x87-arithmetic.ts';
 import { type EncodingRow, row } from './row.ts';
 
 const control: EncodingRow[] = [
@@ -32,11 +50,17 @@ const control: EncodingRow[] = [
 
 /** Mnemonic and operation of the digits 0, 1 and 4 to 7; 2 and 3 compare. */
 const BY_DIGIT: Record<number, readonly [string, X87Operation]> = {
-  0: ['ADD', 'add'], 1: ['MUL', 'mul'], 4: ['SUB', 'sub'], 5: ['SUBR', 'subr'], 6: ['DIV', 'div'], 7: ['DIVR', 'divr'],
+  0: ['ADD', 'add'],
+  1: ['MUL', 'mul'],
+  4: ['SUB', 'sub'],
+  5: ['SUBR', 'subr'],
+  6: ['DIV', 'div'],
+  7: ['DIVR', 'divr'],
 };
 function memoryArithmetic(opcode: string, prefix: string, operand: string, format: MemoryFormat): EncodingRow[] {
   const operations = Object.entries(BY_DIGIT).map(([digit, [name, operation]]) =>
-    row(`${opcode} /${digit}`, `${prefix}${name}`, operand, arithmeticMemory(operation, format)));
+    row(`${opcode} /${digit}`, `${prefix}${name}`, operand, arithmeticMemory(operation, format)),
+  );
   return [
     ...operations,
     row(`${opcode} /2`, `${prefix}COM`, operand, compareMemory(format, 0)),
@@ -81,7 +105,8 @@ const comparisons: EncodingRow[] = [
 
 const CONDITIONS = { B: 2, E: 4, BE: 6, U: 10, NB: 3, NE: 5, NBE: 7, NU: 11 } as const;
 const moves: EncodingRow[] = Object.entries(CONDITIONS).map(([name, code], i) =>
-  row(`${i < 4 ? 'DA' : 'DB'} /${i & 3}`, `FCMOV${name}`, 'ST', conditionalMove(code)));
+  row(`${i < 4 ? 'DA' : 'DB'} /${i & 3}`, `FCMOV${name}`, 'ST', conditionalMove(code)),
+);
 
 const transfers: EncodingRow[] = [
   row('D9 /0', 'FLD', 'Md', loadMemory('f32')),
@@ -114,7 +139,8 @@ const transfers: EncodingRow[] = [
 ];
 
 const constants: EncodingRow[] = ['FLD1', 'FLDL2T', 'FLDL2E', 'FLDPI', 'FLDLG2', 'FLDLN2', 'FLDZ'].map((name, i) =>
-  row(`D9 E${(8 + i).toString(16).toUpperCase()}`, name, '', loadConstant(i)));
+  row(`D9 E${(8 + i).toString(16).toUpperCase()}`, name, '', loadConstant(i)),
+);
 
 const functions: EncodingRow[] = [
   row('D9 E0', 'FCHS', '', helperOnly('x87ChangeSign')),
@@ -136,5 +162,11 @@ const functions: EncodingRow[] = [
 ];
 
 export const x87Encodings: readonly EncodingRow[] = [
-  ...control, ...arithmetic, ...comparisons, ...moves, ...transfers, ...constants, ...functions,
+  ...control,
+  ...arithmetic,
+  ...comparisons,
+  ...moves,
+  ...transfers,
+  ...constants,
+  ...functions,
 ];

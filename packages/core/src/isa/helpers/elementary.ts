@@ -24,14 +24,22 @@ export function over(a: Finite, c: Finite): Finite {
   const significand = (a.significand << BigInt(shift)) / c.significand;
   return trim({ sign: a.sign ^ c.sign, significand, exponent: a.exponent - c.exponent - shift });
 }
-const integer = (value: number): Finite => ({ sign: value < 0 ? 1 : 0, significand: BigInt(Math.abs(value)), exponent: 0 });
+const integer = (value: number): Finite => ({
+  sign: value < 0 ? 1 : 0,
+  significand: BigInt(Math.abs(value)),
+  exponent: 0,
+});
 export const ONE = integer(1);
 /** Position of the leading bit: floor(log2 |a|). */
 export const magnitude = (a: Finite): number => a.exponent + bitLength(a.significand) - 1;
 
 function squareRoot(a: Finite): Finite {
   const shift = 2 * WORKING_BITS + ((a.exponent - 2 * WORKING_BITS) & 1);
-  return trim({ sign: 0, significand: integerSquareRoot(a.significand << BigInt(shift)), exponent: (a.exponent - shift) / 2 });
+  return trim({
+    sign: 0,
+    significand: integerSquareRoot(a.significand << BigInt(shift)),
+    exponent: (a.exponent - shift) / 2,
+  });
 }
 
 /** first + first·r₁ + first·r₁·r₂ + …, where `ratio(n)` is the factor from term n − 1 to term n. */
@@ -77,7 +85,11 @@ export const pi = lazy((): Finite => {
     }
     return total;
   };
-  return { sign: 0, significand: 16n * arctangentOfInverse(5n) - 4n * arctangentOfInverse(239n), exponent: -(PI_BITS + 16) };
+  return {
+    sign: 0,
+    significand: 16n * arctangentOfInverse(5n) - 4n * arctangentOfInverse(239n),
+    exponent: -(PI_BITS + 16),
+  };
 });
 /** The π of 66 bits by which processors reduce angles (SDM vol. 1, 8.3.8), halved. */
 const REDUCTION_HALF_PI: Finite = { sign: 0, significand: 0xc90fdaa22168c234cn, exponent: -67 };
@@ -119,13 +131,18 @@ function reduceAngle(x: Finite): { quadrant: number; rest: Finite } {
   const halfPi = REDUCTION_HALF_PI;
   const quotient = toInteger(over(x, halfPi), 0).value;
   if (quotient === 0n) return { quadrant: 0, rest: x };
-  const multiple: Finite = { sign: quotient < 0n ? 0 : 1, significand: (quotient < 0n ? -quotient : quotient) * halfPi.significand, exponent: halfPi.exponent };
+  const multiple: Finite = {
+    sign: quotient < 0n ? 0 : 1,
+    significand: (quotient < 0n ? -quotient : quotient) * halfPi.significand,
+    exponent: halfPi.exponent,
+  };
   return { quadrant: Number(((quotient % 4n) + 4n) % 4n), rest: trim(exactSum(x, multiple)) };
 }
 /** Sum with no bit lost: the shorter exponent distance here is bounded by the format. */
 function exactSum(a: Finite, c: Finite): Finite {
   const exponent = Math.min(a.exponent, c.exponent);
-  const at = ({ sign, significand, exponent: e }: Finite) => (sign ? -significand : significand) << BigInt(e - exponent);
+  const at = ({ sign, significand, exponent: e }: Finite) =>
+    (sign ? -significand : significand) << BigInt(e - exponent);
   const total = at(a) + at(c);
   return { sign: total < 0n ? 1 : 0, significand: total < 0n ? -total : total, exponent };
 }
@@ -161,7 +178,10 @@ function arctangent(t: Finite): Finite {
 
 /** Angle of the point (x, y), both nonzero, from −π to π. */
 export function angle(y: Finite, x: Finite): Finite {
-  const [up, right] = [{ ...y, sign: 0 }, { ...x, sign: 0 }];
+  const [up, right] = [
+    { ...y, sign: 0 },
+    { ...x, sign: 0 },
+  ];
   const steep = difference(right, up).sign === 1;
   const acute = arctangent(steep ? over(right, up) : over(up, right));
   const quarter: Finite = { ...pi(), exponent: pi().exponent - 1 };

@@ -37,7 +37,10 @@ export function toFinite({ significand, signExponent }: Extended): Finite {
 /** The QNaN that answers invalid operations (SDM vol. 1, 4.8.3.7). */
 export const INDEFINITE: Extended = { significand: INTEGER_BIT | QUIET_BIT, signExponent: SIGN | EXPONENT_MASK };
 export const zeroOf = (sign: number): Extended => ({ significand: 0n, signExponent: sign ? SIGN : 0 });
-export const infinityOf = (sign: number): Extended => ({ significand: INTEGER_BIT, signExponent: (sign ? SIGN : 0) | EXPONENT_MASK });
+export const infinityOf = (sign: number): Extended => ({
+  significand: INTEGER_BIT,
+  signExponent: (sign ? SIGN : 0) | EXPONENT_MASK,
+});
 export const quieted = (value: Extended): Extended => ({ ...value, significand: value.significand | QUIET_BIT });
 export const ONE: Extended = { significand: INTEGER_BIT, signExponent: BIAS };
 
@@ -100,10 +103,15 @@ function overflow(
   const beyond = unbounded.exponent + bitLength(unbounded.significand) - 1 - WRAP_EXPONENT > BIAS;
   if (unmasked && !beyond) {
     const flags = Flags.overflow | (unbounded.inexact ? Flags.inexact : 0);
-    return { value: encode(sign, unbounded.significand, unbounded.exponent - WRAP_EXPONENT), flags, roundedUp: unbounded.roundedUp };
+    return {
+      value: encode(sign, unbounded.significand, unbounded.exponent - WRAP_EXPONENT),
+      flags,
+      roundedUp: unbounded.roundedUp,
+    };
   }
   const flags = Flags.overflow | Flags.inexact;
-  if (unmasked || overflowsToInfinity(sign, roundingOf(control))) return { value: infinityOf(sign), flags, roundedUp: true };
+  if (unmasked || overflowsToInfinity(sign, roundingOf(control)))
+    return { value: infinityOf(sign), flags, roundedUp: true };
   const significand = SIGNIFICAND_MASK ^ ((1n << BigInt(64 - precision)) - 1n);
   return { value: { significand, signExponent: (sign ? SIGN : 0) | (EXPONENT_MASK - 1) }, flags, roundedUp: false };
 }
@@ -134,4 +142,3 @@ export function propagateNan(a: Extended, c: Extended): Extended {
   if (qa.significand !== qc.significand) return qa.significand > qc.significand ? qa : qc;
   return signOf(qa) === 0 ? qa : qc;
 }
-

@@ -3,7 +3,6 @@ import { VECTOR_SCRATCH, X87 } from '../../cpu/state.ts';
 import { DONE, type Helper } from './types.ts';
 import { X87State } from './x87-state.ts';
 
-
 function copyRegister(state: DataView, from: number, to: number): void {
   state.setBigUint64(to, state.getBigUint64(from, true), true);
   state.setBigUint64(to + 8, state.getBigUint64(from + 8, true), true);
@@ -13,7 +12,9 @@ function copyRegister(state: DataView, from: number, to: number): void {
 const x87ToStackOrder: Helper = (state, base) => {
   const unit = new X87State(state, base);
   const first = unit.integerArgument(0);
-  VECTOR_SCRATCH.forEach((slot, i) => copyRegister(state, base + X87[unit.physical(first + i)].offset, base + slot.offset));
+  VECTOR_SCRATCH.forEach((slot, i) =>
+    copyRegister(state, base + X87[unit.physical(first + i)].offset, base + slot.offset),
+  );
   return DONE;
 };
 
@@ -21,7 +22,9 @@ const x87ToStackOrder: Helper = (state, base) => {
 const x87FromStackOrder: Helper = (state, base) => {
   const unit = new X87State(state, base);
   const first = unit.integerArgument(0);
-  VECTOR_SCRATCH.forEach((slot, i) => copyRegister(state, base + slot.offset, base + X87[unit.physical(first + i)].offset));
+  VECTOR_SCRATCH.forEach((slot, i) =>
+    copyRegister(state, base + slot.offset, base + X87[unit.physical(first + i)].offset),
+  );
   return DONE;
 };
 

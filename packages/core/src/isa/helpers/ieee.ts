@@ -1,6 +1,17 @@
 /** Binary32 and binary64 as SSE computes with them (SDM vol. 1, 11.5 and appendix E of volume 1). */
 import {
-  add, compare, divide, type Finite, Flags, type Format, multiply, overflowsToInfinity, round, Rounding, squareRoot, zeroSumSign,
+  add,
+  compare,
+  divide,
+  type Finite,
+  Flags,
+  type Format,
+  multiply,
+  overflowsToInfinity,
+  Rounding,
+  round,
+  squareRoot,
+  zeroSumSign,
 } from './softfloat.ts';
 
 /** MXCSR control bits. */
@@ -55,8 +66,9 @@ export function unpack(format: BinaryFormat, raw: bigint, mxcsr: number): Operan
   const exponent = (biased === 0n ? 1 : Number(biased)) - format.maxExponent - Number(fractionBits);
   return {
     bits: flushed ? (raw >> fractionBits) << fractionBits : raw,
-    sign, isNan,
-    isSignaling: isNan && (fraction >> (fractionBits - 1n)) === 0n,
+    sign,
+    isNan,
+    isSignaling: isNan && fraction >> (fractionBits - 1n) === 0n,
     isInfinite: special && fraction === 0n,
     isZero: biased === 0n && significand === 0n,
     isDenormal: subnormal && !flushed,
@@ -66,7 +78,8 @@ export function unpack(format: BinaryFormat, raw: bigint, mxcsr: number): Operan
 
 const quiet = (format: BinaryFormat, bits: bigint) => bits | (1n << (format.fractionBits - 1n));
 const signBit = (format: BinaryFormat, sign: number) => (sign ? 1n << BigInt(format.bits - 1) : 0n);
-export const infinity = (format: BinaryFormat, sign: number) => signBit(format, sign) | (format.exponentMask << format.fractionBits);
+export const infinity = (format: BinaryFormat, sign: number) =>
+  signBit(format, sign) | (format.exponentMask << format.fractionBits);
 const zero = signBit;
 const roundingOf = (mxcsr: number) => (mxcsr >> Mxcsr.roundingShift) & 3;
 const isMasked = (mxcsr: number, flag: number) => ((mxcsr >> Mxcsr.masksShift) & flag) !== 0;
@@ -111,7 +124,13 @@ const denormalFlag = (...operands: Operand[]) => (operands.some(({ isDenormal })
 
 export type BinaryOperation = 'add' | 'sub' | 'mul' | 'div' | 'min' | 'max';
 
-export function binaryOperation(format: BinaryFormat, name: BinaryOperation, left: bigint, right: bigint, mxcsr: number): Outcome {
+export function binaryOperation(
+  format: BinaryFormat,
+  name: BinaryOperation,
+  left: bigint,
+  right: bigint,
+  mxcsr: number,
+): Outcome {
   const a = unpack(format, left, mxcsr);
   const c = unpack(format, right, mxcsr);
   if (name === 'min' || name === 'max') return extremum(name, a, c);
@@ -186,7 +205,13 @@ export function squareRootOperation(format: BinaryFormat, raw: bigint, mxcsr: nu
 export type Relation = 'less' | 'equal' | 'greater' | 'unordered';
 
 /** Compare; `signalQuiet`: a quiet NaN is invalid too. */
-export function relation(format: BinaryFormat, left: bigint, right: bigint, mxcsr: number, signalQuiet: boolean): { relation: Relation; flags: number } {
+export function relation(
+  format: BinaryFormat,
+  left: bigint,
+  right: bigint,
+  mxcsr: number,
+  signalQuiet: boolean,
+): { relation: Relation; flags: number } {
   const a = unpack(format, left, mxcsr);
   const c = unpack(format, right, mxcsr);
   if (a.isNan || c.isNan) {

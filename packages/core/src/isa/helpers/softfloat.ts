@@ -30,7 +30,12 @@ export interface Rounded {
   readonly exponent: number;
   readonly inexact: boolean;
   /** What rounding with unbounded exponent gives: unmasked overflow and underflow report it (IEEE 754-2019, 7.4 and 7.5). */
-  readonly unbounded: { readonly significand: bigint; readonly exponent: number; readonly inexact: boolean; readonly roundedUp: boolean };
+  readonly unbounded: {
+    readonly significand: bigint;
+    readonly exponent: number;
+    readonly inexact: boolean;
+    readonly roundedUp: boolean;
+  };
   /** The magnitude grew in rounding. */
   readonly roundedUp: boolean;
   /** Below the least normal number after rounding with unbounded exponent (SDM vol. 1, 4.9.1.5). */
@@ -46,7 +51,12 @@ export function bitLength(value: bigint): number {
 }
 
 /** Drop `count` low bits, rounding. */
-function dropBits(significand: bigint, count: number, sign: number, rounding: number): { value: bigint; inexact: boolean; up: boolean } {
+function dropBits(
+  significand: bigint,
+  count: number,
+  sign: number,
+  rounding: number,
+): { value: bigint; inexact: boolean; up: boolean } {
   if (count <= 0) return { value: significand << BigInt(-count), inexact: false, up: false };
   const shift = BigInt(count);
   const value = significand >> shift;
@@ -73,14 +83,20 @@ export function round(number: Finite, format: Format, rounding: number): Rounded
   const unbounded = {
     significand: carried ? normal.value >> 1n : normal.value,
     exponent: exponent + excess + (carried ? 1 : 0),
-    inexact: normal.inexact, roundedUp: normal.up,
+    inexact: normal.inexact,
+    roundedUp: normal.up,
   };
   if (top >= minExponent) return { ...unbounded, unbounded, tiny: false, overflow: top > maxExponent };
   const lowest = minExponent - precision + 1;
   const denormal = dropBits(significand, lowest - exponent, sign, rounding);
   return {
-    significand: denormal.value, exponent: lowest,
-    inexact: denormal.inexact, roundedUp: denormal.up, unbounded, tiny: true, overflow: false,
+    significand: denormal.value,
+    exponent: lowest,
+    inexact: denormal.inexact,
+    roundedUp: denormal.up,
+    unbounded,
+    tiny: true,
+    overflow: false,
   };
 }
 
@@ -123,7 +139,11 @@ export function divide(a: Finite, c: Finite): Finite {
   const numerator = a.significand << BigInt(shift);
   const quotient = numerator / c.significand;
   const sticky = quotient * c.significand === numerator ? 0n : 1n;
-  return { sign: a.sign ^ c.sign, significand: (quotient << 1n) | sticky, exponent: a.exponent - c.exponent - shift - 1 };
+  return {
+    sign: a.sign ^ c.sign,
+    significand: (quotient << 1n) | sticky,
+    exponent: a.exponent - c.exponent - shift - 1,
+  };
 }
 
 /** Largest integer whose square is not above `value`. */

@@ -4,8 +4,20 @@
  */
 import { ARG, CR4, MXCSR, RESULT, VECTOR_SCRATCH } from '../../cpu/state.ts';
 import {
-  type BinaryFormat, type BinaryOperation, binary32, binary64, binaryOperation, convertFormat, infinity, Mxcsr, type Outcome, pack,
-  relation, type Relation, squareRootOperation, unpack,
+  type BinaryFormat,
+  type BinaryOperation,
+  binary32,
+  binary64,
+  binaryOperation,
+  convertFormat,
+  infinity,
+  Mxcsr,
+  type Outcome,
+  pack,
+  type Relation,
+  relation,
+  squareRootOperation,
+  unpack,
 } from './ieee.ts';
 import { Flags, Rounding, toInteger } from './softfloat.ts';
 import { exactOrInexact } from './sse-quick.ts';
@@ -38,7 +50,12 @@ function report(state: DataView, base: number, flags: number): number {
 }
 
 /** Bit n of an entry: the relation satisfies predicate n of CMPxx (SDM vol. 2A, CMPPD, table 3-1). */
-export const PREDICATES: Record<Relation, number> = { equal: 0b10100101, less: 0b10010110, greater: 0b11110000, unordered: 0b01111000 };
+export const PREDICATES: Record<Relation, number> = {
+  equal: 0b10100101,
+  less: 0b10010110,
+  greater: 0b11110000,
+  unordered: 0b01111000,
+};
 /** LT, LE, NLT, NLE signal quiet NaNs. */
 const SIGNALING_PREDICATES = 0b01100110;
 
@@ -58,12 +75,20 @@ function operate(format: BinaryFormat, code: number, a: bigint, c: bigint, mxcsr
 }
 
 /** ARG: operation, destination, source; RESULT[0]: the new low lane. */
-const scalar = (format: BinaryFormat): Helper => (state, base) => {
-  const argument = (i: number) => BigInt.asUintN(format.bits, state.getBigUint64(base + ARG[i].offset, true));
-  const { bits, flags } = operate(format, state.getInt32(base + ARG[0].offset, true), argument(1), argument(2), mxcsrOf(state, base));
-  state.setBigUint64(base + RESULT[0].offset, bits, true);
-  return report(state, base, flags);
-};
+const scalar =
+  (format: BinaryFormat): Helper =>
+  (state, base) => {
+    const argument = (i: number) => BigInt.asUintN(format.bits, state.getBigUint64(base + ARG[i].offset, true));
+    const { bits, flags } = operate(
+      format,
+      state.getInt32(base + ARG[0].offset, true),
+      argument(1),
+      argument(2),
+      mxcsrOf(state, base),
+    );
+    state.setBigUint64(base + RESULT[0].offset, bits, true);
+    return report(state, base, flags);
+  };
 
 type Vector = bigint[];
 function readVector(state: DataView, base: number, index: number, laneBits: number): Vector {
@@ -82,27 +107,41 @@ function writeVector(state: DataView, base: number, index: number, laneBits: num
 }
 
 /** ARG[0]: operation; VECTOR_SCRATCH 0 and 1: destination and source; 2: result. */
-const packed = (format: BinaryFormat): Helper => (state, base) => {
-  const code = state.getInt32(base + ARG[0].offset, true);
-  const right = readVector(state, base, 1, format.bits);
-  const mxcsr = mxcsrOf(state, base);
-  const outcomes = readVector(state, base, 0, format.bits).map((a, i) => operate(format, code, a, right[i], mxcsr));
-  return finish(state, base, format.bits, outcomes);
-};
+const packed =
+  (format: BinaryFormat): Helper =>
+  (state, base) => {
+    const code = state.getInt32(base + ARG[0].offset, true);
+    const right = readVector(state, base, 1, format.bits);
+    const mxcsr = mxcsrOf(state, base);
+    const outcomes = readVector(state, base, 0, format.bits).map((a, i) => operate(format, code, a, right[i], mxcsr));
+    return finish(state, base, format.bits, outcomes);
+  };
 
 function finish(state: DataView, base: number, laneBits: number, outcomes: Outcome[]): number {
-  writeVector(state, base, 2, laneBits, outcomes.map(({ bits }) => bits));
-  return report(state, base, outcomes.reduce((all, { flags }) => all | flags, 0));
+  writeVector(
+    state,
+    base,
+    2,
+    laneBits,
+    outcomes.map(({ bits }) => bits),
+  );
+  return report(
+    state,
+    base,
+    outcomes.reduce((all, { flags }) => all | flags, 0),
+  );
 }
 
 /** COMISx, UCOMISx. ARG: signal quiet NaNs, destination, source; RESULT[0]: ZF, PF and CF at their places in RFLAGS. */
 const COMPARISON_FLAGS: Record<Relation, bigint> = { unordered: 0x45n, greater: 0n, less: 1n, equal: 0x40n };
-const compareFlags = (format: BinaryFormat): Helper => (state, base) => {
-  const argument = (i: number) => BigInt.asUintN(format.bits, state.getBigUint64(base + ARG[i].offset, true));
-  const found = relation(format, argument(1), argument(2), mxcsrOf(state, base), argument(0) !== 0n);
-  state.setBigUint64(base + RESULT[0].offset, COMPARISON_FLAGS[found.relation], true);
-  return report(state, base, found.flags);
-};
+const compareFlags =
+  (format: BinaryFormat): Helper =>
+  (state, base) => {
+    const argument = (i: number) => BigInt.asUintN(format.bits, state.getBigUint64(base + ARG[i].offset, true));
+    const found = relation(format, argument(1), argument(2), mxcsrOf(state, base), argument(0) !== 0n);
+    state.setBigUint64(base + RESULT[0].offset, COMPARISON_FLAGS[found.relation], true);
+    return report(state, base, found.flags);
+  };
 
 /** To a signed integer; what does not fit gives the integer indefinite (SDM vol. 1, 4.8.3.7 … table 4-1). */
 function toSigned(format: BinaryFormat, raw: bigint, bits: 32 | 64, truncate: boolean, mxcsr: number): Outcome {
@@ -119,18 +158,27 @@ const fromSigned = (format: BinaryFormat, value: bigint, mxcsr: number): Outcome
   pack(format, { sign: value < 0n ? 1 : 0, significand: value < 0n ? -value : value, exponent: 0 }, mxcsr);
 
 type Conversion = (raw: bigint, mxcsr: number) => Outcome;
-const convertScalar = (bits: number, convert: Conversion): Helper => (state, base) => {
-  const { bits: result, flags } = convert(BigInt.asUintN(bits, state.getBigUint64(base + ARG[0].offset, true)), mxcsrOf(state, base));
-  state.setBigUint64(base + RESULT[0].offset, result, true);
-  return report(state, base, flags);
-};
+const convertScalar =
+  (bits: number, convert: Conversion): Helper =>
+  (state, base) => {
+    const { bits: result, flags } = convert(
+      BigInt.asUintN(bits, state.getBigUint64(base + ARG[0].offset, true)),
+      mxcsrOf(state, base),
+    );
+    state.setBigUint64(base + RESULT[0].offset, result, true);
+    return report(state, base, flags);
+  };
 /** VECTOR_SCRATCH[0] → [2], as many lanes as both have; the rest becomes 0. */
-const convertPacked = (fromBits: number, toBits: number, convert: Conversion): Helper => (state, base) => {
-  const mxcsr = mxcsrOf(state, base);
-  const count = Math.min(128 / fromBits, 128 / toBits);
-  const outcomes = readVector(state, base, 0, fromBits).slice(0, count).map((raw) => convert(raw, mxcsr));
-  return finish(state, base, toBits, outcomes);
-};
+const convertPacked =
+  (fromBits: number, toBits: number, convert: Conversion): Helper =>
+  (state, base) => {
+    const mxcsr = mxcsrOf(state, base);
+    const count = Math.min(128 / fromBits, 128 / toBits);
+    const outcomes = readVector(state, base, 0, fromBits)
+      .slice(0, count)
+      .map((raw) => convert(raw, mxcsr));
+    return finish(state, base, toBits, outcomes);
+  };
 
 const f32 = binary32;
 const f64 = binary64;
@@ -152,10 +200,18 @@ function approximate(raw: bigint, root: boolean): bigint {
 }
 const unpackTiny = (bits: number) => ((bits & 0x7f800000) === 0 ? (bits & 0x80000000) >>> 0 : bits);
 
-const approximation = (root: boolean): Helper => (state, base) => {
-  writeVector(state, base, 2, 32, readVector(state, base, 1, 32).map((raw) => approximate(raw, root)));
-  return DONE;
-};
+const approximation =
+  (root: boolean): Helper =>
+  (state, base) => {
+    writeVector(
+      state,
+      base,
+      2,
+      32,
+      readVector(state, base, 1, 32).map((raw) => approximate(raw, root)),
+    );
+    return DONE;
+  };
 
 export const sseFloatHelpers: Record<string, Helper> = {
   sseScalar32: scalar(f32),

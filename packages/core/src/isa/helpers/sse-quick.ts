@@ -55,14 +55,21 @@ function compute(name: string, a: number, c: number): { value: number; inexact: 
 }
 
 /** Result and PE of add, sub, mul, div, sqrt; `undefined` where the general path is needed. */
-export function exactOrInexact(isDouble: boolean, name: string, left: bigint, right: bigint, mxcsr: number): Outcome | undefined {
+export function exactOrInexact(
+  isDouble: boolean,
+  name: string,
+  left: bigint,
+  right: bigint,
+  mxcsr: number,
+): Outcome | undefined {
   if ((mxcsr & CONTROL_BITS) !== DEFAULT_CONTROL) return undefined;
   const { low, high } = isDouble ? SAFE.double : SAFE.single;
   const safe = (x: number) => Math.abs(x) >= low && Math.abs(x) <= high;
   const c = isDouble ? f64FromBits(right) : f32FromBits(Number(right));
   const a = name === 'sqrt' ? 1 : isDouble ? f64FromBits(left) : f32FromBits(Number(left));
   const additive = name === 'add' || name === 'sub';
-  if (!(safe(a) || (a === 0 && additive)) || !(safe(c) || (c === 0 && additive)) || (name === 'sqrt' && c < 0)) return undefined;
+  if (!(safe(a) || (a === 0 && additive)) || !(safe(c) || (c === 0 && additive)) || (name === 'sqrt' && c < 0))
+    return undefined;
   const found = compute(name, a, c);
   if (!found) return undefined;
   const value = isDouble ? found.value : Math.fround(found.value);

@@ -1,9 +1,33 @@
 /** x87 arithmetic on two operands and its kin, without the stack (SDM vol. 2, FADD to FXTRACT). */
 import {
-  exact, type Extended, fromFinite, fromInteger, infinityOf, invalid, isNan, type Kind, kindOf, propagateNan, type Result,
-  roundingOf, signOf, toFinite, zeroOf,
+  type Extended,
+  exact,
+  fromFinite,
+  fromInteger,
+  infinityOf,
+  invalid,
+  isNan,
+  type Kind,
+  kindOf,
+  propagateNan,
+  type Result,
+  roundingOf,
+  signOf,
+  toFinite,
+  zeroOf,
 } from './extended.ts';
-import { add, bitLength, compare, divide, type Finite, Flags, multiply, squareRoot, toInteger, zeroSumSign } from './softfloat.ts';
+import {
+  add,
+  bitLength,
+  compare,
+  divide,
+  type Finite,
+  Flags,
+  multiply,
+  squareRoot,
+  toInteger,
+  zeroSumSign,
+} from './softfloat.ts';
 
 /** In the order of the ModRM digits of D8, compares left out of it. */
 export type X87Operation = 'add' | 'mul' | 'sub' | 'subr' | 'div' | 'divr';
@@ -111,7 +135,8 @@ export function scale(a: Extended, c: Extended, control: number): Result {
 const SCALE_LIMIT = 0x10000;
 function truncatedExponent(c: Extended): number {
   const number = toFinite(c);
-  if (number.significand !== 0n && bitLength(number.significand) + number.exponent > 17) return signOf(c) ? -SCALE_LIMIT : SCALE_LIMIT;
+  if (number.significand !== 0n && bitLength(number.significand) + number.exponent > 17)
+    return signOf(c) ? -SCALE_LIMIT : SCALE_LIMIT;
   return Number(toInteger(number, 3).value);
 }
 
@@ -157,7 +182,11 @@ export function remainder(a: Extended, c: Extended, nearest: boolean, control: n
     return { result: withFlags(remainderResult(left, a, control), flags), quotient: 0, partial: true };
   }
   const { rest, quotient } = nearest ? nearestModulo(x, y) : modulo(x, y);
-  return { result: withFlags(remainderResult(rest, a, control), flags), quotient: Number(quotient & 7n), partial: false };
+  return {
+    result: withFlags(remainderResult(rest, a, control), flags),
+    quotient: Number(quotient & 7n),
+    partial: false,
+  };
 }
 const remainderResult = (rest: Finite, a: Extended, control: number): Result =>
   rest.significand === 0n ? exact(zeroOf(signOf(a))) : fromFinite(rest, control, 64);
@@ -175,4 +204,3 @@ function nearestModulo(x: Finite, y: Finite): { rest: Finite; quotient: bigint }
   if (twice < 0 || (twice === 0 && (quotient & 1n) === 0n)) return { rest, quotient };
   return { rest: add(rest, { ...y, sign: x.sign ^ 1 }), quotient: quotient + 1n };
 }
-

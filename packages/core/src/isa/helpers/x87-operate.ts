@@ -1,12 +1,19 @@
 /** x87 helpers: arithmetic, comparison, examination and the stack. Operands of memory arrive as raw bits. */
-import {
-  binary32, binary64,
-} from './ieee.ts';
+
 import { type Extended, fromInteger, isNan, kindOf, type Result, signOf, toFinite, widen, zeroOf } from './extended.ts';
+import { binary32, binary64 } from './ieee.ts';
 import { compare, Flags } from './softfloat.ts';
 import { DONE, type Helper } from './types.ts';
 import {
-  arithmetic, denormalFlag, extract, remainder, root, roundToInteger, scale, specialOperands, type X87Operation,
+  arithmetic,
+  denormalFlag,
+  extract,
+  remainder,
+  root,
+  roundToInteger,
+  scale,
+  specialOperands,
+  type X87Operation,
 } from './x87-arithmetic.ts';
 import { Status, X87State } from './x87-state.ts';
 
@@ -16,10 +23,12 @@ export const X87_OPERATIONS: readonly X87Operation[] = ['add', 'mul', 'sub', 'su
 export const x87OperationNumber = (name: X87Operation): number => X87_OPERATIONS.indexOf(name);
 
 /** Wrap a function on the unit as a helper. */
-export const onUnit = (body: (unit: X87State) => unknown): Helper => (state, base) => {
-  body(new X87State(state, base));
-  return DONE;
-};
+export const onUnit =
+  (body: (unit: X87State) => unknown): Helper =>
+  (state, base) => {
+    body(new X87State(state, base));
+    return DONE;
+  };
 
 /** A memory operand of arithmetic as a register would hold it. */
 export function memoryOperand(source: number, bits: bigint): { value: Extended; denormal: boolean } {
@@ -44,7 +53,8 @@ interface OtherOperand {
   readonly flags: number;
 }
 function otherOperand(unit: X87State, source: number, bits: bigint): OtherOperand {
-  if (source === Source.register) return { value: unit.read(Number(bits)), empty: unit.isEmpty(Number(bits)), flags: 0 };
+  if (source === Source.register)
+    return { value: unit.read(Number(bits)), empty: unit.isEmpty(Number(bits)), flags: 0 };
   const { value, denormal } = memoryOperand(source, bits);
   return { value, empty: false, flags: denormal ? Flags.denormal : 0 };
 }
@@ -66,7 +76,10 @@ const x87Arithmetic = onUnit((unit) => {
 
 /** A denormal of memory is normal once widened: its DE comes on top, unless a NaN or another early exception wins. */
 function withMemoryDenormal(result: Result, left: Extended, other: OtherOperand): Result {
-  const overridden = isNan(kindOf(left)) || kindOf(left) === 'unsupported' || (result.flags & (Flags.invalid | Flags.divideByZero)) !== 0;
+  const overridden =
+    isNan(kindOf(left)) ||
+    kindOf(left) === 'unsupported' ||
+    (result.flags & (Flags.invalid | Flags.divideByZero)) !== 0;
   return other.flags && !overridden ? { ...result, flags: result.flags | other.flags } : result;
 }
 
@@ -98,7 +111,10 @@ function compareWith(unit: X87State, other: OtherOperand, signalQuiet: boolean):
 /** FCOM, FUCOM, FICOM and FTST (against the constant 0). ARG: source kind, source, signal quiet NaNs, pops. */
 const x87Compare = onUnit((unit) => {
   const source = unit.integerArgument(0);
-  const other = source === Source.constant ? { value: zeroOf(0), empty: false, flags: 0 } : otherOperand(unit, source, unit.argument(1));
+  const other =
+    source === Source.constant
+      ? { value: zeroOf(0), empty: false, flags: 0 }
+      : otherOperand(unit, source, unit.argument(1));
   const { codes, completed } = compareWith(unit, other, unit.integerArgument(2) !== 0);
   unit.setCodes(UNORDERED | Status.C1, codes);
   if (completed) unit.pop(unit.integerArgument(3));
@@ -140,7 +156,12 @@ const x87Exchange = onUnit((unit) => {
 });
 
 const EXAMINED = {
-  unsupported: 0, signaling: Status.C0, quiet: Status.C0, normal: Status.C2, infinity: Status.C2 | Status.C0, zero: Status.C3,
+  unsupported: 0,
+  signaling: Status.C0,
+  quiet: Status.C0,
+  normal: Status.C2,
+  infinity: Status.C2 | Status.C0,
+  zero: Status.C3,
   denormal: Status.C3 | Status.C2,
 } as const;
 /** FXAM: class and sign (C1) of ST0; an empty register has C3 and C0. */
@@ -176,7 +197,12 @@ const x87Remainder = onUnit((unit) => {
     unit.setCodes(Status.C2, 0);
     return unit.underflow(write);
   }
-  const { result, quotient, partial } = remainder(unit.read(0), unit.read(1), unit.integerArgument(0) !== 0, unit.control);
+  const { result, quotient, partial } = remainder(
+    unit.read(0),
+    unit.read(1),
+    unit.integerArgument(0) !== 0,
+    unit.control,
+  );
   const completes = unit.complete(result, write);
   if (!completes || quotient === undefined) return unit.setCodes(Status.C2 | Status.C1, 0);
   const codes = (quotient & 4 ? Status.C0 : 0) | (quotient & 2 ? Status.C3 : 0) | (quotient & 1 ? Status.C1 : 0);
@@ -199,7 +225,15 @@ const x87Extract = onUnit((unit) => {
 });
 
 export const x87OperateHelpers: Record<string, Helper> = {
-  x87Arithmetic, x87Compare, x87CompareFlags, x87ConditionalMove, x87Exchange, x87Examine, x87Scale, x87Remainder, x87Extract,
+  x87Arithmetic,
+  x87Compare,
+  x87CompareFlags,
+  x87ConditionalMove,
+  x87Exchange,
+  x87Examine,
+  x87Scale,
+  x87Remainder,
+  x87Extract,
   x87ChangeSign: signChange((signExponent) => signExponent ^ 0x8000),
   x87Absolute: signChange((signExponent) => signExponent & 0x7fff),
   x87Root: unary(root),

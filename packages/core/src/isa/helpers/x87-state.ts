@@ -5,8 +5,19 @@ import { Flags } from './softfloat.ts';
 
 /** Status word bits (SDM vol. 1, figure 8-4). The first six are the exception flags. */
 export const Status = {
-  IE: 1 << 0, DE: 1 << 1, ZE: 1 << 2, OE: 1 << 3, UE: 1 << 4, PE: 1 << 5, SF: 1 << 6, ES: 1 << 7,
-  C0: 1 << 8, C1: 1 << 9, C2: 1 << 10, C3: 1 << 14, B: 1 << 15,
+  IE: 1 << 0,
+  DE: 1 << 1,
+  ZE: 1 << 2,
+  OE: 1 << 3,
+  UE: 1 << 4,
+  PE: 1 << 5,
+  SF: 1 << 6,
+  ES: 1 << 7,
+  C0: 1 << 8,
+  C1: 1 << 9,
+  C2: 1 << 10,
+  C3: 1 << 14,
+  B: 1 << 15,
 } as const;
 export const EXCEPTION_FLAGS = 0x3f;
 const TOP_SHIFT = 11;

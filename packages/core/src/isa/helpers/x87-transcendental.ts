@@ -3,9 +3,30 @@
  * correctly rounded to 64 bits (helpers/elementary.ts); processors may differ from them, and do from each other, by one
  * unit in the last place. Angles are reduced with a π of 66 bits, as the manual says.
  */
-import { angle, exp2MinusOne, log2, log2OnePlus, magnitude, ONE as ONE_FINITE, over, pi, sineCosine, times } from './elementary.ts';
 import {
-  exact, type Extended, fromFinite, infinityOf, invalid, kindOf, ONE, type Result, signOf, toFinite, zeroOf,
+  angle,
+  exp2MinusOne,
+  log2,
+  log2OnePlus,
+  magnitude,
+  ONE as ONE_FINITE,
+  over,
+  pi,
+  sineCosine,
+  times,
+} from './elementary.ts';
+import {
+  type Extended,
+  exact,
+  fromFinite,
+  infinityOf,
+  invalid,
+  kindOf,
+  ONE,
+  type Result,
+  signOf,
+  toFinite,
+  zeroOf,
 } from './extended.ts';
 import { add, type Finite, Flags } from './softfloat.ts';
 import type { Helper } from './types.ts';
@@ -43,7 +64,8 @@ function tangent(x: Finite): Finite {
   return over(s, c);
 }
 
-const isTooLarge = (value: Extended) => kindOf(value) === 'normal' && magnitude(toFinite(value)) >= ANGLE_LIMIT_EXPONENT;
+const isTooLarge = (value: Extended) =>
+  kindOf(value) === 'normal' && magnitude(toFinite(value)) >= ANGLE_LIMIT_EXPONENT;
 
 /** Answers other than by the series: NaN, infinity, zero. */
 function trigonometricSpecial(a: Extended, ofZero: (a: Extended) => Extended): Result | undefined {
@@ -53,8 +75,10 @@ function trigonometricSpecial(a: Extended, ofZero: (a: Extended) => Extended): R
   if (kind === 'infinity') return invalid;
   return kind === 'zero' ? exact(ofZero(a)) : undefined;
 }
-const trigonometric = (f: (x: Finite) => Finite, ofZero: (a: Extended) => Extended) => (a: Extended, control: number): Result =>
-  trigonometricSpecial(a, ofZero) ?? irrational(f(toFinite(a)), control, denormalFlag(kindOf(a)));
+const trigonometric =
+  (f: (x: Finite) => Finite, ofZero: (a: Extended) => Extended) =>
+  (a: Extended, control: number): Result =>
+    trigonometricSpecial(a, ofZero) ?? irrational(f(toFinite(a)), control, denormalFlag(kindOf(a)));
 
 const sineOf = trigonometric(sine, (a) => a);
 const cosineOf = trigonometric(cosine, () => ONE);
@@ -77,7 +101,10 @@ const withRange = (f: (a: Extended, control: number) => Result): Helper =>
   });
 
 /** FSINCOS and FPTAN: the result replaces ST0, then `second` is pushed. */
-const withPush = (first: (a: Extended, control: number) => Result, second: (a: Extended, control: number) => Extended): Helper =>
+const withPush = (
+  first: (a: Extended, control: number) => Result,
+  second: (a: Extended, control: number) => Extended,
+): Helper =>
   onUnit((unit) => {
     const both = (value: Extended) => {
       unit.write(0, value);
@@ -165,9 +192,14 @@ function arctangent(x: Extended, y: Extended, control: number): Result {
   const flags = denormalFlag(kx, ky);
   const fractionOfPi = (numerator: bigint, exponent: number): Result => {
     const { significand, exponent: e } = pi();
-    return irrational({ sign: signOf(y), significand: significand * numerator, exponent: e + exponent }, control, flags);
+    return irrational(
+      { sign: signOf(y), significand: significand * numerator, exponent: e + exponent },
+      control,
+      flags,
+    );
   };
-  if (ky === 'infinity') return kx === 'infinity' ? (signOf(x) ? fractionOfPi(3n, -2) : fractionOfPi(1n, -2)) : fractionOfPi(1n, -1);
+  if (ky === 'infinity')
+    return kx === 'infinity' ? (signOf(x) ? fractionOfPi(3n, -2) : fractionOfPi(1n, -2)) : fractionOfPi(1n, -1);
   if (ky === 'zero' || kx === 'infinity') return signOf(x) ? fractionOfPi(1n, 0) : exact(zeroOf(signOf(y)), flags);
   if (kx === 'zero') return fractionOfPi(1n, -1);
   return irrational(angle(toFinite(y), toFinite(x)), control, flags);

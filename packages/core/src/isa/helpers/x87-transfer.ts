@@ -1,12 +1,22 @@
 /** x87 helpers: loads and stores in all formats (SDM vol. 1, 8.3.3, and vol. 2A FLD, FST, FIST, FBLD, FBSTP). */
 import {
-  exact, type Extended, fromFinite, fromInteger, isNan, kindOf, type Result, roundingOf, SIGN, signOf, toFinite,
+  type Extended,
+  exact,
+  fromFinite,
+  fromInteger,
+  isNan,
+  kindOf,
+  type Result,
+  roundingOf,
+  SIGN,
+  signOf,
+  toFinite,
 } from './extended.ts';
-import { binary32, binary64, type BinaryFormat, infinity, type Outcome, pack } from './ieee.ts';
+import { type BinaryFormat, binary32, binary64, infinity, type Outcome, pack } from './ieee.ts';
 import { bitLength, Flags, toInteger } from './softfloat.ts';
 import type { Helper } from './types.ts';
 import { memoryOperand, onUnit, Source } from './x87-operate.ts';
-import { type X87State, Status } from './x87-state.ts';
+import { Status, type X87State } from './x87-state.ts';
 
 /** FLD1, FLDL2T, FLDL2E, FLDPI, FLDLG2, FLDLN2, FLDZ in opcode order: 80 bits of each and the exponent of the lowest. */
 const CONSTANTS: readonly (readonly [bigint, number])[] = [
@@ -91,7 +101,9 @@ function wasRoundedUp({ bits, flags }: Outcome, format: BinaryFormat, value: Ext
   if ((flags & Flags.inexact) === 0) return false;
   const magnitude = bits & ((1n << BigInt(format.bits - 1)) - 1n);
   const wide = memoryOperand(format === binary32 ? Source.f32 : Source.f64, magnitude).value;
-  const [a, c] = [wide, value].map(({ significand, signExponent }) => (BigInt(signExponent & 0x7fff) << 64n) | significand);
+  const [a, c] = [wide, value].map(
+    ({ significand, signExponent }) => (BigInt(signExponent & 0x7fff) << 64n) | significand,
+  );
   return a > c;
 }
 

@@ -2,13 +2,23 @@
  * FXSAVE, FXRSTOR, LDMXCSR, STMXCSR. The image (SDM vol. 1, 10.5.1): 512 bytes, control words in the first 32,
  * ST0…ST7 from 32 on and XMM registers from 160 on, 16 bytes each. Bytes from 416 on are left alone.
  */
-import { MXCSR, VECTOR_SCRATCH, X87_CONTROL, X87_DP, X87_IP, X87_OPCODE, X87_STATUS, X87_TAG, XMM } from '../../cpu/state.ts';
+import {
+  MXCSR,
+  VECTOR_SCRATCH,
+  X87_CONTROL,
+  X87_DP,
+  X87_IP,
+  X87_OPCODE,
+  X87_STATUS,
+  X87_TAG,
+  XMM,
+} from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
 import { vectorOps } from '../../ir/vector-ops.ts';
 import { read, write } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
-import { Vector, alignedAddress, sse } from './sse-common.ts';
+import { alignedAddress, sse, Vector } from './sse-common.ts';
 import { checkX87Available } from './x87-common.ts';
 
 /** Bits of MXCSR that may be set: the low sixteen (DAZ is there). */
@@ -36,8 +46,14 @@ const high = (b: Builder, value: Value, bits: number) => b.shl(b.extendU(value),
 
 /** Bytes 0 to 31. Without REX.W the pointers are 32 bits and a selector, stored as 0 (CPUID.7.EBX[13]). */
 function header(b: Builder, shape: InstructionShape): [Value, Value, Value, Value] {
-  const words = b.or(b.and(b.extendU(b.get(X87_CONTROL)), b.i64(0xffff)), high(b, b.and(b.get(X87_STATUS), b.i32(0xffff)), 16));
-  const rest = b.or(high(b, b.and(b.get(X87_TAG), b.i32(0xff)), 32), high(b, b.and(b.get(X87_OPCODE), b.i32(0x7ff)), 48));
+  const words = b.or(
+    b.and(b.extendU(b.get(X87_CONTROL)), b.i64(0xffff)),
+    high(b, b.and(b.get(X87_STATUS), b.i32(0xffff)), 16),
+  );
+  const rest = b.or(
+    high(b, b.and(b.get(X87_TAG), b.i32(0xff)), 32),
+    high(b, b.and(b.get(X87_OPCODE), b.i32(0x7ff)), 48),
+  );
   const pointer = (value: Value) => (shape.operandWidth === 64 ? value : b.and(value, b.i64(0xffffffffn)));
   const mxcsr = b.or(b.extendU(b.get(MXCSR)), b.i64(BigInt(MXCSR_MASK) << 32n));
   return [b.or(words, rest), pointer(b.get(X87_IP)), pointer(b.get(X87_DP)), mxcsr];
@@ -83,7 +99,9 @@ function restoreX87(b: Builder, shape: InstructionShape, words: readonly Value[]
   b.set(X87_DP, pointer(words[2]));
   const significandAndExponent = b.v128(Uint8Array.from({ length: 16 }, (_, i) => (i < 10 ? 0xff : 0)));
   for (const first of [0, 4]) {
-    VECTOR_SCRATCH.forEach((slot, i) => b.set(slot, b.pure(vectorOps.v128.and, stack[first + i], significandAndExponent)));
+    VECTOR_SCRATCH.forEach((slot, i) =>
+      b.set(slot, b.pure(vectorOps.v128.and, stack[first + i], significandAndExponent)),
+    );
     b.helper('x87FromStackOrder', [b.i32(first)]);
   }
   b.helper('x87Normalize', []);

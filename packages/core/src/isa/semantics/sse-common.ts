@@ -71,7 +71,10 @@ export const zeroVector = (b: Builder): Value => b.v128(new Uint8Array(16));
 /** The same 16, 32 or 64 bits in every lane. */
 export function repeated(b: Builder, laneBytes: 2 | 4 | 8, value: bigint): Value {
   const lane = Array.from({ length: laneBytes }, (_, i) => Number((value >> BigInt(i * 8)) & 0xffn));
-  return constantBytes(b, Array.from({ length: 16 }, (_, i) => lane[i % laneBytes]));
+  return constantBytes(
+    b,
+    Array.from({ length: 16 }, (_, i) => lane[i % laneBytes]),
+  );
 }
 
 export const shuffle = (b: Builder, lanes: readonly number[], low: Value, high: Value): Value =>

@@ -7,7 +7,17 @@ import { vectorOps } from '../../ir/vector-ops.ts';
 import { read, write } from '../operands.ts';
 import type { Semantics } from '../types.ts';
 import { readAligned, readLow, sse, writeLow, writeXmm } from './sse-common.ts';
-import { callPacked, DOUBLE, fastOr, type FloatKind, inexactIsSilent, masked, notDenormal, SINGLE, wellNormal } from './sse-float.ts';
+import {
+  callPacked,
+  DOUBLE,
+  type FloatKind,
+  fastOr,
+  inexactIsSilent,
+  masked,
+  notDenormal,
+  SINGLE,
+  wellNormal,
+} from './sse-float.ts';
 
 const { convert } = floatOps;
 
@@ -18,14 +28,23 @@ export const integerToScalar = (kind: FloatKind): Semantics =>
     const value = read(b, shape, source);
     const wide = value.type === 'i64';
     const double = kind.bytes === 8;
-    const op = double ? (wide ? convert.f64FromI64 : convert.f64FromI32) : wide ? convert.f32FromI64 : convert.f32FromI32;
+    const op = double
+      ? wide
+        ? convert.f64FromI64
+        : convert.f64FromI32
+      : wide
+        ? convert.f32FromI64
+        : convert.f32FromI32;
     const fast = b.pure(kind.toBits, b.pure(op, value));
     if (double && !wide) return writeLow(b, destination, 8, fast);
     const limit = double ? 1n << 53n : 1n << 24n;
     const exact = b.ltU(b.add(value, b.constant(value, limit)), b.constant(value, 2n * limit));
     const slow = () => {
       const argument = wide ? value : b.extendS(value);
-      return b.helper(double ? 'sseF64FromI64' : 'sseF32FromI64', [argument], { result: double ? 'i64' : 'i32', mayFault: true });
+      return b.helper(double ? 'sseF64FromI64' : 'sseF32FromI64', [argument], {
+        result: double ? 'i64' : 'i32',
+        mayFault: true,
+      });
     };
     writeLow(b, destination, kind.bytes, fastOr(b, b.or(exact, inexactIsSilent(b)), fast, slow));
   });
@@ -39,8 +58,14 @@ export const scalarToInteger = (kind: FloatKind, truncate: boolean): Semantics =
     const value = b.pure(kind.fromBits, bits);
     const single = kind.bytes === 4;
     const integral = truncate ? value : b.pure(kind.scalar.nearest, value);
-    const fast = b.pure(single ? (wide ? convert.i64FromF32 : convert.i32FromF32) : wide ? convert.i64FromF64 : convert.i32FromF64, integral);
-    const back = b.pure(single ? (wide ? convert.f32FromI64 : convert.f32FromI32) : wide ? convert.f64FromI64 : convert.f64FromI32, fast);
+    const fast = b.pure(
+      single ? (wide ? convert.i64FromF32 : convert.i32FromF32) : wide ? convert.i64FromF64 : convert.i32FromF64,
+      integral,
+    );
+    const back = b.pure(
+      single ? (wide ? convert.f32FromI64 : convert.f32FromI32) : wide ? convert.f64FromI64 : convert.f64FromI32,
+      fast,
+    );
     const exact = b.pure(kind.scalar.eq, back, value);
     // Below the magnitude of the least integer, with room for rounding up: 2^31 − 1 rounds to no more than 2^31.
     const limit = b.pure(kind.fromBits, b.constant(bits, powerOfTwoBits(kind, wide ? 62 : 30)));
@@ -90,7 +115,11 @@ export const packedIntegerToSingle: Semantics = sse((b, shape) => {
   const [destination, source] = shape.operands;
   const lanes = readAligned(b, shape, source);
   const fast = b.pure(vectorOps.f32x4.convert, lanes);
-  writeXmm(b, destination, fastOr(b, inexactIsSilent(b), fast, () => callPacked(b, 'ssePackedF32FromI32', [], lanes, lanes)));
+  writeXmm(
+    b,
+    destination,
+    fastOr(b, inexactIsSilent(b), fast, () => callPacked(b, 'ssePackedF32FromI32', [], lanes, lanes)),
+  );
 });
 
 /** The other packed conversions, by a helper. CVTPS2PD reads eight bytes, the others sixteen. */

@@ -18,12 +18,24 @@ import { readAligned, readLow, repeated, sse, writeLow, writeXmm, xmmField } fro
 
 /** What differs between binary32 and binary64. */
 export const SINGLE = {
-  bytes: 4, suffix: '32', vector: vectorOps.f32x4, scalar: floatOps.f32,
-  fromBits: floatOps.convert.f32OfBits, toBits: floatOps.convert.f32Bits, leastNormal: 0x00800000n, infinity: 0x7f800000n,
+  bytes: 4,
+  suffix: '32',
+  vector: vectorOps.f32x4,
+  scalar: floatOps.f32,
+  fromBits: floatOps.convert.f32OfBits,
+  toBits: floatOps.convert.f32Bits,
+  leastNormal: 0x00800000n,
+  infinity: 0x7f800000n,
 } as const;
 export const DOUBLE = {
-  bytes: 8, suffix: '64', vector: vectorOps.f64x2, scalar: floatOps.f64,
-  fromBits: floatOps.convert.f64OfBits, toBits: floatOps.convert.f64Bits, leastNormal: 1n << 52n, infinity: 0x7ffn << 52n,
+  bytes: 8,
+  suffix: '64',
+  vector: vectorOps.f64x2,
+  scalar: floatOps.f64,
+  fromBits: floatOps.convert.f64OfBits,
+  toBits: floatOps.convert.f64Bits,
+  leastNormal: 1n << 52n,
+  infinity: 0x7ffn << 52n,
 } as const;
 export type FloatKind = typeof SINGLE | typeof DOUBLE;
 type Arithmetic = 'add' | 'sub' | 'mul' | 'div';
@@ -41,7 +53,8 @@ const doubled = (b: Builder, bits: Value): Value => b.shl(bits, b.constant(bits,
 export const notDenormal = (b: Builder, kind: FloatKind, bits: Value): Value =>
   b.geU(b.sub(doubled(b, bits), b.constant(bits, 1)), b.constant(bits, 2n * kind.leastNormal - 1n));
 /** Finite: neither infinity nor NaN. */
-const finite = (b: Builder, kind: FloatKind, bits: Value): Value => b.ltU(doubled(b, bits), b.constant(bits, 2n * kind.infinity));
+const finite = (b: Builder, kind: FloatKind, bits: Value): Value =>
+  b.ltU(doubled(b, bits), b.constant(bits, 2n * kind.infinity));
 /** Finite and above the least normal number. */
 export const wellNormal = (b: Builder, kind: FloatKind, bits: Value): Value => {
   const offset = 2n * kind.leastNormal + 1n;
@@ -56,7 +69,10 @@ export function fastOr(b: Builder, ordinary: Value, fast: Value, slow: () => Val
 }
 
 function callScalar(b: Builder, kind: FloatKind, code: Value, a: Value, c: Value): Value {
-  return b.helper(`sseScalar${kind.suffix}`, [code, a, c], { result: kind.bytes === 8 ? 'i64' : 'i32', mayFault: true });
+  return b.helper(`sseScalar${kind.suffix}`, [code, a, c], {
+    result: kind.bytes === 8 ? 'i64' : 'i32',
+    mayFault: true,
+  });
 }
 
 /** The rounding error of a sum is 0 (Knuth, TAOCP vol. 2, 4.2.2, theorem B; holds for all finite operands and sums). */
@@ -110,7 +126,12 @@ export const scalarRoot = (kind: FloatKind): Semantics =>
     const fast = b.pure(kind.toBits, b.pure(kind.scalar.sqrt, b.pure(kind.fromBits, c)));
     const normal = b.ltU(b.sub(c, b.constant(c, kind.leastNormal)), b.constant(c, kind.infinity - kind.leastNormal));
     const ordinary = b.and(inexactIsSilent(b), normal);
-    writeLow(b, destination, kind.bytes, fastOr(b, ordinary, fast, () => callScalar(b, kind, b.i32(sseOperationNumber('sqrt')), c, c)));
+    writeLow(
+      b,
+      destination,
+      kind.bytes,
+      fastOr(b, ordinary, fast, () => callScalar(b, kind, b.i32(sseOperationNumber('sqrt')), c, c)),
+    );
   });
 
 /** Neither is NaN nor denormal, and exceptions are masked: comparisons report nothing. */
@@ -126,7 +147,11 @@ export const scalarExtremum = (kind: FloatKind, name: 'min' | 'max'): Semantics 
     const [destination, source] = shape.operands;
     const c = readLow(b, shape, source, kind.bytes);
     const a = b.getRegister(xmmField(destination), kind.bytes);
-    const beyond = b.pure(name === 'min' ? kind.scalar.lt : kind.scalar.gt, b.pure(kind.fromBits, a), b.pure(kind.fromBits, c));
+    const beyond = b.pure(
+      name === 'min' ? kind.scalar.lt : kind.scalar.gt,
+      b.pure(kind.fromBits, a),
+      b.pure(kind.fromBits, c),
+    );
     const fast = b.select(beyond, a, c);
     const slow = () => callScalar(b, kind, b.i32(sseOperationNumber(name)), a, c);
     writeLow(b, destination, kind.bytes, fastOr(b, comparable(b, kind, a, c), fast, slow));
@@ -135,7 +160,8 @@ export const scalarExtremum = (kind: FloatKind, name: 'min' | 'max'): Semantics 
 const predicate = (b: Builder): Value => b.and(b.wrap(b.immediate()), b.i32(7));
 /** All ones (i32) if the predicate of the immediate holds for this relation. */
 const predicateMask = (b: Builder, table: number): Value => b.neg(b.and(b.shrU(b.i32(table), predicate(b)), b.i32(1)));
-const compareCode = (b: Builder): Value => b.or(b.i32(sseOperationNumber('compare')), b.shl(predicate(b), b.i32(PREDICATE_SHIFT)));
+const compareCode = (b: Builder): Value =>
+  b.or(b.i32(sseOperationNumber('compare')), b.shl(predicate(b), b.i32(PREDICATE_SHIFT)));
 
 /** CMPSS, CMPSD. */
 export const scalarCompare = (kind: FloatKind): Semantics =>
@@ -144,10 +170,19 @@ export const scalarCompare = (kind: FloatKind): Semantics =>
     const c = readLow(b, shape, source, kind.bytes);
     const a = b.getRegister(xmmField(destination), kind.bytes);
     const [left, right] = [b.pure(kind.fromBits, a), b.pure(kind.fromBits, c)];
-    const lessOrEqual = b.select(b.pure(kind.scalar.lt, left, right), predicateMask(b, PREDICATES.less), predicateMask(b, PREDICATES.equal));
+    const lessOrEqual = b.select(
+      b.pure(kind.scalar.lt, left, right),
+      predicateMask(b, PREDICATES.less),
+      predicateMask(b, PREDICATES.equal),
+    );
     const mask = b.select(b.pure(kind.scalar.gt, left, right), predicateMask(b, PREDICATES.greater), lessOrEqual);
     const fast = kind.bytes === 8 ? b.extendS(mask) : mask;
-    writeLow(b, destination, kind.bytes, fastOr(b, comparable(b, kind, a, c), fast, () => callScalar(b, kind, compareCode(b), a, c)));
+    writeLow(
+      b,
+      destination,
+      kind.bytes,
+      fastOr(b, comparable(b, kind, a, c), fast, () => callScalar(b, kind, compareCode(b), a, c)),
+    );
   });
 
 /** COMISS, UCOMISD…: ZF PF CF, the other arithmetic flags 0. COMI signals quiet NaNs. */
@@ -253,7 +288,11 @@ export const packedCompare = (kind: FloatKind): Semantics =>
     const lanesOf = (table: number) => b.pure(vectorOps.i32x4.splat, predicateMask(b, table));
     const equal = b.pure(kind.vector.eq, a, c);
     const less = b.pure(kind.vector.lt, a, c);
-    const ordered = b.pure(or, b.pure(and, equal, lanesOf(PREDICATES.equal)), b.pure(and, less, lanesOf(PREDICATES.less)));
+    const ordered = b.pure(
+      or,
+      b.pure(and, equal, lanesOf(PREDICATES.equal)),
+      b.pure(and, less, lanesOf(PREDICATES.less)),
+    );
     const greater = b.pure(andnot, lanesOf(PREDICATES.greater), b.pure(or, equal, less));
     const slow = () => callPacked(b, `ssePacked${kind.suffix}`, [compareCode(b)], a, c);
     writeXmm(b, destination, fastOr(b, comparableLanes(b, kind, a, c), b.pure(or, ordered, greater), slow));

@@ -50,7 +50,13 @@ const SHIFTS = {
 } as const;
 
 /** A count of the lane's width or more gives 0, or the sign in every bit. `count` is an unsigned i32 or i64. */
-export function shiftLanes(b: Builder, width: 16 | 32 | 64, kind: 'shl' | 'shr_u' | 'shr_s', value: Value, count: Value): Value {
+export function shiftLanes(
+  b: Builder,
+  width: 16 | 32 | 64,
+  kind: 'shl' | 'shr_u' | 'shr_s',
+  value: Value,
+  count: Value,
+): Value {
   const tooLarge = b.gtU(count, b.constant(count, width - 1));
   const amount = b.wrap(count);
   if (kind === 'shr_s') return b.pure(SHIFTS[width].shr_s, value, b.select(tooLarge, b.i32(width - 1), amount));
@@ -86,7 +92,14 @@ export const insertWord: Semantics = sse((b, shape) => {
   const [destination, source] = shape.operands;
   const word = source.kind === 'mem' ? b.load(linearAddress(b, shape, source), 2) : generalLow(b, source);
   const lane = b.pure(i16x8.splat, b.and(b.wrap(b.immediate()), b.i32(7)));
-  const selected = b.pure(i16x8.eq, lane, constantBytes(b, IOTA.map((i) => (i & 1 ? 0 : i >> 1))));
+  const selected = b.pure(
+    i16x8.eq,
+    lane,
+    constantBytes(
+      b,
+      IOTA.map((i) => (i & 1 ? 0 : i >> 1)),
+    ),
+  );
   const old = b.getRegister(xmmField(destination), 16);
   writeXmm(b, destination, b.pure(v128.bitselect, b.pure(i16x8.splat, word), old, selected));
 });

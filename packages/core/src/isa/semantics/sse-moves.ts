@@ -6,7 +6,16 @@ import { vectorOps } from '../../ir/vector-ops.ts';
 import { linearAddress, read, segmentAddress, truncateAddress, write } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
 import { dataSegment } from './mov.ts';
-import { alignedAddress, readAligned, readLow, sse, writeLow, writeLowZeroed, writeXmm, xmmField } from './sse-common.ts';
+import {
+  alignedAddress,
+  readAligned,
+  readLow,
+  sse,
+  writeLow,
+  writeLowZeroed,
+  writeXmm,
+  xmmField,
+} from './sse-common.ts';
 
 /** MOVAPS, MOVAPD, MOVDQA and the nontemporal stores: memory is aligned. */
 export const moveAligned: Semantics = sse((b, shape) => {
@@ -54,7 +63,8 @@ export const moveToGeneral: Semantics = sse((b, shape) => {
 export const moveHalf = (half: 0 | 8): Semantics =>
   sse((b, shape) => {
     const [destination, source] = shape.operands;
-    if (destination.kind === 'mem') b.store(linearAddress(b, shape, destination), 8, b.getRegister(xmmField(source), 8, half));
+    if (destination.kind === 'mem')
+      b.store(linearAddress(b, shape, destination), 8, b.getRegister(xmmField(source), 8, half));
     else b.setRegister(xmmField(destination), 8, readLow(b, shape, source, 8), half);
   });
 

@@ -12,9 +12,16 @@ import { combine } from './sse-integer.ts';
 
 const { i8x16, i16x8, i32x4, i64x2, v128 } = vectorOps;
 
-const words16 = (b: Builder, values: readonly number[]) => constantBytes(b, values.flatMap((v) => [v & 0xff, v >> 8]));
+const words16 = (b: Builder, values: readonly number[]) =>
+  constantBytes(
+    b,
+    values.flatMap((v) => [v & 0xff, v >> 8]),
+  );
 const words32 = (b: Builder, values: readonly number[]) =>
-  constantBytes(b, values.flatMap((v) => [v & 0xff, (v >> 8) & 0xff, (v >> 16) & 0xff, v >>> 24]));
+  constantBytes(
+    b,
+    values.flatMap((v) => [v & 0xff, (v >> 8) & 0xff, (v >> 16) & 0xff, v >>> 24]),
+  );
 
 /** Byte indices that choose, for each 32-bit lane, the lane that two bits of the immediate name. */
 function doublewordIndices(b: Builder): Value {
@@ -27,7 +34,11 @@ function doublewordIndices(b: Builder): Value {
 export function wordIndices(b: Builder, half: 0 | 4): Value {
   const factors = [64, 16, 4, 1];
   const none = [0, 0, 0, 0];
-  const spread = b.pure(i16x8.mul, b.pure(i16x8.splat, b.wrap(b.immediate())), words16(b, half ? [...none, ...factors] : [...factors, ...none]));
+  const spread = b.pure(
+    i16x8.mul,
+    b.pure(i16x8.splat, b.wrap(b.immediate())),
+    words16(b, half ? [...none, ...factors] : [...factors, ...none]),
+  );
   const lane = b.pure(i16x8.shr_u, b.pure(v128.and, spread, repeated(b, 2, 0xc0n)), b.i32(5));
   const identity = (word: number) => ((word * 2 + 1) << 8) | (word * 2);
   const start = Array.from({ length: 8 }, (_, i) => identity(i >= half && i < half + 4 ? half : i));

@@ -3,8 +3,8 @@ import { RESULT, X87_DP, X87_IP } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { AccessBytes, Value } from '../../ir/types.ts';
 import { condition, unpackArithmeticFlags } from '../flags.ts';
-import { Source, x87OperationNumber } from '../helpers/x87-operate.ts';
 import type { X87Operation } from '../helpers/x87-arithmetic.ts';
+import { Source, x87OperationNumber } from '../helpers/x87-operate.ts';
 import { effectiveAddress, linearAddress, thisRip } from '../operands.ts';
 import type { InstructionShape, OperandShape, Semantics } from '../types.ts';
 import { x87 } from './x87-common.ts';
@@ -44,7 +44,10 @@ export const arithmeticRegister = (operation: X87Operation, to: 'top' | 'indexed
     const index = stackIndex(shape.operands[0]);
     const [destination, source] = to === 'top' ? [0, index] : [index, 0];
     const args = [x87OperationNumber(operation), destination, Source.register, source, pops];
-    b.helper('x87Arithmetic', args.map((value) => b.i32(value)));
+    b.helper(
+      'x87Arithmetic',
+      args.map((value) => b.i32(value)),
+    );
   });
 
 export const compareMemory = (format: MemoryFormat, pops: 0 | 1): Semantics =>
@@ -57,10 +60,16 @@ export const compareMemory = (format: MemoryFormat, pops: 0 | 1): Semantics =>
 export const compareRegister = (signalQuiet: boolean, pops: 0 | 1 | 2): Semantics =>
   data((b, shape) => {
     const index = shape.operands.length ? stackIndex(shape.operands[0]) : 1;
-    b.helper('x87Compare', [Source.register, index, signalQuiet ? 1 : 0, pops].map((value) => b.i32(value)));
+    b.helper(
+      'x87Compare',
+      [Source.register, index, signalQuiet ? 1 : 0, pops].map((value) => b.i32(value)),
+    );
   });
 export const compareZero: Semantics = data((b) => {
-  b.helper('x87Compare', [Source.constant, 0, 1, 0].map((value) => b.i32(value)));
+  b.helper(
+    'x87Compare',
+    [Source.constant, 0, 1, 0].map((value) => b.i32(value)),
+  );
 });
 
 /** FCOMI, FUCOMI: to ZF PF CF; the other arithmetic flags become 0. */
@@ -89,11 +98,17 @@ export const loadWide = (format: WideFormat): Semantics =>
     b.helper('x87Load', [b.i32(Source[format]), low, b.load(b.add(address, b.i64(8)), 2)]);
   });
 export const loadRegister: Semantics = data((b, shape) => {
-  b.helper('x87Load', [Source.register, stackIndex(shape.operands[0]), 0].map((value) => b.i32(value)));
+  b.helper(
+    'x87Load',
+    [Source.register, stackIndex(shape.operands[0]), 0].map((value) => b.i32(value)),
+  );
 });
 export const loadConstant = (index: number): Semantics =>
   data((b) => {
-    b.helper('x87Load', [Source.constant, index, 0].map((value) => b.i32(value)));
+    b.helper(
+      'x87Load',
+      [Source.constant, index, 0].map((value) => b.i32(value)),
+    );
   });
 
 /** The helper says whether anything is stored; if not, what was there goes back. */
@@ -120,7 +135,10 @@ export const storeWide = (format: WideFormat): Semantics =>
   });
 export const storeRegister = (pops: 0 | 1, emptyAllowed: 0 | 1 = 0): Semantics =>
   data((b, shape) => {
-    b.helper('x87StoreRegister', [stackIndex(shape.operands[0]), pops, emptyAllowed].map((value) => b.i32(value)));
+    b.helper(
+      'x87StoreRegister',
+      [stackIndex(shape.operands[0]), pops, emptyAllowed].map((value) => b.i32(value)),
+    );
   });
 
 /** Instructions that are one helper, with a stack index or constants. */
@@ -129,7 +147,10 @@ export const exchange: Semantics = data((b, shape) => {
 });
 export const helperOnly = (name: string, ...args: number[]): Semantics =>
   data((b) => {
-    b.helper(name, args.map((value) => b.i32(value)));
+    b.helper(
+      name,
+      args.map((value) => b.i32(value)),
+    );
   });
 /** FFREE, FFREEP. */
 export const free = (pops: 0 | 1): Semantics =>

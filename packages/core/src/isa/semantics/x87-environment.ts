@@ -8,8 +8,8 @@ import type { Value } from '../../ir/types.ts';
 import { vectorOps } from '../../ir/vector-ops.ts';
 import { linearAddress } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
-import { initialize } from './x87-control.ts';
 import { x87, x87NoWait } from './x87-common.ts';
+import { initialize } from './x87-control.ts';
 
 const FIELDS = 7;
 const REGISTER_BYTES = 10;
@@ -89,7 +89,12 @@ export const frstor: Semantics = x87((b, shape) => {
   const registers = Array.from({ length: 8 }, (_, i) => {
     const significand = b.load(at(b, base, start + i * REGISTER_BYTES), 8);
     const signExponent = b.load(at(b, base, start + i * REGISTER_BYTES + 8), 2);
-    return b.pureWith(vectorOps.i64x2.replace, [1], b.pure(vectorOps.i64x2.splat, significand), b.extendU(signExponent));
+    return b.pureWith(
+      vectorOps.i64x2.replace,
+      [1],
+      b.pure(vectorOps.i64x2.splat, significand),
+      b.extendU(signExponent),
+    );
   });
   setEnvironment(b, shape, fields);
   for (const first of [0, 4]) {

@@ -10,14 +10,34 @@ export interface NativeFault {
   readonly cr2?: bigint;
 }
 
-export const Vector = { DE: 0, DB: 1, NMI: 2, BP: 3, OF: 4, BR: 5, UD: 6, NM: 7, DF: 8, TS: 10, NP: 11, SS: 12, GP: 13, PF: 14, MF: 16, AC: 17, XM: 19 } as const;
+export const Vector = {
+  DE: 0,
+  DB: 1,
+  NMI: 2,
+  BP: 3,
+  OF: 4,
+  BR: 5,
+  UD: 6,
+  NM: 7,
+  DF: 8,
+  TS: 10,
+  NP: 11,
+  SS: 12,
+  GP: 13,
+  PF: 14,
+  MF: 16,
+  AC: 17,
+  XM: 19,
+} as const;
 
 /**
  * What a failed access to guest memory raises: a page fault, or #GP(0) for an address that is not canonical.
  */
 export function memoryFault({ gva, errorCode }: PageFault): NativeFault {
   const canonical = BigInt.asIntN(48, gva) === BigInt.asIntN(64, gva);
-  return canonical ? { vector: Vector.PF, errorCode, cr2: BigInt.asUintN(64, gva) } : { vector: Vector.GP, errorCode: 0 };
+  return canonical
+    ? { vector: Vector.PF, errorCode, cr2: BigInt.asUintN(64, gva) }
+    : { vector: Vector.GP, errorCode: 0 };
 }
 
 export const undefinedOpcode: NativeFault = { vector: Vector.UD };

@@ -34,7 +34,10 @@ const VENDOR = 'AuthenticAMD';
 const BRAND = 'Polyvisor x86-64 CPU'.padEnd(48, '\0');
 
 const word = (text: string, at: number) =>
-  text.charCodeAt(at) | (text.charCodeAt(at + 1) << 8) | (text.charCodeAt(at + 2) << 16) | (text.charCodeAt(at + 3) << 24);
+  text.charCodeAt(at) |
+  (text.charCodeAt(at + 1) << 8) |
+  (text.charCodeAt(at + 2) << 16) |
+  (text.charCodeAt(at + 3) << 24);
 
 export function cpuid(leaf: number, subleaf: number): CpuidAnswer {
   const none = { eax: 0, ebx: 0, ecx: 0, edx: 0 };

@@ -55,7 +55,10 @@ function readGate(vcpu: MachineVcpu, event: Delivery, gateCode: number): Gate | 
   if (type !== 0x0e && type !== 0x0f) return protection(gateCode);
   if (event.software && ((attributes >> 13) & 3) < vcpu.cpl) return protection(gateCode);
   if (!(attributes & 0x8000)) return { vector: Vector.NP, errorCode: gateCode };
-  const offset = BigInt(view.getUint16(0, true)) | (BigInt(view.getUint16(6, true)) << 16n) | (BigInt(view.getUint32(8, true)) << 32n);
+  const offset =
+    BigInt(view.getUint16(0, true)) |
+    (BigInt(view.getUint16(6, true)) << 16n) |
+    (BigInt(view.getUint32(8, true)) << 32n);
   return { selector: view.getUint16(2, true), offset, ist: attributes & 7, trap: type === 0x0f };
 }
 
@@ -65,7 +68,8 @@ function readCodeSegmentForGate(vcpu: MachineVcpu, selector: number) {
   const segment = readDescriptor(vcpu, selector);
   if (isFault(segment)) return segment;
   const isCode = (segment.accessRights & 0x18) === 0x18;
-  if (!isCode || ((segment.accessRights >> 5) & 3) > vcpu.cpl || !(segment.accessRights & (1 << 13))) return protection(code);
+  if (!isCode || ((segment.accessRights >> 5) & 3) > vcpu.cpl || !(segment.accessRights & (1 << 13)))
+    return protection(code);
   return segment.accessRights & 0x80 ? segment : { vector: Vector.NP, errorCode: code };
 }
 
@@ -84,10 +88,21 @@ function stackFor(vcpu: MachineVcpu, ist: number, target: number): bigint | Nati
 }
 
 function enter(
-  vcpu: MachineVcpu, event: Delivery, gate: Gate, segment: Parameters<typeof loadCodeSegment>[1], target: number, stack: bigint,
+  vcpu: MachineVcpu,
+  event: Delivery,
+  gate: Gate,
+  segment: Parameters<typeof loadCodeSegment>[1],
+  target: number,
+  stack: bigint,
 ): NativeFault | undefined {
   const rflags = vcpu.rflags;
-  const frame = [vcpu.rip, BigInt(vcpu.segment(1).selector), rflags, vcpu.gpr[GPR_RSP], BigInt(vcpu.segment(2).selector)];
+  const frame = [
+    vcpu.rip,
+    BigInt(vcpu.segment(1).selector),
+    rflags,
+    vcpu.gpr[GPR_RSP],
+    BigInt(vcpu.segment(2).selector),
+  ];
   if (event.errorCode !== undefined) frame.unshift(BigInt(event.errorCode));
   const bytes = new BigUint64Array(frame);
   const rsp = (stack - BigInt(bytes.byteLength)) & MASK64;
@@ -190,7 +205,11 @@ export function farReturn(vcpu: MachineVcpu, widthBits: number, releaseBytes: nu
   if (!outer.ok) return memoryFault(outer.fault);
   const view = new DataView(outer.bytes.buffer);
   const newRsp =
-    size === 8n ? view.getBigUint64(0, true) : size === 4n ? BigInt(view.getUint32(0, true)) : BigInt(view.getUint16(0, true));
+    size === 8n
+      ? view.getBigUint64(0, true)
+      : size === 4n
+        ? BigInt(view.getUint32(0, true))
+        : BigInt(view.getUint16(0, true));
   const stack = returnStack(vcpu, view.getUint16(Number(size), true), segment, rpl);
   if (isFault(stack)) return stack;
   loadCodeSegment(vcpu, segment, rpl);
@@ -206,7 +225,11 @@ export function farReturn(vcpu: MachineVcpu, widthBits: number, releaseBytes: nu
  * NOT IMPLEMENTED: call gates, task gates — #GP with the selector.
  */
 export function farTransfer(
-  vcpu: MachineVcpu, selector: number, offset: bigint, widthBits: number, returnRip: bigint | undefined,
+  vcpu: MachineVcpu,
+  selector: number,
+  offset: bigint,
+  widthBits: number,
+  returnRip: bigint | undefined,
 ): NativeFault | undefined {
   const segment = readCodeSegment(vcpu, selector, vcpu.cpl, false);
   if (isFault(segment)) return segment;

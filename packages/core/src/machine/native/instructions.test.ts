@@ -175,8 +175,12 @@ describe('CPUID', () => {
     ['LAHF', bit(0x80000001, 'ecx', 0), '9f'],
     ['SYSCALL', bit(0x80000001, 'edx', 11), '0f05'],
     ['3DNow', bit(0x80000001, 'edx', 31), '0f0fc19e'],
-    ['FSGSBASE', bit(7, 'ebx', 0), 'f3480faec0'], ['SMAP', bit(7, 'ebx', 20), '0f01ca'], ['RDTSCP', bit(0x80000001, 'edx', 27), '0f01f9'], ['PREFETCHW', bit(0x80000001, 'ecx', 8), '0f0d0f'],
-    ['RDPID', bit(7, 'ecx', 22), 'f30fc7f8'], ['XOP', bit(0x80000001, 'ecx', 11), '8fe978c0c1'],
+    ['FSGSBASE', bit(7, 'ebx', 0), 'f3480faec0'],
+    ['SMAP', bit(7, 'ebx', 20), '0f01ca'],
+    ['RDTSCP', bit(0x80000001, 'edx', 27), '0f01f9'],
+    ['PREFETCHW', bit(0x80000001, 'ecx', 8), '0f0d0f'],
+    ['RDPID', bit(7, 'ecx', 22), 'f30fc7f8'],
+    ['XOP', bit(0x80000001, 'ecx', 11), '8fe978c0c1'],
   ];
   it.each(features)('%s is advertised if and only if it is there', (_name, advertised, code) => {
     expect(decodes(code)).toBe(advertised);

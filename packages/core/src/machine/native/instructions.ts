@@ -4,7 +4,14 @@ import { memoryFault, type NativeAnswer, protection, undefinedOpcode, Vector } f
 import { after, iopl, type Native, number, value } from './context.ts';
 import { farReturn, farTransfer, interruptReturn, mergeFlags } from './delivery.ts';
 import { portIo, portString } from './port-io.ts';
-import { readControlRegister, readDebugRegister, readMsr, writeControlRegister, writeDebugRegister, writeMsr } from './registers.ts';
+import {
+  readControlRegister,
+  readDebugRegister,
+  readMsr,
+  writeControlRegister,
+  writeDebugRegister,
+  writeMsr,
+} from './registers.ts';
 import { isFault, loadDataSegment, readDescriptor } from './segments.ts';
 import { loadAccessRights, loadFarPointer, loadLimit, verify } from './selectors.ts';
 
@@ -18,15 +25,19 @@ const GS = 5;
 const TSS_BUSY = 2;
 
 /** Only at CPL 0. */
-const privileged = (run: Native): Native => (context) =>
-  context.privileged || context.vcpu.cpl === 0 ? run(context) : protection();
+const privileged =
+  (run: Native): Native =>
+  (context) =>
+    context.privileged || context.vcpu.cpl === 0 ? run(context) : protection();
 
-const setInterruptFlag = (on: boolean): Native => (context) => {
-  const { vcpu } = context;
-  if (!context.privileged && vcpu.cpl > iopl(vcpu)) return protection();
-  vcpu.rflags = on ? vcpu.rflags | BigInt(Flag.IF) : vcpu.rflags & ~BigInt(Flag.IF);
-  return 'next';
-};
+const setInterruptFlag =
+  (on: boolean): Native =>
+  (context) => {
+    const { vcpu } = context;
+    if (!context.privileged && vcpu.cpl > iopl(vcpu)) return protection();
+    vcpu.rflags = on ? vcpu.rflags | BigInt(Flag.IF) : vcpu.rflags & ~BigInt(Flag.IF);
+    return 'next';
+  };
 
 const popf: Native = (context) => {
   const { vcpu } = context;
@@ -53,33 +64,39 @@ const popSegment: Native = (context) => {
   return 'next';
 };
 
-const loadSelector = (which: 'ldtr' | 'tr'): Native => (context) => {
-  const { vcpu } = context;
-  const selector = number(context, 0);
-  if ((selector & 0xfffc) === 0) {
-    if (which === 'tr') return protection();
-    vcpu.tables.ldtr = { selector, base: 0n, limit: 0, accessRights: 1 << 16 };
+const loadSelector =
+  (which: 'ldtr' | 'tr'): Native =>
+  (context) => {
+    const { vcpu } = context;
+    const selector = number(context, 0);
+    if ((selector & 0xfffc) === 0) {
+      if (which === 'tr') return protection();
+      vcpu.tables.ldtr = { selector, base: 0n, limit: 0, accessRights: 1 << 16 };
+      return 'next';
+    }
+    const low = readDescriptor(vcpu, selector);
+    if (isFault(low)) return low;
+    // The upper half of a 16-byte system descriptor (SDM vol. 3A, 8.2.3).
+    if ((selector & 0xfff8) + 15 > vcpu.tables.gdtr.limit) return protection(selector & 0xfffc);
+    const high = vcpu.read(vcpu.tables.gdtr.base + BigInt((selector & 0xfff8) + 8), 4, { as: 'supervisor' });
+    if (!high.ok) return memoryFault(high.fault);
+    const upper = BigInt(new DataView(high.bytes.buffer).getUint32(0, true)) << 32n;
+    const wanted = which === 'tr' ? 9 : 2;
+    if ((low.accessRights & 0x1f) !== wanted || selector & 4) return protection(selector & 0xfffc);
+    if (!(low.accessRights & 0x80)) return { vector: Vector.NP, errorCode: selector & 0xfffc };
+    let { accessRights } = low;
+    if (which === 'tr') {
+      accessRights |= TSS_BUSY;
+      const written = vcpu.write(
+        vcpu.tables.gdtr.base + BigInt((selector & 0xfff8) + 5),
+        Uint8Array.of(accessRights & 0xff),
+        { as: 'supervisor' },
+      );
+      if (!written.ok) return memoryFault(written.fault);
+    }
+    vcpu.tables[which] = { ...low, accessRights, base: low.base | upper };
     return 'next';
-  }
-  const low = readDescriptor(vcpu, selector);
-  if (isFault(low)) return low;
-  // The upper half of a 16-byte system descriptor (SDM vol. 3A, 8.2.3).
-  if ((selector & 0xfff8) + 15 > vcpu.tables.gdtr.limit) return protection(selector & 0xfffc);
-  const high = vcpu.read(vcpu.tables.gdtr.base + BigInt((selector & 0xfff8) + 8), 4, { as: 'supervisor' });
-  if (!high.ok) return memoryFault(high.fault);
-  const upper = BigInt(new DataView(high.bytes.buffer).getUint32(0, true)) << 32n;
-  const wanted = which === 'tr' ? 9 : 2;
-  if ((low.accessRights & 0x1f) !== wanted || selector & 4) return protection(selector & 0xfffc);
-  if (!(low.accessRights & 0x80)) return { vector: Vector.NP, errorCode: selector & 0xfffc };
-  let { accessRights } = low;
-  if (which === 'tr') {
-    accessRights |= TSS_BUSY;
-    const written = vcpu.write(vcpu.tables.gdtr.base + BigInt((selector & 0xfff8) + 5), Uint8Array.of(accessRights & 0xff), { as: 'supervisor' });
-    if (!written.ok) return memoryFault(written.fault);
-  }
-  vcpu.tables[which] = { ...low, accessRights, base: low.base | upper };
-  return 'next';
-};
+  };
 
 const done = (fault: NativeAnswer | undefined): NativeAnswer => fault ?? 'done';
 
@@ -122,7 +139,12 @@ const sysret: Native = privileged((context) => {
   const selector = (wide ? base + 16 : base) | 3;
   vcpu.rip = wide ? vcpu.gpr[RCX] : vcpu.gpr[RCX] & 0xffffffffn;
   vcpu.rflags = (vcpu.gpr[11] & 0x3c7fd7n) | 2n;
-  vcpu.setSegment(1, { selector, base: 0n, limit: 0xffffffff, accessRights: (wide ? FLAT_CODE64 : FLAT_CODE32) | 0x60 });
+  vcpu.setSegment(1, {
+    selector,
+    base: 0n,
+    limit: 0xffffffff,
+    accessRights: (wide ? FLAT_CODE64 : FLAT_CODE32) | 0x60,
+  });
   vcpu.setSegment(2, { selector: (base + 8) | 3, base: 0n, limit: 0xffffffff, accessRights: FLAT_DATA | 0x60 });
   vcpu.cpl = 3;
   return 'done';
@@ -136,11 +158,13 @@ const swapgs: Native = privileged(({ vcpu }) => {
 });
 
 /** CLAC and STAC: #UD above CPL 0. */
-const alignmentCheck = (on: boolean): Native => ({ vcpu }) => {
-  if (vcpu.cpl !== 0) return undefinedOpcode;
-  vcpu.rflags = on ? vcpu.rflags | BigInt(Flag.AC) : vcpu.rflags & ~BigInt(Flag.AC);
-  return 'next';
-};
+const alignmentCheck =
+  (on: boolean): Native =>
+  ({ vcpu }) => {
+    if (vcpu.cpl !== 0) return undefinedOpcode;
+    vcpu.rflags = on ? vcpu.rflags | BigInt(Flag.AC) : vcpu.rflags & ~BigInt(Flag.AC);
+    return 'next';
+  };
 
 /** INT1: a #DB of the trap kind, with no check of the gate's DPL. */
 const debugTrap: Native = (context) => {
@@ -212,8 +236,10 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
     vcpu.blocked = true;
     return 'next';
   }),
-  farJump: (context) => done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), undefined)),
-  farCall: (context) => done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), after(context))),
+  farJump: (context) =>
+    done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), undefined)),
+  farCall: (context) =>
+    done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), after(context))),
   farReturn: (context) => done(farReturn(context.vcpu, number(context, 0), number(context, 1))),
   loadSegment: (context) => loadDataSegment(context.vcpu, number(context, 0), number(context, 1) & 0xffff) ?? 'next',
   loadFarPointer,

@@ -112,9 +112,17 @@ function segmentBase(register: number): MsrAccess {
   };
 }
 
-/** MSRs by index (SDM vol. 4, 2.1). Plain ones are kept in a map of the vCPU. */
+/** Indexes of MSRs (SDM vol. 4, 2.1). */
+const Msr = {
+  EFER: 0xc0000080,
+  FS_BASE: 0xc0000100,
+  GS_BASE: 0xc0000101,
+  KERNEL_GS_BASE: 0xc0000102,
+  TSC_AUX: 0xc0000103,
+} as const;
+/** MSRs with a meaning here. Plain ones are kept in a map of the vCPU. */
 const msrs: Readonly<Record<number, MsrAccess>> = {
-  0xc0000080: {
+  [Msr.EFER]: {
     read: (vcpu) => vcpu.efer,
     write(vcpu, value) {
       if (value & ~EFER_BITS) return protection();
@@ -124,9 +132,9 @@ const msrs: Readonly<Record<number, MsrAccess>> = {
       return 'next';
     },
   },
-  0xc0000100: segmentBase(4),
-  0xc0000101: segmentBase(5),
-  0xc0000103: {
+  [Msr.FS_BASE]: segmentBase(4),
+  [Msr.GS_BASE]: segmentBase(5),
+  [Msr.TSC_AUX]: {
     read: (vcpu) => BigInt(vcpu.slot32(TSC_AUX) >>> 0),
     write(vcpu, value) {
       if (value >> 32n) return protection();
@@ -134,7 +142,7 @@ const msrs: Readonly<Record<number, MsrAccess>> = {
       return 'next';
     },
   },
-  0xc0000102: {
+  [Msr.KERNEL_GS_BASE]: {
     read: (vcpu) => vcpu.kernelGsBase,
     write(vcpu, value) {
       if (!canonical(value)) return protection();

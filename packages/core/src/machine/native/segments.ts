@@ -68,7 +68,12 @@ export function loadDataSegment(vcpu: MachineVcpu, register: number, selector: n
 }
 
 /** Check a code segment for a far transfer that stays at `cpl` (SDM vol. 3A, 5.8.1). */
-export function readCodeSegment(vcpu: MachineVcpu, selector: number, cpl: number, byReturn: boolean): Segment | NativeFault {
+export function readCodeSegment(
+  vcpu: MachineVcpu,
+  selector: number,
+  cpl: number,
+  byReturn: boolean,
+): Segment | NativeFault {
   if ((selector & 0xfffc) === 0) return protection(0);
   const segment = readDescriptor(vcpu, selector);
   if (isFault(segment)) return segment;
@@ -78,7 +83,13 @@ export function readCodeSegment(vcpu: MachineVcpu, selector: number, cpl: number
   const dpl = dplOf(segment);
   const rpl = selector & 3;
   const conforming = (accessRights & TYPE_CONFORMING) !== 0;
-  const allowed = byReturn ? (conforming ? dpl <= rpl : dpl === rpl) : conforming ? dpl <= cpl : rpl <= cpl && dpl === cpl;
+  const allowed = byReturn
+    ? conforming
+      ? dpl <= rpl
+      : dpl === rpl
+    : conforming
+      ? dpl <= cpl
+      : rpl <= cpl && dpl === cpl;
   if (!allowed) return protection(code);
   if (!(accessRights & RIGHTS_P)) return { vector: Vector.NP, errorCode: code };
   // L and D together are reserved.
@@ -99,6 +110,9 @@ export function dropInnerSegments(vcpu: MachineVcpu): void {
     const segment = vcpu.segment(register);
     const conformingCode = (segment.accessRights & (TYPE_CODE | TYPE_CONFORMING)) === (TYPE_CODE | TYPE_CONFORMING);
     if (segment.accessRights & AccessRights.UNUSABLE || conformingCode || dplOf(segment) >= vcpu.cpl) continue;
-    vcpu.setSegment(register, { ...NULL_SEGMENT, base: register >= 4 && vcpu.engine.mode === 'long64' ? 0n : segment.base });
+    vcpu.setSegment(register, {
+      ...NULL_SEGMENT,
+      base: register >= 4 && vcpu.engine.mode === 'long64' ? 0n : segment.base,
+    });
   }
 }

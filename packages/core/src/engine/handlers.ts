@@ -1,0 +1,217 @@
+import { Builder } from '../ir/builder.ts';
+import { type FlagUse, flagUse } from '../ir/flag-use.ts';
+import type { Block, Program } from '../ir/types.ts';
+import { decode } from '../isa/decoder.ts';
+import type { InstructionShape } from '../isa/types.ts';
+import type { HandlerChoice } from './code-cache.ts';
+import { buildHandler, HANDLER_TABLE_SIZE, type InlineHandler, type InterpreterOptions, ProfileLayout } from './interpreter.ts';
+import type { EngineMemory } from './memory.ts';
+import { FIRST_HANDLER } from './record.ts';
+
+/** No run needs more: two handlers for each of its instructions. */
+const HANDLERS_PER_RUN = 404;
+
+/** A handler or pair of handlers, as the hot list names it, and how often it ran. */
+export interface ProfiledHandler {
+  readonly example: string;
+  readonly key: string;
+  readonly count: number;
+}
+
+export interface HandlersOptions extends Omit<InterpreterOptions, 'inline'> {
+  readonly memory: EngineMemory;
+  /** Instructions and pairs to stand inline: see hot.ts. */
+  readonly hot: readonly string[];
+  /** Compile at most so many others before {@link Handlers.full}; default: as many as the table holds. */
+  readonly maxCompiled: number | undefined;
+}
+
+/** In the hot list: two instructions that follow each other. */
+const PAIR_MARK = '+';
+/** In the hot list: the variant without arithmetic flags. */
+const QUIET_MARK = 'q:';
+
+/**
+ * Which handler runs which instruction: inline ones in the dispatch loop, chosen beforehand; all others are compiled
+ * to a function each when an instruction first needs them.
+ */
+export class Handlers {
+  /** For the dispatch loop; numbered from FIRST_HANDLER on. */
+  readonly inline: readonly InlineHandler[];
+  readonly #options: HandlersOptions;
+  readonly #choices = new Map<InstructionShape, Choice>();
+  /** Handlers of pairs, by first × table size + second. */
+  readonly #pairs = new Map<number, number>();
+  #next = FIRST_HANDLER;
+  readonly #firstCompiled: number;
+  readonly #limit: number;
+  #table: WebAssembly.Table | undefined;
+  #functions: WebAssembly.ModuleImports = {};
+
+  constructor(options: HandlersOptions) {
+    this.#options = options;
+    this.inline = this.#hotPrograms(options.hot);
+    this.#firstCompiled = this.#next;
+    this.#limit = Math.min(HANDLER_TABLE_SIZE, this.#firstCompiled + (options.maxCompiled ?? HANDLER_TABLE_SIZE));
+  }
+
+  /** Give compiled handlers their table and the core module's functions. */
+  attach(table: WebAssembly.Table, functions: WebAssembly.ModuleImports): void {
+    this.#table = table;
+    this.#functions = functions;
+  }
+
+  /** Number of handlers made so far. */
+  get count(): number {
+    return this.#next - FIRST_HANDLER;
+  }
+  /** No room for the handlers of one more run: {@link forgetCompiled}, after the decoded records are gone. */
+  get full(): boolean {
+    return this.#next > this.#limit - HANDLERS_PER_RUN;
+  }
+  forgetCompiled(): void {
+    for (const choice of this.#choices.values()) choice.forget(this.#firstCompiled);
+    this.#next = this.#firstCompiled;
+  }
+
+  choiceFor(shape: InstructionShape): HandlerChoice {
+    return this.#choices.get(shape) ?? this.#choose(shape);
+  }
+  /** The handler that does both of two successive handlers' work; 0: there is none. */
+  pairFor(first: number, second: number): number {
+    return this.#pairs.get(first * HANDLER_TABLE_SIZE + second) ?? 0;
+  }
+
+  /** Handlers worth a place in the dispatch loop: single instructions first, then pairs of them. */
+  #hotPrograms(examples: readonly string[]): InlineHandler[] {
+    const handlers: InlineHandler[] = [];
+    for (const example of examples) {
+      const [first, second] = example.split(PAIR_MARK).map((one) => this.#hotInstruction(one, handlers));
+      if (second === undefined) continue;
+      if (!first.choice.leads) throw new Error(`hot list: ${example} must not begin with an instruction that stores or jumps`);
+      const key = first.handler * HANDLER_TABLE_SIZE + second.handler;
+      if (this.#pairs.has(key)) continue;
+      this.#pairs.set(key, this.#next++);
+      handlers.push([first.program, second.program]);
+    }
+    return handlers;
+  }
+
+  #hotInstruction(example: string, handlers: InlineHandler[]): { choice: Choice; handler: number; program: Program } {
+    const quiet = example.startsWith(QUIET_MARK);
+    const shape = exampleShape(quiet ? example.slice(QUIET_MARK.length) : example);
+    const choice = this.#choices.get(shape) ?? this.#choose(shape);
+    const program = buildProgram(shape, quiet);
+    if (!(quiet ? choice.hasQuiet : choice.hasHandler)) {
+      handlers.push([program]);
+      if (quiet) choice.setQuiet(this.#next++);
+      else choice.setHandler(this.#next++);
+    }
+    return { choice, handler: quiet ? choice.quiet() : choice.handler, program };
+  }
+
+  #choose(shape: InstructionShape): Choice {
+    const choice = new Choice(shape, (program) => this.#compileHandler(program));
+    this.#choices.set(shape, choice);
+    return choice;
+  }
+
+  #compileHandler(program: Program): number {
+    const handler = this.#next++;
+    if (handler >= HANDLER_TABLE_SIZE) throw new Error('handler table is full');
+    const bytes = buildHandler(this.#options, program, handler);
+    const env = { memory: this.#options.memory.memory, ...this.#functions };
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), { env });
+    this.#table?.set(handler, instance.exports.handler as () => unknown);
+    return handler;
+  }
+
+  /**
+   * Executions since the start, per handler and per pair of successive handlers, under the hot list's names;
+   * only with the `profile` option.
+   */
+  profile(examples: ReadonlyMap<InstructionShape, string>): ProfiledHandler[] {
+    const at = this.#options.profileAt;
+    if (at === undefined) return [];
+    const count = (offset: number) => this.#options.memory.view.getUint32(at + offset, true);
+    const named = [...this.#choices.values()].flatMap((choice) => {
+      const example = examples.get(choice.shape);
+      if (example === undefined || choice.shape.mode !== 'long64') return [];
+      const { leads, shape: { key } } = choice;
+      const both = [];
+      if (choice.hasHandler) both.push({ handler: choice.handler, example, key, leads });
+      if (choice.hasQuiet) both.push({ handler: choice.quiet(), example: QUIET_MARK + example, key: `quiet ${key}`, leads });
+      return both.filter(({ handler }) => handler < ProfileLayout.handlerLimit);
+    });
+    const singles = named.map(({ handler, example, key }) => ({ example, key, count: count(ProfileLayout.handlers + handler * 4) }));
+    const pairs = named.filter(({ leads }) => leads).flatMap((a) => named.map((b) => ({
+      example: a.example + PAIR_MARK + b.example,
+      key: `${a.key} + ${b.key}`,
+      count: count(ProfileLayout.pairs + (a.handler * ProfileLayout.handlerLimit + b.handler) * 4),
+    })));
+    return [...singles, ...pairs.filter((pair) => pair.count > 0)];
+  }
+}
+
+function buildProgram(shape: InstructionShape, quietFlags = false): Program {
+  const builder = new Builder({ quietFlags });
+  shape.encoding.semantics(builder, shape);
+  return builder.program;
+}
+
+function exampleShape(hex: string): InstructionShape {
+  const bytes = Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
+  const result = decode((i) => (i < bytes.length ? bytes[i] : -1), 'long64');
+  if (!result.ok) throw new Error(`hot list: ${hex} does not decode`);
+  return result.instruction.shape;
+}
+
+function storesIn(block: Block): boolean {
+  return block.nodes.some(
+    (node) =>
+      node.kind === 'store' || node.kind === 'storeUpdate' || node.kind === 'helper' || (node.kind === 'when' && (storesIn(node.then) || storesIn(node.otherwise))),
+  );
+}
+
+/** The handlers of a shape, compiled when they are first needed. */
+class Choice implements HandlerChoice {
+  readonly shape: InstructionShape;
+  readonly flags: FlagUse;
+  /** May be the first of a pair: it cannot overwrite the second one, and goes on to it. */
+  readonly leads: boolean;
+  readonly #compile: (program: Program) => number;
+  #handler = 0;
+  #quiet = 0;
+  constructor(shape: InstructionShape, compile: (program: Program) => number) {
+    this.shape = shape;
+    this.#compile = compile;
+    const program = buildProgram(shape);
+    this.flags = flagUse(program);
+    this.leads = !storesIn(program.body) && !shape.encoding.endsBlock;
+  }
+  get hasHandler(): boolean {
+    return this.#handler !== 0;
+  }
+  get hasQuiet(): boolean {
+    return this.#quiet !== 0;
+  }
+  /** Forget handlers numbered from `first` on. */
+  forget(first: number): void {
+    if (this.#handler >= first) this.#handler = 0;
+    if (this.#quiet >= first) this.#quiet = 0;
+  }
+  setHandler(handler: number): void {
+    this.#handler = handler;
+  }
+  setQuiet(handler: number): void {
+    this.#quiet = handler;
+  }
+  get handler(): number {
+    if (this.#handler === 0) this.#handler = this.#compile(buildProgram(this.shape));
+    return this.#handler;
+  }
+  quiet(): number {
+    if (this.#quiet === 0) this.#quiet = this.#compile(buildProgram(this.shape, true));
+    return this.#quiet;
+  }
+}
