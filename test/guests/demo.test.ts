@@ -49,7 +49,7 @@ describe("the demo guest's monitor", () => {
   it('time: clock, date, timer interrupt, TSC', async () => {
     const answer = await ask('time');
     expect(answer).toMatch(/^clock +\d+\.\d{6} s$/m);
-    expect(answer).toMatch(/^wall clock +\d{4}-01-01 00:0\d:\d\d UTC$/m);
+    expect(answer).toMatch(/^wall clock +2025-01-01 00:0\d:\d\d UTC$/m);
     expect(answer).toMatch(/^timer +asked for 20 ms, came \d{1,3} us after that$/m);
     expect(answer).toMatch(/^TSC +1000000 kHz$/m);
   });

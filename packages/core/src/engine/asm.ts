@@ -1,5 +1,5 @@
 import type { Slot } from '../cpu/state.ts';
-import { ByteWriter, Op, VOID, ValType, type WasmType } from './wasm.ts';
+import { ByteWriter, Op, ValType, VOID, type WasmType } from './wasm.ts';
 
 /** A function body being written by hand: thin names over the opcodes, chained. */
 export class Asm {

@@ -84,7 +84,14 @@ export class CodeCache {
       return found;
     }
     const table = this.#layout.entryTables + this.#nextTable++ * ENTRY_TABLE_BYTES;
-    const page: CodePage = { physicalPage, mode, table, ranges: [], decoded: new Uint8Array(PAGE_SIZE_BYTES), reachedFrom: new Set() };
+    const page: CodePage = {
+      physicalPage,
+      mode,
+      table,
+      ranges: [],
+      decoded: new Uint8Array(PAGE_SIZE_BYTES),
+      reachedFrom: new Set(),
+    };
     if (mode === 'long64') this.#words[(this.#layout.codeTables >>> 2) + physicalPage] = table;
     if (pages) pages.push(page);
     else this.#pages.set(physicalPage, [page]);
@@ -106,7 +113,8 @@ export class CodeCache {
   /** Whether there is room for one more run; call {@link flush} between runs of the engine if not. */
   get hasRoom(): boolean {
     return (
-      this.#nextRecord + (MAX_RUN * 2 + 4) * RECORD_BYTES < this.#layout.recordsEnd && this.#nextTable + 4 < this.#layout.entryTableCount
+      this.#nextRecord + (MAX_RUN * 2 + 4) * RECORD_BYTES < this.#layout.recordsEnd &&
+      this.#nextTable + 4 < this.#layout.entryTableCount
     );
   }
 
@@ -170,7 +178,8 @@ export class CodeCache {
     for (let i = this.#choices.length - 1; i >= 0; i--) {
       const choice = this.#choices[i];
       const { flags } = choice;
-      if (flags.writes && !flags.stores && !live) this.#view.setUint16(this.#choiceRecords[i] + RecordField.handler, choice.quiet(), true);
+      if (flags.writes && !flags.stores && !live)
+        this.#view.setUint16(this.#choiceRecords[i] + RecordField.handler, choice.quiet(), true);
       live = flags.observes || (live && !flags.writesAll);
     }
   }
@@ -198,7 +207,12 @@ export class CodeCache {
       this.#cover(second, 0, 15);
     }
     if (!result.ok) {
-      this.#special(SpecialHandler.undefined, ordinal, offset, result.reason === 'tooLong' ? PROTECTION_VECTOR : UNDEFINED_VECTOR);
+      this.#special(
+        SpecialHandler.undefined,
+        ordinal,
+        offset,
+        result.reason === 'tooLong' ? PROTECTION_VECTOR : UNDEFINED_VECTOR,
+      );
       this.#cover(page, offset, Math.min(left, 15));
       return -1;
     }
@@ -293,7 +307,8 @@ export class CodeCache {
     page.reachedFrom.clear();
     for (const other of reaching) this.#invalidate(other);
     const pages = this.#pages.get(page.physicalPage) as CodePage[];
-    if (pages.every((code) => code.ranges.length === 0 && code.reachedFrom.size === 0)) this.#bytes[this.#layout.pageFlags + page.physicalPage] &= ~1;
+    if (pages.every((code) => code.ranges.length === 0 && code.reachedFrom.size === 0))
+      this.#bytes[this.#layout.pageFlags + page.physicalPage] &= ~1;
   }
 }
 
@@ -308,4 +323,3 @@ function writeSum(view: DataView, at: number, low: number, high: number, plus: n
   view.setInt32(at, sum | 0, true);
   view.setInt32(at + 4, high + (sum > 0xffffffff ? 1 : 0), true);
 }
-

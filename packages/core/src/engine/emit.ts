@@ -1,7 +1,27 @@
 import {
-  ARG, EXIT_DETAIL, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, FC, FS, FZ, RESULT, SEGMENT_BASE, type Slot,
+  ARG,
+  EXIT_DETAIL,
+  FAULT_ADDRESS,
+  FAULT_ERROR_CODE,
+  FAULT_VECTOR,
+  FC,
+  FS,
+  FZ,
+  RESULT,
+  SEGMENT_BASE,
+  type Slot,
 } from '../cpu/state.ts';
-import type { AccessBytes, Block, Node, Program, RecordValue, UpdateHandle, Value, ValueType, Variable } from '../ir/types.ts';
+import type {
+  AccessBytes,
+  Block,
+  Node,
+  Program,
+  RecordValue,
+  UpdateHandle,
+  Value,
+  ValueType,
+  Variable,
+} from '../ir/types.ts';
 import { RECORD_BYTES, SCRATCH_LIMIT, TLB_WRITE_OFFSET } from '../memory/layout.ts';
 import type { Asm } from './asm.ts';
 import type { MemoryFunctions } from './memory-code.ts';
@@ -29,8 +49,20 @@ export interface EmitTarget {
   helperNumber(name: string): number;
 }
 
-const LOADS: Record<AccessBytes, readonly number[]> = { 1: [Op.i32Load8U], 2: [Op.i32Load16U], 4: [Op.i32Load], 8: [Op.i64Load], 16: [0xfd, 0x00] };
-const STORES: Record<AccessBytes, readonly number[]> = { 1: [Op.i32Store8], 2: [Op.i32Store16], 4: [Op.i32Store], 8: [Op.i64Store], 16: [0xfd, 0x0b] };
+const LOADS: Record<AccessBytes, readonly number[]> = {
+  1: [Op.i32Load8U],
+  2: [Op.i32Load16U],
+  4: [Op.i32Load],
+  8: [Op.i64Load],
+  16: [0xfd, 0x00],
+};
+const STORES: Record<AccessBytes, readonly number[]> = {
+  1: [Op.i32Store8],
+  2: [Op.i32Store16],
+  4: [Op.i32Store],
+  8: [Op.i64Store],
+  16: [0xfd, 0x0b],
+};
 /** Narrow stores of an i64 value. */
 const STORES64: Partial<Record<AccessBytes, number>> = { 1: 0x3c, 2: 0x3d, 4: 0x3e };
 const SLOT_BYTES = { i32: 4, i64: 8, v128: 16 } as const;
@@ -241,11 +273,17 @@ class Emitter {
 
   #load(bytes: AccessBytes, offset: number): void {
     const [first, ...rest] = LOADS[bytes];
-    this.#asm.op(first, ...rest).op(0).out.u32(offset);
+    this.#asm
+      .op(first, ...rest)
+      .op(0)
+      .out.u32(offset);
   }
   #store(bytes: AccessBytes, type: ValueType, offset: number): void {
     const opcodes = type === 'i64' && bytes < 8 ? [STORES64[bytes] as number] : STORES[bytes];
-    this.#asm.op(...opcodes).op(0).out.u32(offset);
+    this.#asm
+      .op(...opcodes)
+      .op(0)
+      .out.u32(offset);
   }
 
   #state(node: Node): void {
@@ -334,11 +372,27 @@ class Emitter {
     const half = write ? TLB_WRITE_OFFSET : 0;
     pushAddress();
     a.tee(gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(0x7ff0).op(Op.i32And).get(tlb).op(Op.i32Add).tee(host);
-    a.mem(Op.i64Load, half).get(gva).op(Op.i64Xor).tee(x).i64(4096 - bytes).op(Op.i64GtU).if('i32');
-    a.get(gva).i32(bytes).call(write ? functions.slowWrite : functions.slowRead).tee(host).op(Op.i32Eqz).if();
+    a.mem(Op.i64Load, half)
+      .get(gva)
+      .op(Op.i64Xor)
+      .tee(x)
+      .i64(4096 - bytes)
+      .op(Op.i64GtU)
+      .if('i32');
+    a.get(gva)
+      .i32(bytes)
+      .call(write ? functions.slowWrite : functions.slowRead)
+      .tee(host)
+      .op(Op.i32Eqz)
+      .if();
     this.#end('fault', 2);
     a.end().get(host).else();
-    a.get(x).op(Op.i32WrapI64).get(host).mem(Op.i32Load, half + 8).op(Op.i32Add).end();
+    a.get(x)
+      .op(Op.i32WrapI64)
+      .get(host)
+      .mem(Op.i32Load, half + 8)
+      .op(Op.i32Add)
+      .end();
     a.set(host);
     this.#target.release('i64', gva);
     this.#target.release('i64', x);

@@ -1,12 +1,26 @@
 import {
-  BUDGET, EXIT_DETAIL, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, PAGE_BASE, RIP, SEGMENT_BASE, TLB,
+  BUDGET,
+  EXIT_DETAIL,
+  EXIT_RECORD,
+  FAULT_ADDRESS,
+  FAULT_ERROR_CODE,
+  FAULT_VECTOR,
+  PAGE_BASE,
+  RIP,
+  SEGMENT_BASE,
+  TLB,
 } from '../cpu/state.ts';
 import { decode } from '../isa/decoder.ts';
 import { type Helper, helpers as isaHelpers } from '../isa/helpers/index.ts';
 import type { CpuMode } from '../isa/types.ts';
 import { TlbBanks } from '../memory/banks.ts';
 import {
-  PENDING_GPA_OFFSET, SCRATCH_OFFSET, stateBase, TLB_ENTRY_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET,
+  PENDING_GPA_OFFSET,
+  SCRATCH_OFFSET,
+  stateBase,
+  TLB_ENTRY_BYTES,
+  TLB_EXEC_ENTRIES,
+  TLB_EXEC_OFFSET,
 } from '../memory/layout.ts';
 import { WalkAccess } from '../memory/walk.ts';
 import { CodeCache, type CodePage } from './code-cache.ts';
@@ -73,7 +87,9 @@ export class Engine {
     const { layout } = memory;
     this.banks = new TlbBanks(memory.memory.buffer, layout, { index, count: options.vcpus ?? 1 });
     const forInterpreter = {
-      layout, base: this.base, helperNumber: (name: string) => this.#helperNumber(name),
+      layout,
+      base: this.base,
+      helperNumber: (name: string) => this.#helperNumber(name),
       ...(options.profile ? { profileAt: layout.recordsEnd - ProfileLayout.sizeBytes } : {}),
     };
     const hot = options.profile ? [] : (options.hot ?? HOT_INSTRUCTIONS);
@@ -88,7 +104,9 @@ export class Engine {
     if (options.profile) this.code.examples = new Map();
     const bytes = buildInterpreter({ ...forInterpreter, inline: this.#handlers.inline });
     const imports = this.#imports();
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), { env: { memory: memory.memory, ...imports } });
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), {
+      env: { memory: memory.memory, ...imports },
+    });
     this.#core = instance.exports as unknown as CoreExports;
     this.banks.copy = this.#core.copy;
     this.#handlers.attach(this.#core.table, { ...instance.exports, helper: imports.helper });
@@ -282,7 +300,7 @@ export class Engine {
     }
     const page = this.code.page(host >>> 0, this.mode);
     const tlb = this.#slot32(TLB);
-    const entry = tlb + TLB_EXEC_OFFSET + (Number((linear >> 12n) & BigInt(TLB_EXEC_ENTRIES - 1)) * TLB_ENTRY_BYTES);
+    const entry = tlb + TLB_EXEC_OFFSET + Number((linear >> 12n) & BigInt(TLB_EXEC_ENTRIES - 1)) * TLB_ENTRY_BYTES;
     this.memory.view.setBigInt64(entry, BigInt.asIntN(64, linear & ~0xfffn), true);
     this.memory.view.setInt32(entry + 8, page.table, true);
     return page;

@@ -4,7 +4,13 @@ import type { Block, Program } from '../ir/types.ts';
 import { decode } from '../isa/decoder.ts';
 import type { InstructionShape } from '../isa/types.ts';
 import type { HandlerChoice } from './code-cache.ts';
-import { buildHandler, HANDLER_TABLE_SIZE, type InlineHandler, type InterpreterOptions, ProfileLayout } from './interpreter.ts';
+import {
+  buildHandler,
+  HANDLER_TABLE_SIZE,
+  type InlineHandler,
+  type InterpreterOptions,
+  ProfileLayout,
+} from './interpreter.ts';
 import type { EngineMemory } from './memory.ts';
 import { FIRST_HANDLER } from './record.ts';
 
@@ -88,7 +94,8 @@ export class Handlers {
     for (const example of examples) {
       const [first, second] = example.split(PAIR_MARK).map((one) => this.#hotInstruction(one, handlers));
       if (second === undefined) continue;
-      if (!first.choice.leads) throw new Error(`hot list: ${example} must not begin with an instruction that stores or jumps`);
+      if (!first.choice.leads)
+        throw new Error(`hot list: ${example} must not begin with an instruction that stores or jumps`);
       const key = first.handler * HANDLER_TABLE_SIZE + second.handler;
       if (this.#pairs.has(key)) continue;
       this.#pairs.set(key, this.#next++);
@@ -137,18 +144,30 @@ export class Handlers {
     const named = [...this.#choices.values()].flatMap((choice) => {
       const example = examples.get(choice.shape);
       if (example === undefined || choice.shape.mode !== 'long64') return [];
-      const { leads, shape: { key } } = choice;
+      const {
+        leads,
+        shape: { key },
+      } = choice;
       const both = [];
       if (choice.hasHandler) both.push({ handler: choice.handler, example, key, leads });
-      if (choice.hasQuiet) both.push({ handler: choice.quiet(), example: QUIET_MARK + example, key: `quiet ${key}`, leads });
+      if (choice.hasQuiet)
+        both.push({ handler: choice.quiet(), example: QUIET_MARK + example, key: `quiet ${key}`, leads });
       return both.filter(({ handler }) => handler < ProfileLayout.handlerLimit);
     });
-    const singles = named.map(({ handler, example, key }) => ({ example, key, count: count(ProfileLayout.handlers + handler * 4) }));
-    const pairs = named.filter(({ leads }) => leads).flatMap((a) => named.map((b) => ({
-      example: a.example + PAIR_MARK + b.example,
-      key: `${a.key} + ${b.key}`,
-      count: count(ProfileLayout.pairs + (a.handler * ProfileLayout.handlerLimit + b.handler) * 4),
-    })));
+    const singles = named.map(({ handler, example, key }) => ({
+      example,
+      key,
+      count: count(ProfileLayout.handlers + handler * 4),
+    }));
+    const pairs = named
+      .filter(({ leads }) => leads)
+      .flatMap((a) =>
+        named.map((b) => ({
+          example: a.example + PAIR_MARK + b.example,
+          key: `${a.key} + ${b.key}`,
+          count: count(ProfileLayout.pairs + (a.handler * ProfileLayout.handlerLimit + b.handler) * 4),
+        })),
+      );
     return [...singles, ...pairs.filter((pair) => pair.count > 0)];
   }
 }
@@ -169,7 +188,10 @@ function exampleShape(hex: string): InstructionShape {
 function storesIn(block: Block): boolean {
   return block.nodes.some(
     (node) =>
-      node.kind === 'store' || node.kind === 'storeUpdate' || node.kind === 'helper' || (node.kind === 'when' && (storesIn(node.then) || storesIn(node.otherwise))),
+      node.kind === 'store' ||
+      node.kind === 'storeUpdate' ||
+      node.kind === 'helper' ||
+      (node.kind === 'when' && (storesIn(node.then) || storesIn(node.otherwise))),
   );
 }
 

@@ -2,9 +2,9 @@ import { expect, it } from 'vitest';
 import { GPR, RIP } from '../cpu/state.ts';
 import { MachineVcpu } from '../machine/vcpu.ts';
 import { Engine } from './engine.ts';
-import { EngineMemory } from './memory.ts';
 import { ExitCode } from './exit-code.ts';
 import { HOT_INSTRUCTIONS } from './hot.ts';
+import { EngineMemory } from './memory.ts';
 
 const CODE = 0x4000;
 const STACK = 0x8000;

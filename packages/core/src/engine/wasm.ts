@@ -107,7 +107,12 @@ export class ModuleBuilder {
   get nextFunction(): number {
     return this.#imports.length + this.#functions.length;
   }
-  addFunction(exportName: string | undefined, signature: Signature, locals: readonly WasmType[], body: ByteWriter): number {
+  addFunction(
+    exportName: string | undefined,
+    signature: Signature,
+    locals: readonly WasmType[],
+    body: ByteWriter,
+  ): number {
     this.#functions.push({ exportName, signature, locals, body });
     return this.nextFunction - 1;
   }
@@ -145,12 +150,17 @@ export class ModuleBuilder {
     });
     section(out, 2, [undefined, ...this.#imports], (w, imported) => {
       w.name('env');
-      if (imported) w.name(imported.name).byte(0).u32(indexOf.get(key(imported.signature)) as number);
+      if (imported)
+        w.name(imported.name)
+          .byte(0)
+          .u32(indexOf.get(key(imported.signature)) as number);
       else w.name('memory').byte(2).byte(3).u32(this.#memoryPages.initial).u32(this.#memoryPages.maximum);
     });
     section(out, 3, this.#functions, (w, f) => w.u32(indexOf.get(key(f.signature)) as number));
     if (this.#tableSize > 0) section(out, 4, [this.#tableSize], (w, size) => w.byte(0x70).byte(0).u32(size));
-    const exported = this.#functions.flatMap((f, i) => (f.exportName ? [{ name: f.exportName, kind: 0, index: this.#imports.length + i }] : []));
+    const exported = this.#functions.flatMap((f, i) =>
+      f.exportName ? [{ name: f.exportName, kind: 0, index: this.#imports.length + i }] : [],
+    );
     if (this.#tableSize > 0) exported.push({ name: 'table', kind: 1, index: 0 });
     section(out, 7, exported, (w, e) => w.name(e.name).byte(e.kind).u32(e.index));
     section(out, 10, this.#functions, (w, f) => {
@@ -174,6 +184,7 @@ function section<T>(out: ByteWriter, id: number, items: readonly T[], write: (w:
 }
 
 /** Opcodes used by hand-written engine code; the IR brings its own. */
+// biome-ignore format: a table
 export const Op = {
   unreachable: 0x00, block: 0x02, loop: 0x03, if: 0x04, else: 0x05, end: 0x0b, br: 0x0c, brIf: 0x0d, brTable: 0x0e, return: 0x0f,
   call: 0x10, callIndirect: 0x11, drop: 0x1a, select: 0x1b, localGet: 0x20, localSet: 0x21, localTee: 0x22,

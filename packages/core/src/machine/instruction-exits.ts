@@ -9,14 +9,55 @@ export interface ExitArguments {
 
 type Maker = (length: { instructionLength: number }, number: (index: number) => number, args: ExitArguments) => Exit;
 
-const plain = (kind: 'syscall' | 'sysenter' | 'cpuid' | 'rdmsr' | 'wrmsr' | 'clts' | 'invpcid' | 'wbinvd' | 'invd' | 'rdpmc' | 'swapgs' | 'xsetbv' | 'monitor' | 'mwait' | 'cli' | 'sti' | 'hlt'): Maker =>
-  (length) => ({ kind, ...length }) as Exit;
-const io = (direction: 'in' | 'out'): Maker => (length, n) => ({
-  kind: 'io', port: n(0), sizeBytes: n(1) as 1 | 2 | 4, direction, string: false, rep: false, addressSize: 64, segment: 3, ...length,
-});
-const stringIo = (direction: 'in' | 'out'): Maker => (length, n) => ({
-  kind: 'io', port: n(0), sizeBytes: n(1) as 1 | 2 | 4, direction, string: true, rep: n(4) !== 0, addressSize: n(2) as 16 | 32 | 64, segment: n(3), ...length,
-});
+const plain =
+  (
+    kind:
+      | 'syscall'
+      | 'sysenter'
+      | 'cpuid'
+      | 'rdmsr'
+      | 'wrmsr'
+      | 'clts'
+      | 'invpcid'
+      | 'wbinvd'
+      | 'invd'
+      | 'rdpmc'
+      | 'swapgs'
+      | 'xsetbv'
+      | 'monitor'
+      | 'mwait'
+      | 'cli'
+      | 'sti'
+      | 'hlt',
+  ): Maker =>
+  (length) =>
+    ({ kind, ...length }) as Exit;
+const io =
+  (direction: 'in' | 'out'): Maker =>
+  (length, n) => ({
+    kind: 'io',
+    port: n(0),
+    sizeBytes: n(1) as 1 | 2 | 4,
+    direction,
+    string: false,
+    rep: false,
+    addressSize: 64,
+    segment: 3,
+    ...length,
+  });
+const stringIo =
+  (direction: 'in' | 'out'): Maker =>
+  (length, n) => ({
+    kind: 'io',
+    port: n(0),
+    sizeBytes: n(1) as 1 | 2 | 4,
+    direction,
+    string: true,
+    rep: n(4) !== 0,
+    addressSize: n(2) as 16 | 32 | 64,
+    segment: n(3),
+    ...length,
+  });
 
 /** The exits that a plug-in may see; the others are native business. */
 const makers: Partial<Record<InstructionExitName, Maker>> = {
@@ -62,7 +103,10 @@ const makers: Partial<Record<InstructionExitName, Maker>> = {
 };
 
 /** The instruction at which the engine stopped: its name, and the exit that plug-ins see of it, if any. */
-export function instructionExit(detail: number, args: ExitArguments): { name: InstructionExitName; exit: Exit | undefined } {
+export function instructionExit(
+  detail: number,
+  args: ExitArguments,
+): { name: InstructionExitName; exit: Exit | undefined } {
   const name = INSTRUCTION_EXITS[detail];
   if (WITHOUT_ARGUMENTS.has(name)) return exitWithoutArguments(name, args);
   const number = (index: number) => Number(args.arg(index) & 0xffffffffn);
@@ -70,10 +114,23 @@ export function instructionExit(detail: number, args: ExitArguments): { name: In
 }
 
 /** Exits that differ by their length alone are made once. */
-const WITHOUT_ARGUMENTS: ReadonlySet<InstructionExitName> = new Set<InstructionExitName>(['syscall', 'cpuid', 'rdmsr', 'wrmsr', 'cli', 'sti', 'hlt', 'swapgs', 'clts']);
+const WITHOUT_ARGUMENTS: ReadonlySet<InstructionExitName> = new Set<InstructionExitName>([
+  'syscall',
+  'cpuid',
+  'rdmsr',
+  'wrmsr',
+  'cli',
+  'sti',
+  'hlt',
+  'swapgs',
+  'clts',
+]);
 const made = new Map<string, { name: InstructionExitName; exit: Exit | undefined }[]>();
 
-function exitWithoutArguments(name: InstructionExitName, args: ExitArguments): { name: InstructionExitName; exit: Exit | undefined } {
+function exitWithoutArguments(
+  name: InstructionExitName,
+  args: ExitArguments,
+): { name: InstructionExitName; exit: Exit | undefined } {
   let byLength = made.get(name);
   if (!byLength) made.set(name, (byLength = []));
   byLength[args.lengthBytes] ??= { name, exit: makers[name]?.({ instructionLength: args.lengthBytes }, () => 0, args) };

@@ -1,10 +1,18 @@
 import {
-  type BootRequest, type ConsolePort, type Entry, type Exit, type ExitAnswer, type GuestImage, type Machine as PluginMachine, type PlatformDefinition,
-  PolyvisorError, type ShutdownReason,
+  type BootRequest,
+  type ConsolePort,
+  type Entry,
+  type Exit,
+  type ExitAnswer,
+  type GuestImage,
+  type PlatformDefinition,
+  type Machine as PluginMachine,
+  PolyvisorError,
+  type ShutdownReason,
 } from '@polyvisor/plugin-api';
 import { ARG, DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
-import { ExitCode } from '../engine/exit-code.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
+import { ExitCode } from '../engine/exit-code.ts';
 import { EngineMemory } from '../engine/memory.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
@@ -99,32 +107,44 @@ export class Machine implements PluginMachine {
     });
     this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
-    this.clock = new MachineClock(source, options.clockKind === 'icount' ? 0n : options.wallClock.epochNs());
+    this.clock = new MachineClock(source, options.wallClock.epochNs());
     this.vcpus = [new MachineVcpu(0, this.#engine())];
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
     this.#boot();
   }
 
   #engine(): Engine {
-    return new Engine(this.#engineMemory, {
-      mmioRead: (_gpa, into) => into.fill(0xff),
-      mmioWrite: () => {},
-      helpers: {
-        rdtsc: (state, base) => {
-          state.setBigUint64(base + RESULT[0].offset, this.clock.tsc(), true);
-          return -1;
+    return new Engine(
+      this.#engineMemory,
+      {
+        mmioRead: (_gpa, into) => into.fill(0xff),
+        mmioWrite: () => {},
+        helpers: {
+          rdtsc: (state, base) => {
+            state.setBigUint64(base + RESULT[0].offset, this.clock.tsc(), true);
+            return -1;
+          },
         },
       },
-    }, this.#options.engine);
+      this.#options.engine,
+    );
   }
 
   #boot(): void {
     const request: BootRequest = {
-      image: this.#options.image, entry: this.entry, commandLine: this.#options.commandLine, memoryBytes: this.platform.memoryBytes,
+      image: this.#options.image,
+      entry: this.entry,
+      commandLine: this.#options.commandLine,
+      memoryBytes: this.platform.memoryBytes,
       ...(this.#options.initrd ? { initrd: this.#options.initrd } : {}),
     };
     if (this.#calls.boot(request, this)) return;
-    throw new PolyvisorError('PV2010', `nobody starts ${request.image.name} through its door ${this.entry.name}`, `load plug-in ${this.entry.plugin}`, 3);
+    throw new PolyvisorError(
+      'PV2010',
+      `nobody starts ${request.image.name} through its door ${this.entry.name}`,
+      `load plug-in ${this.entry.plugin}`,
+      3,
+    );
   }
 
   cpuid(leaf: number, subleaf: number) {
@@ -215,7 +235,8 @@ export class Machine implements PluginMachine {
 
   #dispatch(vcpu: MachineVcpu, code: number, stepping: boolean): void {
     if (code === ExitCode.fault) this.#fault(vcpu);
-    else if (code === ExitCode.stop || (code === ExitCode.instruction && this.#instruction(vcpu) && stepping)) this.#singleStepTrap(vcpu);
+    else if (code === ExitCode.stop || (code === ExitCode.instruction && this.#instruction(vcpu) && stepping))
+      this.#singleStepTrap(vcpu);
   }
   /** RFLAGS.TF was set before the instruction that is now done (SDM vol. 3B, 18.3.1.4). */
   #singleStepTrap(vcpu: MachineVcpu): void {
@@ -327,17 +348,27 @@ export class Machine implements PluginMachine {
   stats(): Record<string, number | string> {
     const [{ engine }] = this.vcpus;
     const { decoded, invalidations, flushes } = engine.code.statistics;
-    const exits = Object.fromEntries([...this.#exitCounts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, count]) => [`exit.${kind}`, count]));
+    const exits = Object.fromEntries(
+      [...this.#exitCounts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, count]) => [`exit.${kind}`, count]),
+    );
     return {
-      instructions: this.#executed, 'machine time ms': Math.round(this.clock.nowNs() / 1e6), 'decoded instructions': decoded,
-      'code invalidations': invalidations, 'code cache flushes': flushes, 'TLB bank flushes': engine.banks.flushes,
-      handlers: engine.handlerCount, ...exits,
+      instructions: this.#executed,
+      'machine time ms': Math.round(this.clock.nowNs() / 1e6),
+      'decoded instructions': decoded,
+      'code invalidations': invalidations,
+      'code cache flushes': flushes,
+      'TLB bank flushes': engine.banks.flushes,
+      handlers: engine.handlerCount,
+      ...exits,
     };
   }
 }
 
 function pick(answer: { errorCode?: number; cr2?: bigint }): { errorCode?: number; cr2?: bigint } {
-  return { ...(answer.errorCode === undefined ? {} : { errorCode: answer.errorCode }), ...(answer.cr2 === undefined ? {} : { cr2: answer.cr2 }) };
+  return {
+    ...(answer.errorCode === undefined ? {} : { errorCode: answer.errorCode }),
+    ...(answer.cr2 === undefined ? {} : { cr2: answer.cr2 }),
+  };
 }
 
 /** The most a WebAssembly memory holds, less what the engine itself needs. */
@@ -346,7 +377,12 @@ function allocate(ramBytes: number): EngineMemory {
     return new EngineMemory(ramBytes);
   } catch (error) {
     const mebibytes = Math.round(ramBytes / 2 ** 20);
-    throw new PolyvisorError('PV2011', `cannot allocate ${mebibytes} MiB of guest memory: ${(error as Error).message}`, 'ask for less with --memory', 3);
+    throw new PolyvisorError(
+      'PV2011',
+      `cannot allocate ${mebibytes} MiB of guest memory: ${(error as Error).message}`,
+      'ask for less with --memory',
+      3,
+    );
   }
 }
 
@@ -356,9 +392,19 @@ function chooseEntry(options: MachineOptions): Entry {
   const wanted = options.entryName;
   const candidates = entries.filter((entry) => wanted === undefined || entry.name === wanted);
   if (candidates.length > 0) return candidates.reduce((best, entry) => (entry.priority > best.priority ? entry : best));
-  const reasons = missing.filter((door) => wanted === undefined || door.name === wanted).map((door) => `${door.abi}: ${door.reason}`);
+  const reasons = missing
+    .filter((door) => wanted === undefined || door.name === wanted)
+    .map((door) => `${door.abi}: ${door.reason}`);
   const has = entries.length > 0 ? `; it has ${entries.map((entry) => entry.name).join(', ')}` : '';
   const why = reasons.length > 0 ? reasons.join('; ') : 'no loaded plug-in starts such an image';
-  const fix = entries.length > 0 ? 'choose another --entry' : 'give another kernel, or load the plug-in that starts it with --plugin';
-  throw new PolyvisorError('PV2012', `no ${wanted ?? ''} door into ${options.image.name} (${why}${has})`.replace('  ', ' '), fix, 3);
+  const fix =
+    entries.length > 0
+      ? 'choose another --entry'
+      : 'give another kernel, or load the plug-in that starts it with --plugin';
+  throw new PolyvisorError(
+    'PV2012',
+    `no ${wanted ?? ''} door into ${options.image.name} (${why}${has})`.replace('  ', ' '),
+    fix,
+    3,
+  );
 }

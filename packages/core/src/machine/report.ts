@@ -1,7 +1,24 @@
 import type { Machine } from '@polyvisor/plugin-api';
 import type { MachineVcpu } from './vcpu.ts';
 
-const REGISTERS = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
+const REGISTERS = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+];
 const hex = (value: bigint) => value.toString(16).padStart(16, '0');
 const CODE_BYTES = 12;
 const STACK_BYTES = 64;
@@ -25,12 +42,28 @@ export function crashReport(machine: Machine, vcpu: MachineVcpu, message: string
   return lines.join('\n');
 }
 
-/** The top of the stack; addresses that have a symbol are named. */
+/** The top of the stack; return addresses that have a symbol are named. */
 function stackLines(machine: Machine, vcpu: MachineVcpu): string[] {
   const stack = vcpu.read(vcpu.gpr[4], STACK_BYTES, { as: 'supervisor' });
   if (!stack.ok) return ['  stack unreadable'];
   const words = [...new BigUint64Array(stack.bytes.buffer)];
-  const row = (from: number) => words.slice(from, from + 4).map(hex).join(' ');
-  const named = words.flatMap((word) => machine.symbol(word) ?? []);
+  const row = (from: number) =>
+    words
+      .slice(from, from + 4)
+      .map(hex)
+      .join(' ');
+  const named = words.filter((word) => followsCall(vcpu, word)).flatMap((word) => machine.symbol(word) ?? []);
   return [`  stack ${row(0)}`, `        ${row(4)}`, ...(named.length > 0 ? [`  called from ${named.join(', ')}`] : [])];
+}
+
+/** Longest form of CALL near indirect, bytes, without prefixes. */
+const LONGEST_CALL_BYTES = 7;
+
+/** Whether the bytes before an address look like a near call: E8 rel32, or FF /2 of some length. */
+function followsCall(vcpu: MachineVcpu, address: bigint): boolean {
+  const before = vcpu.read(address - BigInt(LONGEST_CALL_BYTES), LONGEST_CALL_BYTES, { as: 'supervisor' });
+  if (!before.ok) return false;
+  const { bytes } = before;
+  if (bytes[LONGEST_CALL_BYTES - 5] === 0xe8) return true;
+  return bytes.some((byte, i) => byte === 0xff && i < LONGEST_CALL_BYTES - 1 && ((bytes[i + 1] >> 3) & 7) === 2);
 }

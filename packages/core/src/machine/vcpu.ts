@@ -1,9 +1,50 @@
 import type {
-  Access, DescriptorTable, DescriptorTables, ReadResult, Segment, Translation, Vcpu, VirtualAccessOptions, WriteResult,
+  Access,
+  DescriptorTable,
+  DescriptorTables,
+  ReadResult,
+  Segment,
+  Translation,
+  Vcpu,
+  VirtualAccessOptions,
+  WriteResult,
 } from '@polyvisor/plugin-api';
+import { fpuTrapFor } from '../cpu/fpu-trap.ts';
+import { readFxsave, writeFxsave } from '../cpu/fxsave-image.ts';
 import {
-  CPL, CR0, CR2, CR3, CR4, DR, EFER, EFLAGS_SYSTEM, FAULT_ADDRESS, FAULT_ERROR_CODE, FC, FPU_TRAP, FS, FZ, GDTR_BASE, GDTR_LIMIT, GPR, IDTR_BASE, IDTR_LIMIT, KERNEL_GS_BASE, LDTR_SELECTOR, LONG_MODE, MMU_FLAGS, MXCSR,
-  RIP, SEGMENT_ACCESS, SEGMENT_BASE, SEGMENT_LIMIT, SEGMENT_SELECTOR, type Slot, TLB, TR_SELECTOR, X87_CONTROL,
+  CPL,
+  CR0,
+  CR2,
+  CR3,
+  CR4,
+  DR,
+  EFER,
+  EFLAGS_SYSTEM,
+  FAULT_ADDRESS,
+  FAULT_ERROR_CODE,
+  FC,
+  FPU_TRAP,
+  FS,
+  FZ,
+  GDTR_BASE,
+  GDTR_LIMIT,
+  GPR,
+  IDTR_BASE,
+  IDTR_LIMIT,
+  KERNEL_GS_BASE,
+  LDTR_SELECTOR,
+  LONG_MODE,
+  MMU_FLAGS,
+  MXCSR,
+  RIP,
+  SEGMENT_ACCESS,
+  SEGMENT_BASE,
+  SEGMENT_LIMIT,
+  SEGMENT_SELECTOR,
+  type Slot,
+  TLB,
+  TR_SELECTOR,
+  X87_CONTROL,
 } from '../cpu/state.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { EngineMemory } from '../engine/memory.ts';
@@ -12,8 +53,6 @@ import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
 import type { CpuMode } from '../isa/types.ts';
 import { LARGE_PAGES_OFFSET } from '../memory/layout.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
-import { fpuTrapFor } from '../cpu/fpu-trap.ts';
-import { readFxsave, writeFxsave } from '../cpu/fxsave-image.ts';
 
 const MODE_NUMBER: Record<CpuMode, number> = { long64: 0, compat32: 1, compat16: 2 };
 const Cr0 = { WP: 1n << 16n, PG: 1n << 31n } as const;
@@ -314,7 +353,12 @@ export class MachineVcpu implements Vcpu {
     return { ok: true };
   }
 
-  #writeWithinPage(gva: bigint, offset: number, bytes: Uint8Array, options: VirtualAccessOptions | undefined): WriteResult {
+  #writeWithinPage(
+    gva: bigint,
+    offset: number,
+    bytes: Uint8Array,
+    options: VirtualAccessOptions | undefined,
+  ): WriteResult {
     const host = this.#walk(BigInt.asUintN(64, gva), WalkAccess.write, options);
     if (host === WALK_FAULT || host === WALK_MMIO) return this.#fault();
     copyBytes(bytes, 0, this.#memory.bytes, host + offset, bytes.length);

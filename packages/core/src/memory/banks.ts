@@ -1,5 +1,13 @@
 import {
-  LargePage, type MemoryLayout, TLB_BANK_BYTES, TLB_BANKS, TLB_ENTRIES, TLB_ENTRY_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_WRITE_OFFSET,
+  LargePage,
+  type MemoryLayout,
+  TLB_BANK_BYTES,
+  TLB_BANKS,
+  TLB_ENTRIES,
+  TLB_ENTRY_BYTES,
+  TLB_EXEC_ENTRIES,
+  TLB_EXEC_OFFSET,
+  TLB_WRITE_OFFSET,
 } from './layout.ts';
 
 interface Bank {
@@ -32,7 +40,9 @@ export class TlbBanks {
     this.#layout = layout;
     const share = Math.floor(TLB_BANKS / owner.count);
     this.#banks = Array.from({ length: share }, (_, i) => ({
-      host: layout.tlbBanks + (owner.index * share + i) * TLB_BANK_BYTES, key: -1, lastUse: 0,
+      host: layout.tlbBanks + (owner.index * share + i) * TLB_BANK_BYTES,
+      key: -1,
+      lastUse: 0,
     }));
     writeEmptyBank(this.#words, layout.emptyBank);
   }

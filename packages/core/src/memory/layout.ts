@@ -69,5 +69,17 @@ export function layoutFor(ramSizeBytes: number): MemoryLayout {
   const recordsEnd = records + 2_000_000 * RECORD_BYTES;
   const ram = align(recordsEnd, 65536);
   const totalBytes = align(ram + ramSizeBytes, 65536);
-  return { ramSizeBytes, tlbBanks, emptyBank, pageFlags, codeTables, entryTables, entryTableCount, records, recordsEnd, ram, totalBytes };
+  return {
+    ramSizeBytes,
+    tlbBanks,
+    emptyBank,
+    pageFlags,
+    codeTables,
+    entryTables,
+    entryTableCount,
+    records,
+    recordsEnd,
+    ram,
+    totalBytes,
+  };
 }

@@ -5,7 +5,6 @@ import { PTE_ACCESSED, PTE_DIRTY, PTE_PRESENT, PTE_USER, PTE_WRITE } from '../mm
 import { FrameType, Owner, TYPE_PINNED } from '../mm/frames.ts';
 import { OK } from '../mm/pageTables.ts';
 import { readImageNotes } from '../notes/imageNotes.ts';
-import type { ImageNotes } from '../notes/types.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { hypercallPage } from './hypercallPage.ts';
 import { writeTables } from './pageTablePlan.ts';
@@ -39,7 +38,7 @@ export function buildPv64(domain: PvDomain, request: BootRequest): StartOfDay {
   builder.writeStartInfo(totalPages, commandLine, request.initrd?.length, { ...rings, ...ports });
   builder.startVcpu();
   domain.services.started(rings);
-  logPlan(domain, notes, plan);
+  logPlan(domain, plan);
   return plan;
 }
 
@@ -207,11 +206,10 @@ class Builder {
   }
 }
 
-function logPlan(domain: PvDomain, notes: ImageNotes, plan: StartOfDay): void {
-  const os = [notes.guestOs, notes.guestVersion].filter((part) => part !== undefined).join(' ');
+function logPlan(domain: PvDomain, plan: StartOfDay): void {
   domain.host.log(
     'debug',
-    `PV64 start of day: ${os || 'unnamed guest'}, base 0x${plan.virtBase.toString(16)}, ` +
+    `PV64 start of day: base 0x${plan.virtBase.toString(16)}, ` +
       `start_info pfn ${plan.startInfoPfn}, tables pfn ${plan.pageTablesPfn}+${plan.pageTablesCount}`,
   );
 }

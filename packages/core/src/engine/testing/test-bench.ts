@@ -6,8 +6,8 @@ import { MachineVcpu } from '../../machine/vcpu.ts';
 import { RECORD_BYTES } from '../../memory/layout.ts';
 import { Pte } from '../../memory/walk.ts';
 import { Engine, type EngineHost, type EngineOptions } from '../engine.ts';
-import { EngineMemory } from '../memory.ts';
 import { ExitCode } from '../exit-code.ts';
+import { EngineMemory } from '../memory.ts';
 
 export const CODE64 = { selector: 8, base: 0n, limit: 0xffffffff, accessRights: 0xa09b } as const;
 const MIB = 1 << 20;
