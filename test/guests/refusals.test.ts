@@ -65,13 +65,13 @@ describe('too little memory', () => {
   it('for the initrd', async () => {
     const { exitCode, last } = await refusal('demo', '--initrd', file('large.cpio'), '--memory', '64M');
     expect(last).toMatch(/^vm: PV4006: .* need 10\d MiB, the guest has 64 MiB: use --memory \d+M or more$/);
-    expect(exitCode).toBe(2);
+    expect(exitCode).toBe(3);
   });
 
   it('for the demo guest', async () => {
     const { exitCode, last } = await refusal('demo', '--memory', '1M');
     expect(last).toMatch(/^vm: PV4006: .* the guest has 1 MiB: use --memory \d+M or more$/);
-    expect(exitCode).toBe(2);
+    expect(exitCode).toBe(3);
   });
 });
 
@@ -89,7 +89,7 @@ describe.skipIf(skipped)(title, () => {
     const { exitCode, last, others } = await refusal('debian', '--plugin', 'xen', '--memory', '16M');
     expect(last).toMatch(/^vm: PV4006: .* the guest has 16 MiB: use --memory \d+M or more$/);
     for (const line of others) expect(line).toMatch(RECOGNISED);
-    expect(exitCode).toBe(2);
+    expect(exitCode).toBe(3);
   });
 
   it('without a plug-in', async () => {

@@ -8,7 +8,7 @@ import { readImageNotes } from '../notes/imageNotes.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { hypercallPage } from './hypercallPage.ts';
 import { writeTables } from './pageTablePlan.ts';
-import { planStartOfDay, type StartOfDay } from './plan.ts';
+import { IMAGE_EXIT_CODE, planStartOfDay, type StartOfDay } from './plan.ts';
 import { encodeStartInfo, MAX_COMMAND_LINE_BYTES, SIF_MOD_START_PFN } from './startInfo.ts';
 
 const PT_LOAD = 1;
@@ -22,7 +22,12 @@ export function buildPv64(domain: PvDomain, request: BootRequest): StartOfDay {
   const elf = request.image.elf;
   const notes = elf === undefined ? undefined : readImageNotes(elf);
   if (elf === undefined || notes === undefined) {
-    throw new PolyvisorError('PV4007', `${request.image.name} has no Xen notes`, 'choose another --entry');
+    throw new PolyvisorError(
+      'PV4007',
+      `${request.image.name} has no Xen notes`,
+      'choose another --entry',
+      IMAGE_EXIT_CODE,
+    );
   }
   const totalPages = Math.floor(request.memoryBytes / PAGE_BYTES);
   const commandLine = encodeCommandLine(request.commandLine);
@@ -102,6 +107,7 @@ class Builder {
           'PV4010',
           'a loadable segment lies outside the file or the guest',
           'the image is truncated or broken',
+          IMAGE_EXIT_CODE,
         );
       }
       const gpa = this.#gpa(0) + at;
@@ -117,6 +123,7 @@ class Builder {
         'PV4011',
         `HYPERCALL_PAGE 0x${address.toString(16)} is not a page of the kernel`,
         'the image is broken',
+        IMAGE_EXIT_CODE,
       );
     }
     this.write(Number(offset >> 12n), hypercallPage());

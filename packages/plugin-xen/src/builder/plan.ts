@@ -44,9 +44,11 @@ export interface PlanRequest {
 }
 
 const BROKEN = 'the image is broken; give another one';
+/** What `vm` exits with when an image cannot be started (docs/cli.md). */
+export const IMAGE_EXIT_CODE = 3;
 
 function refuse(code: string, message: string, fix: string): never {
-  throw new PolyvisorError(code, message, fix);
+  throw new PolyvisorError(code, message, fix, IMAGE_EXIT_CODE);
 }
 
 interface KernelRange {
