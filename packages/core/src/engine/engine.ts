@@ -56,9 +56,6 @@ export interface EngineOptions {
 interface CoreExports {
   run(): number;
   walk(gva: bigint, access: number): number;
-  slowRead(gva: bigint, size: number): number;
-  slowWrite(gva: bigint, size: number): number;
-  commit(): void;
   copy(to: number, from: number, sizeBytes: number): void;
   table: WebAssembly.Table;
 }
@@ -309,9 +306,5 @@ export class Engine {
   /** Page walk with its A/D side effects; WALK_FAULT, WALK_MMIO or a host page. */
   walk(gva: bigint, access: number): number {
     return this.#core.walk(BigInt.asIntN(64, gva), access) >>> 0;
-  }
-  /** Generated memory code, for accesses on behalf of the guest. */
-  get memoryCode(): Pick<CoreExports, 'slowRead' | 'slowWrite' | 'commit'> {
-    return this.#core;
   }
 }

@@ -8,7 +8,6 @@ export class EngineMemory {
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly words: Int32Array;
-  readonly quads: BigInt64Array;
 
   constructor(ramSizeBytes: number) {
     this.layout = layoutFor(ramSizeBytes);
@@ -16,6 +15,5 @@ export class EngineMemory {
     this.bytes = new Uint8Array(this.memory.buffer);
     this.view = new DataView(this.memory.buffer);
     this.words = new Int32Array(this.memory.buffer);
-    this.quads = new BigInt64Array(this.memory.buffer);
   }
 }
