@@ -1,4 +1,11 @@
-import { loadPlugins, Machine, type MachineOptions, PluginRegistry, type RunEnd } from '@polyvisor/core';
+import {
+  loadPlugins,
+  Machine,
+  type MachineOptions,
+  PluginRegistry,
+  type RegionPolicy,
+  type RunEnd,
+} from '@polyvisor/core';
 import type { Entry } from '@polyvisor/plugin-api';
 import { ExpectWatcher } from './console/expect.ts';
 import { openFileConsole, openNullConsole } from './console/file.ts';
@@ -10,7 +17,7 @@ import { ExitCode } from './exit-codes.ts';
 import { Idle } from './idle.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
 import { wallClockFor } from './node/wall-clock.ts';
-import type { RunOptions } from './options.ts';
+import type { RunOptions, TierChoice } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
 import { ProgressLine } from './progress.ts';
 import { formatStats } from './stats.ts';
@@ -55,6 +62,18 @@ function describeEntry(entry: Entry): string {
 function logPlugin(level: string, plugin: string, message: string): void {
   if (level === 'debug' && process.env.POLYVISOR_DEBUG !== '1') return;
   say(`${plugin}: ${level === 'info' ? '' : `${level}: `}${message}`);
+}
+
+/** Regions as `--tier` wants them; undefined: as the engine thinks best. */
+function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
+  switch (tier.kind) {
+    case 'interpret':
+      return false;
+    case 'compile':
+      return { threshold: 1, batch: 1 };
+    case 'both':
+      return tier.threshold === undefined ? undefined : { threshold: tier.threshold };
+  }
 }
 
 /** One `vm run` from power-on to its end, through any number of reboots. */
@@ -131,6 +150,7 @@ class Session {
       console: { write: (bytes) => this.#write(console, bytes), onInput: (listener) => console.onInput(listener) },
       plugins,
       wallClock: wallClockFor(clock),
+      engine: { regions: regionPolicy(this.#options.tier) },
       ...(image.elf && { symbols: lazySymbols(image.elf) }),
       ...(onExit && { onExit }),
       idle: (maxNs) => this.#idle.wait(maxNs),
