@@ -66,6 +66,8 @@ export interface RegionPolicy {
   readonly batch?: number;
 }
 
+/** Regions pack what is left together with two bits more. */
+const MAX_BUDGET = 2 ** 28;
 const DEFAULT_THRESHOLD = 500;
 const DEFAULT_BATCH = 16;
 
@@ -215,7 +217,9 @@ export class Engine {
   get budget(): number {
     return this.#slot32(BUDGET);
   }
+  /** @throws RangeError above {@link MAX_BUDGET} */
   set budget(instructions: number) {
+    if (instructions > MAX_BUDGET) throw new RangeError(`a budget of ${instructions} instructions is too large`);
     this.memory.view.setInt32(this.base + BUDGET.offset, instructions, true);
   }
 

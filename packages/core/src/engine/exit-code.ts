@@ -21,7 +21,7 @@ export const ExitCode = {
 /** What the function that runs regions answers when tier 0 is to go on, at EXIT_RECORD; otherwise an {@link ExitCode}. */
 export const REGION_GO_ON = 16;
 
-/** What a region answers; RIP holds the linear address where to go on. */
+/** How a region was left: the low bits of its second answer. */
 export const RegionExit = {
   /** By a transfer at which the budget has to be looked at. */
   transfer: 0,
@@ -32,6 +32,7 @@ export const RegionExit = {
   /** An exception, RIP is at the instruction; or tier 0 has to do it, if FAULT_VECTOR is {@link RESUME_VECTOR}. */
   fault: 3,
 } as const;
+export const REGION_EXIT_BITS = 2;
 /** In FAULT_VECTOR: no exception, but an access that only tier 0 carries out. */
 export const RESUME_VECTOR = -1;
 

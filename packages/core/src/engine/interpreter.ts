@@ -3,14 +3,19 @@ import type { Program, ValueType } from '../ir/types.ts';
 import { type MemoryLayout, RECORD_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET } from '../memory/layout.ts';
 import { Asm } from './asm.ts';
 import { type EmitTarget, emitPair, emitProgram, NO_ERROR_CODE } from './emit.ts';
-import { ExitCode, HandlerResult, REGION_GO_ON, RESUME_VECTOR, RegionExit } from './exit-code.ts';
+import { ExitCode, HandlerResult, REGION_EXIT_BITS, REGION_GO_ON, RESUME_VECTOR, RegionExit } from './exit-code.ts';
 import { LocalPool } from './local-pool.ts';
 import { addMemoryFunctions, type MemoryFunctions } from './memory-code.ts';
 import { FIRST_HANDLER, MAX_RUN, RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from './record.ts';
 import { ModuleBuilder, Op, type Signature, } from './wasm.ts';
 
 const HANDLER_SIGNATURE: Signature = { params: ['i32'], results: ['i32'] };
-export const REGION_SIGNATURE: Signature = { params: [], results: ['i32'] };
+/**
+ * A region: (budget, TLB bank, page base) → linear address where to go on, and what is left of the budget above
+ * {@link REGION_EXIT_BITS} bits of {@link RegionExit}. All of it stays in registers of the host.
+ */
+export const REGION_SIGNATURE: Signature = { params: ['i32', 'i32', 'i64'], results: ['i64', 'i32'] };
+const REGION_LOOP_SIGNATURE: Signature = { params: ['i32', 'i32'], results: ['i32'] };
 /** Size of the handler table; records name handlers by 16 bits. */
 export const HANDLER_TABLE_SIZE = 16384;
 /** Size of the table of regions. */
@@ -158,7 +163,7 @@ function pushCodeEntry(asm: Asm, rip: number, tlb: number): Asm {
 }
 
 /** Find the record of the linear address in `rip`: sets `entry`, `table` and `record`; does `leave` where there is none. */
-function emitFind(asm: Asm, base: number, fetch: number, l: { rip: number; tlb: number; entry: number; table: number; record: number }, leave: () => void): void {
+function emitFind(asm: Asm, fetch: number, l: { rip: number; tlb: number; entry: number; table: number; record: number }, leave: () => void): void {
   pushCodeEntry(asm, l.rip, l.tlb).tee(l.entry);
   asm.mem(Op.i64Load, TLB_EXEC_OFFSET).get(l.rip).i64(-4096).op(Op.i64And, Op.i64Ne).unlikelyIf();
   asm.get(l.rip).call(fetch).op(Op.i32Eqz).if();
@@ -169,7 +174,6 @@ function emitFind(asm: Asm, base: number, fetch: number, l: { rip: number; tlb: 
   asm.op(Op.i32Eqz).unlikelyIf();
   leave();
   asm.end();
-  asm.store(base, PAGE_BASE, (a) => a.get(l.rip).i64(-4096).op(Op.i64And));
 }
 
 /** Count an arrival at the record in `record`; does `leave` when it has become hot. Nothing is counted where a region starts. */
@@ -187,7 +191,8 @@ function emitArrival(asm: Asm, options: InterpreterOptions, record: number, leav
 /** Find the record of LOCAL.rip, or leave. Enters a run: the budget is counted from the record's ordinal. */
 function emitLookup(asm: Asm, options: InterpreterOptions, fetch: number): void {
   const { base } = options;
-  emitFind(asm, base, fetch, LOCAL, () => emitExit(asm, base, ExitCode.lookup, true));
+  emitFind(asm, fetch, LOCAL, () => emitExit(asm, base, ExitCode.lookup, true));
+  asm.store(base, PAGE_BASE, (a) => a.get(LOCAL.rip).i64(-4096).op(Op.i64And));
   enterRun(asm);
   emitArrival(asm, options, LOCAL.record, () => exitBeforeRecord(asm, base, ExitCode.hot));
 }
@@ -269,8 +274,11 @@ function emitSpecial(asm: Asm, options: InterpreterOptions, regions: number, han
       return;
     case SpecialHandler.region:
       leaveRun(asm, 1);
-      asm.store(base, BUDGET, (a) => a.get(LOCAL.budget));
-      asm.get(LOCAL.record).call(regions).tee(LOCAL.entry).i32(REGION_GO_ON).op(Op.i32Ne).if();
+      asm.get(LOCAL.record).get(LOCAL.budget).call(regions).set(LOCAL.entry);
+      asm.store(base, REGION_INSTRUCTIONS, (a) => {
+        a.load(base, REGION_INSTRUCTIONS).get(LOCAL.budget).load(base, BUDGET).op(Op.i32Sub, Op.i64ExtendI32U, Op.i64Add);
+      });
+      asm.get(LOCAL.entry).i32(REGION_GO_ON).op(Op.i32Ne).if();
       asm.get(LOCAL.entry).return();
       asm.end();
       asm.load(base, BUDGET).set(LOCAL.budget);
@@ -383,26 +391,28 @@ function exitBeforeRecord(asm: Asm, base: number, code: number): void {
 }
 
 /**
- * regions(record) → ExitCode or REGION_GO_ON: runs the region at a record, and the next one, as long as one leads to the
- * start of another. BUDGET holds what is left; RIP is linear while regions run.
+ * regions(record, budget) → ExitCode or REGION_GO_ON: runs the region at a record, and the next one, as long as one leads
+ * to the start of another. BUDGET, and RIP or EXIT_RECORD, are set on return.
  */
 function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, fetch: number, regions: { type: number; table: number }): number {
   const { base, layout } = options;
-  const l = { record: 0, code: 1, tlb: 2, table: 3, entry: 4, budget: 5, rip: 6 } as const;
+  const l = { record: 0, budget: 1, code: 2, tlb: 3, table: 4, entry: 5, rip: 6, pageBase: 7 } as const;
   const asm = new Asm();
   const resuming = () => asm.get(l.code).i32(RegionExit.fault).op(Op.i32Eq);
   const leave = (code: number) => {
+    asm.store(base, BUDGET, (a) => a.get(l.budget));
     asm.store(base, RIP, (a) => a.get(l.rip).load(base, SEGMENT_BASE[1]).op(Op.i64Sub));
     asm.i32(code).return();
   };
   asm.load(base, TLB).set(l.tlb);
+  asm.load(base, PAGE_BASE).set(l.pageBase);
   asm.loop();
+  asm.get(l.budget).get(l.tlb).get(l.pageBase);
   asm.get(l.record).i32(2).op(Op.i32ShrU).mem(Op.i32Load, recordInfoOffset(layout) + RecordInfo.region);
-  asm.load(base, BUDGET).set(l.budget);
   asm.op(Op.callIndirect).out.u32(regions.type).byte(regions.table);
-  asm.set(l.code);
-  asm.store(base, REGION_INSTRUCTIONS, (a) => a.load(base, REGION_INSTRUCTIONS).get(l.budget).load(base, BUDGET).op(Op.i32Sub, Op.i64ExtendI32U, Op.i64Add));
-  asm.load(base, RIP).set(l.rip);
+  asm.tee(l.code).i32(REGION_EXIT_BITS).op(Op.i32ShrS).set(l.budget);
+  asm.get(l.code).i32((1 << REGION_EXIT_BITS) - 1).op(Op.i32And).set(l.code);
+  asm.set(l.rip);
   // Out of regions: a fault, or the budget.
   asm.get(l.code).i32(RegionExit.budget).op(Op.i32GeU).unlikelyIf();
   asm.get(l.code).i32(RegionExit.budget).op(Op.i32Eq).if();
@@ -412,10 +422,11 @@ function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, fetch
   asm.store(base, EXIT_RECORD, (a) => a.i32(0));
   leave(ExitCode.fault);
   asm.end().end();
-  asm.get(l.code).i32(RegionExit.transfer).op(Op.i32Eq).load(base, BUDGET).i32(0).op(Op.i32LeS, Op.i32And).unlikelyIf();
+  asm.get(l.code).i32(RegionExit.transfer).op(Op.i32Eq).get(l.budget).i32(0).op(Op.i32LeS, Op.i32And).unlikelyIf();
   leave(ExitCode.budget);
   asm.end();
-  emitFind(asm, base, fetch, l, () => leave(ExitCode.lookup));
+  emitFind(asm, fetch, l, () => leave(ExitCode.lookup));
+  asm.get(l.rip).i64(-4096).op(Op.i64And).set(l.pageBase);
   asm.get(l.record).mem(Op.i32Load16U, RecordField.handler).i32(SpecialHandler.region).op(Op.i32Eq).if();
   resuming().op(Op.i32Eqz).brIf(1);
   leave(ExitCode.resume);
@@ -424,9 +435,11 @@ function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, fetch
   resuming().op(Op.i32Eqz).if();
   emitArrival(asm, options, l.record, () => leave(ExitCode.hot));
   asm.end();
+  asm.store(base, BUDGET, (a) => a.get(l.budget));
+  asm.store(base, PAGE_BASE, (a) => a.get(l.pageBase));
   asm.store(base, ENTRY_TABLE, (a) => a.get(l.table));
   asm.i32(REGION_GO_ON).return();
   asm.end();
   asm.op(Op.unreachable);
-  return module.addFunction(undefined, HANDLER_SIGNATURE, ['i32', 'i32', 'i32', 'i32', 'i32', 'i64'], asm);
+  return module.addFunction('runRegions', REGION_LOOP_SIGNATURE, ['i32', 'i32', 'i32', 'i32', 'i64', 'i64'], asm);
 }

@@ -178,7 +178,17 @@ export class ModuleBuilder {
         .append(f.body.out)
         .byte(END);
     });
+    this.#names(out);
     return out.view().slice();
+  }
+
+  /** Names of functions for profilers (core specification, 7.4.1); exported ones only. */
+  #names(out: ByteWriter): void {
+    const named = this.#functions.flatMap(({ exportName }, i) => (exportName ? [{ exportName, i }] : []));
+    const map = new ByteWriter().u32(named.length);
+    for (const { exportName, i } of named) map.u32(this.#imports.length + i).name(exportName);
+    const body = new ByteWriter().name('name').byte(1).u32(map.length).append(map);
+    out.byte(0).u32(body.length).append(body);
   }
 
   /** Custom section of the branch hinting proposal: engines that do not know it pass over it. */
@@ -239,7 +249,7 @@ export const Op = {
   i32Store: 0x36, i64Store: 0x37, i32Store8: 0x3a, i32Store16: 0x3b, i32Const: 0x41, i64Const: 0x42,
   i32Eqz: 0x45, i32Eq: 0x46, i32Ne: 0x47, i32LtS: 0x48, i32LtU: 0x49, i32GtS: 0x4a, i32GtU: 0x4b, i32LeS: 0x4c, i32LeU: 0x4d, i32GeS: 0x4e, i32GeU: 0x4f, i32Popcnt: 0x69,
   i64Eqz: 0x50, i64Eq: 0x51, i64Ne: 0x52, i64LtS: 0x53, i64LtU: 0x54, i64GtU: 0x56, i64LeS: 0x57, i64LeU: 0x58, i64GeU: 0x5a, i32Add: 0x6a, i32Sub: 0x6b, i32And: 0x71, i32Or: 0x72, i32Xor: 0x73,
-  i32Shl: 0x74, i32ShrU: 0x76, i64Add: 0x7c, i64Sub: 0x7d, i64And: 0x83, i64Or: 0x84, i64Xor: 0x85, i64Shl: 0x86, i64ShrS: 0x87, i64ShrU: 0x88,
+  i32Shl: 0x74, i32ShrS: 0x75, i32ShrU: 0x76, i64Add: 0x7c, i64Sub: 0x7d, i64And: 0x83, i64Or: 0x84, i64Xor: 0x85, i64Shl: 0x86, i64ShrS: 0x87, i64ShrU: 0x88,
   i32WrapI64: 0xa7, i64ExtendI32U: 0xad,
 } as const;
 export const VOID = 0x40;

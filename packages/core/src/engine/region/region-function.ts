@@ -1,6 +1,6 @@
-import { BUDGET, GPR, PAGE_BASE, RIP, SEGMENT_BASE, TLB, XMM } from '../../cpu/state.ts';
+import { GPR, SEGMENT_BASE, XMM } from '../../cpu/state.ts';
 import { Asm } from '../asm.ts';
-import { RegionExit } from '../exit-code.ts';
+import { REGION_EXIT_BITS, RegionExit } from '../exit-code.ts';
 import { LocalPool } from '../local-pool.ts';
 import type { EndKind } from '../program-emitter.ts';
 import { Op, type WasmType } from '../wasm.ts';
@@ -26,21 +26,22 @@ export interface RegionCode {
 }
 
 const LOADED = { i64: Op.i64Load, v128: [0xfd, 0x00] } as const;
-const FIXED_LOCALS: readonly WasmType[] = ['i32', 'i64', 'i32', 'i64', 'i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64'];
+const PARAMETERS = 3;
+const FIXED_LOCALS: readonly WasmType[] = ['i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64', 'i64'];
 /** An exception's place is packed: offset in the page below, instructions of the block that were not executed above. */
 const NOT_EXECUTED_SHIFT = 12;
 
 /**
- * The function of one region. Around the code of the blocks stand three ways out:
+ * The function of one region. Around the code of the blocks stand two ways out, beside those that return at once:
  *
- *     block done { block exit { block fault { prologue, blocks } …fault: where and how far… } …flags… } …registers, budget, RIP…
+ *     block exit { block fault { prologue, blocks } …fault: where and how far… } …flags, registers…
  *
  * Blocks are nested by dominance, so that each branch is a branch of WebAssembly ("Beyond Relooper", Ramsey, 2022).
  */
 export class RegionFunction implements InstructionPlace {
   readonly asm = new Asm();
-  readonly pool = new LocalPool(0, FIXED_LOCALS);
-  readonly local = { tlb: 0, pageBase: 1, budget: 2, next: 3, code: 4, place: 5 } as const;
+  readonly pool = new LocalPool(PARAMETERS, FIXED_LOCALS);
+  readonly local = { budget: 0, tlb: 1, pageBase: 2, code: 3, place: 4, next: 6 } as const;
   readonly flags: RegionFlags;
   readonly functions = REGION_IMPORTS;
   readonly base: number;
@@ -49,20 +50,22 @@ export class RegionFunction implements InstructionPlace {
   readonly #options: RegionOptions;
   readonly #graph: RegionGraph;
   readonly #registers: Registers;
+  /** By block: registers that may have been changed at its end, as {@link Registers.written}. */
+  readonly #dirty: ReadonlyMap<number, ReadonlySet<number>>;
   #block!: RegionBlock;
 
   constructor(graph: RegionGraph, options: RegionOptions) {
     this.#options = options;
     this.#graph = graph;
     this.base = options.base;
-    this.flags = new RegionFlags(this.asm, options.base, { form: 6, a: 7, b: 8, result: 9, scratch: 10 });
+    this.flags = new RegionFlags(this.asm, options.base, { form: 5, a: 7, b: 8, result: 9, scratch: 10 });
     this.#registers = new Registers(graph, this.pool);
+    this.#dirty = dirtyAtEnd(graph, this.#registers);
   }
 
   compile(): RegionCode {
-    const { asm, base, local } = this;
-    asm.block().block().block();
-    asm.load(base, TLB).set(local.tlb).load(base, PAGE_BASE).set(local.pageBase).load(base, BUDGET).set(local.budget);
+    const { asm, local } = this;
+    asm.block().block();
     this.loadRegisters();
     this.#tree(this.#graph.entry);
     asm.end();
@@ -73,13 +76,17 @@ export class RegionFunction implements InstructionPlace {
     asm.end();
     // exit
     this.flags.storeByForm();
-    asm.end();
-    // done
     this.storeRegisters();
-    asm.store(base, BUDGET, () => asm.get(local.budget));
-    asm.store(base, RIP, () => asm.get(local.next));
-    asm.get(local.code);
+    asm.get(local.next);
+    this.#pushRest(() => asm.get(local.code));
     return { body: asm, locals: this.pool.types };
+  }
+  /** Push the second answer: what is left of the budget, and how the region is left. */
+  #pushRest(code: () => void): void {
+    const { asm, local } = this;
+    asm.get(local.budget).i32(REGION_EXIT_BITS).op(Op.i32Shl);
+    code();
+    asm.op(Op.i32Or);
   }
 
   helperNumber(name: string): number {
@@ -104,9 +111,9 @@ export class RegionFunction implements InstructionPlace {
       asm.set(local);
     }
   }
-  storeRegisters(): void {
+  storeRegisters(written: ReadonlySet<number> = this.#registers.written): void {
     const { asm, base } = this;
-    const { gpr, xmm, written } = this.#registers;
+    const { gpr, xmm } = this.#registers;
     for (const [register, local] of gpr)
       if (written.has(GPR[register].offset)) asm.store(base, GPR[register], () => asm.get(local));
     for (const [register, local] of xmm) {
@@ -214,11 +221,17 @@ export class RegionFunction implements InstructionPlace {
     this.#leave(transfer ? RegionExit.transfer : RegionExit.flow);
   }
   #leave(code: number): void {
-    const { asm, local, labels } = this;
-    const stored = this.flags.storeKnown();
+    const { asm, local } = this;
+    if (this.flags.storeKnown()) {
+      this.storeRegisters(this.#dirty.get(this.#block.offset));
+      asm.get(local.next);
+      this.#pushRest(() => asm.i32(code));
+      asm.return();
+      return;
+    }
     asm.i32(code).set(local.code);
-    // Past `fault`, and past `exit` if the flags are stored.
-    asm.br(labels.length + (stored ? 2 : 1));
+    // Past `fault`.
+    asm.br(this.labels.length + 1);
   }
 
   /** Leave with an exception at an instruction, or to have tier 0 do it; `inside` more blocks deep than `labels` says. */
@@ -236,20 +249,32 @@ class Registers {
   readonly gpr = new Map<number, number>();
   readonly xmm = new Map<number, number>();
   readonly written = new Set<number>();
+  /** What each block changes by itself. */
+  readonly writtenBy = new Map<number, Set<number>>();
 
   constructor(graph: RegionGraph, pool: LocalPool) {
-    for (const block of graph.blocks.values())
+    for (const block of graph.blocks.values()) {
+      const own = new Set<number>();
+      this.writtenBy.set(block.offset, own);
       for (const instruction of block.instructions)
         for (const { field, offset, write } of instruction.code.demand.state) {
           const at = offset + (field ? Number(instruction[field]) : 0);
-          this.#touch(at, write, this.gpr, { first: GPR[0].offset, sizeBytes: 8, type: 'i64' }, pool);
-          this.#touch(at, write, this.xmm, { first: XMM[0].offset, sizeBytes: 16, type: 'v128' }, pool);
+          this.#touch(at, write ? own : undefined, this.gpr, { first: GPR[0].offset, sizeBytes: 8, type: 'i64' }, pool);
+          this.#touch(
+            at,
+            write ? own : undefined,
+            this.xmm,
+            { first: XMM[0].offset, sizeBytes: 16, type: 'v128' },
+            pool,
+          );
         }
+      for (const register of own) this.written.add(register);
+    }
   }
 
   #touch(
     at: number,
-    write: boolean,
+    written: Set<number> | undefined,
     locals: Map<number, number>,
     file: { first: number; sizeBytes: number; type: 'i64' | 'v128' },
     pool: LocalPool,
@@ -257,6 +282,23 @@ class Registers {
     const register = Math.floor((at - file.first) / file.sizeBytes);
     if (register < 0 || register > 15) return;
     if (!locals.has(register)) locals.set(register, pool.allocate(file.type));
-    if (write) this.written.add(file.first + register * file.sizeBytes);
+    written?.add(file.first + register * file.sizeBytes);
   }
+}
+
+function dirtyAtEnd(graph: RegionGraph, registers: Registers): Map<number, ReadonlySet<number>> {
+  const dirty = new Map([...registers.writtenBy].map(([offset, own]) => [offset, new Set(own)]));
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const [offset, block] of graph.blocks) {
+      const from = dirty.get(offset) as Set<number>;
+      for (const next of block.successors) {
+        const to = dirty.get(next) as Set<number>;
+        const before = to.size;
+        for (const register of from) to.add(register);
+        changed ||= to.size !== before;
+      }
+    }
+  }
+  return dirty;
 }

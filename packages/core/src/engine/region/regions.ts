@@ -15,7 +15,7 @@ const MAX_INSTRUCTIONS = 120;
 /** Beyond so many live modules V8 and the operating system get slow; then all regions are dropped. */
 const MAX_MODULES = 4000;
 /** Entries of the engine after which an incomplete batch is compiled. */
-const TICKS_TO_WAIT = 32;
+const TICKS_TO_WAIT = 200;
 
 export interface RegionsOptions {
   readonly memory: EngineMemory;
@@ -167,14 +167,14 @@ export class Regions {
     module.importFunction('regionRead', ['i64', 'i32'], ['i32']);
     module.importFunction('regionWrite', ['i64', 'i32'], ['i32']);
     module.importFunction('helper', ['i32'], ['i32']);
-    batch.forEach(({ code }, i) => module.addFunction(`r${i}`, REGION_SIGNATURE, code.locals, code.body));
+    batch.forEach(({ code }, i) => module.addFunction(`region${i}`, REGION_SIGNATURE, code.locals, code.body));
     const bytes = module.finish();
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), {
       env: { memory: memory.memory, ...this.#functions },
     });
     const shared = { live: batch.length };
     this.#liveModules++;
-    batch.forEach((waiting, i) => this.#install(waiting, instance.exports[`r${i}`] as () => number, shared));
+    batch.forEach((waiting, i) => this.#install(waiting, instance.exports[`region${i}`] as () => number, shared));
     this.#statistics.regions += batch.length;
     this.#statistics.modules++;
     this.#statistics.codeBytes += bytes.length;
