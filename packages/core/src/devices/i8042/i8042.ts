@@ -1,5 +1,13 @@
 import type { IrqLine, PortDevice } from '../../bus/device.ts';
-import { Command, CommandByte, INPUT_PORT, INTERFACE_TEST_PASSED, OutputPort, SELF_TEST_PASSED, Status } from './spec.ts';
+import {
+  Command,
+  CommandByte,
+  INPUT_PORT,
+  INTERFACE_TEST_PASSED,
+  OutputPort,
+  SELF_TEST_PASSED,
+  Status,
+} from './spec.ts';
 
 interface Wiring {
   readonly keyboardIrq: IrqLine;
@@ -56,48 +64,37 @@ export class KeyboardController {
 
   #command(command: number): void {
     this.#awaitsData = undefined;
+    const change = COMMAND_BYTE_CHANGES[command];
+    const answer = this.#answerTo(command);
     if (command >= Command.pulseOutputPort) {
       if (!(command & OutputPort.notReset)) this.#wiring.reset();
-      return;
-    }
-    if ((command & 0xe0) === Command.readMemory) return this.#answer(this.#memory[command & 0x1f]);
-    if ((command & 0xe0) === Command.writeMemory) {
+    } else if (AWAITS_DATA.has(command) || (command & MEMORY_COMMAND) === Command.writeMemory) {
       this.#awaitsData = command;
-      return;
-    }
+    } else if (change) this.#setCommandByte((this.#memory[0] & ~change.clear) | change.set);
+    if (answer !== undefined) this.#answer(answer);
+  }
+
+  #answerTo(command: number): number | undefined {
+    if ((command & MEMORY_COMMAND) === Command.readMemory) return this.#memory[command & ~MEMORY_COMMAND];
     switch (command) {
-      case Command.disableAuxiliary:
-        return this.#setCommandByte(this.#memory[0] | CommandByte.auxiliaryDisabled);
-      case Command.enableAuxiliary:
-        return this.#setCommandByte(this.#memory[0] & ~CommandByte.auxiliaryDisabled);
-      case Command.disableKeyboard:
-        return this.#setCommandByte(this.#memory[0] | CommandByte.keyboardDisabled);
-      case Command.enableKeyboard:
-        return this.#setCommandByte(this.#memory[0] & ~CommandByte.keyboardDisabled);
       case Command.selfTest:
-        this.#setCommandByte(this.#memory[0] | CommandByte.systemFlag);
-        return this.#answer(SELF_TEST_PASSED);
+        return SELF_TEST_PASSED;
       case Command.testAuxiliary:
       case Command.testKeyboard:
-        return this.#answer(INTERFACE_TEST_PASSED);
+        return INTERFACE_TEST_PASSED;
       case Command.readInputPort:
-        return this.#answer(INPUT_PORT);
+        return INPUT_PORT;
       case Command.readOutputPort:
-        return this.#answer(this.#outputPort);
-      case Command.writeOutputPort:
-      case Command.writeKeyboardBuffer:
-      case Command.writeAuxiliaryBuffer:
-      case Command.writeAuxiliary:
-        this.#awaitsData = command;
-        return;
+        return this.#outputPort;
       default:
+        return undefined;
     }
   }
 
   #commandData(command: number, value: number): void {
-    if ((command & 0xe0) === Command.writeMemory) {
-      if ((command & 0x1f) === 0) this.#setCommandByte(value);
-      else this.#memory[command & 0x1f] = value;
+    if ((command & MEMORY_COMMAND) === Command.writeMemory) {
+      if ((command & ~MEMORY_COMMAND) === 0) this.#setCommandByte(value);
+      else this.#memory[command & ~MEMORY_COMMAND] = value;
     } else if (command === Command.writeOutputPort) {
       this.#outputPort = value;
       if (!(value & OutputPort.notReset)) this.#wiring.reset();
@@ -125,3 +122,19 @@ export class KeyboardController {
     this.#wiring.auxiliaryIrq.set(auxiliary && (this.#memory[0] & CommandByte.auxiliaryInterrupt) !== 0);
   }
 }
+
+/** The bits of a memory command that are not its address. */
+const MEMORY_COMMAND = 0xe0;
+const AWAITS_DATA: ReadonlySet<number> = new Set([
+  Command.writeOutputPort,
+  Command.writeKeyboardBuffer,
+  Command.writeAuxiliaryBuffer,
+  Command.writeAuxiliary,
+]);
+const COMMAND_BYTE_CHANGES: Readonly<Record<number, { readonly set: number; readonly clear: number }>> = {
+  [Command.disableAuxiliary]: { set: CommandByte.auxiliaryDisabled, clear: 0 },
+  [Command.enableAuxiliary]: { set: 0, clear: CommandByte.auxiliaryDisabled },
+  [Command.disableKeyboard]: { set: CommandByte.keyboardDisabled, clear: 0 },
+  [Command.enableKeyboard]: { set: 0, clear: CommandByte.keyboardDisabled },
+  [Command.selfTest]: { set: CommandByte.systemFlag, clear: 0 },
+};

@@ -2,7 +2,13 @@
 export const DATA_PORT = 0x60;
 export const COMMAND_PORT = 0x64;
 
-export const Status = { outputFull: 1, systemFlag: 4, lastWasCommand: 8, keyboardUnlocked: 0x10, auxiliary: 0x20 } as const;
+export const Status = {
+  outputFull: 1,
+  systemFlag: 4,
+  lastWasCommand: 8,
+  keyboardUnlocked: 0x10,
+  auxiliary: 0x20,
+} as const;
 
 export const Command = {
   /** 0x20 to 0x3f read, 0x60 to 0x7f write a byte of the controller's memory; byte 0 is the command byte. */
