@@ -53,6 +53,7 @@ import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
 import type { CpuMode } from '../isa/types.ts';
 import { LARGE_PAGES_OFFSET } from '../memory/layout.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
+import type { InterruptSource } from './platform/pc.ts';
 
 const MODE_NUMBER: Record<CpuMode, number> = { long64: 0, compat32: 1, compat16: 2 };
 const Cr0 = { WP: 1n << 16n, PG: 1n << 31n } as const;
@@ -81,6 +82,14 @@ export class MachineVcpu implements Vcpu {
     return (this.#get32(EFLAGS_SYSTEM) & Flag.TF) !== 0;
   }
   pending: PendingException | undefined;
+  /** The interrupt controller that is connected to INTR, if there is one. */
+  interrupts: InterruptSource | undefined;
+  /** STI has set IF, or SS has been loaded: interrupts wait for one more instruction (SDM vol. 2B, STI; vol. 3A, 6.8.3). */
+  interruptShadow = false;
+  /** INTR is asserted and RFLAGS.IF set. */
+  get hasDeliverableInterrupt(): boolean {
+    return (this.#get32(EFLAGS_SYSTEM) & Flag.IF) !== 0 && (this.interrupts?.hasInterrupt() ?? false);
+  }
   /** System MSRs that are only kept. */
   readonly msrs = new Map<number, bigint>();
   readonly #memory: EngineMemory;

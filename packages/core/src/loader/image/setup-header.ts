@@ -4,17 +4,13 @@ import { ByteReader } from './byte-reader.ts';
 export const SetupField = {
   start: 0x1f1,
   setupSects: 0x1f1,
-  vidMode: 0x1fa,
   jump: 0x200,
   version: 0x206,
   typeOfLoader: 0x210,
-  loadFlags: 0x211,
   ramdiskImage: 0x218,
   ramdiskSize: 0x21c,
   commandLinePointer: 0x228,
   initrdAddressMax: 0x22c,
-  kernelAlignment: 0x230,
-  relocatableKernel: 0x234,
   xloadFlags: 0x236,
   commandLineSize: 0x238,
   prefAddress: 0x258,
@@ -24,7 +20,6 @@ const SECTOR_BYTES = 512;
 /** setup_sects is 0 in ancient images and then means 4. */
 const DEFAULT_SETUP_SECTS = 4;
 const XLF_KERNEL_64 = 1;
-const LOADED_HIGH = 1;
 /** Protocols that brought pref_address and init_size, and xloadflags. */
 export const PROTOCOL_WITH_INIT_SIZE = 0x20a;
 export const PROTOCOL_WITH_XLOADFLAGS = 0x20c;
@@ -36,9 +31,7 @@ export interface SetupHeader {
   readonly bytes: Uint8Array;
   /** The protected-mode code: all of the file after the real-mode code. */
   readonly code: Uint8Array;
-  readonly loadedHigh: boolean;
   readonly has64BitEntry: boolean;
-  readonly relocatable: boolean;
   readonly prefAddress: bigint;
   /** Memory that the kernel needs, from its load address on, before it looks at the memory map. */
   readonly initSizeBytes: number;
@@ -62,9 +55,7 @@ export function readSetupHeader(file: Uint8Array): SetupHeader {
     protocol,
     bytes: reader.slice(SetupField.start, endsAt - SetupField.start, 'bzImage setup header'),
     code: reader.slice(codeAt, file.length - codeAt, 'bzImage protected-mode code'),
-    loadedHigh: (reader.u8(SetupField.loadFlags, 'bzImage loadflags') & LOADED_HIGH) !== 0,
     has64BitEntry: flagged && (reader.u16(SetupField.xloadFlags, 'bzImage xloadflags') & XLF_KERNEL_64) !== 0,
-    relocatable: sized && reader.u8(SetupField.relocatableKernel, 'bzImage relocatable_kernel') !== 0,
     prefAddress: sized ? reader.u64(SetupField.prefAddress, 'bzImage pref_address') : 0n,
     initSizeBytes: sized ? reader.u32(SetupField.initSize, 'bzImage init_size') : 0,
     initrdAddressMax: reader.u32(SetupField.initrdAddressMax, 'bzImage initrd_addr_max'),

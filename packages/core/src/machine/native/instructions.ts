@@ -21,6 +21,7 @@ const RCX = 1;
 const RDX = 2;
 const RSP = 4;
 const GS = 5;
+const SS = 2;
 /** In a TSS descriptor's type. */
 const TSS_BUSY = 2;
 
@@ -35,6 +36,7 @@ const setInterruptFlag =
   (context) => {
     const { vcpu } = context;
     if (!context.privileged && vcpu.cpl > iopl(vcpu)) return protection();
+    if (on && !(vcpu.rflags & BigInt(Flag.IF))) vcpu.interruptShadow = true;
     vcpu.rflags = on ? vcpu.rflags | BigInt(Flag.IF) : vcpu.rflags & ~BigInt(Flag.IF);
     return 'next';
   };
@@ -61,6 +63,16 @@ const popSegment: Native = (context) => {
   const fault = loadDataSegment(vcpu, number(context, 0), new DataView(found.bytes.buffer).getUint16(0, true));
   if (fault) return fault;
   vcpu.gpr[RSP] += BigInt(bytes);
+  if (number(context, 0) === SS) vcpu.interruptShadow = true;
+  return 'next';
+};
+
+/** MOV to a segment register. */
+const loadSegment: Native = (context) => {
+  const { vcpu } = context;
+  const fault = loadDataSegment(vcpu, number(context, 0), number(context, 1) & 0xffff);
+  if (fault) return fault;
+  if (number(context, 0) === SS) vcpu.interruptShadow = true;
   return 'next';
 };
 
@@ -241,7 +253,7 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
   farCall: (context) =>
     done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), after(context))),
   farReturn: (context) => done(farReturn(context.vcpu, number(context, 0), number(context, 1))),
-  loadSegment: (context) => loadDataSegment(context.vcpu, number(context, 0), number(context, 1) & 0xffff) ?? 'next',
+  loadSegment,
   loadFarPointer,
   lar: loadAccessRights,
   lsl: loadLimit,
