@@ -25,8 +25,10 @@ import { afterDeliveryFault, type NativeAnswer, type NativeFault, undefinedOpcod
 import { cpuid } from './native/cpuid.ts';
 import { deliver } from './native/delivery.ts';
 import { nativeInstructions } from './native/instructions.ts';
-import { memoryMapOf, placeAcpiTables } from './platform/firmware.ts';
-import { type InterruptSource, PcPlatform, type PlatformHost } from './platform/pc.ts';
+import { firmwareMtrrs } from './native/memory-types.ts';
+import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.ts';
+import { PcPlatform, type PlatformHost } from './platform/pc.ts';
+import type { InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { crashReport } from './report.ts';
 import { allocate, chooseEntry } from './start.ts';
 import { MachineVcpu } from './vcpu.ts';
@@ -124,11 +126,8 @@ export class Machine implements PluginMachine {
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
     this.clock = new MachineClock(source, options.wallClock.epochNs());
     this.#pc = new PcPlatform(this.platform, this.#platformHost());
-    this.vcpus = [new MachineVcpu(0, this.#engine())];
-    for (const vcpu of this.vcpus) {
-      vcpu.interrupts = this.#pc.interruptsOf(vcpu.id);
-      this.#calls.vcpuCreate(vcpu);
-    }
+    this.vcpus = [new MachineVcpu(0, this.#engine(this.#pc.processors[0]), this.#pc.processors[0])];
+    for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
     this.#boot();
   }
 
@@ -147,19 +146,20 @@ export class Machine implements PluginMachine {
       powerOff: () => this.shutdown({ kind: 'poweroff' }),
       reset: () => this.shutdown({ kind: 'reboot' }),
       kick: (vcpu) => this.vcpus[vcpu].kick(),
+      nmi: (vcpu) => this.vcpus[vcpu].raiseNmi(),
       log: (message) => this.#options.log?.(message),
     };
   }
 
-  #engine(): Engine {
+  #engine(platform: ProcessorPlatform): Engine {
     return new Engine(
       this.#engineMemory,
       {
-        mmioRead: (gpa, into) => this.#pc.mmio.read(gpa, into),
-        mmioWrite: (gpa, bytes) => this.#pc.mmio.write(gpa, bytes),
+        mmioRead: (gpa, into) => platform.readMmio(gpa, into),
+        mmioWrite: (gpa, bytes) => platform.writeMmio(gpa, bytes),
         helpers: {
           rdtsc: (state, base) => {
-            state.setBigUint64(base + RESULT[0].offset, this.clock.tsc(), true);
+            state.setBigUint64(base + RESULT[0].offset, platform.tsc.read(), true);
             return -1;
           },
         },
@@ -191,7 +191,9 @@ export class Machine implements PluginMachine {
 
   /** What firmware leaves behind, then the image's boot protocol. */
   #bootNatively(request: BootRequest): void {
-    this.#pc.assignPciResources();
+    this.#pc.initialiseLikeFirmware();
+    for (const vcpu of this.vcpus)
+      for (const [index, value] of firmwareMtrrs(MTRR_DEVICES)) vcpu.msrs.set(index, value);
     const description = this.#pc.describe();
     bootNatively(request, {
       memory: this.memory,
@@ -202,7 +204,12 @@ export class Machine implements PluginMachine {
   }
 
   cpuid(leaf: number, subleaf: number) {
-    return cpuid(leaf, subleaf);
+    return this.#cpuid(this.vcpus[0], leaf, subleaf);
+  }
+  #cpuid(vcpu: MachineVcpu, leaf: number, subleaf: number) {
+    const { platform } = vcpu;
+    const apic = platform.hasLocalApic ? { id: vcpu.id, enabled: platform.apicEnabled } : undefined;
+    return cpuid(leaf, subleaf, { vcpus: this.vcpus.length, tscHz: this.clock.tscHz, apic });
   }
   symbol(gva: bigint): string | undefined {
     return this.#options.symbols?.(gva);
@@ -261,7 +268,7 @@ export class Machine implements PluginMachine {
     let left = turn;
     while (left > 0 && !this.#end) {
       this.#calls.beforeEntry(vcpu);
-      if (vcpu.blocked && vcpu.hasDeliverableInterrupt) vcpu.wake();
+      if (vcpu.blocked && vcpu.hasDeliverableEvent) vcpu.wake();
       if (vcpu.blocked || vcpu.offline || this.#end) return left !== turn;
       const oneInstruction = this.#deliverEvents(vcpu);
       const { engine } = vcpu;
@@ -338,8 +345,9 @@ export class Machine implements PluginMachine {
       this.#deliver(vcpu, event.vector, event.errorCode);
       return false;
     }
-    if (!vcpu.hasDeliverableInterrupt || shadow) return vcpu.hasDeliverableInterrupt;
-    this.#deliver(vcpu, (vcpu.interrupts as InterruptSource).acknowledge(), undefined);
+    if (!vcpu.hasDeliverableEvent || shadow) return vcpu.hasDeliverableEvent;
+    if (vcpu.takeNmi()) this.#deliver(vcpu, Vector.NMI, undefined);
+    else this.#deliver(vcpu, (vcpu.platform.interrupts as InterruptSource).acknowledge(), undefined);
     return false;
   }
 
@@ -389,7 +397,7 @@ export class Machine implements PluginMachine {
   }
 
   readonly #nativeMachine = {
-    cpuid: (leaf: number, subleaf: number) => this.cpuid(leaf, subleaf),
+    cpuid: (vcpu: MachineVcpu, leaf: number, subleaf: number) => this.#cpuid(vcpu, leaf, subleaf),
     portRead: (port: number, sizeBytes: number) => this.#pc.ports.read(port, sizeBytes),
     portWrite: (port: number, sizeBytes: number, value: number) => this.#pc.ports.write(port, sizeBytes, value),
   };

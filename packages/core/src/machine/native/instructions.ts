@@ -3,15 +3,9 @@ import type { InstructionExitName } from '../../isa/instruction-exit.ts';
 import { memoryFault, type NativeAnswer, protection, undefinedOpcode, Vector } from './answer.ts';
 import { after, iopl, type Native, number, value } from './context.ts';
 import { farReturn, farTransfer, interruptReturn, mergeFlags } from './delivery.ts';
+import { readMsr, writeMsr } from './msrs.ts';
 import { portIo, portString } from './port-io.ts';
-import {
-  readControlRegister,
-  readDebugRegister,
-  readMsr,
-  writeControlRegister,
-  writeDebugRegister,
-  writeMsr,
-} from './registers.ts';
+import { readControlRegister, readDebugRegister, writeControlRegister, writeDebugRegister } from './registers.ts';
 import { isFault, loadDataSegment, readDescriptor } from './segments.ts';
 import { loadAccessRights, loadFarPointer, loadLimit, verify } from './selectors.ts';
 
@@ -113,7 +107,7 @@ const loadSelector =
 const done = (fault: NativeAnswer | undefined): NativeAnswer => fault ?? 'done';
 
 const cpuidInstruction: Native = ({ vcpu, machine }) => {
-  const answer = machine.cpuid(Number(vcpu.gpr[RAX] & 0xffffffffn), Number(vcpu.gpr[RCX] & 0xffffffffn));
+  const answer = machine.cpuid(vcpu, Number(vcpu.gpr[RAX] & 0xffffffffn), Number(vcpu.gpr[RCX] & 0xffffffffn));
   vcpu.gpr[RAX] = BigInt(answer.eax >>> 0);
   vcpu.gpr[RBX] = BigInt(answer.ebx >>> 0);
   vcpu.gpr[RCX] = BigInt(answer.ecx >>> 0);
@@ -192,7 +186,11 @@ const debugTrap: Native = (context) => {
 export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = {
   syscall,
   sysret,
-  iret: (context) => done(interruptReturn(context.vcpu, number(context, 0))),
+  iret: (context) => {
+    const fault = interruptReturn(context.vcpu, number(context, 0));
+    if (!fault) context.vcpu.nmiBlocked = false;
+    return done(fault);
+  },
   in: portIo('in'),
   out: portIo('out'),
   ins: portString('ins'),

@@ -5,8 +5,12 @@ import { PortBus } from '../../bus/port-bus.ts';
 import type { AcpiPlatform } from '../../devices/acpi/platform.ts';
 import { PowerManagement } from '../../devices/acpi/power-management.ts';
 import { PM_PORTS } from '../../devices/acpi/spec.ts';
+import { ApicBus } from '../../devices/apic-bus/apic-bus.ts';
+import { deliverMsi } from '../../devices/apic-bus/msi.ts';
 import { KeyboardController } from '../../devices/i8042/i8042.ts';
 import { COMMAND_PORT, DATA_PORT } from '../../devices/i8042/spec.ts';
+import { IoApic } from '../../devices/ioapic/io-apic.ts';
+import { LocalApic } from '../../devices/lapic/local-apic.ts';
 import { ConfigAddressPorts, ConfigDataPorts, PciBus, wireOf } from '../../devices/pci/bus.ts';
 import { hostBridge } from '../../devices/pci/host-bridge.ts';
 import { CONFIG_ADDRESS_PORT, CONFIG_DATA_PORT } from '../../devices/pci/spec.ts';
@@ -16,15 +20,9 @@ import { HARD_RESET, RESET_CONTROL_PORT, ResetControl } from '../../devices/rese
 import { SystemControlPortA, SystemControlPortB } from '../../devices/system-control/system-control.ts';
 import { UART_PORTS } from '../../devices/uart/spec.ts';
 import { Uart } from '../../devices/uart/uart.ts';
-import { Irq, PCI_GSI, PCI_IRQ, PCI_MEMORY, PCI_PORTS, Port } from './layout.ts';
-
-/** What interrupts a vCPU from outside. */
-export interface InterruptSource {
-  /** INTR is asserted. */
-  hasInterrupt(): boolean;
-  /** The vector of the interrupt, which is then in service. */
-  acknowledge(): number;
-}
+import { TimeStampCounter } from '../tsc.ts';
+import { Address, IO_APIC_ID, Irq, PCI_GSI, PCI_IRQ, PCI_MEMORY, PCI_PORTS, Port, TIMER_GSI } from './layout.ts';
+import { ProcessorPlatform } from './processor.ts';
 
 /** What the chips need of the machine. */
 export interface PlatformHost {
@@ -32,13 +30,15 @@ export interface PlatformHost {
   readonly console: ConsolePort;
   powerOff(): void;
   reset(): void;
-  /** Something that a vCPU may have to notice has changed: INTR, NMI. */
+  /** An interrupt has come up that a vCPU may have to notice. */
   kick(vcpu: number): void;
+  nmi(vcpu: number): void;
   log(message: string): void;
 }
 
-/** Nobody listens at the other end. */
-const UNCONNECTED: IrqLine = { set: () => {} };
+/** What the data bus holds when no interrupt controller answers an acknowledge cycle. */
+const FLOATING_VECTOR = 0xff;
+const IO_APIC_BYTES = 4096;
 
 /** The chips of one machine, placed and wired. */
 export class PcPlatform {
@@ -48,7 +48,12 @@ export class PcPlatform {
   readonly pci: PciBus | undefined;
   readonly #definition: PlatformDefinition;
   readonly #host: PlatformHost;
+  /** What each vCPU sees, by its number. */
+  readonly processors: readonly ProcessorPlatform[];
   readonly #pic: PicPair | undefined;
+  readonly #apicBus = new ApicBus();
+  readonly #localApics: readonly LocalApic[];
+  readonly #ioApic: IoApic | undefined;
   readonly #uart: Uart | undefined;
 
   /** @throws PolyvisorError PV2020 if two chips claim one port or address */
@@ -58,6 +63,13 @@ export class PcPlatform {
     this.ports = new PortBus(host.log);
     this.mmio = new MmioBus(host.log);
     this.#pic = this.#has('pic') ? this.#placePic() : undefined;
+    const counters = Array.from({ length: definition.vcpus }, () => new TimeStampCounter(host.clock));
+    this.#localApics = this.#has('localApic') ? counters.map((tsc, id) => this.#makeLocalApic(id, tsc)) : [];
+    this.#ioApic = this.#has('ioApic') ? this.#placeIoApic() : undefined;
+    this.processors = counters.map((tsc, id) => {
+      const interrupts = id === 0 ? this.#pic : undefined;
+      return new ProcessorPlatform({ mmio: this.mmio, tsc, apic: this.#localApics[id], interrupts });
+    });
     if (this.#has('pit')) this.#placeTimers();
     this.#uart = this.#has('uart') ? this.#placeUart() : undefined;
     if (this.#has('keyboardController')) this.#placeKeyboardController();
@@ -70,7 +82,12 @@ export class PcPlatform {
   }
 
   #placePic(): PicPair {
-    const pic = new PicPair({ set: (asserted) => asserted && this.#host.kick(0) });
+    const pic = new PicPair({
+      set: (asserted) => {
+        if (this.#localApics.length > 0) for (const apic of this.#localApics) apic.lint0.set(asserted);
+        else if (asserted) this.#host.kick(0);
+      },
+    });
     this.ports.claim('pic', Port.picMaster, 2, pic.masterPorts);
     this.ports.claim('pic', Port.picSlave, 2, pic.slavePorts);
     this.ports.claim('pic', Port.elcr, 2, pic.elcrPorts);
@@ -81,9 +98,35 @@ export class PcPlatform {
     return pic;
   }
 
-  /** An interrupt line of the ISA bus. */
+  #makeLocalApic(id: number, tsc: TimeStampCounter): LocalApic {
+    const host = this.#host;
+    return new LocalApic({
+      id,
+      bootstrap: id === 0,
+      clock: host.clock,
+      bus: this.#apicBus,
+      processor: {
+        interruptPending: () => host.kick(id),
+        nmi: () => host.nmi(id),
+        smi: () => host.log(`SMI to processor ${id}: there is no system-management mode`),
+        init: () => host.log(`INIT to processor ${id}: NOT IMPLEMENTED`),
+        startup: () => host.log(`SIPI to processor ${id}: NOT IMPLEMENTED`),
+      },
+      acknowledgeExternal: () => this.#pic?.acknowledge() ?? FLOATING_VECTOR,
+      nsOfTsc: (low, high) => tsc.nsOf(low, high),
+    });
+  }
+
+  #placeIoApic(): IoApic {
+    const ioApic = new IoApic(this.#apicBus, IO_APIC_ID);
+    this.mmio.claim('I/O APIC', Address.ioApic, IO_APIC_BYTES, ioApic);
+    return ioApic;
+  }
+
+  /** An interrupt of the ISA bus: an input of the 8259 pair and one of the I/O APIC. */
   #isaLine(irq: number): IrqLine {
-    return this.#pic?.line(irq) ?? UNCONNECTED;
+    const lines = [this.#pic?.line(irq), this.#ioApic?.pin(irq === Irq.timer ? TIMER_GSI : irq)];
+    return { set: (asserted) => lines.forEach((line) => line?.set(asserted)) };
   }
 
   #placeTimers(): void {
@@ -124,7 +167,10 @@ export class PcPlatform {
   }
 
   #placePci(): PciBus {
-    const bus = new PciBus(this.#pciWires(), () => {});
+    const sendMessage = (address: bigint, data: number) => {
+      if (address >> 32n === 0n) deliverMsi(this.#apicBus, Number(address), data);
+    };
+    const bus = new PciBus(this.#pciWires(), sendMessage);
     const selected = new ConfigAddressPorts(new ResetControl(() => this.#host.reset()));
     this.ports.claim('pci', CONFIG_ADDRESS_PORT, 4, selected);
     this.ports.claim('pci', CONFIG_DATA_PORT, 4, new ConfigDataPorts(bus, selected));
@@ -134,27 +180,21 @@ export class PcPlatform {
     return bus;
   }
 
-  /** Two wires share an IRQ of the 8259 pair: it is asserted while one of them is. */
+  /** Each wire has an input of the I/O APIC; two share an IRQ of the 8259 pair, asserted while one of them is. */
   #pciWires(): IrqLine[] {
-    const levels = [false, false, false, false];
-    const lines = PCI_IRQ.map((irq) => this.#isaLine(irq));
+    const levels = PCI_IRQ.map(() => false);
     return PCI_IRQ.map((irq, wire) => ({
       set: (asserted) => {
         levels[wire] = asserted;
-        lines[wire].set(levels.some((level, other) => level && PCI_IRQ[other] === irq));
+        this.#pic?.line(irq).set(levels.some((level, other) => level && PCI_IRQ[other] === irq));
+        this.#ioApic?.pin(PCI_GSI[wire]).set(asserted);
       },
     }));
   }
 
-  /** What interrupts a vCPU; `undefined`: there is no interrupt controller. */
-  interruptsOf(vcpu: number): InterruptSource | undefined {
-    const pic = this.#pic;
-    if (!pic || vcpu !== 0) return undefined;
-    return { hasInterrupt: () => pic.hasDeliverable(), acknowledge: () => pic.acknowledge() };
-  }
-
-  /** Give PCI devices their addresses, as firmware does before it starts anything. */
-  assignPciResources(): void {
+  /** What firmware does to the chips before it starts anything. */
+  initialiseLikeFirmware(): void {
+    this.#localApics[0]?.enterVirtualWireMode();
     this.pci?.assignResources({ memory: PCI_MEMORY, ports: PCI_PORTS }, PCI_IRQ);
   }
 
@@ -165,6 +205,8 @@ export class PcPlatform {
       vcpus: this.#definition.vcpus,
       sciIrq: Irq.sci,
       pmPort: Port.powerManagement,
+      ...(this.#localApics.length > 0 && { localApicAddress: Address.localApic }),
+      ...(this.#ioApic && { ioApic: { id: IO_APIC_ID, address: Address.ioApic } }),
       pic: this.#has('pic'),
       pit: this.#has('pit'),
       rtc: this.#has('rtc'),
