@@ -17,6 +17,7 @@ import { CONFIG_ADDRESS_PORT, CONFIG_DATA_PORT } from '../../devices/pci/spec.ts
 import { PicPair } from '../../devices/pic/pic-pair.ts';
 import { Pit } from '../../devices/pit/pit.ts';
 import { HARD_RESET, RESET_CONTROL_PORT, ResetControl } from '../../devices/reset/reset-control.ts';
+import { Rtc } from '../../devices/rtc/rtc.ts';
 import { SystemControlPortA, SystemControlPortB } from '../../devices/system-control/system-control.ts';
 import { UART_PORTS } from '../../devices/uart/spec.ts';
 import { Uart } from '../../devices/uart/uart.ts';
@@ -71,6 +72,7 @@ export class PcPlatform {
       return new ProcessorPlatform({ mmio: this.mmio, tsc, apic: this.#localApics[id], interrupts });
     });
     if (this.#has('pit')) this.#placeTimers();
+    if (this.#has('rtc')) this.#placeRtc();
     this.#uart = this.#has('uart') ? this.#placeUart() : undefined;
     if (this.#has('keyboardController')) this.#placeKeyboardController();
     if (this.#has('acpi')) this.#placePowerManagement();
@@ -140,6 +142,14 @@ export class PcPlatform {
       () => {},
     );
     this.ports.claim('system control port A', Port.systemControlA, 1, portA);
+  }
+
+  #placeRtc(): void {
+    const { clock } = this.#host;
+    const memory = { below4GBytes: this.#definition.memoryBytes, above4GBytes: 0 };
+    // Bit 7 of its port gates the board's NMI sources; there are none.
+    const maskNmi = () => {};
+    this.ports.claim('rtc', Port.rtc, 2, new Rtc({ clock, irq8: this.#isaLine(Irq.rtc), memory, maskNmi }));
   }
 
   #placeUart(): Uart {
