@@ -35,5 +35,5 @@ export const Timer = {
   ROUTE_MASK: 0x1f,
 } as const;
 export const TIMER_WRITABLE = 0x3f4e;
-/** Upper half: I/O APIC inputs that each comparator can be routed to (Intel ICH9 data sheet, 316972-004, 20.1.5). */
+/** Upper half: I/O APIC inputs that each comparator can be routed to (Intel ICH9 data sheet, 316972, "TIMn_CONF"). */
 export const ROUTES = [0x00f0_0000, 0x00f0_0000, 0x00f0_0800] as const;
