@@ -204,7 +204,7 @@ describe('levels', () => {
             ioApic.restoreState(JSON.parse(JSON.stringify(ioApic.saveState())));
             apic.restoreState(JSON.parse(JSON.stringify(apic.saveState())));
           }
-          const { irr, isr } = apic.saveState();
+          const { irr, isr } = apic.saveState().queue;
           const within = (words: number[], number: number) => ((words[number >> 5] >>> (number & 31)) & 1) === 1;
           for (const each of pins.keys()) {
             const [requested, served] = [within(irr, vector(each)), within(isr, vector(each))];
