@@ -59,6 +59,8 @@ export const MXCSR = slot('mxcsr', 'i32');
 export const CR0 = slot('cr0', 'i64');
 export const CR2 = slot('cr2', 'i64');
 export const CR3 = slot('cr3', 'i64');
+/** PAE paging: the page-directory-pointer-table entries, loaded with CR3 (SDM vol. 3A, 4.4.1). */
+export const PDPTE = slots('pdpte', 'i64', 4);
 export const CR4 = slot('cr4', 'i64');
 export const CR8 = slot('cr8', 'i64');
 export const EFER = slot('efer', 'i64');

@@ -36,6 +36,7 @@ import {
   LONG_MODE,
   MMU_FLAGS,
   MXCSR,
+  PDPTE,
   RIP,
   SEGMENT_ACCESS,
   SEGMENT_BASE,
@@ -53,12 +54,10 @@ import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
 import type { CpuMode } from '../isa/types.ts';
 import { LARGE_PAGES_OFFSET } from '../memory/layout.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
+import { BankKeys, bankKey, mmuFlags, rootNumber, rootOfKey, usesPdptes } from './mmu-state.ts';
 
 const MODE_NUMBER: Record<CpuMode, number> = { long64: 0, compat32: 1, compat16: 2 };
-const Cr0 = { WP: 1n << 16n, PG: 1n << 31n } as const;
-const Cr4 = { SMEP: 1n << 20n, SMAP: 1n << 21n } as const;
 const EFER_LMA = 1n << 10n;
-const EFER_NXE = 1n << 11n;
 /** Access-rights bits of a segment: L, D/B, unusable. */
 export const AccessRights = { L: 1 << 13, DB: 1 << 14, UNUSABLE: 1 << 16 } as const;
 
@@ -90,6 +89,7 @@ export class MachineVcpu implements Vcpu {
   constructor(id: number, engine: Engine) {
     this.id = id;
     this.engine = engine;
+    this.#bankKeys = new BankKeys(() => engine.banks.flushAll());
     this.#memory = engine.memory;
     this.#view = engine.memory.view;
     this.#base = engine.base;
@@ -174,6 +174,7 @@ export class MachineVcpu implements Vcpu {
     this.#setQuad(CR0, value);
     this.#set32(FPU_TRAP, fpuTrapFor(value, this.cr4));
     this.updateMmu();
+    this.#loadPdptes();
   }
   get cr2(): bigint {
     return this.#quad(CR2);
@@ -186,8 +187,9 @@ export class MachineVcpu implements Vcpu {
   }
   set cr3(value: bigint) {
     this.#setQuad(CR3, value);
-    const root = rootOf(value);
-    this.engine.banks.flushMatching((key) => Math.floor(key / 256) === root);
+    this.#loadPdptes();
+    const root = this.#root();
+    this.engine.banks.flushMatching((key) => rootOfKey(key) === root);
     this.updateMmu();
   }
   get cr4(): bigint {
@@ -198,6 +200,7 @@ export class MachineVcpu implements Vcpu {
     this.#setQuad(CR4, value);
     this.#set32(FPU_TRAP, fpuTrapFor(this.cr0, value));
     this.flushTlb();
+    this.#loadPdptes();
   }
   get efer(): bigint {
     return this.#quad(EFER);
@@ -246,6 +249,7 @@ export class MachineVcpu implements Vcpu {
 
   switchRoot(cr3: bigint): void {
     this.#setQuad(CR3, cr3);
+    this.#loadPdptes();
     this.#selectBank();
   }
   flushTlb(gva?: bigint): void {
@@ -264,29 +268,42 @@ export class MachineVcpu implements Vcpu {
 
   /** Recompute what the page walk and the decoder depend on, and take the TLB bank that belongs to it. */
   updateMmu(): void {
-    const cr0 = this.cr0;
-    const cr4 = this.cr4;
-    const flags =
-      (cr0 & Cr0.PG ? MmuFlag.PAGING : 0) |
-      (cr0 & Cr0.WP ? MmuFlag.WRITE_PROTECT : 0) |
-      (this.efer & EFER_NXE ? MmuFlag.NO_EXECUTE : 0) |
-      (cr4 & Cr4.SMEP ? MmuFlag.SMEP : 0) |
-      (cr4 & Cr4.SMAP && !(this.#get32(EFLAGS_SYSTEM) & Flag.AC) ? MmuFlag.SMAP : 0) |
-      (this.cpl === 3 ? MmuFlag.USER : 0);
+    const flags = mmuFlags({
+      cr0: this.cr0,
+      cr4: this.cr4,
+      efer: this.efer,
+      eflags: this.#get32(EFLAGS_SYSTEM),
+      cpl: this.cpl,
+    });
     this.#set32(MMU_FLAGS, flags);
     this.engine.mode = this.#mode();
     this.#set32(LONG_MODE, this.engine.mode === 'long64' ? 1 : 0);
-    this.#bankKeyLow = MODE_NUMBER[this.engine.mode] * 64 + flags;
+    this.#manner = this.#bankKeys.manner(flags, MODE_NUMBER[this.engine.mode]);
     this.#selectBank();
   }
+  readonly #bankKeys: BankKeys;
   /** The part of the TLB bank's key that does not come from CR3. */
-  #bankKeyLow = 0;
-
+  #manner = 0;
   #selectBank(): void {
-    const root = this.#view.getUint32(this.#base + CR3.offset, true) >>> 12;
-    this.#set32(TLB, this.engine.banks.select(root * 256 + this.#bankKeyLow));
+    this.#set32(TLB, this.engine.banks.select(bankKey(this.#root(), this.#manner)));
+  }
+  #root(): number {
+    const at = this.#base + CR3.offset;
+    return rootNumber(this.#view.getUint32(at, true), this.#view.getUint32(at + 4, true), this.#get32(MMU_FLAGS));
   }
 
+  /** The PDPTEs that PAE paging finds where CR3 points. Beyond the memory they read as all ones. */
+  readPdptes(cr3: bigint): bigint[] {
+    const { ram, ramSizeBytes } = this.#memory.layout;
+    const at = Number(cr3 & 0xffffffe0n);
+    return PDPTE.map((_, i) =>
+      at + 32 <= ramSizeBytes ? this.#view.getBigUint64(ram + at + i * 8, true) : (1n << 64n) - 1n,
+    );
+  }
+  #loadPdptes(): void {
+    if (!usesPdptes(this.#get32(MMU_FLAGS))) return;
+    this.readPdptes(this.cr3).forEach((entry, i) => this.#setQuad(PDPTE[i], entry));
+  }
   #mode(): CpuMode {
     const rights = this.#get32(SEGMENT_ACCESS[1]);
     if (!(this.efer & EFER_LMA) || rights & AccessRights.L) return 'long64';
@@ -444,11 +461,6 @@ function copyBytes(from: Uint8Array, at: number, to: Uint8Array, toAt: number, s
     return;
   }
   for (let i = 0; i < sizeBytes; i++) to[toAt + i] = from[at + i];
-}
-
-/** Page number of the root that CR3 names. */
-function rootOf(cr3: bigint): number {
-  return Number((cr3 >> 12n) & 0xffffffffffn);
 }
 
 function evenParity(byte: number): boolean {

@@ -21,7 +21,7 @@ export const PENDING_FIRST_BYTES_OFFSET = 0xf30;
 export const PENDING_GPA_OFFSET = 0xf38;
 /** Sizes of large pages that the page walk has met: {@link LargePage} bits. */
 export const LARGE_PAGES_OFFSET = 0xf40;
-export const LargePage = { MIB2: 1, GIB1: 2 } as const;
+export const LargePage = { MIB2: 1, GIB1: 2, MIB4: 4 } as const;
 
 /** A TLB entry is {i64 page tag, i32 host page, i32 unused}. An empty entry's tag cannot match in its place. */
 export const TLB_ENTRY_BYTES = 16;
