@@ -53,6 +53,16 @@ slot('noSegmentBase', 'i64');
 export const SEGMENT_SELECTOR = slots('segmentSelector', 'i32', 6);
 export const SEGMENT_LIMIT = slots('segmentLimit', 'i32', 6);
 export const SEGMENT_ACCESS = slots('segmentAccess', 'i32', 6);
+/**
+ * What limit and access rights come to: offsets from the floor on, up to but not including the end, can be read or
+ * written; an end of 0: none can.
+ */
+export const SEGMENT_FLOOR = slots('segmentFloor', 'i64', 6);
+export const SEGMENT_READ_END = slots('segmentReadEnd', 'i64', 6);
+export const SEGMENT_WRITE_END = slots('segmentWriteEnd', 'i64', 6);
+/** The same by name, for IR. */
+export const SEGMENT_BOUNDS = { floor: SEGMENT_FLOOR, read: SEGMENT_READ_END, write: SEGMENT_WRITE_END } as const;
+export type SegmentBound = keyof typeof SEGMENT_BOUNDS;
 
 export const CPL = slot('cpl', 'i32');
 export const MXCSR = slot('mxcsr', 'i32');

@@ -1,6 +1,7 @@
 import { PAGE_BASE } from '../cpu/state.ts';
 import type { FlagUse } from '../ir/flag-use.ts';
-import type { CpuMode, DecodedInstruction, DecodeResult, FetchByte, InstructionShape } from '../isa/types.ts';
+import type { CpuMode } from '../isa/modes.ts';
+import type { DecodedInstruction, DecodeResult, FetchByte, InstructionShape } from '../isa/types.ts';
 import { ENTRY_TABLE_BYTES, type MemoryLayout, PAGE_SIZE_BYTES, RECORD_BYTES } from '../memory/layout.ts';
 import { NO_SEGMENT, RecordField, SpecialHandler } from './record.ts';
 

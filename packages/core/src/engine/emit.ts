@@ -9,6 +9,7 @@ import {
   FZ,
   RESULT,
   SEGMENT_BASE,
+  SEGMENT_BOUNDS,
   type Slot,
 } from '../cpu/state.ts';
 import type {
@@ -162,6 +163,10 @@ class Emitter {
         this.#field(Op.i32Load8U, 'segment').i32(3).op(Op.i32Shl);
         a.mem(Op.i64Load, this.#target.base + SEGMENT_BASE[0].offset);
         return;
+      case 'segmentBound':
+        this.#field(Op.i32Load8U, 'segment').i32(3).op(Op.i32Shl);
+        a.mem(Op.i64Load, this.#target.base + SEGMENT_BOUNDS[node.bound][0].offset);
+        return;
       default:
         throw new Error(`${node.kind} has no value to push`);
     }
@@ -176,7 +181,8 @@ class Emitter {
         this.#field(Op.i64Load, 'disp');
         return;
       case 'scale':
-        this.#field(Op.i64Load8U, 'scale');
+      case 'segment':
+        this.#field(Op.i64Load8U, field);
         return;
       case 'reg':
       case 'rm':
@@ -222,6 +228,7 @@ class Emitter {
       case 'recordField':
         return;
       case 'segmentBase':
+      case 'segmentBound':
       case 'pure':
         if (node.result.uses > 1) {
           this.#compute(node);

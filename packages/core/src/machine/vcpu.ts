@@ -40,8 +40,11 @@ import {
   RIP,
   SEGMENT_ACCESS,
   SEGMENT_BASE,
+  SEGMENT_FLOOR,
   SEGMENT_LIMIT,
+  SEGMENT_READ_END,
   SEGMENT_SELECTOR,
+  SEGMENT_WRITE_END,
   type Slot,
   TLB,
   TR_SELECTOR,
@@ -51,15 +54,15 @@ import type { Engine } from '../engine/engine.ts';
 import type { EngineMemory } from '../engine/memory.ts';
 import { WALK_FAULT, WALK_MMIO } from '../engine/memory-code.ts';
 import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
-import type { CpuMode } from '../isa/types.ts';
+import { type CpuMode, modeFacts } from '../isa/modes.ts';
 import { LARGE_PAGES_OFFSET } from '../memory/layout.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
+import { AccessRights, cpuMode, FLAT_SEGMENTS, isFlatSegment, RESET_SEGMENTS, segmentBounds } from './cpu-mode.ts';
 import { BankKeys, bankKey, mmuFlags, rootNumber, rootOfKey, usesPdptes } from './mmu-state.ts';
 
-const MODE_NUMBER: Record<CpuMode, number> = { long64: 0, compat32: 1, compat16: 2 };
-const EFER_LMA = 1n << 10n;
-/** Access-rights bits of a segment: L, D/B, unusable. */
-export const AccessRights = { L: 1 << 13, DB: 1 << 14, UNUSABLE: 1 << 16 } as const;
+const EFER_LMA = 1 << 10;
+const SEGMENT_CS = 1;
+const SEGMENT_SS = 2;
 
 /** An event that waits to be delivered before the next instruction. */
 export interface PendingException {
@@ -102,8 +105,10 @@ export class MachineVcpu implements Vcpu {
     this.#set32(MXCSR, 0x1f80);
     this.#set32(X87_CONTROL, 0x37f);
     this.#setQuad(CR0, 0x60000010n);
+    this.#setQuad(RIP, 0xfff0n);
     this.#setQuad(DR[6], 0xffff0ff0n);
     this.#setQuad(DR[7], 0x400n);
+    RESET_SEGMENTS.forEach((segment, index) => this.setSegment(index, segment));
     this.updateMmu();
   }
 
@@ -239,12 +244,25 @@ export class MachineVcpu implements Vcpu {
     };
   }
   setSegment(index: number, segment: Segment): void {
-    this.#set32(SEGMENT_SELECTOR[index], segment.selector & 0xffff);
-    this.#setQuad(SEGMENT_BASE[index], segment.base);
-    this.#set32(SEGMENT_LIMIT[index], segment.limit | 0);
-    if (this.#get32(SEGMENT_ACCESS[index]) === segment.accessRights) return;
-    this.#set32(SEGMENT_ACCESS[index], segment.accessRights);
-    if (index === 1) this.updateMmu();
+    const { selector, base, limit, accessRights } = segment;
+    const sameRights = this.#get32(SEGMENT_ACCESS[index]) === accessRights;
+    this.#set32(SEGMENT_SELECTOR[index], selector & 0xffff);
+    this.#setQuad(SEGMENT_BASE[index], base);
+    if (!sameRights || this.#get32(SEGMENT_LIMIT[index]) !== (limit | 0)) {
+      this.#set32(SEGMENT_LIMIT[index], limit | 0);
+      this.#set32(SEGMENT_ACCESS[index], accessRights);
+      const bounds = segmentBounds(limit, accessRights);
+      this.#setBound(SEGMENT_FLOOR[index], bounds.floor);
+      this.#setBound(SEGMENT_READ_END[index], bounds.readEnd);
+      this.#setBound(SEGMENT_WRITE_END[index], bounds.writeEnd);
+    }
+    const matters = this.engine.mode !== 'long64' || (index === SEGMENT_CS && !sameRights);
+    if (matters && this.#mode() !== this.engine.mode) this.updateMmu();
+  }
+  /** A number of up to 33 bits. */
+  #setBound(slot: Slot, value: number): void {
+    this.#view.setUint32(this.#base + slot.offset, value % 2 ** 32, true);
+    this.#view.setUint32(this.#base + slot.offset + 4, value === 2 ** 32 ? 1 : 0, true);
   }
 
   switchRoot(cr3: bigint): void {
@@ -278,7 +296,7 @@ export class MachineVcpu implements Vcpu {
     this.#set32(MMU_FLAGS, flags);
     this.engine.mode = this.#mode();
     this.#set32(LONG_MODE, this.engine.mode === 'long64' ? 1 : 0);
-    this.#manner = this.#bankKeys.manner(flags, MODE_NUMBER[this.engine.mode]);
+    this.#manner = this.#bankKeys.manner(flags, modeFacts(this.engine.mode).number);
     this.#selectBank();
   }
   readonly #bankKeys: BankKeys;
@@ -305,9 +323,17 @@ export class MachineVcpu implements Vcpu {
     this.readPdptes(this.cr3).forEach((entry, i) => this.#setQuad(PDPTE[i], entry));
   }
   #mode(): CpuMode {
-    const rights = this.#get32(SEGMENT_ACCESS[1]);
-    if (!(this.efer & EFER_LMA) || rights & AccessRights.L) return 'long64';
-    return rights & AccessRights.DB ? 'compat32' : 'compat16';
+    const rights = this.#get32(SEGMENT_ACCESS[SEGMENT_CS]);
+    if (rights & AccessRights.L && this.#view.getInt32(this.#base + EFER.offset, true) & EFER_LMA) return 'long64';
+    return cpuMode(rights, this.#get32(SEGMENT_ACCESS[SEGMENT_SS]), () =>
+      FLAT_SEGMENTS.every((index) => this.#isFlat(index)),
+    );
+  }
+  #isFlat(index: number): boolean {
+    return (
+      isFlatSegment(index, this.#get32(SEGMENT_LIMIT[index]), this.#get32(SEGMENT_ACCESS[index])) &&
+      this.#view.getInt32(this.#base + SEGMENT_BASE[index].offset, true) === 0
+    );
   }
 
   /** Walk with the rights that `options` name; TLB and registers stay as they are. */

@@ -1,6 +1,7 @@
 import type { Segment } from '@polyvisor/plugin-api';
 import { Flag } from '../../isa/flags.ts';
-import { AccessRights, type MachineVcpu } from '../vcpu.ts';
+import { AccessRights } from '../cpu-mode.ts';
+import type { MachineVcpu } from '../vcpu.ts';
 import { memoryFault, type NativeFault, protection, Vector } from './answer.ts';
 import { dplOf, dropInnerSegments, isFault, loadCodeSegment, readCodeSegment, readDescriptor } from './segments.ts';
 

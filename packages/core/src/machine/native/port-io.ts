@@ -1,4 +1,4 @@
-import { AccessRights } from '../vcpu.ts';
+import { AccessRights } from '../cpu-mode.ts';
 import { memoryFault, type NativeFault, protection } from './answer.ts';
 import { iopl, type Native, type NativeContext, number, writeGpr } from './context.ts';
 

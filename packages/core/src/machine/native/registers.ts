@@ -1,6 +1,7 @@
 import { CR8, DR, type Slot, TSC_AUX } from '../../cpu/state.ts';
 import { PDPTE_RESERVED } from '../../memory/walk.ts';
-import { AccessRights, type MachineVcpu } from '../vcpu.ts';
+import { AccessRights } from '../cpu-mode.ts';
+import type { MachineVcpu } from '../vcpu.ts';
 import { type NativeAnswer, protection, undefinedOpcode } from './answer.ts';
 
 const CS = 1;

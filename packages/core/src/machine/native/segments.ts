@@ -1,5 +1,6 @@
 import type { Segment } from '@polyvisor/plugin-api';
-import { AccessRights, type MachineVcpu } from '../vcpu.ts';
+import { AccessRights } from '../cpu-mode.ts';
+import type { MachineVcpu } from '../vcpu.ts';
 import { memoryFault, type NativeFault, protection, Vector } from './answer.ts';
 
 /** Bits of a descriptor's second word, moved down to access-rights positions (SDM vol. 3A, 3.4.5). */
