@@ -46,6 +46,9 @@ export function segmentBounds(limit: number, rights: number): { floor: number; r
 }
 
 const DATA = { selector: 0, base: 0n, limit: 0xffff, accessRights: 0x93 } as const;
+/** LDTR and TR after power-up. */
+export const RESET_LDTR: Segment = { selector: 0, base: 0n, limit: 0xffff, accessRights: 0x82 };
+export const RESET_TR: Segment = { selector: 0, base: 0n, limit: 0xffff, accessRights: 0x8b };
 /** Segment registers after power-up (SDM vol. 3A, table 9-1), in encoding order. */
 export const RESET_SEGMENTS: readonly Segment[] = [
   DATA,

@@ -57,7 +57,16 @@ import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
 import { type CpuMode, modeFacts } from '../isa/modes.ts';
 import { LARGE_PAGES_OFFSET } from '../memory/layout.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
-import { AccessRights, cpuMode, FLAT_SEGMENTS, isFlatSegment, RESET_SEGMENTS, segmentBounds } from './cpu-mode.ts';
+import {
+  AccessRights,
+  cpuMode,
+  FLAT_SEGMENTS,
+  isFlatSegment,
+  RESET_LDTR,
+  RESET_SEGMENTS,
+  RESET_TR,
+  segmentBounds,
+} from './cpu-mode.ts';
 import { BankKeys, bankKey, mmuFlags, rootNumber, rootOfKey, usesPdptes } from './mmu-state.ts';
 
 const EFER_LMA = 1 << 10;
@@ -452,8 +461,8 @@ class StateTables implements DescriptorTables {
   readonly idtr: DescriptorTable;
   readonly #view: DataView;
   readonly #base: number;
-  #ldtr: Segment = ABSENT;
-  #tr: Segment = ABSENT;
+  #ldtr: Segment = RESET_LDTR;
+  #tr: Segment = RESET_TR;
   constructor(view: DataView, base: number) {
     this.#view = view;
     this.#base = base;
@@ -475,7 +484,6 @@ class StateTables implements DescriptorTables {
     this.#view.setInt32(this.#base + TR_SELECTOR.offset, segment.selector, true);
   }
 }
-const ABSENT: Segment = { selector: 0, base: 0n, limit: 0, accessRights: AccessRights.UNUSABLE };
 
 const WRITTEN: WriteResult = { ok: true };
 /** Below this, a loop is faster than setting up a typed-array copy on shared memory. */

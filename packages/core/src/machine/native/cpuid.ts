@@ -12,8 +12,8 @@ const bits = (...positions: number[]) => positions.reduce((all, bit) => all | (1
 const SIGNATURE = 0x00000f61;
 /** CX16, POPCNT, and that a hypervisor is there. */
 const LEAF1_ECX = bits(13, 23, 31);
-/** FPU, DE, PSE, TSC, MSR, PAE, CX8, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2. Not SEP: long mode has none on AMD's. */
-const LEAF1_EDX = bits(0, 2, 3, 4, 5, 6, 8, 13, 15, 16, 19, 23, 24, 25, 26);
+/** FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2. SEP is for legacy mode, as AMD's is. */
+const LEAF1_EDX = bits(0, 2, 3, 4, 5, 6, 8, 11, 13, 15, 16, 19, 23, 24, 25, 26);
 /** FSGSBASE, SMEP, SMAP. */
 const LEAF7_EBX = bits(0, 7, 20);
 /** Those of leaf 1 EDX that AMD's processors show here again. */

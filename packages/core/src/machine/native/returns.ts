@@ -105,8 +105,7 @@ function returnOnStack(
   loadCodeSegment(vcpu, target, level);
   vcpu.setSegment(SS, segment);
   const { pointerBits } = currentStack(vcpu);
-  const pointer = BigInt.asUintN(64, rsp + BigInt(releaseBytes));
-  setStackPointer(vcpu, { pointerBits }, bytes === 2 ? pointer & 0xffffn : pointer);
+  setStackPointer(vcpu, { pointerBits }, BigInt.asUintN(64, rsp + BigInt(releaseBytes)));
   vcpu.rip = rip;
   return undefined;
 }
