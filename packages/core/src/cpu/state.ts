@@ -82,8 +82,8 @@ export const DR = slots('dr', 'i64', 8);
 export const TLB = slot('tlb', 'i32');
 /** What the page walker needs: see memory/walk.ts. */
 export const MMU_FLAGS = slot('mmuFlags', 'i32');
-/** 1 in 64-bit mode: code look-up misses can be filled without TypeScript. */
-export const LONG_MODE = slot('longMode', 'i32');
+/** Number of the mode that code is decoded in (isa/modes.ts). */
+export const CODE_MODE = slot('codeMode', 'i32');
 /** Instructions left before the engine must leave guest code; signed. */
 export const BUDGET = slot('budget', 'i32');
 

@@ -1,6 +1,6 @@
-import { CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, LONG_MODE, MMU_FLAGS, PDPTE, TLB } from '../cpu/state.ts';
+import { CODE_MODE, CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, MMU_FLAGS, PDPTE, TLB } from '../cpu/state.ts';
 import {
-  LARGE_PAGES_OFFSET, LargePage, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
+  CODE_TABLE_MODE, LARGE_PAGES_OFFSET, LargePage, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
   PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_WRITE_OFFSET,
 } from '../memory/layout.ts';
 import { MmuFlag, PageFaultCode, Pte, WalkAccess } from '../memory/walk.ts';
@@ -207,14 +207,16 @@ function fill(a: Asm, base: number, l: { gva: number; page: number; entry: numbe
 
 /**
  * fetch(address) → entry table of the code page at a linear address, entered into the code look-up; 0: TypeScript
- * has to see to it (a fault, a page without decoded code, not 64-bit mode).
+ * has to see to it (a fault, a page without decoded code in this mode).
  */
 function addFetch(module: ModuleBuilder, layout: MemoryLayout, base: number, walk: number): number {
   const [gva, page, table, entry] = [0, 1, 2, 3];
   const a = new Asm();
-  a.load(base, LONG_MODE).op(Op.i32Eqz).if().i32(0).return().end();
   a.get(gva).i32(WalkAccess.execute).call(walk).tee(page).i32(WALK_MMIO).op(Op.i32LeU).if().i32(0).return().end();
-  a.get(page).i32(layout.ram).op(Op.i32Sub).i32(12).op(Op.i32ShrU).i32(2).op(Op.i32Shl).mem(Op.i32Load, layout.codeTables).tee(table).op(Op.i32Eqz).if().i32(0).return().end();
+  a.get(page).i32(layout.ram).op(Op.i32Sub).i32(12).op(Op.i32ShrU).i32(2).op(Op.i32Shl).mem(Op.i32Load, layout.codeTables).tee(table).op(Op.i32Eqz);
+  // The low bits say which mode the table is for.
+  a.get(table).i32(CODE_TABLE_MODE).op(Op.i32And).load(base, CODE_MODE).op(Op.i32Ne, Op.i32Or).if().i32(0).return().end();
+  a.get(table).i32(~CODE_TABLE_MODE).op(Op.i32And).set(table);
   a.get(gva).i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_EXEC_ENTRIES - 1).op(Op.i32And).i32(4).op(Op.i32Shl).load(base, TLB).op(Op.i32Add).tee(entry);
   a.get(gva).i64(-4096).op(Op.i64And).mem(Op.i64Store, TLB_EXEC_OFFSET);
   a.get(entry).get(table).mem(Op.i32Store, TLB_EXEC_OFFSET + 8);

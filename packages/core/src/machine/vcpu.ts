@@ -12,6 +12,7 @@ import type {
 import { fpuTrapFor } from '../cpu/fpu-trap.ts';
 import { readFxsave, writeFxsave } from '../cpu/fxsave-image.ts';
 import {
+  CODE_MODE,
   CPL,
   CR0,
   CR2,
@@ -33,7 +34,6 @@ import {
   IDTR_LIMIT,
   KERNEL_GS_BASE,
   LDTR_SELECTOR,
-  LONG_MODE,
   MMU_FLAGS,
   MXCSR,
   PDPTE,
@@ -304,8 +304,9 @@ export class MachineVcpu implements Vcpu {
     });
     this.#set32(MMU_FLAGS, flags);
     this.engine.mode = this.#mode();
-    this.#set32(LONG_MODE, this.engine.mode === 'long64' ? 1 : 0);
-    this.#manner = this.#bankKeys.manner(flags, modeFacts(this.engine.mode).number);
+    const mode = modeFacts(this.engine.mode).number;
+    this.#set32(CODE_MODE, mode);
+    this.#manner = this.#bankKeys.manner(flags, mode);
     this.#selectBank();
   }
   readonly #bankKeys: BankKeys;

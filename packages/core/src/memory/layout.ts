@@ -33,6 +33,9 @@ export const TLB_EXEC_ENTRIES = 512;
 export const TLB_BANK_BYTES = TLB_EXEC_OFFSET + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES;
 export const TLB_BANKS = 48;
 
+/** Bits of a `codeTables` entry that hold the number of the mode (isa/modes.ts); entry tables are aligned. */
+export const CODE_TABLE_MODE = 7;
+
 /** A decoded record; see engine/record.ts. */
 export const RECORD_BYTES = 32;
 /** An entry table: for each byte of a code page the record that starts there, or 0. */
@@ -45,7 +48,7 @@ export interface MemoryLayout {
   readonly emptyBank: number;
   /** One byte per guest page: bit 0, the page has decoded code. */
   readonly pageFlags: number;
-  /** i32 per guest page: its entry table for 64-bit code, or 0. */
+  /** i32 per guest page: its entry table, and in {@link CODE_TABLE_MODE} for which code mode; or 0. */
   readonly codeTables: number;
   readonly entryTables: number;
   readonly entryTableCount: number;
