@@ -60,7 +60,6 @@ export async function runOnEngine(options: Partial<MachineOptions> = {}): Promis
     console: new FakeConsole(),
     plugins: registry,
     wallClock: { nowNs: () => performance.now() * 1e6, epochNs: () => 0n },
-    engine: { hot: [] },
     idle: () => new Promise(setImmediate),
     ...options,
   });

@@ -12,8 +12,11 @@ const hasQemu = spawnSync(QEMU, ['--version']).status === 0;
 const EXIT_STATUS = 0x31 * 2 + 1;
 
 describe('legacy modes', () => {
-  it('behave as recorded', async () => {
-    expect(await runOnEngine()).toBe(recorded);
+  it.each([
+    ['in tier 0', false],
+    ['in tier 1, all code compiled into regions', { threshold: 1, batch: 1 }],
+  ] as const)('behave as recorded %s', async (_tier, regions) => {
+    expect(await runOnEngine({ engine: { hot: [], regions } })).toBe(recorded);
   });
 
   it.skipIf(!hasQemu)(`are recorded as ${QEMU} runs them${hasQemu ? '' : ' (skipped: it is not installed)'}`, () => {

@@ -1,7 +1,15 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
-import { parseClock, parseConsole, parseExpect, parseMemory, parseTimeout, parseTrace } from './option-values.ts';
-import type { ConsoleChoice, RunOptions, TraceRequest } from './options.ts';
+import {
+  parseClock,
+  parseConsole,
+  parseExpect,
+  parseMemory,
+  parseTier,
+  parseTimeout,
+  parseTrace,
+} from './option-values.ts';
+import type { ConsoleChoice, RunOptions, TierChoice, TraceRequest } from './options.ts';
 
 /** What the command line asks for; `help`: it has been answered already. */
 export type Request = { readonly kind: 'run'; readonly options: RunOptions } | { readonly kind: 'help' };
@@ -19,6 +27,7 @@ interface ParsedFlags {
   stats?: boolean;
   reboot: boolean;
   clock: 'icount' | 'wall';
+  tier: TierChoice;
 }
 
 export const DEFAULT_IMAGE = 'demo';
@@ -81,6 +90,14 @@ function addRunOptions(run: Command): Command {
     .option('--no-reboot', 'end when the guest reboots (exit code 7)')
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
+    )
+    .addOption(
+      new Option(
+        '--tier <choice>',
+        '0: interpret, 1: compile all code at once, both[:N]: compile what is reached N times',
+      )
+        .argParser(parseTier)
+        .default({ kind: 'both', threshold: undefined } satisfies TierChoice, 'both'),
     );
 }
 
@@ -99,6 +116,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     stats: flags.stats ?? false,
     reboot: flags.reboot,
     clock: flags.clock,
+    tier: flags.tier,
   };
 }
 

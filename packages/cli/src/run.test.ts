@@ -33,6 +33,7 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     stats: false,
     reboot: true,
     clock: 'icount',
+    tier: { kind: 'interpret' },
     ...changes,
   };
 }

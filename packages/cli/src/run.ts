@@ -1,4 +1,11 @@
-import { loadPlugins, Machine, type MachineOptions, PluginRegistry, type RunEnd } from '@polyvisor/core';
+import {
+  loadPlugins,
+  Machine,
+  type MachineOptions,
+  PluginRegistry,
+  type RegionPolicy,
+  type RunEnd,
+} from '@polyvisor/core';
 import type { Entry } from '@polyvisor/plugin-api';
 import { ExpectWatcher } from './console/expect.ts';
 import { openFileConsole, openNullConsole } from './console/file.ts';
@@ -9,8 +16,9 @@ import { Ending } from './ending.ts';
 import { ExitCode } from './exit-codes.ts';
 import { Idle } from './idle.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
+import { heedBranchHints } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
-import type { RunOptions } from './options.ts';
+import type { RunOptions, TierChoice } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
 import { ProgressLine } from './progress.ts';
 import { formatStats } from './stats.ts';
@@ -23,6 +31,7 @@ export type CreateMachine = (options: MachineOptions) => Promise<RunnableMachine
 
 /** `vm run`: answers the exit code (docs/cli.md). Throws `PolyvisorError` for what can be refused. */
 export async function run(options: RunOptions, createMachine: CreateMachine = Machine.create): Promise<number> {
+  heedBranchHints();
   const ending = new Ending();
   const releaseSignals = ending.handleSignals();
   const trace = options.trace && new TraceSink(options.trace);
@@ -55,6 +64,18 @@ function describeEntry(entry: Entry): string {
 function logPlugin(level: string, plugin: string, message: string): void {
   if (level === 'debug' && process.env.POLYVISOR_DEBUG !== '1') return;
   say(`${plugin}: ${level === 'info' ? '' : `${level}: `}${message}`);
+}
+
+/** Regions as `--tier` wants them; undefined: as the engine thinks best. */
+function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
+  switch (tier.kind) {
+    case 'interpret':
+      return false;
+    case 'compile':
+      return { threshold: 1, batch: 1 };
+    case 'both':
+      return tier.threshold === undefined ? undefined : { threshold: tier.threshold };
+  }
 }
 
 /** One `vm run` from power-on to its end, through any number of reboots. */
@@ -131,6 +152,7 @@ class Session {
       console: { write: (bytes) => this.#write(console, bytes), onInput: (listener) => console.onInput(listener) },
       plugins,
       wallClock: wallClockFor(clock),
+      engine: { regions: regionPolicy(this.#options.tier) },
       ...(image.elf && { symbols: lazySymbols(image.elf) }),
       ...(onExit && { onExit }),
       idle: (maxNs) => this.#idle.wait(maxNs),

@@ -1,15 +1,23 @@
-import { describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import {
+  protectedGuest as anyGuest,
   CODE16,
   descriptor,
   flat,
-  protectedGuest,
   realGuest,
   Selector32,
   setGate32,
   stack32,
 } from '../testing/legacy-guest.ts';
 import { CODE, GDT, HANDLERS, type TestGuest } from '../testing/test-guest.ts';
+
+/** Each tier by itself: in tier 1 all code is compiled when it is first reached. */
+const TIERS = [
+  ['tier 0', false],
+  ['tier 1', { threshold: 1, batch: 1 }],
+] as const;
+let regions: (typeof TIERS)[number][1] = false;
+const protectedGuest = (code: string, prepare?: (guest: TestGuest) => void) => anyGuest(code, prepare, regions);
 
 const RSP = 4;
 const RBX = 3;
@@ -32,7 +40,10 @@ const outcome = async (guest: TestGuest) => {
 /** Behind the segment load. */
 const AT = CODE + 6;
 
-describe('limits of data segments', () => {
+describe.each(TIERS)('limits of data segments in %s', (_tier, tier) => {
+  beforeEach(() => {
+    regions = tier;
+  });
   it.each([
     ['the last doubleword', Selector32.small, 0xffc, READ, 'done'],
     ['one byte beyond', Selector32.small, 0xffd, READ, [GP, 0, AT]],
@@ -103,7 +114,10 @@ describe('limits of data segments', () => {
   });
 });
 
-describe('limits of code segments', () => {
+describe.each(TIERS)('limits of code segments in %s', (_tier, tier) => {
+  beforeEach(() => {
+    regions = tier;
+  });
   const inSmallCode = (code: string) =>
     protectedGuest(code, ({ vcpu }) => {
       vcpu.setSegment(1, { selector: Selector32.code0, base: BigInt(CODE), limit: 0x1f, accessRights: 0x409b });

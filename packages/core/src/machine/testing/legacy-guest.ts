@@ -1,4 +1,5 @@
 /** For tests: a machine in 32-bit protected or real-address mode around a few bytes of code. */
+import type { EngineOptions } from '../../engine/engine.ts';
 import { CODE, GDT, HANDLERS, IDT, type TestGuest, TSS, testGuest } from './test-guest.ts';
 
 export const Selector32 = {
@@ -49,8 +50,16 @@ const DESCRIPTORS: Record<number, bigint> = {
 };
 
 /** Flat 32-bit code at CPL 0; paging off. Handler n is HLT at HANDLERS + 16n. */
-export function protectedGuest(code: string, prepare?: (guest: TestGuest) => void): Promise<TestGuest> {
-  return testGuest({ code: { [CODE]: code }, prepare: (guest) => enterProtected(guest, prepare) });
+export function protectedGuest(
+  code: string,
+  prepare?: (guest: TestGuest) => void,
+  regions: EngineOptions['regions'] = false,
+): Promise<TestGuest> {
+  return testGuest({
+    code: { [CODE]: code },
+    prepare: (guest) => enterProtected(guest, prepare),
+    options: { engine: { hot: [], regions } },
+  });
 }
 
 function enterProtected(guest: TestGuest, prepare: ((guest: TestGuest) => void) | undefined): void {
