@@ -21,7 +21,6 @@ export const Selector32 = {
   stack16: 0x68,
 } as const;
 export const OTHER_TSS = TSS + 0x200;
-export const STACK32 = 0x20000n;
 /** ESP0 of the TSS. */
 export const KERNEL_STACK32 = 0x22000n;
 
