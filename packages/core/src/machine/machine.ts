@@ -384,7 +384,7 @@ export class Machine implements PluginMachine {
     }
     if (exit?.kind === 'softwareInterrupt') {
       vcpu.rip = rip + BigInt(lengthBytes);
-      this.#softwareInterrupt(vcpu, exit.vector, rip);
+      this.#softwareInterrupt(vcpu, exit.vector, rip, name === 'softwareInterrupt');
       return false;
     }
     const native = nativeInstructions[name];
@@ -402,8 +402,8 @@ export class Machine implements PluginMachine {
     portWrite: (port: number, sizeBytes: number, value: number) => this.#pc.ports.write(port, sizeBytes, value),
   };
 
-  #softwareInterrupt(vcpu: MachineVcpu, vector: number, rip: bigint): void {
-    const fault = deliver(vcpu, { vector, errorCode: undefined, software: true });
+  #softwareInterrupt(vcpu: MachineVcpu, vector: number, rip: bigint, needsIopl: boolean): void {
+    const fault = deliver(vcpu, { vector, errorCode: undefined, software: true, needsIopl });
     if (!fault) return;
     vcpu.rip = rip;
     this.#raise(vcpu, fault);
