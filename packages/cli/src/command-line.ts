@@ -1,12 +1,13 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
+import { addDeviceOptions, type DeviceFlags, deviceRequests } from './device-options.ts';
 import { parseClock, parseConsole, parseExpect, parseMemory, parseTimeout, parseTrace } from './option-values.ts';
 import type { ConsoleChoice, RunOptions, TraceRequest } from './options.ts';
 
 /** What the command line asks for; `help`: it has been answered already. */
 export type Request = { readonly kind: 'run'; readonly options: RunOptions } | { readonly kind: 'help' };
 
-interface ParsedFlags {
+interface ParsedFlags extends DeviceFlags {
   plugin?: string[];
   entry?: string;
   append?: string;
@@ -57,7 +58,7 @@ function buildProgram(onRun: (options: RunOptions) => void): Command {
 
 function addRunOptions(run: Command): Command {
   const collect = (text: string, previous: string[] = []) => [...previous, text];
-  return run
+  run
     .option(
       '--plugin <name[=options]>',
       'hypervisor interface: a name, a package, a path, or none (repeatable)',
@@ -82,6 +83,7 @@ function addRunOptions(run: Command): Command {
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
     );
+  return addDeviceOptions(run);
 }
 
 function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
@@ -99,6 +101,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     stats: flags.stats ?? false,
     reboot: flags.reboot,
     clock: flags.clock,
+    ...deviceRequests(flags),
   };
 }
 

@@ -33,6 +33,9 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     stats: false,
     reboot: true,
     clock: 'icount',
+    disks: [],
+    net: { kind: 'none' },
+    shares: [],
     ...changes,
   };
 }

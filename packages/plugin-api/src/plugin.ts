@@ -1,8 +1,9 @@
+import type { Devices } from './devices.ts';
 import type { Exit, ExitAnswer, ExitKind, ExitOf } from './exit.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** The version of this API; a plug-in's `api` range is checked against it. */
-export const API_VERSION = '1.0.0';
+export const API_VERSION = '1.1.0';
 
 /** A plug-in is plain data and one function. */
 export interface Plugin {
@@ -183,6 +184,8 @@ export interface Machine {
   readonly memory: GuestMemory;
   readonly clock: Clock;
   readonly console: ConsolePort;
+  /** Host ends of disks, network links, folder shares and entropy, for a transport to serve (since 1.1). */
+  readonly devices: Devices;
   readonly vcpus: readonly Vcpu[];
   readonly platform: Readonly<PlatformDefinition>;
   /** The CPU's own CPUID answer, by the policy "what is implemented" (SDM vol. 2A, CPUID). */

@@ -1,10 +1,12 @@
 import {
   type BootRequest,
   type ConsolePort,
+  type Devices,
   type Entry,
   type Exit,
   type ExitAnswer,
   type GuestImage,
+  NO_DEVICES,
   type PlatformDefinition,
   type Machine as PluginMachine,
   PolyvisorError,
@@ -44,6 +46,8 @@ export interface MachineOptions {
   readonly memoryBytes: number;
   readonly clockKind: 'icount' | 'wall';
   readonly console: ConsolePort;
+  /** Host ends of the guest's devices; without them it has none. */
+  readonly devices?: Devices;
   /** The loaded plug-ins, by their hooks. */
   readonly plugins: { readonly calls: PluginCalls };
   readonly wallClock: { nowNs(): number; epochNs(): bigint };
@@ -77,6 +81,7 @@ export class Machine implements PluginMachine {
   readonly memory: MachineMemory;
   readonly clock: MachineClock;
   readonly console: ConsolePort;
+  readonly devices: Devices;
   readonly vcpus: readonly MachineVcpu[];
   readonly platform: PlatformDefinition;
   readonly entry: Entry;
@@ -97,6 +102,7 @@ export class Machine implements PluginMachine {
     this.#options = options;
     this.#calls = options.plugins.calls;
     this.console = options.console;
+    this.devices = options.devices ?? NO_DEVICES;
     this.entry = chooseEntry(options);
     this.platform = { memoryBytes: options.memoryBytes, overheadBytes: 0, vcpus: 1, commandLine: options.commandLine };
     this.#calls.configure(this.platform);

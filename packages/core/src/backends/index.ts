@@ -1,0 +1,1 @@
+export { type DiskMode, FileDisk } from './block/file-disk.ts';
