@@ -21,6 +21,9 @@ for bus in xen pci virtio; do
   done
   [ -z "$wanted" ] || modprobe -abq $wanted
 done
+if [ -e /dev/xvda ] || [ -e /dev/vda ]; then
+  modprobe -aq ext4 vfat isofs
+fi
 if [ -e /sys/class/net/eth0 ]; then
   ip link set lo up
   udhcpc -i eth0 -q -n -t 3 -T 1 >/dev/null 2>&1

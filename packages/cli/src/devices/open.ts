@@ -7,6 +7,7 @@ import { ExitCode } from '../exit-codes.ts';
 import { entropyFor } from '../node/entropy.ts';
 import { NodeHostFile } from '../node/host-file.ts';
 import type { DiskRequest, RunOptions } from '../options.ts';
+import { openNetwork } from './net.ts';
 
 /** The devices of a run, open until it ends. They outlive reboots of the guest. */
 export interface OpenDevices {
@@ -24,9 +25,14 @@ export async function openDevices(options: RunOptions): Promise<OpenDevices> {
   };
   try {
     const disks = options.disks.map((request) => openDisk(request, closers));
+    let wake = () => {};
+    const network = await openNetwork(options.net, () => wake());
+    closers.push(() => network.close());
     return {
-      devices: { disks, nics: [], shares: [], entropy: entropyFor(options.clock) },
-      onWake: () => {},
+      devices: { disks, nics: network.nics, shares: [], entropy: entropyFor(options.clock) },
+      onWake: (listener) => {
+        wake = listener;
+      },
       close,
     };
   } catch (error) {

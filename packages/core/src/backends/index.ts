@@ -1,1 +1,3 @@
 export { type DiskMode, FileDisk } from './block/file-disk.ts';
+export { Nat } from './net/nat.ts';
+export { type FrameStream, StreamLink } from './net/stream-link.ts';

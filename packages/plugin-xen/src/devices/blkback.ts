@@ -117,7 +117,8 @@ class BlockServer {
   #respond(request: DataView, operation: number, status: number): void {
     const response = new DataView(new ArrayBuffer(this.#layout.responseBytes));
     response.setBigUint64(0, request.getBigUint64(this.#layout.id, true), true);
-    response.setUint8(8, operation);
+    // An indirect request is answered as the operation that it stands for.
+    response.setUint8(8, operation === Op.INDIRECT ? request.getUint8(1) : operation);
     response.setInt16(10, status, true);
     this.#ring.respond(new Uint8Array(response.buffer));
   }

@@ -6,6 +6,7 @@ import { BackendDevice, type DeviceModel } from './backendDevice.ts';
 import { blockDevice } from './blkback.ts';
 import { ForeignPages } from './foreignPages.ts';
 import type { Host } from './host.ts';
+import { networkDevice } from './netback.ts';
 
 /** All devices of one guest: introduces them, and follows their frontends. */
 export class DeviceBus {
@@ -41,5 +42,8 @@ export class DeviceBus {
 }
 
 function models({ machine: { devices } }: XenDomain, host: Host): DeviceModel[] {
-  return [...devices.disks.map((disk, index) => blockDevice(host, disk, index))];
+  return [
+    ...devices.disks.map((disk, index) => blockDevice(host, disk, index)),
+    ...devices.nics.map((nic, index) => networkDevice(host, nic, index)),
+  ];
 }
