@@ -5,6 +5,16 @@ export * from './plugin/index.ts';
 export type { CompressionKind, DecompressOptions, Decompressor } from './ports/decompressor.ts';
 export type { HostFile } from './ports/host-file.ts';
 export type {
+  Capacity,
+  FileKind,
+  FileStatus,
+  FolderFile,
+  FolderPath,
+  HostFolder,
+  OpenMode,
+  StatusChange,
+} from './ports/host-folder.ts';
+export type {
   HostSockets,
   HostTcp,
   HostUdp,

@@ -8,6 +8,7 @@ import { entropyFor } from '../node/entropy.ts';
 import { NodeHostFile } from '../node/host-file.ts';
 import type { DiskRequest, RunOptions } from '../options.ts';
 import { openNetwork } from './net.ts';
+import { openShare } from './share.ts';
 
 /** The devices of a run, open until it ends. They outlive reboots of the guest. */
 export interface OpenDevices {
@@ -29,7 +30,7 @@ export async function openDevices(options: RunOptions): Promise<OpenDevices> {
     const network = await openNetwork(options.net, () => wake());
     closers.push(() => network.close());
     return {
-      devices: { disks, nics: network.nics, shares: [], entropy: entropyFor(options.clock) },
+      devices: { disks, nics: network.nics, shares: options.shares.map(openShare), entropy: entropyFor(options.clock) },
       onWake: (listener) => {
         wake = listener;
       },

@@ -7,6 +7,7 @@ import { blockDevice } from './blkback.ts';
 import { ForeignPages } from './foreignPages.ts';
 import type { Host } from './host.ts';
 import { networkDevice } from './netback.ts';
+import { shareDevice } from './nineback.ts';
 
 /** All devices of one guest: introduces them, and follows their frontends. */
 export class DeviceBus {
@@ -45,5 +46,6 @@ function models({ machine: { devices } }: XenDomain, host: Host): DeviceModel[] 
   return [
     ...devices.disks.map((disk, index) => blockDevice(host, disk, index)),
     ...devices.nics.map((nic, index) => networkDevice(host, nic, index)),
+    ...devices.shares.map((share, index) => shareDevice(host, share, index)),
   ];
 }
