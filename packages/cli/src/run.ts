@@ -143,6 +143,7 @@ class Session {
       plugins,
       wallClock: wallClockFor(clock),
       ...(image.elf && { symbols: lazySymbols(image.elf) }),
+      log: (message) => logPlugin('debug', 'pc', message),
       ...(onExit && { onExit }),
       idle: (maxNs) => this.#idle.wait(maxNs),
     };
