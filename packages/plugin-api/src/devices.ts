@@ -7,7 +7,8 @@ export interface Devices {
   readonly disks: readonly BlockBackend[];
   readonly nics: readonly NetworkBackend[];
   readonly shares: readonly ShareBackend[];
-  readonly entropy: EntropyBackend;
+  /** `undefined`: none is offered to the guest. */
+  readonly entropy?: EntropyBackend;
 }
 
 /** Unit of a block device's offsets and sizes, bytes. */
@@ -73,5 +74,5 @@ export interface EntropyBackend {
   fill(into: Uint8Array): void;
 }
 
-/** A machine without devices; its entropy source gives nothing. */
-export const NO_DEVICES: Devices = { disks: [], nics: [], shares: [], entropy: { fill: () => {} } };
+/** A machine without devices. */
+export const NO_DEVICES: Devices = { disks: [], nics: [], shares: [] };

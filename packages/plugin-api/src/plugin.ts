@@ -171,11 +171,12 @@ export interface BootRequest {
 
 /**
  * The chips a PC may have: 8259 pair, 8254 timer with the system control ports, local APICs, I/O APIC, HPET, clock and CMOS,
- * 16550 at COM1, keyboard controller, PCI bus with the reset register, ACPI hardware and tables.
+ * 16550 at COM1, keyboard controller, PCI bus with the reset register, virtio
+ * functions on it for `Machine.devices`, ACPI hardware and tables.
  */
 // biome-ignore format: a table
 export const PLATFORM_CHIPS = [
-  'pic', 'pit', 'localApic', 'ioApic', 'hpet', 'rtc', 'uart', 'keyboardController', 'pci', 'acpi',
+  'pic', 'pit', 'localApic', 'ioApic', 'hpet', 'rtc', 'uart', 'keyboardController', 'pci', 'virtio', 'acpi',
 ] as const;
 export type PlatformChip = (typeof PLATFORM_CHIPS)[number];
 

@@ -106,19 +106,24 @@ function moduleInfo(bytes: Uint8Array): Pick<KernelModule, 'name' | 'depends' | 
   };
 }
 
-/** Files of everything that a module needs, the nearest first; what is not here is built into the kernel. */
+/**
+ * Files of everything that a module needs, in the order of modules.dep: what has to be loaded first comes last. What is not
+ * here is built into the kernel.
+ */
 function pathsOfAll(module: KernelModule, modules: readonly KernelModule[]): string[] {
-  const needed = new Set<KernelModule>();
-  const add = ({ depends }: KernelModule) => {
+  const loaded: KernelModule[] = [];
+  const visited = new Set<KernelModule>([module]);
+  const load = ({ depends }: KernelModule) => {
     for (const name of depends) {
-      const found = modules.find((candidate) => candidate.name === name);
-      if (!found || needed.has(found)) continue;
-      needed.add(found);
-      add(found);
+      const needed = modules.find((candidate) => candidate.name === name);
+      if (needed === undefined || visited.has(needed)) continue;
+      visited.add(needed);
+      load(needed);
+      loaded.push(needed);
     }
   };
-  add(module);
-  return [...needed].map(({ file }) => `kernel/${file}`);
+  load(module);
+  return loaded.reverse().map(({ file }) => `kernel/${file}`);
 }
 
 /** Every folder above the files, parents first. */

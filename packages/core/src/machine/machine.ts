@@ -15,6 +15,8 @@ import {
   type ShutdownReason,
 } from '@polyvisor/plugin-api';
 import { ARG, DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
+import { virtioModels } from '../devices/virtio/index.ts';
+import { virtioFunction } from '../devices/virtio/pci/function.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { ExitCode } from '../engine/exit-code.ts';
 import type { EngineMemory } from '../engine/memory.ts';
@@ -132,6 +134,7 @@ export class Machine implements PluginMachine {
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
     this.clock = new MachineClock(source, options.wallClock.epochNs());
     this.#pc = new PcPlatform(this.platform, this.#platformHost());
+    this.#plugInDevices();
     this.vcpus = [new MachineVcpu(0, this.#engine(this.#pc.processors[0]), this.#pc.processors[0])];
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
     this.#boot();
@@ -143,6 +146,15 @@ export class Machine implements PluginMachine {
     const own = findNativeEntries(image);
     const others = this.#calls.findEntries(image);
     return { entries: [...own.entries, ...others.entries], missing: [...own.missing, ...others.missing] };
+  }
+
+  /** The host's ends of devices, as virtio functions where there is a PCI bus for them. */
+  #plugInDevices(): void {
+    const { pci } = this.#pc;
+    if (!pci || !this.platform.chips.has('virtio')) return;
+    for (const model of virtioModels(this.devices)) {
+      pci.plug(virtioFunction(model, this.memory, (message) => this.#options.log?.(message)));
+    }
   }
 
   #platformHost(): PlatformHost {
