@@ -2,7 +2,7 @@ import type { FileKind, FolderPath, OpenMode } from '../../ports/host-folder.ts'
 import { Errno } from './errno.ts';
 import { type DirectoryEntry, qidOf } from './fids.ts';
 import { FolderError } from './folder-error.ts';
-import type { Request, RequestContext } from './session.ts';
+import type { Request, RequestContext } from './request.ts';
 import { FieldWriter, HEADER_BYTES, Message, QID_BYTES } from './wire.ts';
 
 const MOST_WALK_NAMES = 16;

@@ -4,6 +4,7 @@ import { Errno } from './errno.ts';
 import { Fids, qidOf } from './fids.ts';
 import { FolderError } from './folder-error.ts';
 import { READ_REQUESTS } from './read-requests.ts';
+import type { Request, RequestContext } from './request.ts';
 import { FieldReader, FieldWriter, HEADER_BYTES, Message, NO_TAG } from './wire.ts';
 import { WRITE_REQUESTS } from './write-requests.ts';
 
@@ -11,18 +12,6 @@ const VERSION = '9P2000.L';
 /** Largest message that is offered; the client may ask for less. */
 const MOST_MESSAGE_BYTES = 256 * 1024;
 const LEAST_MESSAGE_BYTES = 4096;
-
-/** What a request has to work with. */
-export interface RequestContext {
-  readonly folder: HostFolder;
-  readonly fids: Fids;
-  readonly writable: boolean;
-  /** Largest reply, bytes. */
-  readonly maxMessageBytes: number;
-}
-
-/** Carries out one kind of request; a throw becomes Rlerror. */
-export type Request = (context: RequestContext, fields: FieldReader, reply: FieldWriter) => void;
 
 /** A folder of the host's for a guest. */
 export class FolderShare implements ShareBackend {

@@ -3,7 +3,7 @@ import { Errno } from './errno.ts';
 import { qidOf } from './fids.ts';
 import { FolderError } from './folder-error.ts';
 import { isExclusive, openMode } from './read-requests.ts';
-import type { Request } from './session.ts';
+import type { Request } from './request.ts';
 import { type FieldReader, Message } from './wire.ts';
 
 const PERMISSIONS = 0o7777;
