@@ -53,41 +53,35 @@ export class VirtioBlock implements VirtioModel {
     this.#link?.signal(0);
   }
 
-  /** Carry out a request; answers the bytes written, the status in the last of them. */
+  /** Carry out a request; answers the bytes written: data, zero where there is none, and the status in the last of them. */
   #serve(chain: Chain): number {
     // Without room for a status there is nothing to answer.
-    const dataBytes = chain.writableBytes - 1;
-    if (dataBytes < 0) return 0;
+    if (chain.writableBytes === 0) return 0;
+    const answer = new Uint8Array(chain.writableBytes);
+    const data = answer.subarray(0, answer.length - 1);
     const header = chain.read(0, HEADER_BYTES);
-    const { status, written } =
-      header.length === HEADER_BYTES
-        ? this.#perform(chain, new DataView(header.buffer), dataBytes)
-        : { status: Status.IO_ERROR, written: 0 };
-    chain.write(dataBytes, Uint8Array.of(status));
-    return written + 1;
+    const whole = header.length === HEADER_BYTES;
+    const status = whole ? this.#perform(chain, new DataView(header.buffer), data) : Status.IO_ERROR;
+    if (status !== Status.OK) data.fill(0);
+    answer[data.length] = status;
+    return chain.write(0, answer);
   }
 
-  #perform(chain: Chain, header: DataView, dataBytes: number): { status: number; written: number } {
+  /** @param data what the guest is to read; answers the status */
+  #perform(chain: Chain, header: DataView, data: Uint8Array): number {
     const offset = Number(header.getBigUint64(8, true)) * SECTOR_BYTES;
     switch (header.getUint32(0, true)) {
-      case Type.IN: {
-        const data = new Uint8Array(dataBytes);
-        if (!this.#disk.read(offset, data)) return { status: Status.IO_ERROR, written: 0 };
-        return { status: Status.OK, written: chain.write(0, data) };
-      }
-      case Type.OUT: {
-        const done = this.#disk.write(offset, chain.read(HEADER_BYTES, chain.readableBytes));
-        return { status: done ? Status.OK : Status.IO_ERROR, written: 0 };
-      }
+      case Type.IN:
+        return this.#disk.read(offset, data) ? Status.OK : Status.IO_ERROR;
+      case Type.OUT:
+        return this.#disk.write(offset, chain.read(HEADER_BYTES, chain.readableBytes)) ? Status.OK : Status.IO_ERROR;
       case Type.FLUSH:
-        return { status: this.#disk.flush() ? Status.OK : Status.IO_ERROR, written: 0 };
-      case Type.GET_ID: {
-        const id = new Uint8Array(Math.min(ID_BYTES, dataBytes));
-        id.set(new TextEncoder().encode(this.#disk.name).subarray(0, id.length));
-        return { status: Status.OK, written: chain.write(0, id) };
-      }
+        return this.#disk.flush() ? Status.OK : Status.IO_ERROR;
+      case Type.GET_ID:
+        data.set(new TextEncoder().encode(this.#disk.name).subarray(0, Math.min(ID_BYTES, data.length)));
+        return Status.OK;
       default:
-        return { status: Status.UNSUPPORTED, written: 0 };
+        return Status.UNSUPPORTED;
     }
   }
 }
