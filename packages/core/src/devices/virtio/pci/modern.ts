@@ -91,11 +91,11 @@ export class ModernRegisters implements MmioDevice {
     return this.#core.queues[this.#queueSelect];
   }
 
-  /** A register, or the part of a wider one that an access covers. */
+  /** A register, from its first byte on; of an address any part. */
   #readCommon(at: number, sizeBytes: number): number {
-    if (at >= Common.QUEUE_DESC) return this.#readAddress(at);
-    const value = this.#commonRegister(at & ~(sizeBytes - 1));
-    return sizeBytes === 1 ? value & 0xff : sizeBytes === 2 ? value & 0xffff : value;
+    const isAddress = at >= Common.QUEUE_DESC;
+    const value = isAddress ? this.#readAddress(at & ~3) >>> (8 * (at & 3)) : this.#commonRegister(at);
+    return sizeBytes === 4 ? value : value & (2 ** (8 * sizeBytes) - 1);
   }
 
   #commonRegister(at: number): number {
@@ -164,19 +164,19 @@ export class ModernRegisters implements MmioDevice {
         interrupts.setQueueVector(this.#queueSelect, value);
         return;
       default:
-        if (sizeBytes > 1) this.#writeQueue(at, value);
+        this.#writeQueue(at, sizeBytes, value);
     }
   }
 
-  #writeQueue(at: number, value: number): void {
+  #writeQueue(at: number, sizeBytes: number, value: number): void {
     const queue = this.#queue;
     // An enabled queue is not changed any more (4.1.4.3.2).
     if (queue === undefined || queue.enabled) return;
-    if (at === Common.QUEUE_SIZE) {
+    if (at === Common.QUEUE_SIZE && sizeBytes === 2) {
       const most = this.#core.model.queueSizes[this.#queueSelect];
       if (value > 0 && value <= most && (value & (value - 1)) === 0) queue.size = value;
-    } else if (at === Common.QUEUE_ENABLE) queue.enabled = value === 1;
-    else {
+    } else if (at === Common.QUEUE_ENABLE && sizeBytes === 2) queue.enabled = value === 1;
+    else if (sizeBytes === 4) {
       const field = addressField(at);
       if (field === undefined) return;
       const low = queue[field] % 2 ** 32;
