@@ -44,8 +44,7 @@ describe.skipIf(skipped).each(DOORS)(`${title}, $door`, ({ args, disk, transport
     session = new GuestSession(
       'debian',
       ...args,
-      // Somebody outside has to answer, in real time.
-      ...['--clock', 'wall', '--net', 'nat', '--forward', `tcp:${forwardedPort}:7`],
+      ...['--net', 'nat', '--forward', `tcp:${forwardedPort}:7`],
       ...['--disk', file('disk.img'), '--disk', `${file('overlay.img')},overlay`, '--share', `${file('shared')}:src`],
     );
     await reachShell(session);

@@ -264,7 +264,9 @@ export class Machine implements PluginMachine {
       this.clock.fireDue();
       let ran = false;
       for (const vcpu of this.vcpus) ran = this.#runVcpu(vcpu) || ran;
-      if (!ran && !this.#skipIdleTime()) return;
+      if (ran) continue;
+      // With a network the next event may come from outside: the host gets its turn before each leap in time.
+      if (!this.#skipIdleTime() || this.devices.nics.length > 0) return;
     }
   }
 
