@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
+import { addDeviceOptions, type DeviceFlags, deviceRequests } from './device-options.ts';
 import {
   parseClock,
   parseConsole,
@@ -14,7 +15,7 @@ import type { ConsoleChoice, RunOptions, TierChoice, TraceRequest } from './opti
 /** What the command line asks for; `help`: it has been answered already. */
 export type Request = { readonly kind: 'run'; readonly options: RunOptions } | { readonly kind: 'help' };
 
-interface ParsedFlags {
+interface ParsedFlags extends DeviceFlags {
   plugin?: string[];
   entry?: string;
   append?: string;
@@ -66,7 +67,7 @@ function buildProgram(onRun: (options: RunOptions) => void): Command {
 
 function addRunOptions(run: Command): Command {
   const collect = (text: string, previous: string[] = []) => [...previous, text];
-  return run
+  run
     .option(
       '--plugin <name[=options]>',
       'hypervisor interface: a name, a package, a path, or none (repeatable)',
@@ -99,6 +100,7 @@ function addRunOptions(run: Command): Command {
         .argParser(parseTier)
         .default({ kind: 'both', threshold: undefined } satisfies TierChoice, 'both'),
     );
+  return addDeviceOptions(run);
 }
 
 function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
@@ -117,6 +119,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     reboot: flags.reboot,
     clock: flags.clock,
     tier: flags.tier,
+    ...deviceRequests(flags),
   };
 }
 

@@ -34,6 +34,9 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     reboot: true,
     clock: 'icount',
     tier: { kind: 'interpret' },
+    disks: [],
+    net: { kind: 'none' },
+    shares: [],
     ...changes,
   };
 }
