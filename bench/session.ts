@@ -10,8 +10,8 @@ export interface EngineCommand {
 /** Seconds by load name. */
 export type Timings = ReadonlyMap<string, number>;
 
-/** A marker as loads.sh prints it; a kernel's message may stand before it on the line. */
-const markerPattern = /@@ (begin|end|done)(?: (\w+)(?: (\S+))?)?/;
+/** A marker as loads/loads.sh describes it; a kernel's message may stand before it on the line. */
+const markerPattern = /@@ (begin|stop|end|done)(?: (\w+)(?: (\S+))?)?/;
 
 /** Longest line kept: a guest that never ends a line must not fill our memory. */
 const maxLineChars = 4096;
@@ -22,6 +22,7 @@ export class MarkerClock {
   readonly complaints: string[] = [];
   isDone = false;
   readonly #beganAt = new Map<string, number>();
+  readonly #stoppedAt = new Map<string, number>();
   readonly #loads: readonly Load[];
 
   /** `startMs`: when the process was started, on the clock that `line` is given. */
@@ -34,14 +35,15 @@ export class MarkerClock {
     const [, kind, name = '', result = ''] = markerPattern.exec(text) ?? [];
     if (kind === 'done') this.isDone = true;
     if (kind === 'begin' && name !== 'shell') this.#beganAt.set(name, nowMs);
-    if (kind === 'end') this.#end(name, result, nowMs);
+    if (kind === 'stop') this.#stoppedAt.set(name, nowMs);
+    if (kind === 'end') this.#end(name, result, this.#stoppedAt.get(name) ?? nowMs);
   }
 
-  #end(name: string, result: string, nowMs: number): void {
+  #end(name: string, result: string, endMs: number): void {
     const load = this.#loads.find((candidate) => candidate.name === name);
     const beganAt = this.#beganAt.get(name);
     if (!load || beganAt === undefined) return;
-    if (result === load.result) this.seconds.set(name, (nowMs - beganAt) / 1000);
+    if (result === load.result) this.seconds.set(name, (endMs - beganAt) / 1000);
     else this.complaints.push(`${name}: the result is "${result}", not "${load.result}"`);
   }
 }

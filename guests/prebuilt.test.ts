@@ -32,7 +32,8 @@ describe('prebuilt guests', () => {
   });
   afterAll(() => rmSync(outputDir, { recursive: true, force: true }));
 
-  test.for(['hello', 'minimal', 'demo', 'integer'])('%s is rebuilt to the same bytes', (name, { skip }) => {
+  const guests = ['hello', 'minimal', 'demo', 'integer', 'kernels', 'mixed', 'operations', 'walk'];
+  test.for(guests)('%s is rebuilt to the same bytes', (name, { skip }) => {
     skip(reasonToSkip !== undefined, reasonToSkip);
     const output = path.join(outputDir, `${name}.elf`);
     execFileSync(path.join(guestsDir, name, 'build.sh'), [output], { stdio: 'pipe' });

@@ -1,0 +1,187 @@
+/*
+ * Operations of a kernel, many times each: operations (NAME COUNT)…
+ *
+ * null     getppid: into the kernel and back
+ * fault    first touch of an anonymous page: a page fault, a page zeroed, an entry written
+ * map      mmap and munmap of one page that nobody touches
+ * pipe     a byte there and back between two processes: two switches between address spaces
+ * ring16, ring256   a byte once round so many processes: as many switches
+ * fork     a child that exits at once, and is waited for
+ * spawn    the same, but the child executes this program first
+ * timer    a sleep of 1 ns: a timer set, the processor idle, the timer's interrupt, a wake-up
+ *
+ * Each is announced and closed by marker lines. What closes is how often it was done, each checked, and the nanoseconds
+ * by the guest's own clock.
+ */
+#include "program.h"
+
+static char *own_path;
+
+/* A counter-like byte, so that a lost or doubled one is noticed. */
+static u8 byte_of(u64 number)
+{
+    return (u8)(number * 151 + 7);
+}
+
+static void must(int condition, const char *what)
+{
+    need(condition ? 0 : -1, what);
+}
+
+static u64 do_null(u64 count)
+{
+    s64 parent = system_call(SYS_GETPPID, 0, 0, 0);
+    u64 done = 0;
+
+    for (u64 i = 0; i < count; i++)
+        done += system_call(SYS_GETPPID, 0, 0, 0) == parent;
+    return done;
+}
+
+enum { CHUNK_PAGES = 8192, NO_HUGE_PAGE = 15 };
+
+static u64 do_fault(u64 count)
+{
+    u64 done = 0;
+
+    while (done < count) {
+        u64 pages = count - done < CHUNK_PAGES ? count - done : CHUNK_PAGES;
+        u8 *memory = map_memory(pages * PAGE_BYTES);
+
+        /* Without transparent huge pages, where there are any: a fault a page. */
+        system_call(SYS_MADVISE, (s64)memory, (s64)(pages * PAGE_BYTES), NO_HUGE_PAGE);
+        for (u64 page = 0; page < pages; page++) {
+            must(memory[page * PAGE_BYTES + 1] == 0, "a fresh page is not zero");
+            memory[page * PAGE_BYTES] = byte_of(page);
+        }
+        for (u64 page = 0; page < pages; page++)
+            done += memory[page * PAGE_BYTES] == byte_of(page);
+        need(system_call(SYS_MUNMAP, (s64)memory, (s64)(pages * PAGE_BYTES), 0), "munmap");
+    }
+    return done;
+}
+
+static u64 do_map(u64 count)
+{
+    for (u64 i = 0; i < count; i++)
+        need(system_call(SYS_MUNMAP, (s64)map_memory(PAGE_BYTES), PAGE_BYTES, 0), "munmap");
+    return count;
+}
+
+/* ---- processes ---- */
+
+static void send(int pipe, u8 byte)
+{
+    must(system_call(SYS_WRITE, pipe, (s64)&byte, 1) == 1, "write to a pipe");
+}
+
+static u8 receive(int pipe)
+{
+    u8 byte;
+
+    must(system_call(SYS_READ, pipe, (s64)&byte, 1) == 1, "read from a pipe");
+    return byte;
+}
+
+static void wait_for_child(s64 child)
+{
+    int status = -1;
+
+    must(system_call6(SYS_WAIT4, child, (s64)&status, 0, 0, 0, 0) == child && status == 0, "a child's end");
+}
+
+enum { MOST_MEMBERS = 256 };
+
+/* `members` processes, this one included, hand a byte round `rounds` times; pipe i leads to member i. */
+static u64 ring(u64 members, u64 rounds)
+{
+    int pipes[MOST_MEMBERS][2];
+    s64 children[MOST_MEMBERS];
+    u64 done = 0;
+
+    for (u64 i = 0; i < members; i++)
+        need(system_call(SYS_PIPE, (s64)pipes[i], 0, 0), "pipe");
+    for (u64 i = 1; i < members; i++) {
+        children[i] = need(system_call(SYS_FORK, 0, 0, 0), "fork");
+        if (children[i])
+            continue;
+        for (u64 round = 0; round < rounds; round++)
+            send(pipes[(i + 1) % members][1], receive(pipes[i][0]));
+        leave(0);
+    }
+    for (u64 round = 0; round < rounds; round++) {
+        send(pipes[1 % members][1], byte_of(round));
+        done += receive(pipes[0][0]) == byte_of(round);
+    }
+    for (u64 i = 1; i < members; i++)
+        wait_for_child(children[i]);
+    return done;
+}
+
+static u64 do_pipe(u64 count) { return ring(2, count); }
+static u64 do_ring16(u64 count) { return ring(16, count); }
+static u64 do_ring256(u64 count) { return ring(256, count); }
+
+static u64 do_fork(u64 count)
+{
+    for (u64 i = 0; i < count; i++) {
+        s64 child = need(system_call(SYS_FORK, 0, 0, 0), "fork");
+
+        if (child == 0)
+            leave(0);
+        wait_for_child(child);
+    }
+    return count;
+}
+
+static u64 do_spawn(u64 count)
+{
+    for (u64 i = 0; i < count; i++) {
+        s64 child = need(system_call(SYS_FORK, 0, 0, 0), "fork");
+
+        if (child == 0) {
+            char *words[] = {own_path, 0};
+
+            system_call(SYS_EXECVE, (s64)own_path, (s64)words, (s64)(words + 1));
+            leave(1);
+        }
+        wait_for_child(child);
+    }
+    return count;
+}
+
+enum { PR_SET_TIMERSLACK = 29 };
+
+static u64 do_timer(u64 count)
+{
+    const s64 shortest[2] = {0, 1};
+
+    need(system_call(SYS_PRCTL, PR_SET_TIMERSLACK, 1, 0), "prctl");
+    for (u64 i = 0; i < count; i++)
+        need(system_call(SYS_NANOSLEEP, (s64)shortest, 0, 0), "nanosleep");
+    return count;
+}
+
+static const struct {
+    const char *name;
+    u64 (*run)(u64 count);
+} operations[] = {
+    {"null", do_null},       {"fault", do_fault},     {"map", do_map},   {"pipe", do_pipe},   {"ring16", do_ring16},
+    {"ring256", do_ring256}, {"fork", do_fork},       {"spawn", do_spawn}, {"timer", do_timer},
+};
+
+int program(int count, char **words)
+{
+    own_path = words[0];
+    for (int word = 1; word + 1 < count; word += 2)
+        for (u64 i = 0; i < sizeof operations / sizeof *operations; i++)
+            if (same_text(words[word], operations[i].name)) {
+                u64 begun, done;
+
+                mark_begin(operations[i].name);
+                begun = now_ns();
+                done = operations[i].run(number_from(words[word + 1]));
+                mark_end_decimal(operations[i].name, done, now_ns() - begun);
+            }
+    return 0;
+}
