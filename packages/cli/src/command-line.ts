@@ -1,6 +1,14 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
-import { parseClock, parseConsole, parseExpect, parseMemory, parseTimeout, parseTrace } from './option-values.ts';
+import {
+  parseClock,
+  parseConsole,
+  parseExpect,
+  parseMemory,
+  parseProfile,
+  parseTimeout,
+  parseTrace,
+} from './option-values.ts';
 import type { ConsoleChoice, RunOptions, TraceRequest } from './options.ts';
 
 /** What the command line asks for; `help`: it has been answered already. */
@@ -17,6 +25,7 @@ interface ParsedFlags {
   timeout?: number;
   expect?: string;
   stats?: boolean;
+  profile?: string;
   reboot: boolean;
   clock: 'icount' | 'wall';
 }
@@ -78,6 +87,7 @@ function addRunOptions(run: Command): Command {
     .option('--timeout <seconds>', 'end the guest after this time (exit code 5)', parseTimeout)
     .option('--expect <text>', 'end with exit code 0 as soon as the console shows this', parseExpect)
     .option('--stats', 'print counters at the end')
+    .option('--profile <file>', 'print the hottest symbols at the end, write a flame graph to FILE', parseProfile)
     .option('--no-reboot', 'end when the guest reboots (exit code 7)')
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
@@ -97,6 +107,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     timeoutSeconds: flags.timeout,
     expect: flags.expect,
     stats: flags.stats ?? false,
+    profilePath: flags.profile,
     reboot: flags.reboot,
     clock: flags.clock,
   };

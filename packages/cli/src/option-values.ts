@@ -53,6 +53,11 @@ export function parseClock(text: string): 'icount' | 'wall' {
   throw usageError(`--clock ${text} is unknown`, 'use icount or wall');
 }
 
+export function parseProfile(text: string): string {
+  if (text !== '') return text;
+  throw usageError('--profile names no file', 'write --profile FILE.json for speedscope, or FILE for collapsed stacks');
+}
+
 export function parseExpect(text: string): string {
   if (text !== '') return text;
   throw usageError('--expect has an empty text', 'give the text to wait for');

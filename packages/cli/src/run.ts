@@ -12,6 +12,8 @@ import { nodeModuleImporter } from './node/plugin-import.ts';
 import { wallClockFor } from './node/wall-clock.ts';
 import type { RunOptions } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
+import { GuestProfile } from './profile/profile.ts';
+import { ProfileSink } from './profile/profile-sink.ts';
 import { ProgressLine } from './progress.ts';
 import { formatStats } from './stats.ts';
 import { lazySymbols } from './symbols.ts';
@@ -26,6 +28,7 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
   const ending = new Ending();
   const releaseSignals = ending.handleSignals();
   const trace = options.trace && new TraceSink(options.trace);
+  const profile = options.profilePath === undefined ? undefined : new ProfileSink(options.profilePath);
   try {
     const registry = await loadRegistry(options, trace);
     const guest = await prepareGuest(
@@ -34,9 +37,10 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
       new ProgressLine(),
     );
     say(`${guest.image.name}: ${guest.image.description}`);
-    return await new Session(options, guest, ending, createMachine, trace).run(registry);
+    return await new Session(options, guest, ending, createMachine, { trace, profile }).run(registry);
   } finally {
     trace?.close();
+    profile?.close();
     releaseSignals();
   }
 }
@@ -57,31 +61,36 @@ function logPlugin(level: string, plugin: string, message: string): void {
   say(`${plugin}: ${level === 'info' ? '' : `${level}: `}${message}`);
 }
 
+/** Where a run leaves what it saw, if asked. */
+interface Sinks {
+  readonly trace: TraceSink | undefined;
+  readonly profile: ProfileSink | undefined;
+}
+
 /** One `vm run` from power-on to its end, through any number of reboots. */
 class Session {
   readonly #options: RunOptions;
   readonly #guest: PreparedGuest;
   readonly #ending: Ending;
   readonly #createMachine: CreateMachine;
-  readonly #trace: TraceSink | undefined;
+  readonly #sinks: Sinks;
+  readonly #symbols: ((gva: bigint) => string | undefined) | undefined;
+  /** Of all boots of this run. */
+  readonly #profile: GuestProfile | undefined;
   readonly #idle = new Idle();
   readonly #expect: ExpectWatcher | undefined;
   readonly #startMs = performance.now();
   /** Whether the guest left the cursor at the start of a line. */
   #atLineStart = true;
 
-  constructor(
-    options: RunOptions,
-    guest: PreparedGuest,
-    ending: Ending,
-    createMachine: CreateMachine,
-    trace: TraceSink | undefined,
-  ) {
+  constructor(options: RunOptions, guest: PreparedGuest, ending: Ending, createMachine: CreateMachine, sinks: Sinks) {
     this.#options = options;
     this.#guest = guest;
     this.#ending = ending;
     this.#createMachine = createMachine;
-    this.#trace = trace;
+    this.#sinks = sinks;
+    this.#symbols = guest.image.elf && lazySymbols(guest.image.elf);
+    this.#profile = sinks.profile && new GuestProfile(this.#symbols ?? (() => undefined));
     if (options.expect !== undefined) {
       this.#expect = new ExpectWatcher(options.expect, () => ending.request({ exitCode: ExitCode.OK }));
     }
@@ -92,13 +101,13 @@ class Session {
     const timer = this.#startTimer();
     let summary: string[] = [];
     try {
-      for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#trace)) {
+      for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#sinks.trace)) {
         const machine = await this.#createMachine(this.#machineOptions(console, plugins));
         if (plugins === registry) say(describeEntry(machine.entry));
         const end = await this.#runMachine(machine);
         if (end.reason.kind === 'reboot' && this.#options.reboot) continue;
         const { exitCode, lines } = this.#judge(end);
-        summary = [...lines, ...this.#statsLines(machine, plugins)];
+        summary = [...lines, ...this.#profileLines(), ...this.#statsLines(machine, plugins)];
         return exitCode;
       }
     } finally {
@@ -120,7 +129,8 @@ class Session {
   #machineOptions(console: GuestConsole, plugins: PluginRegistry): MachineOptions {
     const { image, commandLine, initrd } = this.#guest;
     const { entryName, memoryBytes, clock } = this.#options;
-    const onExit = this.#trace?.onExit;
+    const onExit = this.#sinks.trace?.onExit;
+    const profile = this.#profile;
     return {
       image,
       ...(entryName !== undefined && { entryName }),
@@ -131,8 +141,9 @@ class Session {
       console: { write: (bytes) => this.#write(console, bytes), onInput: (listener) => console.onInput(listener) },
       plugins,
       wallClock: wallClockFor(clock),
-      ...(image.elf && { symbols: lazySymbols(image.elf) }),
+      ...(this.#symbols && { symbols: this.#symbols }),
       ...(onExit && { onExit }),
+      ...(profile && { onSample: (sample) => profile.add(sample) }),
       idle: (maxNs) => this.#idle.wait(maxNs),
     };
   }
@@ -186,6 +197,14 @@ class Session {
       case 'stopped':
         return { exitCode: ExitCode.INTERNAL, lines: ['the machine stopped, but nobody had asked for it'] };
     }
+  }
+
+  /** Writes the flame graph; answers the table. */
+  #profileLines(): string[] {
+    const sink = this.#sinks.profile;
+    if (!sink || !this.#profile) return [];
+    sink.write(this.#profile, this.#guest.image.name);
+    return sink.table(this.#profile);
   }
 
   #statsLines(machine: RunnableMachine, plugins: PluginRegistry): string[] {

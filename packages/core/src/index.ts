@@ -1,5 +1,6 @@
 export * from './loader/image/index.ts';
 export { Machine, type MachineOptions, type RunEnd } from './machine/index.ts';
+export type { GuestSample } from './machine/sampler.ts';
 export * from './plugin/index.ts';
 export type { CompressionKind, DecompressOptions, Decompressor } from './ports/decompressor.ts';
 export type { ModuleImporter } from './ports/module-importer.ts';

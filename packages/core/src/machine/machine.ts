@@ -23,6 +23,7 @@ import { cpuid } from './native/cpuid.ts';
 import { deliver } from './native/delivery.ts';
 import { nativeInstructions } from './native/instructions.ts';
 import { crashReport } from './report.ts';
+import { type GuestSample, Sampler } from './sampler.ts';
 import { MachineVcpu } from './vcpu.ts';
 
 /** Instructions between looks at timers and the console. */
@@ -53,6 +54,8 @@ export interface MachineOptions {
   idle(maxNs: number): Promise<void>;
   /** Told of every exit that a plug-in could see; only if someone wants it. */
   readonly onExit?: (event: ExitEvent) => void;
+  /** Told every 20,000 to 60,000 instructions where the guest is; only if someone wants it. */
+  readonly onSample?: (sample: GuestSample) => void;
 }
 
 /** An exit as a trace shows it. */
@@ -87,6 +90,7 @@ export class Machine implements PluginMachine {
   #end: RunEnd | undefined;
   #executed = 0;
   readonly #exitCounts = new Map<string, number>();
+  readonly #sampler: Sampler | undefined;
 
   /** Finds the door, lays out memory, lets the plug-ins boot the image. @throws PolyvisorError */
   static async create(options: MachineOptions): Promise<Machine> {
@@ -105,6 +109,7 @@ export class Machine implements PluginMachine {
     this.memory = new MachineMemory(this.#engineMemory, (host, size) => {
       for (const vcpu of this.vcpus) vcpu.engine.code.written(host, size);
     });
+    this.#sampler = options.onSample && new Sampler(this.memory, options.onSample);
     this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
     this.clock = new MachineClock(source, options.wallClock.epochNs());
@@ -182,7 +187,10 @@ export class Machine implements PluginMachine {
     while (!this.#end && this.#options.wallClock.nowNs() < until) {
       this.clock.fireDue();
       let ran = false;
-      for (const vcpu of this.vcpus) ran = this.#runVcpu(vcpu) || ran;
+      for (const vcpu of this.vcpus) {
+        ran = this.#runVcpu(vcpu) || ran;
+        this.#sampler?.look(vcpu);
+      }
       if (!ran && !this.#skipIdleTime()) return;
     }
   }
@@ -222,12 +230,14 @@ export class Machine implements PluginMachine {
   }
 
   #turn(): number {
-    if (!this.#instructionTime) return QUANTUM;
+    const most = Math.min(QUANTUM, this.#sampler?.untilNext ?? QUANTUM);
+    if (!this.#instructionTime) return most;
     const untilTimer = this.clock.nextDeadlineNs - this.clock.nowNs();
-    return Math.max(1, Math.min(QUANTUM, Math.ceil(untilTimer)));
+    return Math.max(1, Math.min(most, Math.ceil(untilTimer)));
   }
   #account(executed: number): void {
     this.#executed += executed;
+    this.#sampler?.executed(executed);
     if (!this.#instructionTime) return;
     this.#instructionTime.pendingInstructions = () => 0;
     this.#instructionTime.advance(executed);
