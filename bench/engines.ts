@@ -15,7 +15,8 @@ export interface Inputs {
   readonly treePath: string;
   /** An empty directory that the host's run may write to. */
   readonly scratchPath: string;
-  readonly loadNames: readonly string[];
+  /** What main.sh is called with: see loads/loads.sh and loads/programs.sh. */
+  readonly words: readonly string[];
   readonly memoryMegabytes: number;
   readonly timeoutSeconds: number;
   /** The Node that runs Polyvisor. */
@@ -117,8 +118,8 @@ export const engines: readonly Engine[] = [
     command: (inputs) => ({
       file: inputs.busyboxPath,
       args: [
-        ...['sh', path.join(inputs.treePath, 'loads.sh')],
-        ...[inputs.busyboxPath, inputs.treePath, inputs.scratchPath, ...inputs.loadNames],
+        ...['sh', path.join(inputs.treePath, 'main.sh')],
+        ...[inputs.busyboxPath, inputs.treePath, inputs.scratchPath, ...inputs.words],
       ],
     }),
   },

@@ -12,6 +12,7 @@ import { withCache } from '../packages/cli/src/node/decompress/cached.ts';
 import { nodeDecompressor } from '../packages/cli/src/node/decompress/index.ts';
 import { ProgressLine } from '../packages/cli/src/progress.ts';
 import { placeDebianPrograms } from './debian-programs.ts';
+import type { Engine, Inputs } from './engines.ts';
 
 const guestsDirectory = path.resolve(import.meta.dirname, '..', 'guests');
 const loadsDirectory = path.join(import.meta.dirname, 'loads');
@@ -23,7 +24,7 @@ async function withProgress<T>(work: (progress: ProgressLine) => Promise<T>): Pr
 }
 
 /** Debian's kernel, as the catalogue's `debian` has it, in a file of `directory`. */
-export async function debianKernel(directory: string): Promise<string> {
+async function debianKernel(directory: string): Promise<string> {
   const guest = await withProgress((progress) => catalogue.debian.load(progress));
   const kernelPath = path.join(directory, guest.name);
   await writeFile(kernelPath, guest.file);
@@ -31,7 +32,7 @@ export async function debianKernel(directory: string): Promise<string> {
 }
 
 /** The ELF inside a kernel file, unpacked here and not by the guest, in a file of `directory`. */
-export async function unpackedKernel(kernelPath: string, directory: string): Promise<string> {
+async function unpackedKernel(kernelPath: string, directory: string): Promise<string> {
   const image = await recogniseImage(
     await readFile(kernelPath),
     path.basename(kernelPath),
@@ -45,7 +46,7 @@ export async function unpackedKernel(kernelPath: string, directory: string): Pro
 }
 
 /** Debian's static busybox in the cache, where the catalogue's `debian` takes it from too. */
-export async function debianBusybox(): Promise<string> {
+async function debianBusybox(): Promise<string> {
   const unpacked = await withProgress(async (progress) =>
     unpackedPackage(await findPackage('busybox-static', progress), ['*/bin/busybox'], progress),
   );
@@ -56,7 +57,7 @@ export async function debianBusybox(): Promise<string> {
 }
 
 /** Debian's Xen, unpacked, in a file of `directory`. */
-export async function debianXen(directory: string): Promise<string> {
+async function debianXen(directory: string): Promise<string> {
   const packed = await withProgress(async (progress) => {
     const { depends } = await findPackage('xen-system-amd64', progress);
     const name = depends.find((candidate) => /^xen-hypervisor-[\d.]+-amd64$/.test(candidate));
@@ -70,8 +71,14 @@ export async function debianXen(directory: string): Promise<string> {
   return xenPath;
 }
 
-/** What loads run, in a new folder `tree` of `directory`: the host uses it there, guests as /bench. */
-export async function writeTree(directory: string, loadNames: readonly string[]): Promise<string> {
+/** The script that is run, and with which words; from loads/. */
+interface Work {
+  readonly script: 'loads.sh' | 'programs.sh';
+  readonly words: readonly string[];
+}
+
+/** What `work` needs, in a new folder `tree` of `directory`: the host uses it there, guests as /bench. */
+async function writeTree(directory: string, { script, words }: Work): Promise<string> {
   const tree = path.join(directory, 'tree');
   await mkdir(path.join(tree, 'programs'), { recursive: true });
   for (const name of ownPrograms) {
@@ -79,12 +86,13 @@ export async function writeTree(directory: string, loadNames: readonly string[])
     await copyFile(path.join(guestsDirectory, name, 'prebuilt', `${name}.elf`), target);
     await chmod(target, 0o755);
   }
-  for (const name of ['loads.sh', 'load.lua', 'load.sql', 'load.c'])
+  for (const name of ['load.lua', 'load.sql', 'load.c'])
     await copyFile(path.join(loadsDirectory, name), path.join(tree, name));
+  await copyFile(path.join(loadsDirectory, script), path.join(tree, 'main.sh'));
   await withProgress((progress) =>
-    placeDebianPrograms(loadNames, path.join(tree, 'load.c'), path.join(tree, 'debian'), progress),
+    placeDebianPrograms(words, path.join(tree, 'load.c'), path.join(tree, 'debian'), progress),
   );
-  await writeFile(path.join(tree, 'selection'), loadNames.join(' '));
+  await writeFile(path.join(tree, 'selection'), words.join(' '));
   return tree;
 }
 
@@ -101,21 +109,43 @@ async function entriesOf(directory: string, as: string): Promise<CpioEntry[]> {
   return [{ kind: 'directory', path: as }, ...(await Promise.all(inside))];
 }
 
-/** Writes an initramfs of busybox, `tree` as /bench, and a file of `loads/` as /init; returns its path. */
-export async function writeInitramfs(
-  directory: string,
-  busyboxPath: string,
-  tree: string,
-  init = 'init.sh',
-): Promise<string> {
+/** Writes an initramfs of busybox, `tree` as /bench, and loads/init.sh as /init; returns its path. */
+async function writeInitramfs(directory: string, busyboxPath: string, tree: string): Promise<string> {
   const entries: CpioEntry[] = [
     ...['bin', 'dev', 'proc', 'tmp'].map((name): CpioEntry => ({ kind: 'directory', path: name })),
     { kind: 'characterDevice', path: 'dev/console', major: 5, minor: 1 },
     { kind: 'file', path: 'bin/busybox', bytes: await readFile(busyboxPath), mode: 0o755 },
-    { kind: 'file', path: 'init', bytes: await readFile(path.join(loadsDirectory, init)), mode: 0o755 },
+    { kind: 'file', path: 'init', bytes: await readFile(path.join(loadsDirectory, 'init.sh')), mode: 0o755 },
     ...(await entriesOf(tree, 'bench')),
   ];
   const initramfsPath = path.join(directory, 'initramfs.cpio');
   await writeFile(initramfsPath, writeCpio(entries));
   return initramfsPath;
+}
+
+interface Preparation {
+  readonly engines: readonly Engine[];
+  readonly work: Work;
+  readonly nodePath: string;
+  readonly kernel: string | undefined;
+  readonly busybox: string | undefined;
+  readonly memoryMegabytes: number;
+  readonly timeoutSeconds: number;
+}
+
+/** Fetches, or takes what was named, and writes the initramfs; all that is made lies in `directory`. */
+export async function prepare(preparation: Preparation, directory: string): Promise<Inputs> {
+  const { engines, work, memoryMegabytes, timeoutSeconds, nodePath } = preparation;
+  const needs = (what: Engine['needs']) => engines.some((engine) => engine.needs === what);
+  const kernelPath = preparation.kernel ?? (await debianKernel(directory));
+  const busyboxPath = preparation.busybox ?? (await debianBusybox());
+  const treePath = await writeTree(directory, work);
+  const scratchPath = path.join(directory, 'scratch');
+  await mkdir(scratchPath);
+  return {
+    ...{ kernelPath, busyboxPath, treePath, scratchPath, words: work.words, memoryMegabytes, timeoutSeconds, nodePath },
+    vmlinuxPath: needs('vmlinux') ? await unpackedKernel(kernelPath, directory) : '',
+    xenPath: needs('xen') ? await debianXen(directory) : '',
+    initramfsPath: await writeInitramfs(directory, busyboxPath, treePath),
+  };
 }

@@ -14,12 +14,11 @@
  * The table goes to stdout, everything else to stderr. Exits 1 if an engine did not get through all loads.
  */
 import { writeFileSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Engine, Inputs } from './engines.ts';
 import { selectEngines } from './engines.ts';
-import { debianBusybox, debianKernel, debianXen, unpackedKernel, writeInitramfs, writeTree } from './inputs.ts';
+import { prepare } from './inputs.ts';
 import { type Load, loads, selectLoads } from './loads.ts';
 import { checkedNode, positive, runMain, temporaryDirectory } from './request.ts';
 import { columnsOf, conditionsOf, describe, type Measured, toJson } from './results.ts';
@@ -76,27 +75,10 @@ async function measure(request: Request, inputs: Inputs): Promise<{ measured: Me
   return { measured, ok };
 }
 
-/** Fetches, or takes what was named, and writes the initramfs; all that is made lies in `directory`. */
-async function prepare(request: Request, directory: string): Promise<Inputs> {
-  const needs = (what: Engine['needs']) => request.engines.some((engine) => engine.needs === what);
-  const { memoryMegabytes, timeoutSeconds, nodePath } = request;
-  const kernelPath = request.kernel ?? (await debianKernel(directory));
-  const busyboxPath = request.busybox ?? (await debianBusybox());
-  const loadNames = request.loads.map(({ name }) => name);
-  const treePath = await writeTree(directory, loadNames);
-  const scratchPath = path.join(directory, 'scratch');
-  await mkdir(scratchPath);
-  return {
-    ...{ kernelPath, busyboxPath, treePath, scratchPath, loadNames, memoryMegabytes, timeoutSeconds, nodePath },
-    vmlinuxPath: needs('vmlinux') ? await unpackedKernel(kernelPath, directory) : '',
-    xenPath: needs('xen') ? await debianXen(directory) : '',
-    initramfsPath: await writeInitramfs(directory, busyboxPath, treePath),
-  };
-}
-
 async function main(): Promise<boolean> {
   const request = parseRequest();
-  const inputs = await prepare(request, await temporaryDirectory());
+  const work = { script: 'loads.sh', words: request.loads.map(({ name }) => name) } as const;
+  const inputs = await prepare({ ...request, work }, await temporaryDirectory());
   const conditions = conditionsOf(request.nodePath, path.basename(inputs.kernelPath), request.memoryMegabytes);
   const { measured, ok } = await measure(request, inputs);
   console.log(`${describe(conditions, request.runs)}\n`);

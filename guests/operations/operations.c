@@ -5,7 +5,7 @@
  * fault    first touch of an anonymous page: a page fault, a page zeroed, an entry written
  * map      mmap and munmap of one page that nobody touches
  * pipe     a byte there and back between two processes: two switches between address spaces
- * ring16, ring256   a byte once round so many processes: as many switches
+ * ringN    a byte once round N processes, 2 to 256: as many switches
  * fork     a child that exits at once, and is waited for
  * spawn    the same, but the child executes this program first
  * timer    a sleep of 1 ns: a timer set, the processor idle, the timer's interrupt, a wake-up
@@ -118,9 +118,10 @@ static u64 ring(u64 members, u64 rounds)
     return done;
 }
 
-static u64 do_pipe(u64 count) { return ring(2, count); }
-static u64 do_ring16(u64 count) { return ring(16, count); }
-static u64 do_ring256(u64 count) { return ring(256, count); }
+static u64 do_pipe(u64 count)
+{
+    return ring(2, count);
+}
 
 static u64 do_fork(u64 count)
 {
@@ -166,22 +167,44 @@ static const struct {
     const char *name;
     u64 (*run)(u64 count);
 } operations[] = {
-    {"null", do_null},       {"fault", do_fault},     {"map", do_map},   {"pipe", do_pipe},   {"ring16", do_ring16},
-    {"ring256", do_ring256}, {"fork", do_fork},       {"spawn", do_spawn}, {"timer", do_timer},
+    {"null", do_null}, {"fault", do_fault}, {"map", do_map},     {"pipe", do_pipe},
+    {"fork", do_fork}, {"spawn", do_spawn}, {"timer", do_timer},
 };
+
+static int is_ring(const char *name)
+{
+    return name[0] == 'r' && name[1] == 'i' && name[2] == 'n' && name[3] == 'g';
+}
+
+static u64 do_ring(const char *name, u64 count)
+{
+    u64 members = number_from(name + 4);
+
+    must(members >= 2 && members <= MOST_MEMBERS, "the number of a ring's members");
+    return ring(members, count);
+}
+
+/* How often it was done, each checked; 0 if there is no such operation. */
+static u64 run_operation(const char *name, u64 count)
+{
+    if (is_ring(name))
+        return do_ring(name, count);
+    for (u64 i = 0; i < sizeof operations / sizeof *operations; i++)
+        if (same_text(name, operations[i].name))
+            return operations[i].run(count);
+    return 0;
+}
 
 int program(int count, char **words)
 {
     own_path = words[0];
-    for (int word = 1; word + 1 < count; word += 2)
-        for (u64 i = 0; i < sizeof operations / sizeof *operations; i++)
-            if (same_text(words[word], operations[i].name)) {
-                u64 begun, done;
+    for (int word = 1; word + 1 < count; word += 2) {
+        u64 begun, done;
 
-                mark_begin(operations[i].name);
-                begun = now_ns();
-                done = operations[i].run(number_from(words[word + 1]));
-                mark_end_decimal(operations[i].name, done, now_ns() - begun);
-            }
+        mark_begin(words[word]);
+        begun = now_ns();
+        done = run_operation(words[word], number_from(words[word + 1]));
+        mark_end_decimal(words[word], done, now_ns() - begun);
+    }
     return 0;
 }
