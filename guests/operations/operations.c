@@ -10,12 +10,25 @@
  * spawn    the same, but the child executes this program first
  * timer    a sleep of 1 ns: a timer set, the processor idle, the timer's interrupt, a wake-up
  *
- * Each is announced and closed by marker lines. What closes is how often it was done, each checked, and the nanoseconds
- * by the guest's own clock.
+ * Each is announced, stopped and closed by marker lines, a ring when its processes are there. What closes is how often it
+ * was done, each checked, and the nanoseconds by the guest's own clock.
  */
 #include "program.h"
 
 static char *own_path;
+static u64 begun_ns, stopped_ns;
+
+static void begin(const char *name)
+{
+    mark_begin(name);
+    begun_ns = now_ns();
+}
+
+static void stop(const char *name)
+{
+    stopped_ns = now_ns();
+    mark_stop(name);
+}
 
 /* A counter-like byte, so that a lost or doubled one is noticed. */
 static u8 byte_of(u64 number)
@@ -92,8 +105,8 @@ static void wait_for_child(s64 child)
 
 enum { MOST_MEMBERS = 256 };
 
-/* `members` processes, this one included, hand a byte round `rounds` times; pipe i leads to member i. */
-static u64 ring(u64 members, u64 rounds)
+/* `members` processes, this one included, hand a byte round once, and then `rounds` times; pipe i leads to member i. */
+static u64 ring(const char *name, u64 members, u64 rounds)
 {
     int pipes[MOST_MEMBERS][2];
     s64 children[MOST_MEMBERS];
@@ -105,22 +118,21 @@ static u64 ring(u64 members, u64 rounds)
         children[i] = need(system_call(SYS_FORK, 0, 0, 0), "fork");
         if (children[i])
             continue;
-        for (u64 round = 0; round < rounds; round++)
+        for (u64 round = 0; round < rounds + 1; round++)
             send(pipes[(i + 1) % members][1], receive(pipes[i][0]));
         leave(0);
     }
+    send(pipes[1 % members][1], 0);
+    receive(pipes[0][0]);
+    begin(name);
     for (u64 round = 0; round < rounds; round++) {
         send(pipes[1 % members][1], byte_of(round));
         done += receive(pipes[0][0]) == byte_of(round);
     }
+    stop(name);
     for (u64 i = 1; i < members; i++)
         wait_for_child(children[i]);
     return done;
-}
-
-static u64 do_pipe(u64 count)
-{
-    return ring(2, count);
 }
 
 static u64 do_fork(u64 count)
@@ -167,7 +179,7 @@ static const struct {
     const char *name;
     u64 (*run)(u64 count);
 } operations[] = {
-    {"null", do_null}, {"fault", do_fault}, {"map", do_map},     {"pipe", do_pipe},
+    {"null", do_null}, {"fault", do_fault}, {"map", do_map},
     {"fork", do_fork}, {"spawn", do_spawn}, {"timer", do_timer},
 };
 
@@ -181,7 +193,7 @@ static u64 do_ring(const char *name, u64 count)
     u64 members = number_from(name + 4);
 
     must(members >= 2 && members <= MOST_MEMBERS, "the number of a ring's members");
-    return ring(members, count);
+    return ring(name, members, count);
 }
 
 /* How often it was done, each checked; 0 if there is no such operation. */
@@ -189,9 +201,17 @@ static u64 run_operation(const char *name, u64 count)
 {
     if (is_ring(name))
         return do_ring(name, count);
+    if (same_text(name, "pipe"))
+        return ring(name, 2, count);
     for (u64 i = 0; i < sizeof operations / sizeof *operations; i++)
-        if (same_text(name, operations[i].name))
-            return operations[i].run(count);
+        if (same_text(name, operations[i].name)) {
+            u64 done;
+
+            begin(name);
+            done = operations[i].run(count);
+            stop(name);
+            return done;
+        }
     return 0;
 }
 
@@ -199,12 +219,9 @@ int program(int count, char **words)
 {
     own_path = words[0];
     for (int word = 1; word + 1 < count; word += 2) {
-        u64 begun, done;
+        u64 done = run_operation(words[word], number_from(words[word + 1]));
 
-        mark_begin(words[word]);
-        begun = now_ns();
-        done = run_operation(words[word], number_from(words[word + 1]));
-        mark_end_decimal(words[word], done, now_ns() - begun);
+        mark_end_decimal(words[word], done, stopped_ns - begun_ns);
     }
     return 0;
 }
