@@ -6,10 +6,11 @@ import {
   parseExpect,
   parseMemory,
   parseProfile,
+  parseTier,
   parseTimeout,
   parseTrace,
 } from './option-values.ts';
-import type { ConsoleChoice, RunOptions, TraceRequest } from './options.ts';
+import type { ConsoleChoice, RunOptions, TierChoice, TraceRequest } from './options.ts';
 
 /** What the command line asks for; `help`: it has been answered already. */
 export type Request = { readonly kind: 'run'; readonly options: RunOptions } | { readonly kind: 'help' };
@@ -28,6 +29,7 @@ interface ParsedFlags {
   profile?: string;
   reboot: boolean;
   clock: 'icount' | 'wall';
+  tier: TierChoice;
 }
 
 export const DEFAULT_IMAGE = 'demo';
@@ -91,6 +93,14 @@ function addRunOptions(run: Command): Command {
     .option('--no-reboot', 'end when the guest reboots (exit code 7)')
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
+    )
+    .addOption(
+      new Option(
+        '--tier <choice>',
+        '0: interpret, 1: compile all code at once, both[:N]: compile what is reached N times',
+      )
+        .argParser(parseTier)
+        .default({ kind: 'both', threshold: undefined } satisfies TierChoice, 'both'),
     );
 }
 
@@ -110,6 +120,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     profilePath: flags.profile,
     reboot: flags.reboot,
     clock: flags.clock,
+    tier: flags.tier,
   };
 }
 

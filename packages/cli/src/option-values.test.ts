@@ -56,6 +56,7 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       profilePath: undefined,
       reboot: true,
       clock: 'wall',
+      tier: { kind: 'both', threshold: undefined },
     },
   });
   const plugins = (...args: string[]) => {

@@ -17,7 +17,14 @@ export interface RunOptions {
   readonly profilePath: string | undefined;
   readonly reboot: boolean;
   readonly clock: 'icount' | 'wall';
+  readonly tier: TierChoice;
 }
+
+/** How code is run: interpreted; compiled the first time it is reached; or compiled once it is reached `threshold` times. */
+export type TierChoice =
+  | { readonly kind: 'interpret' }
+  | { readonly kind: 'compile' }
+  | { readonly kind: 'both'; readonly threshold: number | undefined };
 
 export type ConsoleChoice = { readonly kind: 'none' | 'stdio' } | { readonly kind: 'file'; readonly path: string };
 

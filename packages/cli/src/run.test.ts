@@ -34,6 +34,7 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     profilePath: undefined,
     reboot: true,
     clock: 'icount',
+    tier: { kind: 'interpret' },
     ...changes,
   };
 }

@@ -1,4 +1,11 @@
-import { loadPlugins, Machine, type MachineOptions, PluginRegistry, type RunEnd } from '@polyvisor/core';
+import {
+  loadPlugins,
+  Machine,
+  type MachineOptions,
+  PluginRegistry,
+  type RegionPolicy,
+  type RunEnd,
+} from '@polyvisor/core';
 import type { Entry } from '@polyvisor/plugin-api';
 import { ExpectWatcher } from './console/expect.ts';
 import { openFileConsole, openNullConsole } from './console/file.ts';
@@ -9,8 +16,9 @@ import { Ending } from './ending.ts';
 import { ExitCode } from './exit-codes.ts';
 import { Idle } from './idle.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
+import { heedBranchHints } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
-import type { RunOptions } from './options.ts';
+import type { RunOptions, TierChoice } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
 import { GuestProfile } from './profile/profile.ts';
 import { ProfileSink } from './profile/profile-sink.ts';
@@ -25,6 +33,7 @@ export type CreateMachine = (options: MachineOptions) => Promise<RunnableMachine
 
 /** `vm run`: answers the exit code (docs/cli.md). Throws `PolyvisorError` for what can be refused. */
 export async function run(options: RunOptions, createMachine: CreateMachine = Machine.create): Promise<number> {
+  heedBranchHints();
   const ending = new Ending();
   const releaseSignals = ending.handleSignals();
   const trace = options.trace && new TraceSink(options.trace);
@@ -65,6 +74,18 @@ function logPlugin(level: string, plugin: string, message: string): void {
 interface Sinks {
   readonly trace: TraceSink | undefined;
   readonly profile: ProfileSink | undefined;
+}
+
+/** Regions as `--tier` wants them; undefined: as the engine thinks best. */
+function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
+  switch (tier.kind) {
+    case 'interpret':
+      return false;
+    case 'compile':
+      return { threshold: 1, batch: 1 };
+    case 'both':
+      return tier.threshold === undefined ? undefined : { threshold: tier.threshold };
+  }
 }
 
 /** One `vm run` from power-on to its end, through any number of reboots. */
@@ -142,6 +163,7 @@ class Session {
       plugins,
       wallClock: wallClockFor(clock),
       ...(this.#symbols && { symbols: this.#symbols }),
+      engine: { regions: regionPolicy(this.#options.tier) },
       ...(onExit && { onExit }),
       ...(profile && { onSample: (sample) => profile.add(sample) }),
       idle: (maxNs) => this.#idle.wait(maxNs),

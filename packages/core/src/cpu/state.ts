@@ -72,8 +72,14 @@ export const TLB = slot('tlb', 'i32');
 export const MMU_FLAGS = slot('mmuFlags', 'i32');
 /** 1 in 64-bit mode: code look-up misses can be filled without TypeScript. */
 export const LONG_MODE = slot('longMode', 'i32');
+/** Entry table of the code page at PAGE_BASE; valid when regions hand over to tier 0. */
+export const ENTRY_TABLE = slot('entryTable', 'i32');
 /** Instructions left before the engine must leave guest code; signed. */
 export const BUDGET = slot('budget', 'i32');
+
+/** For statistics: instructions executed in regions, and TLB entries filled. */
+export const REGION_INSTRUCTIONS = slot('regionInstructions', 'i64');
+export const TLB_FILLS = slot('tlbFills', 'i64');
 
 /** Exit kind (isa/instruction-exit.ts) or fault vector. */
 export const EXIT_DETAIL = slot('exitDetail', 'i32');

@@ -1,8 +1,14 @@
 import { PAGE_BASE } from '../cpu/state.ts';
 import type { FlagUse } from '../ir/flag-use.ts';
 import type { CpuMode, DecodedInstruction, DecodeResult, FetchByte, InstructionShape } from '../isa/types.ts';
-import { ENTRY_TABLE_BYTES, type MemoryLayout, PAGE_SIZE_BYTES, RECORD_BYTES } from '../memory/layout.ts';
-import { NO_SEGMENT, RecordField, SpecialHandler } from './record.ts';
+import {
+  ENTRY_TABLE_BYTES,
+  type MemoryLayout,
+  PAGE_SIZE_BYTES,
+  RECORD_BYTES,
+  RECORD_INFO_BYTES,
+} from '../memory/layout.ts';
+import { MAX_RUN, NO_SEGMENT, RecordField, SpecialHandler } from './record.ts';
 
 /** Decoded code of one guest page in one code mode. */
 export interface CodePage {
@@ -25,6 +31,8 @@ export interface CodeCacheHooks {
   pairFor(first: number, second: number): number;
   /** A page has become a code page: writes to it must take the slow path from now on. */
   forbidWrites(hostPage: number): void;
+  /** Records of a page have become stale. */
+  invalidated(page: CodePage): void;
   /** Everything decoded is gone: drop all code look-ups. */
   flushed(): void;
 }
@@ -43,8 +51,6 @@ const CROSSING_GUARD: HandlerChoice = {
   flags: { writes: false, writesAll: false, observes: true, stores: false },
 };
 
-/** Longest straight-line run decoded at once; ordinals are bytes. */
-const MAX_RUN = 200;
 const UNDEFINED_VECTOR = 6;
 const PROTECTION_VECTOR = 13;
 
@@ -58,6 +64,8 @@ export class CodeCache {
   readonly #pages = new Map<number, CodePage[]>();
   #nextRecord: number;
   #nextTable = 0;
+  /** Shapes of the records, by number of the record; undefined for those that are no instruction. */
+  readonly #shapes: (InstructionShape | undefined)[] = [];
   /** An encoding of each shape decoded, in hexadecimal; kept only while someone asks for it. */
   examples: Map<InstructionShape, string> | undefined;
   /** Handler choices of the run being decoded, and where their records are. */
@@ -121,12 +129,14 @@ export class CodeCache {
   /** Forget everything. Only while the engine is outside generated code. */
   flush(): void {
     this.statistics.flushes++;
-    const { entryTables, pageFlags, codeTables, ramSizeBytes } = this.#layout;
+    const { entryTables, pageFlags, codeTables, ramSizeBytes, records, recordInfo } = this.#layout;
     this.#bytes.fill(0, entryTables, entryTables + this.#nextTable * ENTRY_TABLE_BYTES);
     this.#bytes.fill(0, pageFlags, pageFlags + ramSizeBytes / PAGE_SIZE_BYTES);
     this.#bytes.fill(0, codeTables, codeTables + (ramSizeBytes / PAGE_SIZE_BYTES) * 4);
+    this.#bytes.fill(0, recordInfo, recordInfo + ((this.#nextRecord - records) / RECORD_BYTES) * RECORD_INFO_BYTES);
     this.#pages.clear();
-    this.#nextRecord = this.#layout.records;
+    this.#shapes.length = 0;
+    this.#nextRecord = records;
     this.#nextTable = 0;
     this.#hooks.flushed();
   }
@@ -143,7 +153,8 @@ export class CodeCache {
     for (;;) {
       const entry = (page.table >>> 2) + offset;
       if (offset >= PAGE_SIZE_BYTES || this.#words[entry] !== 0 || ordinal > MAX_RUN) {
-        this.#special(SpecialHandler.next, ordinal - 1, offset, offset);
+        // It stands for the end of the instruction before it: what follows is no branch backwards.
+        this.#special(SpecialHandler.next, ordinal - 1, offset - 1, offset);
         break;
       }
       this.#words[entry] = this.#nextRecord;
@@ -225,6 +236,11 @@ export class CodeCache {
     return instruction.shape.encoding.endsBlock ? -1 : offset + instruction.lengthBytes;
   }
 
+  /** The shape of the instruction that a record stands for. */
+  shapeOf(record: number): InstructionShape | undefined {
+    return this.#shapes[(record - this.#layout.records) / RECORD_BYTES];
+  }
+
   #keepExample(instruction: DecodedInstruction, host: number): void {
     if (!this.examples || this.examples.has(instruction.shape)) return;
     const bytes = [...this.#bytes.subarray(host, host + instruction.lengthBytes)];
@@ -237,6 +253,7 @@ export class CodeCache {
 
   #special(handler: number, ordinal: number, offset: number, imm: number): void {
     const at = this.#nextRecord;
+    this.#shapes.push(undefined);
     this.#bytes.fill(0, at, at + RECORD_BYTES);
     this.#view.setUint16(at + RecordField.handler, handler, true);
     this.#bytes[at + RecordField.ordinal] = ordinal;
@@ -249,6 +266,7 @@ export class CodeCache {
   #write(at: number, d: DecodedInstruction, ordinal: number, offset: number): void {
     const view = this.#view;
     const choice = this.#hooks.handlerFor(d.shape);
+    this.#shapes.push(d.shape);
     this.#choices.push(choice);
     this.#choiceRecords.push(at);
     view.setUint16(at + RecordField.handler, choice.handler, true);
@@ -272,10 +290,23 @@ export class CodeCache {
   decodeSingle(page: CodePage, offset: number, following: () => CodePage | undefined): number {
     const at = this.#nextRecord;
     const next = this.#decodeOne(page, offset, 1, following);
-    const end = next < 0 ? offset + this.#bytes[this.#nextRecord - RECORD_BYTES + RecordField.length] : next;
+    const record = this.#nextRecord - RECORD_BYTES;
+    const end = next < 0 ? offset + this.#bytes[record + RecordField.length] : next;
     this.#special(SpecialHandler.stop, 2, end, end);
+    this.#stopAtTarget(record);
     page.ranges.push(at, this.#nextRecord);
     return at;
+  }
+
+  /** A branch within the page goes to a stop record of its own: budget or not, it is the last instruction. */
+  #stopAtTarget(record: number): void {
+    const isBranch = this.shapeOf(record)?.operands.some((operand) => operand.kind === 'rel');
+    const target = this.#view.getBigInt64(record + RecordField.imm, true);
+    if (!isBranch || target < 0n || target >= PAGE_SIZE_BYTES) return;
+    this.#view.setUint32(record + RecordField.link, this.#nextRecord, true);
+    // The stop record's ordinal less 1, less the branch's.
+    this.#view.setInt32(record + RecordField.linkBudget, 1 - this.#bytes[record + RecordField.ordinal], true);
+    this.#special(SpecialHandler.stop, 2, Number(target), Number(target));
   }
 
   /** Bytes of guest memory have been written: drop decoded code that they belong to. */
@@ -293,6 +324,7 @@ export class CodeCache {
   #invalidate(page: CodePage): void {
     if (page.ranges.length === 0 && page.reachedFrom.size === 0) return;
     this.statistics.invalidations++;
+    this.#hooks.invalidated(page);
     for (let i = 0; i < page.ranges.length; i += 2) {
       for (let at = page.ranges[i]; at < page.ranges[i + 1]; at += RECORD_BYTES) {
         // The end of a run stands for no bytes of code; it stays, so that the run's instructions are counted.

@@ -1,10 +1,11 @@
-import { CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, LONG_MODE, MMU_FLAGS, TLB } from '../cpu/state.ts';
+import { CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, LONG_MODE, MMU_FLAGS, TLB, TLB_FILLS } from '../cpu/state.ts';
 import {
   LARGE_PAGES_OFFSET, LargePage, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
-  PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_WRITE_OFFSET,
+  PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_INDEX_MASK, TLB_WRITE_OFFSET,
 } from '../memory/layout.ts';
 import { MmuFlag, PageFaultCode, Pte, WalkAccess } from '../memory/walk.ts';
 import { Asm } from './asm.ts';
+import { RESUME_VECTOR } from './exit-code.ts';
 import { type ModuleBuilder, Op } from './wasm.ts';
 
 /** Function indices of the memory code in a core module. */
@@ -14,6 +15,9 @@ export interface MemoryFunctions {
   readonly slowWrite: number;
   readonly commit: number;
   readonly fetch: number;
+  /** As slowRead and slowWrite, for regions: they only answer guest memory within a page, or scratch to read from. */
+  readonly regionRead: number;
+  readonly regionWrite: number;
 }
 export interface MemoryImports {
   /** (sizeBytes): read MMIO at FAULT_ADDRESS into scratch. */
@@ -31,13 +35,12 @@ export const WALK_MMIO = 1;
 const Pending = { mmio: 1, codePage: 2, crossing: 3 } as const;
 
 const ADDRESS_MASK = 0x000ffffffffff000n;
-const TLB_INDEX_MASK = 0x7ff0;
 
 /** copy(to, from, size): within linear memory. */
 function addCopy(module: ModuleBuilder): void {
   const a = new Asm().get(0).get(1).get(2);
   a.op(0xfc, 0x0a, 0, 0);
-  module.addFunction('copy', { params: ['i32', 'i32', 'i32'], results: [] }, [], a.out);
+  module.addFunction('copy', { params: ['i32', 'i32', 'i32'], results: [] }, [], a);
 }
 
 /** Page walk, TLB refill and the slow paths of loads and stores for one vCPU. */
@@ -48,7 +51,9 @@ export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, 
   const slowWrite = addSlowWrite(module, layout, base, walk, imports);
   const commit = addCommit(module, base, imports);
   const fetch = addFetch(module, layout, base, walk);
-  return { walk, slowRead, slowWrite, commit, fetch };
+  const regionRead = addRegionRead(module, base, walk, slowRead);
+  const regionWrite = addRegionWrite(module, layout, base, walk);
+  return { walk, slowRead, slowWrite, commit, fetch, regionRead, regionWrite };
 }
 
 /**
@@ -130,7 +135,7 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   a.end();
   a.get(gpa).op(Op.i32WrapI64).i32(-4096).op(Op.i32And).i32(layout.ram).op(Op.i32Add);
   const locals = ['i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64'] as const;
-  return module.addFunction('walk', { params: ['i64', 'i32'], results: ['i32'] }, locals, a.out);
+  return module.addFunction('walk', { params: ['i64', 'i32'], results: ['i32'] }, locals, a);
 }
 
 /** Set bits in the entry if they are not all set (only the low 32 bits are written). */
@@ -173,6 +178,7 @@ function fill(a: Asm, base: number, l: { gva: number; page: number; entry: numbe
   a.load(base, TLB).get(l.gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And, Op.i32Add).set(l.entry);
   a.get(l.entry).get(l.gva).i64(-4096).op(Op.i64And).mem(Op.i64Store, offset);
   a.get(l.entry).get(l.page).mem(Op.i32Store, offset + 8);
+  a.store(base, TLB_FILLS, (x) => x.load(base, TLB_FILLS).i64(1).op(Op.i64Add));
 }
 
 /**
@@ -189,7 +195,7 @@ function addFetch(module: ModuleBuilder, layout: MemoryLayout, base: number, wal
   a.get(gva).i64(-4096).op(Op.i64And).mem(Op.i64Store, TLB_EXEC_OFFSET);
   a.get(entry).get(table).mem(Op.i32Store, TLB_EXEC_OFFSET + 8);
   a.get(table);
-  return module.addFunction('fetch', { params: ['i64'], results: ['i32'] }, ['i32', 'i32', 'i32'], a.out);
+  return module.addFunction('fetch', { params: ['i64'], results: ['i32'] }, ['i32', 'i32', 'i32'], a);
 }
 
 /** Byte loop: for i in [0, size): copy one byte from the two pages to scratch or back. */
@@ -229,7 +235,7 @@ function addSlowRead(module: ModuleBuilder, base: number, walk: number, imports:
   a.get(page).get(offset).op(Op.i32Add).set(page);
   crossingCopy(a, base, { i, size, first, host1: page, host2 }, true);
   a.i32(base + SCRATCH_OFFSET);
-  return module.addFunction('slowRead', { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], a.out);
+  return module.addFunction('slowRead', { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], a);
 }
 
 /**
@@ -274,7 +280,50 @@ function addSlowWrite(module: ModuleBuilder, layout: MemoryLayout, base: number,
   a.i32(0).get(first).mem(Op.i32Store, base + PENDING_FIRST_BYTES_OFFSET);
   crossingCopy(a, base, { i, size, first, host1: page, host2 }, true);
   a.i32(base + SCRATCH_OFFSET);
-  return module.addFunction('slowWrite', { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], a.out);
+  return module.addFunction('slowWrite', { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], a);
+}
+
+/** Answer 0, and that tier 0 has to do the instruction. */
+function resume(a: Asm, base: number): void {
+  a.store(base, FAULT_VECTOR, (x) => x.i32(RESUME_VECTOR)).i32(0).return();
+}
+
+/** regionRead(gva, size) → where to load from; 0 with the fault slots set. Device memory is left to tier 0. */
+function addRegionRead(module: ModuleBuilder, base: number, walk: number, slowRead: number): number {
+  const [gva, size, offset, page, entry] = [0, 1, 2, 3, 4];
+  const a = new Asm();
+  a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).tee(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32LeS).if();
+  a.get(gva).i32(WalkAccess.read).call(walk).tee(page).op(Op.i32Eqz).if().i32(0).return().end();
+  a.get(page).i32(WALK_MMIO).op(Op.i32Eq).if();
+  resume(a, base);
+  a.end();
+  fill(a, base, { gva, page, entry }, 0);
+  a.get(page).get(offset).op(Op.i32Add).return();
+  a.end();
+  a.get(gva).get(size).call(slowRead);
+  return module.addFunction('regionRead', { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32'], a);
+}
+
+/**
+ * regionWrite(gva, size) → where to store; 0 with the fault slots set. Writes that cross pages, reach devices or hit
+ * code pages are left to tier 0.
+ */
+function addRegionWrite(module: ModuleBuilder, layout: MemoryLayout, base: number, walk: number): number {
+  const [gva, size, offset, page, entry] = [0, 1, 2, 3, 4];
+  const a = new Asm();
+  a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).tee(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32GtS).if();
+  resume(a, base);
+  a.end();
+  a.get(gva).i32(WalkAccess.write).call(walk).tee(page).op(Op.i32Eqz).if().i32(0).return().end();
+  a.get(page).i32(WALK_MMIO).op(Op.i32Eq).if();
+  resume(a, base);
+  a.end();
+  a.get(page).i32(layout.ram).op(Op.i32Sub).i32(12).op(Op.i32ShrU).mem(Op.i32Load8U, layout.pageFlags).i32(1).op(Op.i32And).if();
+  resume(a, base);
+  a.end();
+  fill(a, base, { gva, page, entry }, TLB_WRITE_OFFSET);
+  a.get(page).get(offset).op(Op.i32Add);
+  return module.addFunction('regionWrite', { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32'], a);
 }
 
 /** commit(): carry out the pending write of scratch. */
@@ -296,5 +345,5 @@ function addCommit(module: ModuleBuilder, base: number, imports: MemoryImports):
   crossingCopy(a, base, { i, size, first, host1: host, host2 }, false);
   a.get(host).get(first).call(imports.codeWritten);
   a.get(kind).i32(Pending.crossing).op(Op.i32Eq).if().get(host2).get(size).get(first).op(Op.i32Sub).call(imports.codeWritten).end();
-  return module.addFunction('commit', { params: [], results: [] }, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], a.out);
+  return module.addFunction('commit', { params: [], results: [] }, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], a);
 }

@@ -357,18 +357,13 @@ export class Machine implements PluginMachine {
   /** Figures for `--stats`. */
   stats(): Record<string, number | string> {
     const [{ engine }] = this.vcpus;
-    const { decoded, invalidations, flushes } = engine.code.statistics;
     const exits = Object.fromEntries(
       [...this.#exitCounts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, count]) => [`exit.${kind}`, count]),
     );
     return {
       instructions: this.#executed,
       'machine time ms': Math.round(this.clock.nowNs() / 1e6),
-      'decoded instructions': decoded,
-      'code invalidations': invalidations,
-      'code cache flushes': flushes,
-      'TLB bank flushes': engine.banks.flushes,
-      handlers: engine.handlerCount,
+      ...engine.statistics(),
       ...exits,
     };
   }

@@ -26,6 +26,8 @@ export const LargePage = { MIB2: 1, GIB1: 2 } as const;
 /** A TLB entry is {i64 page tag, i32 host page, i32 unused}. An empty entry's tag cannot match in its place. */
 export const TLB_ENTRY_BYTES = 16;
 export const TLB_ENTRIES = 2048;
+/** What `gva >> 8` is masked with for the offset of its entry in a bank. */
+export const TLB_INDEX_MASK = (TLB_ENTRIES - 1) * TLB_ENTRY_BYTES;
 export const TLB_WRITE_OFFSET = TLB_ENTRIES * TLB_ENTRY_BYTES;
 /** Code look-up: {i64 page tag, i32 entry table}. */
 export const TLB_EXEC_OFFSET = 2 * TLB_WRITE_OFFSET;
@@ -35,6 +37,8 @@ export const TLB_BANKS = 48;
 
 /** A decoded record; see engine/record.ts. */
 export const RECORD_BYTES = 32;
+export const RECORD_INFO_BYTES = 8;
+const MAX_RECORDS = 2_000_000;
 /** An entry table: for each byte of a code page the record that starts there, or 0. */
 export const ENTRY_TABLE_BYTES = PAGE_SIZE_BYTES * 4;
 
@@ -51,6 +55,8 @@ export interface MemoryLayout {
   readonly entryTableCount: number;
   readonly records: number;
   readonly recordsEnd: number;
+  /** {@link RECORD_INFO_BYTES} for each record: {i32 arrivals, i32 region that starts there}. */
+  readonly recordInfo: number;
   readonly ram: number;
   readonly totalBytes: number;
 }
@@ -66,8 +72,9 @@ export function layoutFor(ramSizeBytes: number): MemoryLayout {
   const entryTables = align(codeTables + (ramSizeBytes / PAGE_SIZE_BYTES) * 4, 65536);
   const entryTableCount = 3072;
   const records = entryTables + entryTableCount * ENTRY_TABLE_BYTES;
-  const recordsEnd = records + 2_000_000 * RECORD_BYTES;
-  const ram = align(recordsEnd, 65536);
+  const recordsEnd = records + MAX_RECORDS * RECORD_BYTES;
+  const recordInfo = recordsEnd;
+  const ram = align(recordInfo + MAX_RECORDS * RECORD_INFO_BYTES, 65536);
   const totalBytes = align(ram + ramSizeBytes, 65536);
   return {
     ramSizeBytes,
@@ -79,6 +86,7 @@ export function layoutFor(ramSizeBytes: number): MemoryLayout {
     entryTableCount,
     records,
     recordsEnd,
+    recordInfo,
     ram,
     totalBytes,
   };
