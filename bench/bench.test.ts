@@ -34,6 +34,14 @@ describe('MarkerClock', () => {
     expect([...clock.seconds]).toEqual([['awk', 0.5]]);
   });
 
+  test('keeps what the guest says of its own time', () => {
+    const clock = new MarkerClock(twoLoads, 0);
+    clock.line('@@ begin awk', 0);
+    clock.line('@@ end awk 42 1234567', 9);
+    expect([...clock.insideNs]).toEqual([['awk', 1_234_567]]);
+    expect([...clock.seconds]).toEqual([['awk', 0.009]]);
+  });
+
   test('gives no time for a wrong result and ignores what it does not know', () => {
     const clock = new MarkerClock(twoLoads, 0);
     clock.line('@@ end awk 42', 1);
@@ -122,8 +130,14 @@ describe('runSession', () => {
   const script = (text: string) => ({ file: process.execPath, args: ['-e', text] });
 
   test('collects the times of a child', async () => {
-    const result = await runSession(script("console.log('@@ end shell ok\\n@@ done')"), twoLoads, 60);
+    const result = await runSession(
+      script("console.log('@@ end shell ok\\n@@ done'); setInterval(() => {}, 1000)"),
+      twoLoads,
+      60,
+    );
     expect([...result.seconds.keys()]).toEqual(['shell']);
+    // A process that runs JavaScript needs at least so much; a host without /proc does not tell.
+    if (process.platform === 'linux') expect(result.peakBytes).toBeGreaterThan(1 << 20);
     expect(result.complaints).toEqual([]);
   });
 
