@@ -15,7 +15,7 @@ export interface Chart {
   readonly series: readonly Series[];
 }
 
-const WIDTH = 720;
+const WIDTH = 840;
 const HEIGHT = 400;
 const PLOT = { left: 72, right: 500, top: 44, bottom: 340 } as const;
 /** Told apart by people who do not see all colours (Okabe and Ito, "Color Universal Design", 2008). */

@@ -99,7 +99,7 @@ export const engines: readonly Engine[] = [
   },
   {
     name: 'qemu-pvh',
-    title: 'QEMU TCG, unpacked kernel through PVH',
+    title: 'QEMU TCG, native through PVH',
     isDefault: true,
     needs: 'vmlinux',
     command: (inputs) => qemuNative(inputs, inputs.vmlinuxPath),
