@@ -2,7 +2,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, realpath } from 'node:fs/promises';
 import path from 'node:path';
-import { findPackage, unpackedPackage } from '../packages/cli/src/catalogue/apt.ts';
+import { type AptPackage, findPackage, unpackedPackage } from '../packages/cli/src/catalogue/apt.ts';
 import type { ProgressLine } from '../packages/cli/src/progress.ts';
 
 interface Program {
@@ -34,8 +34,17 @@ interface Unpacked {
   readonly files: readonly string[];
 }
 
+const lookedUp = new Map<string, AptPackage>();
+
+/** What apt knows about a package, asked once: it takes apt a second or two. */
+async function lookUp(name: string, progress: ProgressLine): Promise<AptPackage> {
+  const found = lookedUp.get(name) ?? (await findPackage(name, progress));
+  lookedUp.set(name, found);
+  return found;
+}
+
 async function unpack(name: string, members: readonly string[], progress: ProgressLine): Promise<Unpacked> {
-  const directory = await unpackedPackage(await findPackage(name, progress), members, progress);
+  const directory = await unpackedPackage(await lookUp(name, progress), members, progress);
   return { directory, files: await readdir(directory, { recursive: true }) };
 }
 
@@ -61,7 +70,7 @@ async function placeLibraries(program: Program, directory: string, progress: Pro
   const seen = new Set([program.packageName]);
   for (const packageName of seen) {
     if (missing.size === 0) return;
-    const { depends } = await findPackage(packageName, progress);
+    const { depends } = await lookUp(packageName, progress);
     for (const name of depends) if (/^(lib|zlib)/.test(name)) seen.add(name);
     if (packageName === program.packageName) continue;
     const unpacked = await unpack(packageName, ['*.so*'], progress);
