@@ -87,6 +87,11 @@ test('the table shows seconds, ratios with their geometric mean, and dashes', ()
   );
 });
 
+test('without ratios there is no mean', () => {
+  const column = { title: 'a', unit: 's', values: new Map([['awk', 2]]) } as const;
+  expect(renderTable(twoLoads, [column])).not.toContain('mean');
+});
+
 describe('results', () => {
   const [polyvisor, qemu] = selectEngines('polyvisor,qemu');
   const measured = [

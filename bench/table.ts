@@ -42,7 +42,7 @@ function geometricMean(values: readonly number[]): number | undefined {
   return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }
 
-/** A row for each load, and a last one with the geometric mean of each column of ratios. */
+/** A row for each load, and, if there are ratios, a last one with their geometric means. */
 export function renderTable(loads: readonly Load[], columns: readonly Column[]): string {
   const mean = ({ unit, values }: Column) =>
     unit === '×' ? format(geometricMean(loads.flatMap(({ name }) => values.get(name) ?? [])), unit) : '';
@@ -50,7 +50,7 @@ export function renderTable(loads: readonly Load[], columns: readonly Column[]):
     ['', ...columns.map(({ title }) => title)],
     ['---', ...columns.map(() => '---:')],
     ...loads.map(({ name, title }) => [title, ...columns.map(({ unit, values }) => format(values.get(name), unit))]),
-    ['geometric mean', ...columns.map(mean)],
+    ...(columns.some(({ unit }) => unit === '×') ? [['geometric mean', ...columns.map(mean)]] : []),
   ];
   return lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }
