@@ -6,6 +6,7 @@ import {
   parseConsole,
   parseExpect,
   parseMemory,
+  parseProfile,
   parseTier,
   parseTimeout,
   parseTrace,
@@ -26,6 +27,7 @@ interface ParsedFlags extends DeviceFlags {
   timeout?: number;
   expect?: string;
   stats?: boolean;
+  profile?: string;
   reboot: boolean;
   clock: 'icount' | 'wall';
   tier: TierChoice;
@@ -88,6 +90,7 @@ function addRunOptions(run: Command): Command {
     .option('--timeout <seconds>', 'end the guest after this time (exit code 5)', parseTimeout)
     .option('--expect <text>', 'end with exit code 0 as soon as the console shows this', parseExpect)
     .option('--stats', 'print counters at the end')
+    .option('--profile <file>', 'print the hottest symbols at the end, write a flame graph to FILE', parseProfile)
     .option('--no-reboot', 'end when the guest reboots (exit code 7)')
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
@@ -116,6 +119,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     timeoutSeconds: flags.timeout,
     expect: flags.expect,
     stats: flags.stats ?? false,
+    profilePath: flags.profile,
     reboot: flags.reboot,
     clock: flags.clock,
     tier: flags.tier,

@@ -15,6 +15,8 @@ export interface RunOptions {
   readonly timeoutSeconds: number | undefined;
   readonly expect: string | undefined;
   readonly stats: boolean;
+  /** Where the flame graph goes; `undefined`: no samples are taken. */
+  readonly profilePath: string | undefined;
   readonly reboot: boolean;
   readonly clock: 'icount' | 'wall';
   readonly tier: TierChoice;
