@@ -1,8 +1,16 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
 import { addDeviceOptions, type DeviceFlags, deviceRequests } from './device-options.ts';
-import { parseClock, parseConsole, parseExpect, parseMemory, parseTimeout, parseTrace } from './option-values.ts';
-import type { ConsoleChoice, RunOptions, TraceRequest } from './options.ts';
+import {
+  parseClock,
+  parseConsole,
+  parseExpect,
+  parseMemory,
+  parseTier,
+  parseTimeout,
+  parseTrace,
+} from './option-values.ts';
+import type { ConsoleChoice, RunOptions, TierChoice, TraceRequest } from './options.ts';
 
 /** What the command line asks for; `help`: it has been answered already. */
 export type Request = { readonly kind: 'run'; readonly options: RunOptions } | { readonly kind: 'help' };
@@ -20,6 +28,7 @@ interface ParsedFlags extends DeviceFlags {
   stats?: boolean;
   reboot: boolean;
   clock: 'icount' | 'wall';
+  tier: TierChoice;
 }
 
 export const DEFAULT_IMAGE = 'demo';
@@ -82,6 +91,14 @@ function addRunOptions(run: Command): Command {
     .option('--no-reboot', 'end when the guest reboots (exit code 7)')
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
+    )
+    .addOption(
+      new Option(
+        '--tier <choice>',
+        '0: interpret, 1: compile all code at once, both[:N]: compile what is reached N times',
+      )
+        .argParser(parseTier)
+        .default({ kind: 'both', threshold: undefined } satisfies TierChoice, 'both'),
     );
   return addDeviceOptions(run);
 }
@@ -102,6 +119,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     reboot: flags.reboot,
     clock: flags.clock,
     ...deviceRequests(flags),
+    tier: flags.tier,
   };
 }
 

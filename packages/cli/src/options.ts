@@ -20,6 +20,7 @@ export interface RunOptions {
   readonly disks: readonly DiskRequest[];
   readonly net: NetRequest;
   readonly shares: readonly ShareRequest[];
+  readonly tier: TierChoice;
 }
 
 export interface DiskRequest {
@@ -46,6 +47,12 @@ export interface ShareRequest {
   readonly tag: string;
   readonly writable: boolean;
 }
+
+/** How code is run: interpreted; compiled the first time it is reached; or compiled once it is reached `threshold` times. */
+export type TierChoice =
+  | { readonly kind: 'interpret' }
+  | { readonly kind: 'compile' }
+  | { readonly kind: 'both'; readonly threshold: number | undefined };
 
 export type ConsoleChoice = { readonly kind: 'none' | 'stdio' } | { readonly kind: 'file'; readonly path: string };
 

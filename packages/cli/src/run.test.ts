@@ -36,6 +36,7 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     disks: [],
     net: { kind: 'none' },
     shares: [],
+    tier: { kind: 'interpret' },
     ...changes,
   };
 }

@@ -1,6 +1,6 @@
 export * from './backends/index.ts';
 export * from './loader/image/index.ts';
-export { Machine, type MachineOptions, type RunEnd } from './machine/index.ts';
+export { Machine, type MachineOptions, type RegionPolicy, type RunEnd } from './machine/index.ts';
 export * from './plugin/index.ts';
 export type { CompressionKind, DecompressOptions, Decompressor } from './ports/decompressor.ts';
 export type { HostFile } from './ports/host-file.ts';

@@ -1,4 +1,4 @@
-import type { Slot } from '../cpu/state.ts';
+import type { SegmentBound, Slot } from '../cpu/state.ts';
 
 /** Types of IR values: WebAssembly's own. Integers of 8, 16 and 32 bits travel as i32, of 64 as i64. */
 export type ValueType = 'i32' | 'i64' | 'f32' | 'f64' | 'v128';
@@ -27,12 +27,28 @@ export interface Value {
   readonly node: Node;
   /** Uses by other nodes; set by the builder, read by emitters. */
   uses: number;
+  /** Number of the value in its program, counted from 0. */
+  readonly id: number;
+  /** The value is this condition code (encoding order, i32 0 or 1) of the flags as they are where its node stands. */
+  condition?: number;
+}
+
+/** Where lazy arithmetic flags come from; operands as the instruction had them, `extended` the result sign-extended to 64 bits. */
+export interface FlagSource {
+  /** `logic`: CF, OF and AF are 0, and there are no operands. The others with or without a carry that came in. */
+  readonly operation: 'add' | 'sub' | 'logic';
+  readonly carryIn: boolean;
+  readonly width: 8 | 16 | 32 | 64;
+  /** i32, zero-extended, or i64 for 64 bits. */
+  readonly a?: Value;
+  readonly b?: Value;
+  readonly extended: Value;
 }
 
 /** A register named by a field of the decoded record: the field holds its byte offset in the state block. */
 export type RegisterField = 'reg' | 'rm' | 'base' | 'index';
 /** A field of the decoded record that the IR can read as a number. */
-export type RecordValue = 'imm' | 'disp' | 'scale' | 'reg' | 'rm' | 'nextOffset' | 'thisOffset';
+export type RecordValue = 'imm' | 'disp' | 'scale' | 'segment' | 'reg' | 'rm' | 'nextOffset' | 'thisOffset';
 export type AccessBytes = 1 | 2 | 4 | 8 | 16;
 
 /** A mutable IR variable, for the few places where a select will not do. */
@@ -52,7 +68,10 @@ export type Node =
   | { readonly kind: 'constVector'; readonly bytes: Uint8Array; result: Value }
   | { readonly kind: 'pure'; readonly op: PureOp; readonly args: readonly Value[]; readonly immediates: readonly number[]; result: Value }
   | { readonly kind: 'getSlot'; readonly slot: Slot; result: Value }
-  | { readonly kind: 'setSlot'; readonly slot: Slot; readonly value: Value }
+  /** `fromSource`: one of the three settings that a {@link FlagSource} before it stands for. */
+  | { readonly kind: 'setSlot'; readonly slot: Slot; readonly value: Value; readonly fromSource: boolean }
+  /** Says what the arithmetic flags that are set next come from; by itself it does nothing. Its values are not counted as used. */
+  | { readonly kind: 'flagSource'; readonly source: FlagSource }
   /** Zero-extended read of `bytes` at (state + record.field + extra). */
   | { readonly kind: 'getRegister'; readonly field: RegisterField; readonly bytes: AccessBytes; readonly extra: number; result: Value }
   | { readonly kind: 'setRegister'; readonly field: RegisterField; readonly bytes: AccessBytes; readonly extra: number; readonly value: Value }
@@ -63,6 +82,8 @@ export type Node =
   | { readonly kind: 'recordField'; readonly field: RecordValue; result: Value }
   /** Base of the segment that the record names (i64). */
   | { readonly kind: 'segmentBase'; result: Value }
+  /** One of its bounds (i64): cpu/state.ts. */
+  | { readonly kind: 'segmentBound'; readonly bound: SegmentBound; result: Value }
   | { readonly kind: 'load'; readonly address: Value; readonly bytes: AccessBytes; result: Value }
   | { readonly kind: 'loadForUpdate'; readonly address: Value; readonly bytes: AccessBytes; readonly handle: UpdateHandle; result: Value }
   | { readonly kind: 'storeUpdate'; readonly handle: UpdateHandle; readonly bytes: AccessBytes; readonly value: Value }
@@ -91,4 +112,6 @@ export interface Block {
 export interface Program {
   readonly body: Block;
   readonly variables: readonly Variable[];
+  /** How many values there are. */
+  readonly valueCount: number;
 }

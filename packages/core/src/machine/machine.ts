@@ -404,7 +404,7 @@ export class Machine implements PluginMachine {
     }
     if (exit?.kind === 'softwareInterrupt') {
       vcpu.rip = rip + BigInt(lengthBytes);
-      this.#softwareInterrupt(vcpu, exit.vector, rip);
+      this.#softwareInterrupt(vcpu, exit.vector, rip, name === 'softwareInterrupt');
       return false;
     }
     const native = nativeInstructions[name];
@@ -422,8 +422,8 @@ export class Machine implements PluginMachine {
     portWrite: (port: number, sizeBytes: number, value: number) => this.#pc.ports.write(port, sizeBytes, value),
   };
 
-  #softwareInterrupt(vcpu: MachineVcpu, vector: number, rip: bigint): void {
-    const fault = deliver(vcpu, { vector, errorCode: undefined, software: true });
+  #softwareInterrupt(vcpu: MachineVcpu, vector: number, rip: bigint, needsIopl: boolean): void {
+    const fault = deliver(vcpu, { vector, errorCode: undefined, software: true, needsIopl });
     if (!fault) return;
     vcpu.rip = rip;
     this.#raise(vcpu, fault);
@@ -444,18 +444,13 @@ export class Machine implements PluginMachine {
   /** Figures for `--stats`. */
   stats(): Record<string, number | string> {
     const [{ engine }] = this.vcpus;
-    const { decoded, invalidations, flushes } = engine.code.statistics;
     const exits = Object.fromEntries(
       [...this.#exitCounts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, count]) => [`exit.${kind}`, count]),
     );
     return {
       instructions: this.#executed,
       'machine time ms': Math.round(this.clock.nowNs() / 1e6),
-      'decoded instructions': decoded,
-      'code invalidations': invalidations,
-      'code cache flushes': flushes,
-      'TLB bank flushes': engine.banks.flushes,
-      handlers: engine.handlerCount,
+      ...engine.statistics(),
       ...exits,
     };
   }

@@ -1,3 +1,4 @@
+import { Register as CmosRegister } from '../rtc/spec.ts';
 import { dsdtTerms } from './dsdt.ts';
 import type { AcpiPlatform } from './platform.ts';
 import { PmRegister } from './spec.ts';
@@ -98,10 +99,11 @@ function fadt(platform: AcpiPlatform, facsAt: number, dsdtAt: number): Uint8Arra
     .u8(4, 2, 0, 4, 0, 0, 0, 0)
     .u16(NO_C2)
     .u16(NO_C3)
-    // Cache flush by WBINVD; no duty cycle; no alarm registers and no century in CMOS.
+    // Cache flush by WBINVD; no duty cycle; no day and month of alarm in CMOS, but a century.
     .zeros(4)
     .zeros(2)
-    .zeros(3)
+    .zeros(2)
+    .u8(platform.rtc ? CmosRegister.CENTURY : 0)
     .u16(bootFlags)
     .u8(0)
     .u32(features);

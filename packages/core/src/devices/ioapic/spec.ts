@@ -1,4 +1,4 @@
-/** Intel 82093AA data sheet (290566-001), chapter 3; EOI register: Intel ICH9 data sheet (316972-004), 13.5. */
+/** Intel 82093AA data sheet (290566-001), chapter 3; EOI register: Intel ICH9 data sheet (316972), "EOIR". */
 
 /** Offsets in the page. Other offsets are reserved. */
 export const Window = { SELECT: 0x00, DATA: 0x10, EOI: 0x40 } as const;

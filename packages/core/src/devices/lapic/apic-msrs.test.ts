@@ -116,10 +116,10 @@ describe('x2APIC registers as MSRs', () => {
     expect(msrs.write(0x830, 0x40, 0x123)).toBe(true);
     expect(msrs.write(0x830, 0x841, 0x21)).toBe(true);
     expect(msrs.write(0x830, 0x842, 0x12_000c)).toBe(true);
-    expect(cpus.map(({ apic }) => apic.saveState().irr[2])).toEqual([0b010, 0b010, 0b101]);
+    expect(cpus.map(({ apic }) => apic.saveState().queue.irr[2])).toEqual([0b010, 0b010, 0b101]);
     expect(msrs.read(0x830)).toBe(0x0012_000c_0000_0842n);
     expect(msrs.write(0x830, 0x50, 0xffffffff)).toBe(true);
-    expect(cpus.every(({ apic }) => apic.saveState().irr[2] & 0x10000)).toBe(true);
+    expect(cpus.every(({ apic }) => apic.saveState().queue.irr[2] & 0x10000)).toBe(true);
   });
 
   it('SELF IPI leaves ICR alone', () => {

@@ -1,8 +1,9 @@
-import type { Clock } from '@polyvisor/plugin-api';
 import type { IrqLine, Stateful } from '../../bus/device.ts';
-import type { ApicBus, MessageTarget } from '../apic-bus/apic-bus.ts';
-import { BROADCAST, DeliveryMode, type InterruptMessage } from '../apic-bus/message.ts';
+import type { MessageTarget } from '../apic-bus/apic-bus.ts';
+import { DeliveryMode, type InterruptMessage } from '../apic-bus/message.ts';
+import { isAddressed, x2apicLdr } from './destination.ts';
 import { icrMessage } from './icr.ts';
+import { InterruptQueue, type InterruptQueueState } from './interrupt-queue.ts';
 import { LocalVectors, type LocalVectorsState } from './local-vectors.ts';
 import {
   ApicBase,
@@ -18,38 +19,12 @@ import {
   Svr,
   VERSION,
 } from './spec.ts';
+import type { LocalApicOptions } from './surroundings.ts';
 import { ApicTimer, type ApicTimerState } from './timer.ts';
-import { VectorSet } from './vector-set.ts';
-
-/** The processor, as its local APIC sees it. */
-export interface ApicProcessor {
-  /** {@link LocalApic.hasDeliverable} has become true: leave HLT, open the interrupt window. */
-  interruptPending(): void;
-  nmi(): void;
-  smi(): void;
-  /** The APIC has reset itself already. */
-  init(): void;
-  /** SIPI: start at `vector` × 0x1000, if waiting for it. */
-  startup(vector: number): void;
-}
-
-export interface LocalApicOptions {
-  /** APIC ID: below 255 for xAPIC. */
-  readonly id: number;
-  readonly bootstrap: boolean;
-  readonly clock: Clock;
-  readonly bus: ApicBus;
-  readonly processor: ApicProcessor;
-  /** The 8259 pair's INTA, for ExtINT. */
-  readonly acknowledgeExternal: () => number;
-  /** Machine time at which this processor's TSC reaches high:low. Without it the clock's own TSC counts. */
-  readonly nsOfTsc?: (low: number, high: number) => number;
-}
 
 export interface LocalApicState {
   baseLow: number;
   baseHigh: number;
-  tpr: number;
   ldr: number;
   dfr: number;
   svr: number;
@@ -57,15 +32,13 @@ export interface LocalApicState {
   errors: number;
   icrLow: number;
   icrHigh: number;
-  irr: number[];
-  isr: number[];
-  tmr: number[];
+  queue: InterruptQueueState;
   externalPending: boolean;
   vectors: LocalVectorsState;
   timer: ApicTimerState;
 }
 
-const registers = () => ({ tpr: 0, ldr: 0, dfr: DFR_FLAT, svr: 0xff, esr: 0, errors: 0, icrLow: 0, icrHigh: 0 });
+const registers = () => ({ ldr: 0, dfr: DFR_FLAT, svr: 0xff, esr: 0, errors: 0, icrLow: 0, icrHigh: 0 });
 
 /**
  * The local APIC of one processor, as a register model: registers by {@link Register}, 32 bits each, unsigned.
@@ -79,9 +52,7 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
   readonly lint1: IrqLine;
   readonly #options: LocalApicOptions;
   readonly #vectors: LocalVectors;
-  readonly #irr = new VectorSet();
-  readonly #isr = new VectorSet();
-  readonly #tmr = new VectorSet();
+  readonly #queue = new InterruptQueue();
   #registers = registers();
   #baseLow: number;
   #baseHigh = 0;
@@ -120,10 +91,10 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
 
   /** CR8: the task-priority class (10.8.6). */
   get cr8(): number {
-    return this.#registers.tpr >> 4;
+    return this.#queue.tpr >> 4;
   }
   set cr8(priority: number) {
-    this.#registers.tpr = priority << 4;
+    this.#queue.tpr = priority << 4;
     this.#update();
   }
 
@@ -166,17 +137,8 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
   }
 
   matches(destination: number, logical: boolean): boolean {
-    if (!this.enabled) return false;
-    if (!logical) return destination === this.id || destination === BROADCAST;
-    const ldr = this.#ldr;
-    if (this.x2apic)
-      return destination === BROADCAST || (ldr >>> 16 === destination >>> 16 && (ldr & destination & 0xffff) !== 0);
-    if (destination > 0xff) return false;
-    const mine = ldr >>> 24;
-    if (this.#registers.dfr >>> 28 === 0xf) return (mine & destination) !== 0;
-    // Cluster model: cluster 15 is all clusters (10.6.2.2).
-    const cluster = destination >> 4;
-    return (cluster === 0xf || cluster === mine >> 4) && (mine & destination & 0xf) !== 0;
+    const { id, x2apic } = this;
+    return this.enabled && isAddressed({ id, x2apic, ldr: this.#ldr, dfr: this.#registers.dfr }, destination, logical);
   }
 
   receive(message: InterruptMessage): boolean {
@@ -189,11 +151,8 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
     return true;
   }
 
-  /** PPR: the higher of TPR and the class in service (10.8.3.1). */
   get processorPriority(): number {
-    const { tpr } = this.#registers;
-    const inService = this.#isr.highest();
-    return inService < 0 || tpr >> 4 >= inService >> 4 ? tpr : inService & 0xf0;
+    return this.#queue.processorPriority;
   }
 
   // --- registers ---
@@ -207,7 +166,7 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
       case Register.VERSION:
         return VERSION;
       case Register.TPR:
-        return own.tpr;
+        return this.#queue.tpr;
       case Register.PPR:
         return this.processorPriority;
       case Register.APR:
@@ -245,7 +204,7 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
         this.#endOfInterrupt();
         break;
       case Register.TPR:
-        own.tpr = value & 0xff;
+        this.#queue.tpr = value & 0xff;
         this.#update();
         break;
       case Register.LDR:
@@ -289,42 +248,37 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
       ...this.#registers,
       baseLow: this.#baseLow,
       baseHigh: this.#baseHigh,
-      irr: this.#irr.save(),
-      isr: this.#isr.save(),
-      tmr: this.#tmr.save(),
+      queue: this.#queue.saveState(),
       externalPending: this.#externalPending,
       vectors: this.#vectors.saveState(),
       timer: this.timer.saveState(),
     };
   }
   restoreState(state: LocalApicState): void {
-    const { baseLow, baseHigh, irr, isr, tmr, externalPending, vectors, timer, ...own } = state;
+    const { baseLow, baseHigh, queue, externalPending, vectors, timer, ...own } = state;
     this.#registers = own;
     this.#baseLow = baseLow;
     this.#baseHigh = baseHigh;
-    this.#irr.load(irr);
-    this.#isr.load(isr);
-    this.#tmr.load(tmr);
+    this.#queue.restoreState(queue);
     this.#externalPending = externalPending;
     this.#vectors.restoreState(vectors);
     this.timer.restoreState(timer);
     this.#deliverable = this.#findDeliverable();
   }
 
-  /** In x2APIC mode the logical ID follows from the APIC ID (10.12.10.2). */
   get #ldr(): number {
-    return this.x2apic ? (((this.id >>> 4) << 16) | (1 << (this.id & 15))) >>> 0 : this.#registers.ldr;
+    return this.x2apic ? x2apicLdr(this.id) : this.#registers.ldr;
   }
 
   #readBank(register: number): number {
     const index = register & 7;
     switch (register & ~7) {
       case Register.ISR:
-        return this.#isr.word(index);
+        return this.#queue.isr.word(index);
       case Register.TMR:
-        return this.#tmr.word(index);
+        return this.#queue.tmr.word(index);
       case Register.IRR:
-        return this.#irr.word(index);
+        return this.#queue.irr.word(index);
     }
     if (this.#vectors.has(register)) return this.#vectors.read(register);
     this.#error(ApicError.ILLEGAL_REGISTER);
@@ -355,9 +309,7 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
       this.#error(ApicError.RECEIVE_ILLEGAL_VECTOR);
       return false;
     }
-    this.#irr.add(vector);
-    if (level) this.#tmr.add(vector);
-    else this.#tmr.remove(vector);
+    this.#queue.request(vector, level);
     this.#update();
     return true;
   }
@@ -388,7 +340,7 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
   /** SDM vol. 3A, 10.4.7.1 and 10.4.7.3: IA32_APIC_BASE and the APIC ID stay. */
   #reset(): void {
     this.#registers = registers();
-    for (const set of [this.#irr, this.#isr, this.#tmr]) set.clear();
+    this.#queue.clear();
     this.#externalPending = false;
     this.#vectors.reset();
     this.timer.reset();
@@ -399,7 +351,7 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
     return this.#externalPending || this.#vectors.externalAsserted;
   }
   #findDeliverable(): boolean {
-    return this.#externalDeliverable || this.#irr.highest() >> 4 > this.processorPriority >> 4;
+    return this.#externalDeliverable || this.#queue.hasDeliverable();
   }
   #update(): void {
     const deliverable = this.#findDeliverable();
@@ -413,18 +365,13 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
       this.#externalPending = false;
       return this.#options.acknowledgeExternal();
     }
-    if (!this.#findDeliverable()) return this.#registers.svr & Svr.VECTOR;
-    const vector = this.#irr.highest();
-    this.#irr.remove(vector);
-    this.#isr.add(vector);
-    return vector;
+    return this.#queue.hasDeliverable() ? this.#queue.take() : this.#registers.svr & Svr.VECTOR;
   }
 
   #endOfInterrupt(): void {
-    const vector = this.#isr.highest();
+    const vector = this.#queue.end();
     if (vector < 0) return;
-    this.#isr.remove(vector);
-    if (this.#tmr.has(vector)) {
+    if (this.#queue.tmr.has(vector)) {
       this.#vectors.endOfInterrupt(vector);
       if (!(this.#registers.svr & Svr.SUPPRESS_EOI_BROADCAST)) this.#options.bus.endOfInterrupt(vector);
     }

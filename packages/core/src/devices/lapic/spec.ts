@@ -1,6 +1,9 @@
-/** Intel SDM vol. 3A, chapter 10 "Advanced programmable interrupt controller"; table 10-1 for the register map. */
+/**
+ * Intel SDM vol. 3A, chapter "Advanced programmable interrupt controller (APIC)". Sections are numbered here as in the
+ * editions in which it is chapter 10 (253668-075); later ones have it as chapter 11.
+ */
 
-/** Register numbers: offset in the xAPIC page / 16, and MSR − 0x800. */
+/** Register numbers: offset in the xAPIC page / 16 (table 10-1), and MSR − 0x800 (table 10-6). */
 export const Register = {
   ID: 0x02,
   VERSION: 0x03,

@@ -2,16 +2,19 @@ import { readMemory, readPorts, writeMemory, writePorts } from '../../bus/cycles
 import type { IrqLine, PortDevice } from '../../bus/device.ts';
 import type { SubtractiveMemory } from '../../bus/mmio-bus.ts';
 import type { SubtractivePorts } from '../../bus/port-bus.ts';
+import { SharedLine } from '../../bus/shared-line.ts';
 import type { MessageSink, PciFunction } from './function.ts';
 import { BAR_COUNT, CONFIG_ENABLE, Command, Config } from './spec.ts';
 
 const FUNCTIONS = 8;
 const DEVICES = 32;
 /** INTA to INTD of all slots come together in as many wires. */
-export const PCI_WIRES = 4;
+const WIRES = 4;
+/** INTA to INTD of a function. */
+const PINS = 4;
 
 /** Which wire a slot's pin is connected to, as the _PRT in the DSDT says too (PCI 3.0, 2.2.6, rotated by device). */
-export const wireOf = (device: number, pin: number): number => (device + pin - 1) % PCI_WIRES;
+export const wireOf = (device: number, pin: number): number => (device + pin - 1) % WIRES;
 
 /** Where firmware may put base address registers. */
 export interface PciWindows {
@@ -22,13 +25,11 @@ export interface PciWindows {
 /** PCI bus 0: its functions, and who of them answers where. */
 export class PciBus implements SubtractivePorts, SubtractiveMemory {
   readonly #functions = new Map<number, PciFunction>();
-  /** Sources that assert each wire: device and pin. */
-  readonly #asserted: Set<number>[] = Array.from({ length: PCI_WIRES }, () => new Set());
-  readonly #wires: readonly IrqLine[];
+  readonly #wires: readonly SharedLine[];
   readonly #sendMessage: MessageSink;
 
   constructor(wires: readonly IrqLine[], sendMessage: MessageSink) {
-    this.#wires = wires;
+    this.#wires = wires.map((wire) => new SharedLine(wire));
     this.#sendMessage = sendMessage;
   }
 
@@ -39,22 +40,14 @@ export class PciBus implements SubtractivePorts, SubtractiveMemory {
       throw new RangeError(`no PCI slot ${slot}.${number} for ${device.name}`);
     }
     this.#functions.set(key, device);
-    const sendMessage = this.#sendMessage;
-    device.plugInto({ setPin: (pin, asserted) => this.#setPin(slot, number, pin, asserted), sendMessage });
+    const pins = Array.from({ length: PINS }, (_, i) => this.#wires[wireOf(slot, i + 1)].source());
+    device.plugInto({ setPin: (pin, asserted) => pins[pin - 1].set(asserted), sendMessage: this.#sendMessage });
     if (number > 0) this.#functions.get(slot * FUNCTIONS)?.markMultiFunction();
   }
   #freeSlot(): number {
     let slot = 0;
     while (slot < DEVICES && this.#functions.has(slot * FUNCTIONS)) slot++;
     return slot;
-  }
-  #setPin(slot: number, number: number, pin: number, asserted: boolean): void {
-    const wire = wireOf(slot, pin);
-    const sources = this.#asserted[wire];
-    const source = (slot * FUNCTIONS + number) * 8 + pin;
-    if (asserted) sources.add(source);
-    else sources.delete(source);
-    this.#wires[wire].set(sources.size > 0);
   }
 
   get functions(): Iterable<readonly [slot: number, number: number, PciFunction]> {

@@ -32,7 +32,7 @@ export const DEFAULT_LEVEL = 7;
 export const CASCADE_LEVEL = 2;
 /**
  * Lines that cannot be switched to level triggering: IRQ0, 1, 2 and IRQ8, 13
- * (Intel 82371SB PIIX3 data sheet, 290550-002, 2.5.4.8 "ELCR1", 2.5.4.9 "ELCR2").
+ * (Intel 82371SB PIIX3 data sheet, 290550, "ELCR1" and "ELCR2").
  */
 export const ELCR_MASTER_MASK = 0xf8;
 export const ELCR_SLAVE_MASK = 0xde;

@@ -268,6 +268,57 @@ describe('the modes, as the data sheet draws them', () => {
   });
 });
 
+describe('a late machine', () => {
+  /** A clock whose callbacks come when asked for, not when due. */
+  class LateClock extends FakeClock {
+    late: (() => void)[] = [];
+    override at(deadlineNs: number, callback: () => void) {
+      let cancelled = false;
+      const timer = super.at(deadlineNs, () => this.late.push(() => cancelled || callback()));
+      return {
+        cancel: () => {
+          cancelled = true;
+          timer.cancel();
+        },
+      };
+    }
+  }
+  const late = () => {
+    const clock = new LateClock();
+    const edges: boolean[] = [];
+    const pit = new Pit(clock, { set: (level) => edges.push(level) });
+    // Mode 2, 1193 cycles: 999,847 ns, from the first cycle on.
+    for (const [offset, byte] of [
+      [3, 0x34],
+      [0, 1193 & 0xff],
+      [0, 1193 >> 8],
+    ])
+      pit.writePort(offset, 1, byte);
+    edges.length = 0;
+    return { clock, edges, pit };
+  };
+
+  it('makes one edge of the periods it missed, and is in time again afterwards', () => {
+    const { clock, edges } = late();
+    clock.advance(3_500_000);
+    for (const callback of clock.late.splice(0)) callback();
+    expect(edges).toEqual([false, true]);
+    clock.advance(490_000);
+    expect(clock.late).toEqual([]);
+    clock.advance(20_000);
+    expect(clock.late.length).toBe(1);
+  });
+
+  it('delivers an edge that is due before what software writes, and only once', () => {
+    const { clock, edges, pit } = late();
+    clock.advance(1_100_000);
+    pit.writePort(3, 1, 0x00);
+    expect(edges).toEqual([false, true]);
+    for (const callback of clock.late) callback();
+    expect(edges).toEqual([false, true]);
+  });
+});
+
 describe('reading', () => {
   it('a latched count stays until it is read, through later latch commands', () => {
     const under = timer();

@@ -1,7 +1,7 @@
-/** Port 0x92 (IBM PS/2 Model 80 technical reference, "System control port A"; Intel 82371SB PIIX3, 290550-002, 2.5.4.7). */
+/** Port 0x92 (IBM PS/2 Model 80 technical reference, "System control port A"; Intel ICH9 data sheet, 316972, "PORT92"). */
 export const PortA = { FAST_RESET: 0x01, A20: 0x02 } as const;
 
-/** Port 0x61 (Intel 82371SB PIIX3, 290550-002, 2.5.3.1 "NMI status and control register"). */
+/** Port 0x61 (Intel 82371SB PIIX3 data sheet, 290550, "NMISC—NMI status and control register"). */
 export const PortB = {
   GATE_2: 0x01,
   SPEAKER: 0x02,

@@ -36,14 +36,14 @@ function aluResult(b: Builder, width: Width, operation: AluOperation, left: Valu
     case 'adc': {
       const sum = b.add(left, right);
       const result = operation === 'add' ? sum : b.add(sum, carryLike(b, left));
-      setAddFlags(b, width, left, right, result);
+      setAddFlags(b, width, left, right, result, operation === 'adc');
       return result;
     }
     case 'sub':
     case 'sbb': {
       const difference = b.sub(left, right);
       const result = operation === 'sub' ? difference : b.sub(difference, carryLike(b, left));
-      setSubFlags(b, width, left, right, result);
+      setSubFlags(b, width, left, right, result, operation === 'sbb');
       return result;
     }
     default: {
@@ -131,7 +131,7 @@ export const compareExchange: Semantics = (b, shape) => {
 /** CMPXCHG8B and CMPXCHG16B by operand width (the width of each half: 32 or 64). Only ZF changes. */
 export const compareExchangePair: Semantics = (b, shape) => {
   const bytes = shape.operandWidth === 64 ? 8 : 4;
-  const address = linearAddress(b, shape, shape.operands[0]);
+  const address = linearAddress(b, shape, shape.operands[0], 'write', 2 * bytes);
   if (bytes === 8) b.raiseIf(b.wrap(b.and(address, b.i64(15))), 13, 0);
   const fixed = (register: number) => b.getFixed(GPR[register].offset, bytes);
   const low = b.loadForUpdate(address, bytes);

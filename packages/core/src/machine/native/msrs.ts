@@ -55,6 +55,7 @@ const Msr = {
   SYSENTER_EIP: 0x176,
   MISC_ENABLE: 0x1a0,
   PAT: 0x277,
+  SYSCFG: 0xc0010010,
   EFER: 0xc0000080,
   STAR: 0xc0000081,
   LSTAR: 0xc0000082,
@@ -67,6 +68,8 @@ const Msr = {
 } as const;
 /** IA32_MISC_ENABLE: fast strings. The other bits are features that are not there. */
 const MISC_ENABLE_BITS = 1n;
+/** SYSCFG: MtrrFixDramEn, MtrrFixDramModEn, MtrrVarDramEn, MtrrTom2En (AMD APM vol. 2, 3.2.6); kept. */
+const SYSCFG_BITS = 0xfn << 18n;
 const INITIAL: Readonly<Record<number, bigint>> = {
   [Msr.MISC_ENABLE]: MISC_ENABLE_BITS,
   // WB, WT, UC-, UC, twice (SDM vol. 3A, table 11-12).
@@ -125,6 +128,7 @@ const msrs: ReadonlyMap<number, MsrAccess> = new Map<number, MsrAccess>([
   [Msr.MISC_ENABLE, kept(Msr.MISC_ENABLE, (value) => (value & ~MISC_ENABLE_BITS) !== 0n)],
   [Mtrr.CAPABILITY, { read: () => MTRR_CAPABILITY, write: never }],
   [Msr.PAT, kept(Msr.PAT, patRefused)],
+  [Msr.SYSCFG, kept(Msr.SYSCFG, (value) => (value & ~SYSCFG_BITS) !== 0n)],
   [Msr.EFER, efer],
   [Msr.STAR, kept(Msr.STAR)],
   [Msr.LSTAR, kept(Msr.LSTAR, notCanonical)],

@@ -2,11 +2,13 @@ import type { Clock, ConsolePort, PlatformChip, PlatformDefinition } from '@poly
 import type { IrqLine, PortDevice } from '../../bus/device.ts';
 import { MmioBus } from '../../bus/mmio-bus.ts';
 import { PortBus } from '../../bus/port-bus.ts';
+import { SharedLine } from '../../bus/shared-line.ts';
 import type { AcpiPlatform } from '../../devices/acpi/platform.ts';
 import { PowerManagement } from '../../devices/acpi/power-management.ts';
 import { PM_PORTS } from '../../devices/acpi/spec.ts';
 import { ApicBus } from '../../devices/apic-bus/apic-bus.ts';
 import { deliverMsi } from '../../devices/apic-bus/msi.ts';
+import { Hpet } from '../../devices/hpet/hpet.ts';
 import { KeyboardController } from '../../devices/i8042/i8042.ts';
 import { COMMAND_PORT, DATA_PORT } from '../../devices/i8042/spec.ts';
 import { IoApic } from '../../devices/ioapic/io-apic.ts';
@@ -17,6 +19,7 @@ import { CONFIG_ADDRESS_PORT, CONFIG_DATA_PORT } from '../../devices/pci/spec.ts
 import { PicPair } from '../../devices/pic/pic-pair.ts';
 import { Pit } from '../../devices/pit/pit.ts';
 import { HARD_RESET, RESET_CONTROL_PORT, ResetControl } from '../../devices/reset/reset-control.ts';
+import { Rtc } from '../../devices/rtc/rtc.ts';
 import { SystemControlPortA, SystemControlPortB } from '../../devices/system-control/system-control.ts';
 import { UART_PORTS } from '../../devices/uart/spec.ts';
 import { Uart } from '../../devices/uart/uart.ts';
@@ -39,6 +42,14 @@ export interface PlatformHost {
 /** What the data bus holds when no interrupt controller answers an acknowledge cycle. */
 const FLOATING_VECTOR = 0xff;
 const IO_APIC_BYTES = 4096;
+const HPET_BYTES = 1024;
+
+/** A line that leads to those of these that are there. */
+const both = (...lines: (IrqLine | undefined)[]): IrqLine => ({
+  set: (asserted) => {
+    for (const line of lines) line?.set(asserted);
+  },
+});
 
 /** The chips of one machine, placed and wired. */
 export class PcPlatform {
@@ -54,6 +65,9 @@ export class PcPlatform {
   readonly #apicBus = new ApicBus();
   readonly #localApics: readonly LocalApic[];
   readonly #ioApic: IoApic | undefined;
+  readonly #ioApicPins = new Map<number, SharedLine>();
+  readonly #picInputs = new Map<number, SharedLine>();
+  readonly #hpet: Hpet | undefined;
   readonly #uart: Uart | undefined;
 
   /** @throws PolyvisorError PV2020 if two chips claim one port or address */
@@ -70,7 +84,9 @@ export class PcPlatform {
       const interrupts = id === 0 ? this.#pic : undefined;
       return new ProcessorPlatform({ mmio: this.mmio, tsc, apic: this.#localApics[id], interrupts });
     });
+    this.#hpet = this.#has('hpet') ? this.#placeHpet() : undefined;
     if (this.#has('pit')) this.#placeTimers();
+    if (this.#has('rtc')) this.#placeRtc();
     this.#uart = this.#has('uart') ? this.#placeUart() : undefined;
     if (this.#has('keyboardController')) this.#placeKeyboardController();
     if (this.#has('acpi')) this.#placePowerManagement();
@@ -123,15 +139,39 @@ export class PcPlatform {
     return ioApic;
   }
 
+  /** A source at an input of the I/O APIC; inputs are shared. */
+  #ioApicPin(pin: number): IrqLine | undefined {
+    if (!this.#ioApic) return undefined;
+    let line = this.#ioApicPins.get(pin);
+    if (!line) this.#ioApicPins.set(pin, (line = new SharedLine(this.#ioApic.pin(pin))));
+    return line.source();
+  }
+  /** A source at an input of the 8259 pair. */
+  #picInput(irq: number): IrqLine | undefined {
+    if (!this.#pic) return undefined;
+    let line = this.#picInputs.get(irq);
+    if (!line) this.#picInputs.set(irq, (line = new SharedLine(this.#pic.line(irq))));
+    return line.source();
+  }
   /** An interrupt of the ISA bus: an input of the 8259 pair and one of the I/O APIC. */
   #isaLine(irq: number): IrqLine {
-    const lines = [this.#pic?.line(irq), this.#ioApic?.pin(irq === Irq.timer ? TIMER_GSI : irq)];
-    return { set: (asserted) => lines.forEach((line) => line?.set(asserted)) };
+    return both(this.#picInput(irq), this.#ioApicPin(irq === Irq.timer ? TIMER_GSI : irq));
+  }
+
+  #placeHpet(): Hpet {
+    const hpet = new Hpet({
+      clock: this.#host.clock,
+      route: (input) => this.#ioApicPin(input) ?? both(),
+      irq0: this.#isaLine(Irq.timer),
+      irq8: this.#isaLine(Irq.rtc),
+    });
+    this.mmio.claim('hpet', Address.hpet, HPET_BYTES, hpet);
+    return hpet;
   }
 
   #placeTimers(): void {
     const { clock } = this.#host;
-    const pit = new Pit(clock, this.#isaLine(Irq.timer));
+    const pit = new Pit(clock, this.#hpet?.intervalTimer ?? this.#isaLine(Irq.timer));
     this.ports.claim('pit', Port.pit, 4, pit);
     this.ports.claim('system control port B', Port.systemControlB, 1, new SystemControlPortB(clock, pit));
     // Addresses always have all their bits: the A20 gate of the PC/AT is kept and has no effect.
@@ -140,6 +180,15 @@ export class PcPlatform {
       () => {},
     );
     this.ports.claim('system control port A', Port.systemControlA, 1, portA);
+  }
+
+  #placeRtc(): void {
+    const { clock } = this.#host;
+    const memory = { below4GBytes: this.#definition.memoryBytes, above4GBytes: 0 };
+    const irq8 = this.#hpet?.realTimeClock ?? this.#isaLine(Irq.rtc);
+    // Bit 7 of its port gates the board's NMI sources; there are none.
+    const maskNmi = () => {};
+    this.ports.claim('rtc', Port.rtc, 2, new Rtc({ clock, irq8, memory, maskNmi }));
   }
 
   #placeUart(): Uart {
@@ -180,16 +229,9 @@ export class PcPlatform {
     return bus;
   }
 
-  /** Each wire has an input of the I/O APIC; two share an IRQ of the 8259 pair, asserted while one of them is. */
+  /** Each wire has an input of the I/O APIC; two share an IRQ of the 8259 pair. */
   #pciWires(): IrqLine[] {
-    const levels = PCI_IRQ.map(() => false);
-    return PCI_IRQ.map((irq, wire) => ({
-      set: (asserted) => {
-        levels[wire] = asserted;
-        this.#pic?.line(irq).set(levels.some((level, other) => level && PCI_IRQ[other] === irq));
-        this.#ioApic?.pin(PCI_GSI[wire]).set(asserted);
-      },
-    }));
+    return PCI_IRQ.map((irq, wire) => both(this.#picInput(irq), this.#ioApicPin(PCI_GSI[wire])));
   }
 
   /** What firmware does to the chips before it starts anything. */
@@ -212,6 +254,7 @@ export class PcPlatform {
       rtc: this.#has('rtc'),
       keyboardController: this.#has('keyboardController'),
       ...(this.#uart && { uart: { port: Port.uart, ports: UART_PORTS, irq: Irq.uart } }),
+      ...(this.#hpet && { hpet: { address: Address.hpet, sizeBytes: HPET_BYTES, blockId: this.#hpet.readMmio(0, 4) } }),
       ...(this.pci && {
         resetPort: { port: RESET_CONTROL_PORT, value: HARD_RESET },
         pci: {
