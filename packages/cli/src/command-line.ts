@@ -118,8 +118,8 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     stats: flags.stats ?? false,
     reboot: flags.reboot,
     clock: flags.clock,
-    ...deviceRequests(flags),
     tier: flags.tier,
+    ...deviceRequests(flags),
   };
 }
 

@@ -17,10 +17,10 @@ export interface RunOptions {
   readonly stats: boolean;
   readonly reboot: boolean;
   readonly clock: 'icount' | 'wall';
+  readonly tier: TierChoice;
   readonly disks: readonly DiskRequest[];
   readonly net: NetRequest;
   readonly shares: readonly ShareRequest[];
-  readonly tier: TierChoice;
 }
 
 export interface DiskRequest {

@@ -33,10 +33,10 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     stats: false,
     reboot: true,
     clock: 'icount',
+    tier: { kind: 'interpret' },
     disks: [],
     net: { kind: 'none' },
     shares: [],
-    tier: { kind: 'interpret' },
     ...changes,
   };
 }

@@ -70,11 +70,6 @@ function logPlugin(level: string, plugin: string, message: string): void {
   say(`${plugin}: ${level === 'info' ? '' : `${level}: `}${message}`);
 }
 
-/** What a machine is started from, and what it is wired to. */
-interface EquippedGuest extends PreparedGuest {
-  readonly devices: OpenDevices;
-}
-
 /** Regions as `--tier` wants them; undefined: as the engine thinks best. */
 function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
   switch (tier.kind) {
@@ -85,6 +80,11 @@ function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
     case 'both':
       return tier.threshold === undefined ? undefined : { threshold: tier.threshold };
   }
+}
+
+/** What a machine is started from, and what it is wired to. */
+interface EquippedGuest extends PreparedGuest {
+  readonly devices: OpenDevices;
 }
 
 /** One `vm run` from power-on to its end, through any number of reboots. */
