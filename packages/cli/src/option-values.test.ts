@@ -60,6 +60,7 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       disks: [],
       net: { kind: 'none' },
       shares: [],
+      tier: { kind: 'both', threshold: undefined },
     },
   });
   const plugins = (...args: string[]) => {
