@@ -16,6 +16,7 @@ import { ExitCode } from '../engine/exit-code.ts';
 import { EngineMemory } from '../engine/memory.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
+import { chooseEntry } from './entries.ts';
 import { MachineMemory } from './guest-memory.ts';
 import { instructionExit } from './instruction-exits.ts';
 import { afterDeliveryFault, type NativeAnswer, type NativeFault, undefinedOpcode, Vector } from './native/answer.ts';
@@ -97,7 +98,7 @@ export class Machine implements PluginMachine {
     this.#options = options;
     this.#calls = options.plugins.calls;
     this.console = options.console;
-    this.entry = chooseEntry(options);
+    this.entry = chooseEntry(options.image, options.plugins.calls, options.entryName);
     this.platform = { memoryBytes: options.memoryBytes, overheadBytes: 0, vcpus: 1, commandLine: options.commandLine };
     this.#calls.configure(this.platform);
     const ramBytes = Math.ceil((this.platform.memoryBytes + this.platform.overheadBytes) / PAGE) * PAGE;
@@ -384,27 +385,4 @@ function allocate(ramBytes: number): EngineMemory {
       3,
     );
   }
-}
-
-/** The asked-for door, or the one with the highest priority. @throws PolyvisorError that lists what there is */
-function chooseEntry(options: MachineOptions): Entry {
-  const { entries, missing } = options.plugins.calls.findEntries(options.image);
-  const wanted = options.entryName;
-  const candidates = entries.filter((entry) => wanted === undefined || entry.name === wanted);
-  if (candidates.length > 0) return candidates.reduce((best, entry) => (entry.priority > best.priority ? entry : best));
-  const reasons = missing
-    .filter((door) => wanted === undefined || door.name === wanted)
-    .map((door) => `${door.abi}: ${door.reason}`);
-  const has = entries.length > 0 ? `; it has ${entries.map((entry) => entry.name).join(', ')}` : '';
-  const why = reasons.length > 0 ? reasons.join('; ') : 'no loaded plug-in starts such an image';
-  const fix =
-    entries.length > 0
-      ? 'choose another --entry'
-      : 'give another kernel, or load the plug-in that starts it with --plugin';
-  throw new PolyvisorError(
-    'PV2012',
-    `no ${wanted ?? ''} door into ${options.image.name} (${why}${has})`.replace('  ', ' '),
-    fix,
-    3,
-  );
 }

@@ -71,6 +71,7 @@ export class HookSet implements PluginCalls {
     }
     return {
       entries: searches.flatMap((search) => search.entries),
+      closed: searches.flatMap((search) => search.closed ?? []),
       missing: searches.flatMap((search) => search.missing),
     };
   }

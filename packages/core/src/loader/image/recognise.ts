@@ -1,12 +1,13 @@
 import { type ElfImage, type GuestImage, PolyvisorError } from '@polyvisor/plugin-api';
 import type { CompressionKind, Decompressor } from '../../ports/decompressor.ts';
-import { isBzImage, parseBzImage, protocolName } from './bzimage.ts';
+import { parseBzImage, protocolName } from './bzimage.ts';
 import { detectCompression } from './compression.ts';
 import { isElf, parseElf } from './elf.ts';
 import { ElfMachine } from './elf-constants.ts';
 import { damagedImage } from './image-error.ts';
 import { looksLike } from './looks-like.ts';
 import { findMultibootHeader } from './multiboot.ts';
+import { isBzImage } from './setup-header.ts';
 
 /** Called with what is being unpacked and how many bytes are done. */
 export type UnpackProgress = (what: string, doneBytes: number, expectedSizeBytes: number | undefined) => void;
