@@ -1,10 +1,13 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
 import { parseClock, parseConsole, parseExpect, parseMemory, parseTimeout, parseTrace } from './option-values.ts';
-import type { ConsoleChoice, RunOptions, TraceRequest } from './options.ts';
+import type { ConsoleChoice, EntriesOptions, RunOptions, TraceRequest } from './options.ts';
 
 /** What the command line asks for; `help`: it has been answered already. */
-export type Request = { readonly kind: 'run'; readonly options: RunOptions } | { readonly kind: 'help' };
+export type Request =
+  | { readonly kind: 'help' }
+  | { readonly kind: 'run'; readonly options: RunOptions }
+  | { readonly kind: 'entries'; readonly options: EntriesOptions };
 
 interface ParsedFlags {
   plugin?: string[];
@@ -21,14 +24,15 @@ interface ParsedFlags {
   clock: 'icount' | 'wall';
 }
 
-export const DEFAULT_IMAGE = 'demo';
+const DEFAULT_IMAGE = 'demo';
+const IMAGE_HELP = 'kernel file (ELF, bzImage), or one of: demo, debian, grub-xen';
 const DEFAULT_MEMORY_BYTES = 512 * 2 ** 20;
 
 /** Throws `PolyvisorError` PV3001 for anything that cannot be understood. */
 export function parseCommandLine(args: readonly string[]): Request {
   let request: Request = { kind: 'help' };
-  const program = buildProgram((options) => {
-    request = { kind: 'run', options };
+  const program = buildProgram((asked) => {
+    request = asked;
   });
   try {
     program.parse([...args], { from: 'user' });
@@ -41,7 +45,7 @@ export function parseCommandLine(args: readonly string[]): Request {
   return request;
 }
 
-function buildProgram(onRun: (options: RunOptions) => void): Command {
+function buildProgram(ask: (request: Request) => void): Command {
   const program = new Command('vm')
     .description('An emulated x86-64 PC in which every hypervisor interface is a plug-in')
     .helpCommand('help [command]', 'show help for a command')
@@ -50,13 +54,31 @@ function buildProgram(onRun: (options: RunOptions) => void): Command {
   const run = program
     .command('run')
     .description('run a guest; its console is this terminal (Ctrl-] leaves)')
-    .argument('[image]', 'kernel file (ELF, bzImage), or one of: demo, debian, grub-xen', DEFAULT_IMAGE);
-  addRunOptions(run).action((image: string, flags: ParsedFlags) => onRun(toRunOptions(image, flags)));
+    .argument('[image]', IMAGE_HELP, DEFAULT_IMAGE);
+  addRunOptions(run).action((image: string, flags: ParsedFlags) =>
+    ask({ kind: 'run', options: toRunOptions(image, flags) }),
+  );
+  addEntries(program, ask);
   return program;
 }
 
+function addEntries(program: Command, ask: (request: Request) => void): void {
+  program
+    .command('entries')
+    .description('list every door of a kernel file: its ABI, its address, where it was found, or why there is none')
+    .argument('<image>', IMAGE_HELP)
+    .option('--plugin <name[=options]>', 'ask this plug-in as well (repeatable)', collect)
+    .option('--json', 'as JSON')
+    .action((image: string, { plugin = [], json = false }: { plugin?: string[]; json?: boolean }) =>
+      ask({ kind: 'entries', options: { image, plugins: plugin, json } }),
+    );
+}
+
+function collect(text: string, previous: string[] = []): string[] {
+  return [...previous, text];
+}
+
 function addRunOptions(run: Command): Command {
-  const collect = (text: string, previous: string[] = []) => [...previous, text];
   return run
     .option(
       '--plugin <name[=options]>',

@@ -17,6 +17,15 @@ export interface RunOptions {
   readonly clock: 'icount' | 'wall';
 }
 
+/** What `vm entries` was asked to do. */
+export interface EntriesOptions {
+  /** A path, or a name from the catalogue. */
+  readonly image: string;
+  /** Plug-ins to ask beside those that come with `vm`. */
+  readonly plugins: readonly string[];
+  readonly json: boolean;
+}
+
 export type ConsoleChoice = { readonly kind: 'none' | 'stdio' } | { readonly kind: 'file'; readonly path: string };
 
 export const TRACE_CHANNELS = ['hypercalls', 'exits', 'events'] as const;

@@ -1,1 +1,2 @@
+export { findDoors } from './entries.ts';
 export { Machine, type MachineOptions, type RunEnd } from './machine.ts';

@@ -1,7 +1,7 @@
 import type { CompressionKind } from '../../ports/decompressor.ts';
 import { ByteReader } from './byte-reader.ts';
 import { detectCompression } from './compression.ts';
-import { damagedImage, unsupportedImage } from './image-error.ts';
+import { damagedImage } from './image-error.ts';
 import { readSetupHeader, type SetupHeader } from './setup-header.ts';
 
 const SECTOR_BYTES = 512;
@@ -12,36 +12,41 @@ export interface BzImage {
   readonly protocol: number;
   /** First word of the kernel's version string; empty if it has none. */
   readonly kernelVersion: string;
+  /** `undefined`: before protocol 2.08 the header does not say where the payload is. */
+  readonly payload: BzImagePayload | undefined;
+}
+
+interface BzImagePayload {
   /** The compressed stream alone, or the payload as it is. */
-  readonly payload: Uint8Array;
+  readonly bytes: Uint8Array;
   /** `undefined`: the payload is not compressed. */
   readonly compression: CompressionKind | undefined;
   /** Size of the unpacked payload, as the image says. Untrusted. */
   readonly unpackedSizeBytes: number;
 }
 
-/** Reads the setup header and finds the payload. Throws `PolyvisorError` PV2001 or PV2002. */
+/** Reads the setup header and finds the payload. Throws `PolyvisorError` PV2001. */
 export function parseBzImage(bytes: Uint8Array): BzImage {
   const reader = new ByteReader(bytes);
   const header = readSetupHeader(bytes);
-  const { protocol } = header;
-  if (header.payloadOffset === undefined || header.payloadLengthBytes === undefined) {
-    throw unsupportedImage(
-      `bzImage of boot protocol ${protocolName(protocol)} does not say where its payload is`,
-      'give the uncompressed vmlinux of this kernel',
-    );
-  }
-  if (header.payloadLengthBytes === 0) throw damagedImage('bzImage payload_length is 0');
-  const payloadAt = header.protectedModeOffset + header.payloadOffset;
-  const payload = reader.slice(payloadAt, header.payloadLengthBytes, 'bzImage payload');
+  return {
+    protocol: header.protocol,
+    kernelVersion: kernelVersion(reader, header),
+    payload: payloadOf(reader, header),
+  };
+}
+
+function payloadOf(reader: ByteReader, header: SetupHeader): BzImagePayload | undefined {
+  const { payloadOffset, payloadLengthBytes } = header;
+  if (payloadOffset === undefined || payloadLengthBytes === undefined) return undefined;
+  if (payloadLengthBytes === 0) throw damagedImage('bzImage payload_length is 0');
+  const payload = reader.slice(header.protectedModeOffset + payloadOffset, payloadLengthBytes, 'bzImage payload');
   const compression = detectCompression(payload);
   const sizeAt = payload.length - APPENDED_SIZE_BYTES;
   // gzip ends with its unpacked size (RFC 1952, 2.3.1); the kernel's build appends one to the others.
   const appended = compression !== undefined && compression !== 'gzip' && sizeAt >= 0;
   return {
-    protocol,
-    kernelVersion: kernelVersion(reader, header),
-    payload: appended ? payload.subarray(0, sizeAt) : payload,
+    bytes: appended ? payload.subarray(0, sizeAt) : payload,
     compression,
     unpackedSizeBytes: sizeAt >= 0 ? new ByteReader(payload).u32(sizeAt, 'bzImage payload size') : 0,
   };

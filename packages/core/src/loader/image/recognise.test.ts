@@ -47,8 +47,10 @@ describe('a bzImage', () => {
     await expect(recognise(buildBzImage({ payload: wrong }))).rejects.toMatchObject({ code: 'PV2001' });
   });
 
-  it('of a protocol before 2.08 is refused', async () => {
-    await expect(recognise(buildBzImage({ payload: elf, protocol: 0x207 }))).rejects.toMatchObject({ code: 'PV2002' });
+  it('of a protocol before 2.08 is told, without its payload', async () => {
+    const image = await recognise(buildBzImage({ payload: elf, protocol: 0x207 }));
+    expect(image).toMatchObject({ format: 'bzimage', description: expect.stringContaining('payload not found') });
+    expect(image.elf).toBeUndefined();
   });
 
   it('with hostile header fields is refused with a coded error or read', async () => {
