@@ -229,6 +229,8 @@ export interface HostHooks {
   readonly exit: { for<K extends ExitKind>(kind: K): HookFacade<[vcpu: Vcpu, exit: ExitOf<K>], ExitAnswer> };
   /** SyncHook — before a runnable vCPU enters guest code: the place to deliver pending virtual interrupts. */
   readonly beforeEntry: HookFacade<[vcpu: Vcpu], void>;
+  /** SyncBailHook — the operator wants the guest to power off by itself; `true`: it has been asked. Since API 1.1. */
+  readonly requestPoweroff: HookFacade<[], true | undefined>;
   readonly shutdown: HookFacade<[reason: ShutdownReason], void>;
 }
 

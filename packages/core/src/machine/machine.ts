@@ -86,6 +86,8 @@ export class Machine implements PluginMachine {
   readonly #instructionTime: InstructionTime | undefined;
   readonly #engineMemory: EngineMemory;
   #end: RunEnd | undefined;
+  /** Opens when a paused machine goes on or ends. */
+  #gate: { readonly opened: Promise<void>; open(): void } | undefined;
   #executed = 0;
   readonly #exitCounts = new Map<string, number>();
 
@@ -164,13 +166,43 @@ export class Machine implements PluginMachine {
   /** End the run from outside; the guest is not told. */
   stop(): void {
     this.#end ??= { reason: { kind: 'stopped' } };
+    this.resume();
+  }
+  get paused(): boolean {
+    return this.#gate !== undefined;
+  }
+  /**
+   * Between instructions: none is executed and no timer fires until {@link resume}. The guest's time stands still: by
+   * itself if it comes from instructions; under a wall clock it is behind the host's from then on.
+   */
+  pause(): void {
+    if (this.#gate || this.#end) return;
+    let open = () => {};
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    this.#gate = { opened, open };
+    this.clock.freeze();
+  }
+  resume(): void {
+    const gate = this.#gate;
+    if (!gate) return;
+    this.#gate = undefined;
+    this.clock.thaw();
+    gate.open();
+  }
+  /** Ask the guest to power off by itself. False: nobody here can ask it. */
+  requestPoweroff(): boolean {
+    return this.#calls.requestPoweroff();
   }
 
   /** Run until the guest ends or {@link stop} is called. */
   async run(): Promise<RunEnd> {
     while (!this.#end) {
-      this.#slice();
+      if (this.#gate) await this.#gate.opened;
+      else this.#slice();
       if (this.#end) break;
+      if (this.#gate) continue;
       await this.#options.idle(this.#idleNs());
     }
     for (const vcpu of this.vcpus) this.#calls.vcpuTerminate(vcpu);

@@ -33,7 +33,8 @@ function isFault(answer: unknown): boolean {
   );
 }
 
-export function checkedBootAnswer(place: TapPlace, answer: unknown): true | undefined {
+/** Of a hook in which `true` means that this plug-in has done it. @throws PV1015 */
+export function checkedTrue(place: TapPlace, answer: unknown): true | undefined {
   if (answer === true || answer === undefined) return answer;
   throw new PluginFailure('PV1015', place, `answered ${describe(answer)} instead of true or nothing`);
 }
