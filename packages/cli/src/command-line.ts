@@ -1,13 +1,23 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
-import { parseClock, parseConsole, parseExpect, parseMemory, parseTimeout, parseTrace } from './option-values.ts';
-import type { ConsoleChoice, EntriesOptions, RunOptions, TraceRequest } from './options.ts';
+import {
+  parseClock,
+  parseConsole,
+  parseExpect,
+  parseMemory,
+  parseName,
+  parseTimeout,
+  parseTrace,
+  parseWatch,
+} from './option-values.ts';
+import type { ConsoleChoice, ControlRequest, EntriesOptions, RunOptions, TraceRequest } from './options.ts';
 
 /** What the command line asks for; `help`: it has been answered already. */
 export type Request =
   | { readonly kind: 'help' }
   | { readonly kind: 'run'; readonly options: RunOptions }
-  | { readonly kind: 'entries'; readonly options: EntriesOptions };
+  | { readonly kind: 'entries'; readonly options: EntriesOptions }
+  | { readonly kind: 'control'; readonly request: ControlRequest };
 
 interface ParsedFlags {
   plugin?: string[];
@@ -22,6 +32,8 @@ interface ParsedFlags {
   stats?: boolean;
   reboot: boolean;
   clock: 'icount' | 'wall';
+  name?: string;
+  control: boolean;
 }
 
 const DEFAULT_IMAGE = 'demo';
@@ -59,7 +71,46 @@ function buildProgram(ask: (request: Request) => void): Command {
     ask({ kind: 'run', options: toRunOptions(image, flags) }),
   );
   addEntries(program, ask);
+  addControl(program, (asked) => ask({ kind: 'control', request: asked }));
   return program;
+}
+
+const VM_HELP = 'name or pid of a running VM; may be left out if only one runs';
+const DEFAULT_STOP_SECONDS = 30;
+
+function addControl(program: Command, ask: (request: ControlRequest) => void): void {
+  const command = (name: string, description: string) => program.command(name).description(description);
+  command('ps', 'list the VMs that run')
+    .option('--json', 'as JSON')
+    .action(({ json = false }: { json?: boolean }) => ask({ command: 'ps', json }));
+  const descriptions = {
+    attach: 'use the console of a running VM (Ctrl-] leaves it running)',
+    pause: 'stop a VM between two instructions; its time stands still',
+    resume: 'let a paused VM go on',
+  } as const;
+  for (const name of ['attach', 'pause', 'resume'] as const) {
+    command(name, descriptions[name])
+      .argument('[vm]', VM_HELP)
+      .action((vm?: string) => ask({ command: name, vm }));
+  }
+  command('stop', 'ask a guest to power off, and wait until it has')
+    .argument('[vm]', VM_HELP)
+    .option('--force', 'end it without asking')
+    .addOption(
+      new Option('--timeout <seconds>', 'how long to wait')
+        .argParser(parseTimeout)
+        .default(DEFAULT_STOP_SECONDS, `${DEFAULT_STOP_SECONDS}`),
+    )
+    .action((vm: string | undefined, { force = false, timeout }: { force?: boolean; timeout: number }) =>
+      ask({ command: 'stop', vm, force, timeoutSeconds: timeout }),
+    );
+  command('stats', "print a running VM's counters")
+    .argument('[vm]', VM_HELP)
+    .option('--json', 'as JSON, a line each time')
+    .option('--watch <seconds>', 'again and again', parseWatch)
+    .action((vm: string | undefined, { json = false, watch }: { json?: boolean; watch?: number }) =>
+      ask({ command: 'stats', vm, json, watchSeconds: watch }),
+    );
 }
 
 function addEntries(program: Command, ask: (request: Request) => void): void {
@@ -100,6 +151,8 @@ function addRunOptions(run: Command): Command {
     .option('--timeout <seconds>', 'end the guest after this time (exit code 5)', parseTimeout)
     .option('--expect <text>', 'end with exit code 0 as soon as the console shows this', parseExpect)
     .option('--stats', 'print counters at the end')
+    .option('--name <name>', 'what `vm ps` and the like call it; default: made of the image', parseName)
+    .option('--no-control', 'open no control socket')
     .option('--no-reboot', 'end when the guest reboots (exit code 7)')
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
@@ -121,6 +174,8 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     stats: flags.stats ?? false,
     reboot: flags.reboot,
     clock: flags.clock,
+    control: flags.control,
+    name: flags.name,
   };
 }
 
