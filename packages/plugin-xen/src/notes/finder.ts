@@ -72,12 +72,13 @@ function pvhDoor(notes: ImageNotes): Finding {
 
 /**
  * Why the image is no PV guest, or `undefined`; the checks are those of Xen's domain builder. An image that gives the
- * PVH entry and neither ENTRY nor VIRT_BASE has not said where PV begins; its e_entry is for others.
+ * PVH entry and no ENTRY has not said where PV begins, and its e_entry is for others: Linux without XEN_PV keeps all
+ * other notes.
  */
 function whyNoPv(elf: ElfImage, notes: ImageNotes): string | undefined {
   if (elf.class === 64 && elf.machine !== EM_X86_64) return `ELF machine ${elf.machine} is not x86-64`;
-  if (notes.phys32Entry !== undefined && notes.entry === undefined && notes.virtBase === undefined) {
-    return 'neither XEN_ELFNOTE_ENTRY nor XEN_ELFNOTE_VIRT_BASE beside XEN_ELFNOTE_PHYS32_ENTRY: the image is for PVH only';
+  if (notes.phys32Entry !== undefined && notes.entry === undefined) {
+    return 'no XEN_ELFNOTE_ENTRY beside XEN_ELFNOTE_PHYS32_ENTRY: the image is for PVH only';
   }
   if (notes.loader?.startsWith('generic') !== true && notes.guestOs?.startsWith('linux') !== true) {
     return 'neither LOADER is "generic" nor GUEST_OS "linux"';
