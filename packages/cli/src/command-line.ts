@@ -10,14 +10,22 @@ import {
   parseTrace,
   parseWatch,
 } from './option-values.ts';
-import type { ConsoleChoice, ControlRequest, EntriesOptions, RunOptions, TraceRequest } from './options.ts';
+import type {
+  ConsoleChoice,
+  ControlRequest,
+  EntriesOptions,
+  OpsReportOptions,
+  RunOptions,
+  TraceRequest,
+} from './options.ts';
 
 /** What the command line asks for; `help`: it has been answered already. */
 export type Request =
   | { readonly kind: 'help' }
   | { readonly kind: 'run'; readonly options: RunOptions }
   | { readonly kind: 'entries'; readonly options: EntriesOptions }
-  | { readonly kind: 'control'; readonly request: ControlRequest };
+  | { readonly kind: 'control'; readonly request: ControlRequest }
+  | { readonly kind: 'opsReport'; readonly options: OpsReportOptions };
 
 interface ParsedFlags {
   plugin?: string[];
@@ -72,7 +80,24 @@ function buildProgram(ask: (request: Request) => void): Command {
   );
   addEntries(program, ask);
   addControl(program, (asked) => ask({ kind: 'control', request: asked }));
+  addOps(program, ask);
   return program;
+}
+
+function addOps(program: Command, ask: (request: Request) => void): void {
+  const ops = program.command('ops').description("a guest kernel's paravirt operations");
+  ops
+    .command('report')
+    .description('list the slots of a kernel file, what it has put into them, and the places that call them')
+    .argument('<kernel>', IMAGE_HELP)
+    .option('--sites', 'list every call site')
+    .option('--table <file>', 'a table of ops as JSON: say what it does with each slot')
+    .option('--strict', 'refuse a table that forgets a slot')
+    .option('--json', 'as JSON')
+    .action((image: string, flags: { json?: boolean; sites?: boolean; strict?: boolean; table?: string }) => {
+      const { json = false, sites = false, strict = false, table: tablePath } = flags;
+      ask({ kind: 'opsReport', options: { image, json, sites, strict, tablePath } });
+    });
 }
 
 const VM_HELP = 'name or pid of a running VM; may be left out if only one runs';

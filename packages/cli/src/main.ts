@@ -12,6 +12,8 @@ async function main(args: readonly string[]): Promise<number> {
       return (await import('./run.ts')).run(request.options);
     case 'entries':
       return (await import('./entries/index.ts')).entries(request.options);
+    case 'opsReport':
+      return (await import('./ops/report.ts')).opsReport(request.options);
     case 'control':
       return (await import('./control/commands.ts')).control(request.request);
   }

@@ -38,6 +38,19 @@ export interface EntriesOptions {
   readonly json: boolean;
 }
 
+/** What `vm ops report` was asked to do. */
+export interface OpsReportOptions {
+  /** A path, or a name from the catalogue. */
+  readonly image: string;
+  readonly json: boolean;
+  /** Whether each call site is listed. */
+  readonly sites: boolean;
+  /** A table of ops to fit to the kernel's. */
+  readonly tablePath: string | undefined;
+  /** Whether a slot that the table forgets is an error. */
+  readonly strict: boolean;
+}
+
 /** A command to running VMs. `vm` is a name or pid; `undefined`: the only one that runs. */
 export type ControlRequest =
   | { readonly command: 'ps'; readonly json: boolean }

@@ -4,3 +4,4 @@ export * from './plugin/index.ts';
 export type { CompressionKind, DecompressOptions, Decompressor } from './ports/decompressor.ts';
 export type { ModuleImporter } from './ports/module-importer.ts';
 export type { PluginCalls } from './ports/plugin-calls.ts';
+export * from './pvops/index.ts';
