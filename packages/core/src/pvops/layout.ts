@@ -1,4 +1,5 @@
 import { type Btf, BtfKind, functionPrototype } from '../loader/image/btf.ts';
+import { damagedImage } from '../loader/image/image-error.ts';
 import { OPS_GROUPS, type OpsGroup, type OpsSlot } from './model.ts';
 
 /** The struct that holds the whole table, and the one that stands around a pointer with a calling convention of its own. */
@@ -16,6 +17,9 @@ export function slotsFromTypes(btf: Btf, wordBytes: number): OpsSlot[] | undefin
   if (table === undefined) return undefined;
   const leaves: Leaf[] = [];
   collect(btf, table, { path: [], bitOffset: 0, wordBytes }, leaves);
+  leaves.sort((a, b) => a.index - b.index);
+  const overlap = leaves.find(({ index }, at) => leaves[at + 1]?.index === index);
+  if (overlap) throw damagedImage(`BTF puts two members of ${TABLE_STRUCT} into one place, ${overlap.name}`);
   return leaves.map(({ index, name, convention, pointer }) => ({
     ...{ index, name, convention, namedBy: 'types' as const },
     group: groupOf(name),
@@ -40,7 +44,9 @@ function collect(btf: Btf, type: number, place: Place, leaves: Leaf[]): void {
     if (kind === BtfKind.STRUCT && !wrapped) collect(btf, stripped, inner, leaves);
     else if (kind === BtfKind.PTR || wrapped) {
       const index = inner.bitOffset / 8 / place.wordBytes;
-      if (!Number.isInteger(index) || leaves.length >= MOST_SLOTS) continue;
+      if (!Number.isInteger(index) || index >= MOST_SLOTS) {
+        throw damagedImage(`BTF puts ${inner.path.join('.')} of ${TABLE_STRUCT} at bit ${inner.bitOffset}`);
+      }
       const name = inner.path.map(shortName).join('.');
       leaves.push({ index, name, convention: wrapped ? 'calleeSave' : 'c', pointer: wrapped ? undefined : stripped });
     }

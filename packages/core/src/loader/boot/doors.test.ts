@@ -149,6 +149,6 @@ it('any damage gives doors, reasons or a coded error, and always every door once
         }
       },
     ),
-    { numRuns: 2000 },
+    { numRuns: 1000 },
   );
 });
