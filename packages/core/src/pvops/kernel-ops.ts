@@ -55,7 +55,8 @@ export function findKernelOps(elf: ElfImage): KernelOps {
   const btf = readBtf(elf);
   const end = bySymbol === undefined ? undefined : symbols.nextAddress(bySymbol);
   const slots = (btf && slotsFromTypes(btf, image.wordBytes)) ?? slotsByContent(image, symbols, address, end);
-  const slotCount = Math.max(0, ...slots.map(({ index }) => index + 1));
+  if (slots.length === 0) throw refuse(`what lies at ${TABLE_SYMBOL} holds no pointers to code`);
+  const slotCount = Math.max(...slots.map(({ index }) => index + 1));
   const { sites, unreadable } = findSites(image, address, slotCount);
   const bySlot = new Map<number, PatchSite[]>(slots.map(({ index }) => [index, []]));
   for (const site of sites) bySlot.get(site.slot)?.push(site);
@@ -73,7 +74,10 @@ export function findKernelOps(elf: ElfImage): KernelOps {
 
 function noOps(symbolCount: number): PolyvisorError {
   const symbol = symbolCount === 0 ? 'the kernel carries no symbols' : `the kernel has no symbol ${TABLE_SYMBOL}`;
-  const what = `${symbol} and no .parainstructions, by which its paravirt table would be found`;
+  return refuse(`${symbol} and no .parainstructions, by which its paravirt table would be found`);
+}
+
+function refuse(what: string): PolyvisorError {
   const fix =
     'give a kernel of 4.20 or later, with CONFIG_PARAVIRT, and with CONFIG_KALLSYMS_ALL if it is 6.8 or later';
   return new PolyvisorError('PV5003', what, fix, IMAGE_EXIT_CODE);
