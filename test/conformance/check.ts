@@ -14,8 +14,8 @@ import { generateSequences } from './generator/sequences.ts';
 import { buildOracle, isWhole, PROGRAMS, PROGRAMS_SEED, recordCases } from './record.ts';
 import { check, type Results, summarize } from './report.ts';
 import { recordedRows } from './rows.ts';
+import { EngineRunner } from './runners/engine.ts';
 import { EvaluatorRunner } from './runners/evaluator.ts';
-import { Tier0Runner } from './runners/tier0.ts';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const parameters = process.argv.slice(2);
@@ -53,7 +53,7 @@ function freshlyRecorded(kind: string) {
   return recordCases(buildOracle(), generator());
 }
 
-const runner = runnerName === 'tier0' ? new Tier0Runner(budget ? { budget } : { step }) : new EvaluatorRunner();
+const runner = runnerName === 'tier0' ? new EngineRunner(budget ? { budget } : { step }) : new EvaluatorRunner();
 const results: Results = new Map();
 check(runner, fresh ? freshlyRecorded(fresh) : recorded(), results);
 const total = [...results.values()].reduce((sum, { cases }) => sum + cases, 0);

@@ -5,8 +5,8 @@ import { decodeFile } from './file.ts';
 import { check, type Results, summarize } from './report.ts';
 import { recordedRows } from './rows.ts';
 import type { CaseRunner } from './runner.ts';
+import { EngineRunner } from './runners/engine.ts';
 import { EvaluatorRunner } from './runners/evaluator.ts';
-import { Tier0Runner } from './runners/tier0.ts';
 
 const directory = join(import.meta.dirname, 'cases');
 const files = readdirSync(directory).filter((name) => name.endsWith('.bin.br'));
@@ -14,7 +14,8 @@ const LEAST_CASES = 20;
 
 describe.each([
   ['evaluator', () => new EvaluatorRunner()],
-  ['tier 0', () => new Tier0Runner()],
+  ['tier 0', () => new EngineRunner()],
+  ['tier 1', () => new EngineRunner({ regions: true })],
 ])('recorded cases on the %s', (_, makeRunner) => {
   let runner: CaseRunner | undefined;
   const counts = new Map<unknown, number>();

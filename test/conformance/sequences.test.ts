@@ -4,8 +4,8 @@ import { differences } from './compare.ts';
 import { generateSequences } from './generator/sequences.ts';
 import { disassemble } from './report.ts';
 import { recordedRows } from './rows.ts';
+import { EngineRunner } from './runners/engine.ts';
 import { EvaluatorRunner } from './runners/evaluator.ts';
-import { Tier0Runner } from './runners/tier0.ts';
 
 /** Other programs than the recorded ones. */
 const SEED = 0x5e9;
@@ -17,14 +17,16 @@ describe('random programs', () => {
   const expected = cases.map((one) => evaluator.run(one));
 
   it.each([
-    ['in one go', {}],
-    ['three instructions at a time', { budget: 3 }],
-    ['in single steps', { step: true }],
-  ])('come out on tier 0, run %s, as on the evaluator', (_, entry) => {
-    const tier0 = new Tier0Runner(entry);
+    ['tier 0, run in one go', {}],
+    ['tier 0, run three instructions at a time', { budget: 3 }],
+    ['tier 0, run in single steps', { step: true }],
+    ['tier 1, run in one go', { regions: true }],
+    ['tier 1, run three instructions at a time', { regions: true, budget: 3 }],
+  ])('come out on %s, as on the evaluator', (_, entry) => {
+    const engine = new EngineRunner(entry);
     const different: string[] = [];
     cases.forEach((one, i) => {
-      const [want, have] = [expected[i], tier0.run(one)];
+      const [want, have] = [expected[i], engine.run(one)];
       if (want.kind !== 'ran' || have.kind !== 'ran') {
         expect(have).toEqual(want);
         return;

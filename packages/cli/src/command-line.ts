@@ -6,6 +6,7 @@ import {
   parseExpect,
   parseMemory,
   parseName,
+  parseTier,
   parseTimeout,
   parseTrace,
   parseWatch,
@@ -16,6 +17,7 @@ import type {
   EntriesOptions,
   OpsReportOptions,
   RunOptions,
+  TierChoice,
   TraceRequest,
 } from './options.ts';
 
@@ -42,6 +44,7 @@ interface ParsedFlags {
   clock: 'icount' | 'wall';
   name?: string;
   control: boolean;
+  tier: TierChoice;
 }
 
 const DEFAULT_IMAGE = 'demo';
@@ -181,6 +184,14 @@ function addRunOptions(run: Command): Command {
     .option('--no-reboot', 'end when the guest reboots (exit code 7)')
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
+    )
+    .addOption(
+      new Option(
+        '--tier <choice>',
+        '0: interpret, 1: compile all code at once, both[:N]: compile what is reached N times',
+      )
+        .argParser(parseTier)
+        .default({ kind: 'both', threshold: undefined } satisfies TierChoice, 'both'),
     );
 }
 
@@ -201,6 +212,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     clock: flags.clock,
     control: flags.control,
     name: flags.name,
+    tier: flags.tier,
   };
 }
 

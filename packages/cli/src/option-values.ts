@@ -1,6 +1,6 @@
 import { usageError } from './cli-error.ts';
 import { isVmName } from './control/names.ts';
-import type { ConsoleChoice, TraceChannel, TraceRequest } from './options.ts';
+import type { ConsoleChoice, TierChoice, TraceChannel, TraceRequest } from './options.ts';
 import { TRACE_CHANNELS } from './options.ts';
 
 const UNIT_BYTES: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
@@ -52,6 +52,15 @@ export function parseTimeout(text: string): number {
 export function parseClock(text: string): 'icount' | 'wall' {
   if (text === 'icount' || text === 'wall') return text;
   throw usageError(`--clock ${text} is unknown`, 'use icount or wall');
+}
+
+/** `0`, `1`, `both` or `both:N`. */
+export function parseTier(text: string): TierChoice {
+  if (text === '0') return { kind: 'interpret' };
+  if (text === '1') return { kind: 'compile' };
+  const match = /^both(?::([1-9]\d{0,8}))?$/.exec(text);
+  if (match) return { kind: 'both', threshold: match[1] === undefined ? undefined : Number(match[1]) };
+  throw usageError(`--tier ${text} is unknown`, 'use 0, 1, both, or both:N with N from 1');
 }
 
 export function parseExpect(text: string): string {

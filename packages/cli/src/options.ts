@@ -27,7 +27,14 @@ export interface RunOptions {
   /** Whether there is a control socket, and under which name; `undefined`: one made of the image's. */
   readonly control: boolean;
   readonly name: string | undefined;
+  readonly tier: TierChoice;
 }
+
+/** How code is run: interpreted; compiled the first time it is reached; or compiled once it is reached `threshold` times. */
+export type TierChoice =
+  | { readonly kind: 'interpret' }
+  | { readonly kind: 'compile' }
+  | { readonly kind: 'both'; readonly threshold: number | undefined };
 
 /** What `vm entries` was asked to do. */
 export interface EntriesOptions {

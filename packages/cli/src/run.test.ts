@@ -35,6 +35,7 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     clock: 'icount',
     control: false,
     name: undefined,
+    tier: { kind: 'interpret' },
     ...changes,
   };
 }

@@ -1,4 +1,11 @@
-import { loadPlugins, Machine, type MachineOptions, PluginRegistry, type RunEnd } from '@polyvisor/core';
+import {
+  loadPlugins,
+  Machine,
+  type MachineOptions,
+  PluginRegistry,
+  type RegionPolicy,
+  type RunEnd,
+} from '@polyvisor/core';
 import type { Entry } from '@polyvisor/plugin-api';
 import { ExpectWatcher } from './console/expect.ts';
 import { openFileConsole, openNullConsole } from './console/file.ts';
@@ -12,8 +19,9 @@ import { Ending } from './ending.ts';
 import { ExitCode } from './exit-codes.ts';
 import { Idle } from './idle.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
+import { heedBranchHints } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
-import type { CreateMachine, RunnableMachine, RunOptions } from './options.ts';
+import type { CreateMachine, RunnableMachine, RunOptions, TierChoice } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
 import { ProgressLine } from './progress.ts';
 import { formatStats } from './stats.ts';
@@ -22,6 +30,7 @@ import { TraceSink } from './trace-sink.ts';
 
 /** `vm run`: answers the exit code (docs/cli.md). Throws `PolyvisorError` for what can be refused. */
 export async function run(options: RunOptions, createMachine: CreateMachine = Machine.create): Promise<number> {
+  heedBranchHints();
   const ending = new Ending();
   const releaseSignals = ending.handleSignals();
   const trace = options.trace && new TraceSink(options.trace);
@@ -54,6 +63,18 @@ function describeEntry(entry: Entry): string {
 function logPlugin(level: string, plugin: string, message: string): void {
   if (level === 'debug' && process.env.POLYVISOR_DEBUG !== '1') return;
   say(`${plugin}: ${level === 'info' ? '' : `${level}: `}${message}`);
+}
+
+/** Regions as `--tier` wants them; undefined: as the engine thinks best. */
+function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
+  switch (tier.kind) {
+    case 'interpret':
+      return false;
+    case 'compile':
+      return { threshold: 1, batch: 1 };
+    case 'both':
+      return tier.threshold === undefined ? undefined : { threshold: tier.threshold };
+  }
 }
 
 /** One `vm run` from power-on to its end, through any number of reboots. */
@@ -107,7 +128,10 @@ class Session {
         vm.started(machine, plugins);
         if (plugins === registry) say(describeEntry(machine.entry));
         const end = await this.#runMachine(machine);
-        if (end.reason.kind === 'reboot' && this.#options.reboot) continue;
+        if (end.reason.kind === 'reboot' && this.#options.reboot) {
+          say('the guest rebooted, and is started again');
+          continue;
+        }
         const { exitCode, lines } = this.#judge(end);
         ended = { exitCode, reason: lines[0] ?? 'the guest powered off' };
         summary = [...lines, ...this.#statsLines(machine, plugins)];
@@ -145,7 +169,9 @@ class Session {
       console: { write: (bytes) => this.#write(console, bytes), onInput: (listener) => console.onInput(listener) },
       plugins,
       wallClock: wallClockFor(clock),
+      engine: { regions: regionPolicy(this.#options.tier) },
       ...(image.elf && { symbols: lazySymbols(image.elf) }),
+      log: (message) => logPlugin('debug', 'pc', message),
       ...(onExit && { onExit }),
       idle: (maxNs) => this.#idle.wait(maxNs),
     };
@@ -183,7 +209,7 @@ class Session {
     const report = end.report?.trimEnd().split('\n');
     switch (reason.kind) {
       case 'poweroff':
-        if (!this.#expect) return { exitCode: ExitCode.OK, lines: [] };
+        if (!this.#expect) return { exitCode: ExitCode.OK, lines: ['the guest powered off'] };
         return { exitCode: ExitCode.NOT_EXPECTED, lines: ['the guest powered off before the expected text appeared'] };
       case 'reboot':
         return { exitCode: ExitCode.REBOOT, lines: ['the guest rebooted'] };

@@ -1,5 +1,5 @@
 export * from './loader/image/index.ts';
-export { findDoors, Machine, type MachineOptions, type RunEnd } from './machine/index.ts';
+export { findDoors, Machine, type MachineOptions, type RegionPolicy, type RunEnd } from './machine/index.ts';
 export * from './plugin/index.ts';
 export type { CompressionKind, DecompressOptions, Decompressor } from './ports/decompressor.ts';
 export type { ModuleImporter } from './ports/module-importer.ts';

@@ -60,7 +60,6 @@ export const CR0 = slot('cr0', 'i64');
 export const CR2 = slot('cr2', 'i64');
 export const CR3 = slot('cr3', 'i64');
 export const CR4 = slot('cr4', 'i64');
-export const CR8 = slot('cr8', 'i64');
 export const EFER = slot('efer', 'i64');
 export const KERNEL_GS_BASE = slot('kernelGsBase', 'i64');
 export const XCR0 = slot('xcr0', 'i64');
@@ -72,8 +71,14 @@ export const TLB = slot('tlb', 'i32');
 export const MMU_FLAGS = slot('mmuFlags', 'i32');
 /** 1 in 64-bit mode: code look-up misses can be filled without TypeScript. */
 export const LONG_MODE = slot('longMode', 'i32');
+/** Entry table of the code page at PAGE_BASE; valid when regions hand over to tier 0. */
+export const ENTRY_TABLE = slot('entryTable', 'i32');
 /** Instructions left before the engine must leave guest code; signed. */
 export const BUDGET = slot('budget', 'i32');
+
+/** For statistics: instructions executed in regions, and TLB entries filled. */
+export const REGION_INSTRUCTIONS = slot('regionInstructions', 'i64');
+export const TLB_FILLS = slot('tlbFills', 'i64');
 
 /** Exit kind (isa/instruction-exit.ts) or fault vector. */
 export const EXIT_DETAIL = slot('exitDetail', 'i32');

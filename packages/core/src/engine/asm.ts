@@ -4,6 +4,8 @@ import { ByteWriter, Op, ValType, VOID, type WasmType } from './wasm.ts';
 /** A function body being written by hand: thin names over the opcodes, chained. */
 export class Asm {
   readonly out = new ByteWriter();
+  /** Where the `if`s stand that are hardly ever taken: offsets in {@link out}. */
+  readonly unlikely: number[] = [];
 
   op(...opcodes: number[]): this {
     this.out.bytes(opcodes);
@@ -40,6 +42,17 @@ export class Asm {
   }
   if(result?: WasmType): this {
     this.out.byte(Op.if).byte(result ? ValType[result] : VOID);
+    return this;
+  }
+  /** An `if` that is hardly ever taken. */
+  unlikelyIf(result?: WasmType): this {
+    this.unlikely.push(this.out.length);
+    return this.if(result);
+  }
+  /** All that `other` holds, hints included. */
+  append(other: Asm): this {
+    for (const at of other.unlikely) this.unlikely.push(this.out.length + at);
+    this.out.append(other.out);
     return this;
   }
   else(): this {

@@ -1,10 +1,14 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { PageTables, TestBench } from './testing/test-bench.ts';
+import { FORCED_REGIONS, PageTables, TestBench } from './testing/test-bench.ts';
 
-const benches = { compiled: new TestBench(), inline: new TestBench({ hot: undefined }) };
+const benches = {
+  compiled: new TestBench(),
+  inline: new TestBench({ hot: undefined }),
+  regions: new TestBench({ regions: FORCED_REGIONS }),
+};
 const [RAX, RCX, RSI, RDI, RSP] = [0, 1, 6, 7, 4];
 
-describe.each(Object.entries(benches))('bounded runs (%s handlers)', (_name, bench) => {
+describe.each(Object.entries(benches))('bounded runs (%s)', (_name, bench) => {
   const { vcpu } = bench;
   beforeEach(() => bench.reset());
 

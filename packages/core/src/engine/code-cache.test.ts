@@ -52,7 +52,7 @@ describe('the code cache', () => {
     bench.put(0x1000, '89c1 89d3 01d8 f4');
     bench.run(0x1000n);
     // MOV, ADD and HLT; not one more for other registers.
-    expect(bench.engine.handlerCount).toBe(3);
+    expect(bench.engine.statistics().handlers).toBe(3);
     const prefixes = ['', '66', '48', '67', '6667', '6748'];
     const forms = ['8b0424', '03042 4', '2b0424', '330424', '0b0424', '230424'].map((form) => form.replace(' ', ''));
     let at = 0x2000;
@@ -65,7 +65,7 @@ describe('the code cache', () => {
       }
     }
     expect(bench.engine.code.statistics.flushes).toBeGreaterThan(1);
-    expect(bench.engine.handlerCount).toBeLessThan(420 - FIRST_HANDLER);
+    expect(bench.engine.statistics().handlers).toBeLessThan(420 - FIRST_HANDLER);
     bench.vcpu.gpr[RAX] = 5n;
     bench.run(0x1000n);
     expect(bench.vcpu.gpr[1]).toBe(5n);

@@ -1,8 +1,14 @@
 import { PAGE_BASE } from '../cpu/state.ts';
 import type { FlagUse } from '../ir/flag-use.ts';
 import type { CpuMode, DecodedInstruction, DecodeResult, FetchByte, InstructionShape } from '../isa/types.ts';
-import { ENTRY_TABLE_BYTES, type MemoryLayout, PAGE_SIZE_BYTES, RECORD_BYTES } from '../memory/layout.ts';
-import { NO_SEGMENT, RecordField, SpecialHandler } from './record.ts';
+import {
+  ENTRY_TABLE_BYTES,
+  type MemoryLayout,
+  PAGE_SIZE_BYTES,
+  RECORD_BYTES,
+  RECORD_INFO_BYTES,
+} from '../memory/layout.ts';
+import { MAX_RUN, NO_SEGMENT, RecordField, SpecialHandler } from './record.ts';
 
 /** Decoded code of one guest page in one code mode. */
 export interface CodePage {
@@ -10,12 +16,20 @@ export interface CodePage {
   readonly mode: CpuMode;
   /** Host address of its entry table. */
   readonly table: number;
-  /** Host ranges of its records: start, end, start, end… */
-  ranges: number[];
+  /** What has been decoded in it, a run at a time. */
+  runs: Run[];
   /** One flag per byte: part of a decoded instruction. */
   readonly decoded: Uint8Array;
   /** Pages that have an instruction reaching into this one. */
   readonly reachedFrom: Set<CodePage>;
+}
+
+/** Records of code that was decoded at once: host addresses, and the bytes of the page that it stands for. */
+interface Run {
+  readonly start: number;
+  readonly end: number;
+  readonly firstByte: number;
+  readonly endByte: number;
 }
 
 export interface CodeCacheHooks {
@@ -25,6 +39,8 @@ export interface CodeCacheHooks {
   pairFor(first: number, second: number): number;
   /** A page has become a code page: writes to it must take the slow path from now on. */
   forbidWrites(hostPage: number): void;
+  /** Bytes of a page have changed, and the records that satisfy `isStale` are not to be entered any more. */
+  invalidated(page: CodePage, from: number, to: number, isStale: (record: number) => boolean): void;
   /** Everything decoded is gone: drop all code look-ups. */
   flushed(): void;
 }
@@ -43,8 +59,6 @@ const CROSSING_GUARD: HandlerChoice = {
   flags: { writes: false, writesAll: false, observes: true, stores: false },
 };
 
-/** Longest straight-line run decoded at once; ordinals are bytes. */
-const MAX_RUN = 200;
 const UNDEFINED_VECTOR = 6;
 const PROTECTION_VECTOR = 13;
 
@@ -58,6 +72,10 @@ export class CodeCache {
   readonly #pages = new Map<number, CodePage[]>();
   #nextRecord: number;
   #nextTable = 0;
+  /** End of the bytes that were decoded last, in their page. */
+  #coveredEnd = 0;
+  /** Shapes of the records, by number of the record; undefined for those that are no instruction. */
+  readonly #shapes: (InstructionShape | undefined)[] = [];
   /** An encoding of each shape decoded, in hexadecimal; kept only while someone asks for it. */
   examples: Map<InstructionShape, string> | undefined;
   /** Handler choices of the run being decoded, and where their records are. */
@@ -88,7 +106,7 @@ export class CodeCache {
       physicalPage,
       mode,
       table,
-      ranges: [],
+      runs: [],
       decoded: new Uint8Array(PAGE_SIZE_BYTES),
       reachedFrom: new Set(),
     };
@@ -121,12 +139,14 @@ export class CodeCache {
   /** Forget everything. Only while the engine is outside generated code. */
   flush(): void {
     this.statistics.flushes++;
-    const { entryTables, pageFlags, codeTables, ramSizeBytes } = this.#layout;
+    const { entryTables, pageFlags, codeTables, ramSizeBytes, records, recordInfo } = this.#layout;
     this.#bytes.fill(0, entryTables, entryTables + this.#nextTable * ENTRY_TABLE_BYTES);
     this.#bytes.fill(0, pageFlags, pageFlags + ramSizeBytes / PAGE_SIZE_BYTES);
     this.#bytes.fill(0, codeTables, codeTables + (ramSizeBytes / PAGE_SIZE_BYTES) * 4);
+    this.#bytes.fill(0, recordInfo, recordInfo + ((this.#nextRecord - records) / RECORD_BYTES) * RECORD_INFO_BYTES);
     this.#pages.clear();
-    this.#nextRecord = this.#layout.records;
+    this.#shapes.length = 0;
+    this.#nextRecord = records;
     this.#nextTable = 0;
     this.#hooks.flushed();
   }
@@ -137,13 +157,15 @@ export class CodeCache {
    */
   decodeRun(page: CodePage, offset: number, following: () => CodePage | undefined): void {
     const start = this.#nextRecord;
+    const firstByte = offset;
     let ordinal = 1;
     this.#choices.length = 0;
     this.#choiceRecords.length = 0;
     for (;;) {
       const entry = (page.table >>> 2) + offset;
       if (offset >= PAGE_SIZE_BYTES || this.#words[entry] !== 0 || ordinal > MAX_RUN) {
-        this.#special(SpecialHandler.next, ordinal - 1, offset, offset);
+        // It stands for the end of the instruction before it: what follows is no branch backwards.
+        this.#special(SpecialHandler.next, ordinal - 1, offset - 1, offset);
         break;
       }
       this.#words[entry] = this.#nextRecord;
@@ -152,7 +174,7 @@ export class CodeCache {
       offset = next;
       ordinal++;
     }
-    page.ranges.push(start, this.#nextRecord);
+    page.runs.push({ start, end: this.#nextRecord, firstByte, endByte: this.#coveredEnd });
     this.#silenceDeadFlags();
     this.#pairUp();
   }
@@ -225,6 +247,16 @@ export class CodeCache {
     return instruction.shape.encoding.endsBlock ? -1 : offset + instruction.lengthBytes;
   }
 
+  /** The shape of the instruction that a record stands for. */
+  shapeOf(record: number): InstructionShape | undefined {
+    return this.#shapes[(record - this.#layout.records) / RECORD_BYTES];
+  }
+
+  /** What the record stood for is no longer there. */
+  isStale(record: number): boolean {
+    return record === 0 || this.#view.getUint16((record >>> 0) + RecordField.handler, true) === SpecialHandler.refetch;
+  }
+
   #keepExample(instruction: DecodedInstruction, host: number): void {
     if (!this.examples || this.examples.has(instruction.shape)) return;
     const bytes = [...this.#bytes.subarray(host, host + instruction.lengthBytes)];
@@ -233,10 +265,12 @@ export class CodeCache {
 
   #cover(page: CodePage, offset: number, sizeBytes: number): void {
     page.decoded.fill(1, offset, offset + sizeBytes);
+    this.#coveredEnd = offset + sizeBytes;
   }
 
   #special(handler: number, ordinal: number, offset: number, imm: number): void {
     const at = this.#nextRecord;
+    this.#shapes.push(undefined);
     this.#bytes.fill(0, at, at + RECORD_BYTES);
     this.#view.setUint16(at + RecordField.handler, handler, true);
     this.#bytes[at + RecordField.ordinal] = ordinal;
@@ -249,6 +283,7 @@ export class CodeCache {
   #write(at: number, d: DecodedInstruction, ordinal: number, offset: number): void {
     const view = this.#view;
     const choice = this.#hooks.handlerFor(d.shape);
+    this.#shapes.push(d.shape);
     this.#choices.push(choice);
     this.#choiceRecords.push(at);
     view.setUint16(at + RecordField.handler, choice.handler, true);
@@ -272,10 +307,23 @@ export class CodeCache {
   decodeSingle(page: CodePage, offset: number, following: () => CodePage | undefined): number {
     const at = this.#nextRecord;
     const next = this.#decodeOne(page, offset, 1, following);
-    const end = next < 0 ? offset + this.#bytes[this.#nextRecord - RECORD_BYTES + RecordField.length] : next;
+    const record = this.#nextRecord - RECORD_BYTES;
+    const end = next < 0 ? offset + this.#bytes[record + RecordField.length] : next;
     this.#special(SpecialHandler.stop, 2, end, end);
-    page.ranges.push(at, this.#nextRecord);
+    this.#stopAtTarget(record);
+    page.runs.push({ start: at, end: this.#nextRecord, firstByte: offset, endByte: this.#coveredEnd });
     return at;
+  }
+
+  /** A branch within the page goes to a stop record of its own: budget or not, it is the last instruction. */
+  #stopAtTarget(record: number): void {
+    const isBranch = this.shapeOf(record)?.operands.some((operand) => operand.kind === 'rel');
+    const target = this.#view.getBigInt64(record + RecordField.imm, true);
+    if (!isBranch || target < 0n || target >= PAGE_SIZE_BYTES) return;
+    this.#view.setUint32(record + RecordField.link, this.#nextRecord, true);
+    // The stop record's ordinal less 1, less the branch's.
+    this.#view.setInt32(record + RecordField.linkBudget, 1 - this.#bytes[record + RecordField.ordinal], true);
+    this.#special(SpecialHandler.stop, 2, Number(target), Number(target));
   }
 
   /** Bytes of guest memory have been written: drop decoded code that they belong to. */
@@ -286,29 +334,57 @@ export class CodeCache {
       if (!(this.#bytes[this.#layout.pageFlags + page] & 1)) continue;
       const from = Math.max(first, page * PAGE_SIZE_BYTES) & 0xfff;
       const to = Math.min(last, page * PAGE_SIZE_BYTES + 0xfff) & 0xfff;
-      for (const code of this.#pages.get(page) ?? []) if (overlaps(code.decoded, from, to)) this.#invalidate(code);
+      for (const code of this.#pages.get(page) ?? [])
+        if (overlaps(code.decoded, from, to)) this.#invalidate(code, from, to);
     }
   }
 
-  #invalidate(page: CodePage): void {
-    if (page.ranges.length === 0 && page.reachedFrom.size === 0) return;
+  /** Drop the runs of a page that hold any of these bytes; all of them where instructions reach in from another page. */
+  #invalidate(page: CodePage, from: number, to: number): void {
+    if (page.runs.length === 0 && page.reachedFrom.size === 0) return;
     this.statistics.invalidations++;
-    for (let i = 0; i < page.ranges.length; i += 2) {
-      for (let at = page.ranges[i]; at < page.ranges[i + 1]; at += RECORD_BYTES) {
-        // The end of a run stands for no bytes of code; it stays, so that the run's instructions are counted.
-        if (this.#view.getUint16(at + RecordField.handler, true) === SpecialHandler.next) continue;
-        this.#view.setUint16(at + RecordField.handler, SpecialHandler.refetch, true);
-      }
+    const stale = page.runs.filter((run) => run.firstByte <= to && run.endByte > from);
+    const isStale = (record: number) => stale.some((run) => record >= run.start && record < run.end);
+    this.#hooks.invalidated(page, from, to, isStale);
+    page.runs = page.runs.filter((run) => !stale.includes(run));
+    for (const run of stale) this.#dropRun(page, run);
+    for (const run of page.runs) this.#unlink(run, isStale);
+    this.#recover(page);
+    const reaching = from < 15 ? [...page.reachedFrom] : [];
+    for (const other of reaching) {
+      page.reachedFrom.delete(other);
+      this.#invalidate(other, PAGE_SIZE_BYTES - 15, PAGE_SIZE_BYTES - 1);
     }
-    page.ranges = [];
-    page.decoded.fill(0);
-    this.#bytes.fill(0, page.table, page.table + ENTRY_TABLE_BYTES);
-    const reaching = [...page.reachedFrom];
-    page.reachedFrom.clear();
-    for (const other of reaching) this.#invalidate(other);
     const pages = this.#pages.get(page.physicalPage) as CodePage[];
-    if (pages.every((code) => code.ranges.length === 0 && code.reachedFrom.size === 0))
+    if (pages.every((code) => code.runs.length === 0 && code.reachedFrom.size === 0))
       this.#bytes[this.#layout.pageFlags + page.physicalPage] &= ~1;
+  }
+
+  #dropRun(page: CodePage, { start, end }: Run): void {
+    for (let at = start; at < end; at += RECORD_BYTES) {
+      // The end of a run stands for no bytes of code; it stays, so that the run's instructions are counted.
+      if (this.#view.getUint16(at + RecordField.handler, true) === SpecialHandler.next) continue;
+      this.#view.setUint16(at + RecordField.handler, SpecialHandler.refetch, true);
+      const entry = (page.table >>> 2) + this.#view.getUint16(at + RecordField.pageOffset, true);
+      if (this.#words[entry] >>> 0 === at) this.#words[entry] = 0;
+    }
+  }
+
+  /** Branches of a run forget targets that are stale. */
+  #unlink({ start, end }: Run, isStale: (record: number) => boolean): void {
+    for (let at = start; at < end; at += RECORD_BYTES) {
+      const branches = this.shapeOf(at)?.operands.some((operand) => operand.kind === 'rel');
+      const isNext = this.#view.getUint16(at + RecordField.handler, true) === SpecialHandler.next;
+      if ((branches || isNext) && isStale(this.#view.getUint32(at + RecordField.link, true)))
+        this.#view.setUint32(at + RecordField.link, 0, true);
+    }
+  }
+
+  /** Which bytes are decoded, from the runs that are left and the instructions that reach in. */
+  #recover(page: CodePage): void {
+    page.decoded.fill(0);
+    if (page.reachedFrom.size > 0) page.decoded.fill(1, 0, 15);
+    for (const { firstByte, endByte } of page.runs) page.decoded.fill(1, firstByte, endByte);
   }
 }
 

@@ -6,9 +6,11 @@ import {
   FAULT_ERROR_CODE,
   FAULT_VECTOR,
   PAGE_BASE,
+  REGION_INSTRUCTIONS,
   RIP,
   SEGMENT_BASE,
   TLB,
+  TLB_FILLS,
 } from '../cpu/state.ts';
 import { decode } from '../isa/decoder.ts';
 import { type Helper, helpers as isaHelpers } from '../isa/helpers/index.ts';
@@ -16,6 +18,7 @@ import type { CpuMode } from '../isa/types.ts';
 import { TlbBanks } from '../memory/banks.ts';
 import {
   PENDING_GPA_OFFSET,
+  REGION_LOOKUP_BYTES,
   SCRATCH_OFFSET,
   stateBase,
   TLB_ENTRY_BYTES,
@@ -32,6 +35,7 @@ import { buildInterpreter, ProfileLayout } from './interpreter.ts';
 import type { EngineMemory } from './memory.ts';
 import { WALK_FAULT, WALK_MMIO } from './memory-code.ts';
 import { RecordField, SpecialHandler } from './record.ts';
+import { Regions } from './region/regions.ts';
 
 /** What the engine asks of the machine. */
 export interface EngineHost {
@@ -51,11 +55,28 @@ export interface EngineOptions {
   readonly maxCompiledHandlers?: number;
   /** Count executions per handler, for measuring that list. */
   readonly profile?: boolean;
+  /** Compiled regions (tier 1): none, or how they are made. */
+  readonly regions?: RegionPolicy | false | undefined;
 }
 
+/** When code is compiled into regions. */
+export interface RegionPolicy {
+  /** A place reached so often by look-ups and branches backwards gets a region. */
+  readonly threshold: number;
+  /** Regions to a module. */
+  readonly batch?: number;
+}
+
+/** Regions pack what is left together with two bits more. */
+const MAX_BUDGET = 2 ** 28;
+const DEFAULT_THRESHOLD = 1000;
+const DEFAULT_BATCH = 128;
+
 interface CoreExports {
+  readonly regionTable: WebAssembly.Table;
   run(): number;
   walk(gva: bigint, access: number): number;
+  logFill(entry: number): void;
   copy(to: number, from: number, sizeBytes: number): void;
   table: WebAssembly.Table;
 }
@@ -74,6 +95,7 @@ export class Engine {
   readonly #helperNumbers = new Map<string, number>();
   readonly #helpers: Helper[] = [];
   readonly #handlers: Handlers;
+  readonly regions: Regions | undefined;
   #exitRequested = false;
 
   constructor(memory: EngineMemory, host: EngineHost, options: EngineOptions = {}) {
@@ -83,10 +105,15 @@ export class Engine {
     this.base = stateBase(index);
     const { layout } = memory;
     this.banks = new TlbBanks(memory.memory.buffer, layout, { index, count: options.vcpus ?? 1 });
+    const policy = options.profile ? false : (options.regions ?? { threshold: DEFAULT_THRESHOLD });
+    const regionLookup = layout.regionLookups + index * REGION_LOOKUP_BYTES;
+    const helperNumber = (name: string) => this.#helperNumber(name);
     const forInterpreter = {
       layout,
       base: this.base,
-      helperNumber: (name: string) => this.#helperNumber(name),
+      regionLookup,
+      hotThreshold: policy ? policy.threshold : 0,
+      helperNumber,
       ...(options.profile ? { profileAt: layout.recordsEnd - ProfileLayout.sizeBytes } : {}),
     };
     const hot = options.profile ? [] : (options.hot ?? HOT_INSTRUCTIONS);
@@ -96,7 +123,11 @@ export class Engine {
       handlerFor: (shape) => this.#handlers.choiceFor(shape),
       pairFor: (first, second) => this.#handlers.pairFor(first, second),
       forbidWrites: (hostPage) => this.banks.forbidWrites(hostPage),
-      flushed: () => this.banks.flushCode(),
+      invalidated: (page, from, to, isStale) => this.regions?.drop(page, from, to, isStale),
+      flushed: () => {
+        this.banks.flushCode();
+        this.regions?.dropAll();
+      },
     });
     if (options.profile) this.code.examples = new Map();
     const bytes = buildInterpreter({ ...forInterpreter, inline: this.#handlers.inline });
@@ -107,6 +138,17 @@ export class Engine {
     this.#core = instance.exports as unknown as CoreExports;
     this.banks.copy = this.#core.copy;
     this.#handlers.attach(this.#core.table, { ...instance.exports, helper: imports.helper });
+    if (policy) {
+      this.regions = new Regions({
+        memory,
+        base: this.base,
+        code: this.code,
+        batch: policy.batch ?? DEFAULT_BATCH,
+        helperNumber,
+        lookup: regionLookup,
+      });
+      this.regions.attach(this.#core.regionTable, { ...instance.exports, helper: imports.helper });
+    }
   }
 
   #imports() {
@@ -151,9 +193,19 @@ export class Engine {
   profile(): ProfiledHandler[] {
     return this.#handlers.profile(this.code.examples ?? new Map());
   }
-  /** Number of handlers made so far. */
-  get handlerCount(): number {
-    return this.#handlers.count;
+
+  /** Figures for `--stats`. */
+  statistics(): Record<string, number> {
+    const { decoded, invalidations, flushes } = this.code.statistics;
+    return {
+      'decoded instructions': decoded,
+      'code invalidations': invalidations,
+      'code cache flushes': flushes,
+      'TLB bank flushes': this.banks.flushes,
+      'TLB fills': Number(this.#quad(TLB_FILLS)),
+      handlers: this.#handlers.count,
+      ...this.regions?.figures(Number(this.#quad(REGION_INSTRUCTIONS))),
+    };
   }
 
   #slot32(slot: { offset: number }): number {
@@ -170,7 +222,9 @@ export class Engine {
   get budget(): number {
     return this.#slot32(BUDGET);
   }
+  /** @throws RangeError above {@link MAX_BUDGET} */
   set budget(instructions: number) {
+    if (instructions > MAX_BUDGET) throw new RangeError(`a budget of ${instructions} instructions is too large`);
     this.memory.view.setInt32(this.base + BUDGET.offset, instructions, true);
   }
 
@@ -181,8 +235,18 @@ export class Engine {
 
   /** Run guest code from RIP. Answers why it stopped: fault, instruction, budget or stop. */
   run(): number {
+    this.regions?.tick();
     for (;;) {
       const code = this.#core.run();
+      if (code === ExitCode.hot) {
+        this.#makeRegion();
+        continue;
+      }
+      if (code === ExitCode.resume) {
+        const answer = this.#resume();
+        if (answer === undefined) continue;
+        return answer;
+      }
       if (code !== ExitCode.lookup && code !== ExitCode.refetch) return code;
       if (code === ExitCode.refetch && !this.#afterRefetch()) return ExitCode.fault;
       if (this.#exitRequested) {
@@ -193,11 +257,30 @@ export class Engine {
     }
   }
 
+  #makeRegion(): void {
+    this.#makeRoom();
+    const linear = this.#linearRip();
+    const page = this.#fetchPage(linear);
+    if (page) this.regions?.request(page, Number(linear & 0xfffn));
+  }
+
+  /** Tier 0 does the one instruction at RIP, where a region starts. Answers why to stop, or undefined to go on. */
+  #resume(): number | undefined {
+    const code = this.#stepOnce();
+    if (code === ExitCode.budget) return this.budget <= 0 ? code : undefined;
+    return code === ExitCode.stop || code === ExitCode.lookup ? undefined : code;
+  }
+
   /**
    * Execute one instruction, or one iteration under REP, or raise its exception; answers as {@link run}, `stop` when it
    * is done.
    */
   step(): number {
+    const code = this.#stepOnce();
+    return code === ExitCode.budget || code === ExitCode.lookup ? ExitCode.stop : code;
+  }
+  /** As {@link step}; `budget`: done, and at a place where the budget is looked at. */
+  #stepOnce(): number {
     this.#makeRoom();
     const linear = this.#linearRip();
     const page = this.#fetchPage(linear);
@@ -210,11 +293,12 @@ export class Engine {
     const budget = this.budget;
     // Branches and iterations leave when this is used up; straight-line code reaches the stop record.
     this.budget = 1;
-    const code = this.#core.run();
+    let code = this.#core.run();
+    // The look-up counts as an arrival; nothing has been done then.
+    if (code === ExitCode.hot) code = this.#core.run();
     const executed = 1 - this.budget;
     this.budget = budget - executed;
-    if (this.memory.words[table] === record) this.memory.words[table] = before;
-    if (code === ExitCode.budget || code === ExitCode.lookup) return ExitCode.stop;
+    if (this.memory.words[table] === record) this.memory.words[table] = this.code.isStale(before) ? 0 : before;
     if (code !== ExitCode.refetch) return code;
     // The stop record itself, when the instruction has overwritten its own code; else the fetch of the second page.
     if (!this.#afterRefetch()) return ExitCode.fault;
@@ -275,7 +359,7 @@ export class Engine {
     if (this.#handlers.full) {
       this.code.flush();
       this.#handlers.forgetCompiled();
-    } else if (!this.code.hasRoom) this.code.flush();
+    } else if (!this.code.hasRoom || this.regions?.full) this.code.flush();
   }
 
   #followingPage(linear: bigint): CodePage | undefined {
@@ -300,6 +384,7 @@ export class Engine {
     const entry = tlb + TLB_EXEC_OFFSET + Number((linear >> 12n) & BigInt(TLB_EXEC_ENTRIES - 1)) * TLB_ENTRY_BYTES;
     this.memory.view.setBigInt64(entry, BigInt.asIntN(64, linear & ~0xfffn), true);
     this.memory.view.setInt32(entry + 8, page.table, true);
+    this.#core.logFill(entry);
     return page;
   }
 

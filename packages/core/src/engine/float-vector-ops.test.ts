@@ -37,7 +37,7 @@ function compile(op: PureOp, immediates: readonly number[]): { memory: DataView;
       .bytes(LOAD[type]),
   );
   body.bytes(op.wasm).bytes(immediates).bytes(STORE[op.result]);
-  module.addFunction('run', { params: [], results: [] }, [], body);
+  module.addFunction('run', { params: [], results: [] }, [], { out: body, unlikely: [] });
   const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
   const instance = new WebAssembly.Instance(new WebAssembly.Module(module.finish() as Uint8Array<ArrayBuffer>), {
     env: { memory },

@@ -1,16 +1,25 @@
-import { BUDGET, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, PAGE_BASE, RIP, SEGMENT_BASE, TLB } from '../cpu/state.ts';
+import { BUDGET, ENTRY_TABLE, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, PAGE_BASE, REGION_INSTRUCTIONS, RIP, SEGMENT_BASE, TLB } from '../cpu/state.ts';
 import type { Program, ValueType } from '../ir/types.ts';
-import { type MemoryLayout, RECORD_BYTES, TLB_EXEC_OFFSET } from '../memory/layout.ts';
+import { type MemoryLayout, RECORD_BYTES, REGION_LOOKUP_ENTRIES, REGION_LOOKUP_ENTRY_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET } from '../memory/layout.ts';
 import { Asm } from './asm.ts';
 import { type EmitTarget, emitPair, emitProgram, NO_ERROR_CODE } from './emit.ts';
-import { ExitCode, HandlerResult } from './exit-code.ts';
+import { ExitCode, HandlerResult, REGION_EXIT_BITS, REGION_GO_ON, RESUME_VECTOR, RegionExit } from './exit-code.ts';
+import { LocalPool } from './local-pool.ts';
 import { addMemoryFunctions, type MemoryFunctions } from './memory-code.ts';
-import { FIRST_HANDLER, RecordField, SpecialHandler } from './record.ts';
-import { ModuleBuilder, Op, type Signature, type WasmType } from './wasm.ts';
+import { FIRST_HANDLER, MAX_RUN, RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from './record.ts';
+import { ModuleBuilder, Op, type Signature, } from './wasm.ts';
 
 const HANDLER_SIGNATURE: Signature = { params: ['i32'], results: ['i32'] };
+/**
+ * A region: (budget, TLB bank, page base) → linear address where to go on, and what is left of the budget above
+ * {@link REGION_EXIT_BITS} bits of {@link RegionExit}. All of it stays in registers of the host.
+ */
+export const REGION_SIGNATURE: Signature = { params: ['i32', 'i32', 'i64'], results: ['i64', 'i32'] };
+const REGION_LOOP_SIGNATURE: Signature = { params: ['i32', 'i32'], results: ['i32'] };
 /** Size of the handler table; records name handlers by 16 bits. */
 export const HANDLER_TABLE_SIZE = 16384;
+/** Size of the table of regions. */
+export const REGION_TABLE_SIZE = 65536;
 
 /** What a handler does: one instruction, or two that follow each other. */
 export type InlineHandler = readonly [Program] | readonly [Program, Program];
@@ -23,29 +32,11 @@ export interface InterpreterOptions {
   readonly inline: readonly InlineHandler[];
   /** Count executions here: for finding what to inline. See {@link ProfileLayout}. */
   readonly profileAt?: number;
+  /** Host address of the vCPU's region look-up. */
+  readonly regionLookup: number;
+  /** A record reached so often leaves with {@link ExitCode.hot}; 0: none does. */
+  readonly hotThreshold: number;
   helperNumber(name: string): number;
-}
-
-/** Locals of a function, handed out by type. */
-class LocalPool {
-  readonly types: WasmType[];
-  readonly #first: number;
-  readonly #free = new Map<WasmType, number[]>();
-  constructor(first: number, fixed: readonly WasmType[]) {
-    this.#first = first;
-    this.types = [...fixed];
-  }
-  allocate(type: WasmType): number {
-    const free = this.#free.get(type)?.pop();
-    if (free !== undefined) return free;
-    this.types.push(type);
-    return this.#first + this.types.length - 1;
-  }
-  release(type: WasmType, local: number): void {
-    const free = this.#free.get(type);
-    if (free) free.push(local);
-    else this.#free.set(type, [local]);
-  }
 }
 
 const LOCAL = { record: 0, budget: 1, tlb: 2, table: 3, entry: 4, rip: 5 } as const;
@@ -63,9 +54,12 @@ export function buildInterpreter(options: InterpreterOptions): Uint8Array {
   };
   const helper = module.importFunction('helper', ['i32'], ['i32']);
   const handlerType = module.declareType(HANDLER_SIGNATURE);
-  module.ownTable(HANDLER_TABLE_SIZE);
+  const regionType = module.declareType(REGION_SIGNATURE);
+  module.ownTable('table', HANDLER_TABLE_SIZE);
+  const regionTable = module.ownTable('regionTable', REGION_TABLE_SIZE);
   const memory = addMemoryFunctions(module, layout, base, imports);
-  addRun(module, options, { ...memory, helper }, handlerType);
+  const regions = addRegionLoop(module, options, memory, { type: regionType, table: regionTable });
+  addRun(module, options, { ...memory, helper, regions }, handlerType);
   return module.finish();
 }
 
@@ -74,11 +68,9 @@ export function buildHandler(options: Omit<InterpreterOptions, 'inline'>, progra
   const { layout, base } = options;
   const module = new ModuleBuilder(memoryPages(layout));
   const functions = {
-    walk: module.importFunction('walk', ['i64', 'i32'], ['i32']),
     slowRead: module.importFunction('slowRead', ['i64', 'i32'], ['i32']),
     slowWrite: module.importFunction('slowWrite', ['i64', 'i32'], ['i32']),
     commit: module.importFunction('commit', [], []),
-    fetch: module.importFunction('fetch', ['i64'], ['i32']),
     helper: module.importFunction('helper', ['i32'], ['i32']),
   };
   const asm = new Asm();
@@ -93,13 +85,15 @@ export function buildHandler(options: Omit<InterpreterOptions, 'inline'>, progra
     allocate: (type) => pool.allocate(type),
     release: (type, local) => pool.release(type, local),
     helperNumber: options.helperNumber,
+    // The dispatch loop has done that.
+    beforeOutside() {},
     end(kind) {
       if (kind === 'jump') asm.set(target).store(base, RIP, (a) => a.get(target));
       asm.i32(HandlerResult[kind]).return();
     },
   });
   asm.i32(HandlerResult.next);
-  module.addFunction('handler', HANDLER_SIGNATURE, pool.types, asm.out);
+  module.addFunction('handler', HANDLER_SIGNATURE, pool.types, asm);
   return module.finish();
 }
 
@@ -128,15 +122,17 @@ export function memoryPages(layout: MemoryLayout): { initial: number; maximum: n
   return { initial: pages, maximum: pages };
 }
 
+type RunFunctions = MemoryFunctions & { readonly helper: number; readonly regions: number };
+
 /** run() → ExitCode: executes from RIP until something has to be decided outside. */
-function addRun(module: ModuleBuilder, options: InterpreterOptions, functions: MemoryFunctions & { helper: number }, handlerType: number): void {
+function addRun(module: ModuleBuilder, options: InterpreterOptions, functions: RunFunctions, handlerType: number): void {
   const { base, inline } = options;
   const asm = new Asm();
   const pool = new LocalPool(0, ['i32', 'i32', 'i32', 'i32', 'i32', 'i64']);
   asm.load(base, BUDGET).set(LOCAL.budget).load(base, TLB).set(LOCAL.tlb);
   asm.load(base, RIP).load(base, SEGMENT_BASE[1]).op(Op.i64Add).set(LOCAL.rip);
   asm.loop();
-  emitLookup(asm, base, functions.fetch);
+  emitLookup(asm, options, functions.fetch);
   asm.loop();
   for (const _ of TAILS) asm.block();
   const cases = FIRST_HANDLER + inline.length;
@@ -150,32 +146,56 @@ function addRun(module: ModuleBuilder, options: InterpreterOptions, functions: M
     // Now inside the blocks of the later cases, the "not inline" one and the tails.
     const outer = cases - i;
     if (i >= FIRST_HANDLER) emitInline(asm, options, functions, pool, inline[i - FIRST_HANDLER], outer);
-    else emitSpecial(asm, base, i, outer);
+    else emitSpecial(asm, options, functions.regions, i, outer);
   }
   asm.end();
   emitCall(asm, base, handlerType);
-  emitTails(asm, base);
+  emitTails(asm, options);
   asm.end().end().op(Op.unreachable);
-  module.addFunction('run', { params: [], results: ['i32'] }, pool.types, asm.out);
+  module.addFunction('run', { params: [], results: ['i32'] }, pool.types, asm);
+}
+
+/** Push the offset of a linear address's entry in the code look-up of the bank in local `tlb`. */
+function pushCodeEntry(asm: Asm, rip: number, tlb: number): Asm {
+  return asm.get(rip).i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_EXEC_ENTRIES - 1).op(Op.i32And).i32(4).op(Op.i32Shl).get(tlb).op(Op.i32Add);
+}
+
+/** Find the record of the linear address in `rip`: sets `entry`, `table` and `record`; does `leave` where there is none. */
+function emitFind(asm: Asm, fetch: number, l: { rip: number; tlb: number; entry: number; table: number; record: number }, leave: () => void): void {
+  pushCodeEntry(asm, l.rip, l.tlb).tee(l.entry);
+  asm.mem(Op.i64Load, TLB_EXEC_OFFSET).get(l.rip).i64(-4096).op(Op.i64And, Op.i64Ne).unlikelyIf();
+  asm.get(l.rip).call(fetch).op(Op.i32Eqz).if();
+  leave();
+  asm.end().end();
+  asm.get(l.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).tee(l.table);
+  asm.get(l.rip).op(Op.i32WrapI64).i32(4095).op(Op.i32And).i32(2).op(Op.i32Shl, Op.i32Add).mem(Op.i32Load, 0).tee(l.record);
+  asm.op(Op.i32Eqz).unlikelyIf();
+  leave();
+  asm.end();
+}
+
+/** A place that is still reached so often without a region is reported again. */
+const ARRIVALS_MASK = 0x3fff;
+
+/** Count an arrival at the record in `record`; does `leave` when it has become hot. */
+function emitArrival(asm: Asm, options: InterpreterOptions, record: number, leave: () => void): void {
+  if (options.hotThreshold === 0) return;
+  const arrivals = recordInfoOffset(options.layout) + RecordInfo.arrivals;
+  const info = () => asm.get(record).i32(2).op(Op.i32ShrU);
+  info();
+  info().mem(Op.i32Load, arrivals).i32(1).op(Op.i32Add).mem(Op.i32Store, arrivals);
+  info().mem(Op.i32Load, arrivals).i32(ARRIVALS_MASK).op(Op.i32And).i32(options.hotThreshold).op(Op.i32Eq).unlikelyIf();
+  leave();
+  asm.end();
 }
 
 /** Find the record of LOCAL.rip, or leave. Enters a run: the budget is counted from the record's ordinal. */
-function emitLookup(asm: Asm, base: number, fetch: number): void {
-  asm.get(LOCAL.rip).i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(511).op(Op.i32And).i32(4).op(Op.i32Shl).get(LOCAL.tlb).op(Op.i32Add).tee(LOCAL.entry);
-  asm.mem(Op.i64Load, TLB_EXEC_OFFSET).get(LOCAL.rip).i64(-4096).op(Op.i64And, Op.i64Ne).if();
-  asm.get(LOCAL.rip).call(fetch).op(Op.i32Eqz).if();
-  emitExit(asm, base, ExitCode.lookup, true);
-  asm.end().end();
-  asm.get(LOCAL.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).tee(LOCAL.table);
-  asm.get(LOCAL.rip).op(Op.i32WrapI64).i32(4095).op(Op.i32And).i32(2).op(Op.i32Shl, Op.i32Add).mem(Op.i32Load, 0).tee(LOCAL.record);
-  asm.op(Op.i32Eqz).if();
-  emitExit(asm, base, ExitCode.lookup, true);
-  asm.end();
+function emitLookup(asm: Asm, options: InterpreterOptions, fetch: number): void {
+  const { base } = options;
+  emitFind(asm, fetch, LOCAL, () => emitExit(asm, base, ExitCode.lookup, true));
   asm.store(base, PAGE_BASE, (a) => a.get(LOCAL.rip).i64(-4096).op(Op.i64And));
   enterRun(asm);
-  asm.get(LOCAL.budget).i32(0).op(Op.i32LeS).if();
-  exitBeforeRecord(asm, base);
-  asm.end();
+  emitArrival(asm, options, LOCAL.record, () => exitBeforeRecord(asm, base, ExitCode.hot));
 }
 
 /** Entering a run at a record: instructions before it in the run were not executed. */
@@ -188,6 +208,10 @@ function leaveRun(asm: Asm, less: number): void {
   if (less) asm.i32(less).op(Op.i32Add);
   asm.set(LOCAL.budget);
 }
+/** Bring BUDGET up to date at the record that is `offset` from LOCAL.record: it counts what was executed before that. */
+function storeBudget(asm: Asm, base: number, offset: number): void {
+  asm.store(base, BUDGET, (a) => a.get(LOCAL.budget).get(LOCAL.record).mem(Op.i32Load8U, offset + RecordField.ordinal).op(Op.i32Sub).i32(1).op(Op.i32Add));
+}
 /** Return to TypeScript. `withRip`: LOCAL.rip (linear) is where to go on. */
 function emitExit(asm: Asm, base: number, code: number, withRip: boolean): void {
   asm.store(base, BUDGET, (a) => a.get(LOCAL.budget));
@@ -197,13 +221,14 @@ function emitExit(asm: Asm, base: number, code: number, withRip: boolean): void 
 }
 
 function emitInline(
-  asm: Asm, options: InterpreterOptions, functions: MemoryFunctions & { helper: number }, pool: LocalPool, handler: InlineHandler, outer: number,
+  asm: Asm, options: InterpreterOptions, functions: RunFunctions, pool: LocalPool, handler: InlineHandler, outer: number,
 ): void {
   const target: EmitTarget = {
     asm, base: options.base, functions, record: LOCAL.record, tlb: LOCAL.tlb,
     allocate: (type: ValueType) => pool.allocate(type),
     release: (type: ValueType, local: number) => pool.release(type, local),
     helperNumber: options.helperNumber,
+    beforeOutside: (offset) => storeBudget(asm, options.base, offset),
     end(kind, depth) {
       if (kind === 'jump') asm.set(LOCAL.rip);
       asm.br(outer + depth + TAILS.indexOf(kind));
@@ -216,7 +241,8 @@ function emitInline(
 }
 
 /** Records that stand for no instruction. */
-function emitSpecial(asm: Asm, base: number, handler: number, outer: number): void {
+function emitSpecial(asm: Asm, options: InterpreterOptions, regions: number, handler: number, outer: number): void {
+  const { base } = options;
   const tail = (kind: (typeof TAILS)[number]) => asm.br(outer + TAILS.indexOf(kind));
   const refetch = () => {
     leaveRun(asm, 1);
@@ -228,8 +254,8 @@ function emitSpecial(asm: Asm, base: number, handler: number, outer: number): vo
       return;
     case SpecialHandler.crossing:
       // The following page must still be the one the instruction was decoded from.
-      asm.load(base, PAGE_BASE).i64(4096).op(Op.i64Add).tee(LOCAL.rip);
-      asm.i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(511).op(Op.i32And).i32(4).op(Op.i32Shl).get(LOCAL.tlb).op(Op.i32Add).tee(LOCAL.entry);
+      asm.load(base, PAGE_BASE).i64(4096).op(Op.i64Add).set(LOCAL.rip);
+      pushCodeEntry(asm, LOCAL.rip, LOCAL.tlb).tee(LOCAL.entry);
       asm.mem(Op.i64Load, TLB_EXEC_OFFSET).get(LOCAL.rip).op(Op.i64Eq);
       asm.get(LOCAL.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).get(LOCAL.record).mem(Op.i32Load, RecordField.link).op(Op.i32Eq, Op.i32And).if();
       asm.get(LOCAL.record).i32(RECORD_BYTES).op(Op.i32Add).set(LOCAL.record).br(outer + TAILS.length + 1);
@@ -247,6 +273,21 @@ function emitSpecial(asm: Asm, base: number, handler: number, outer: number): vo
       asm.load(base, PAGE_BASE).get(LOCAL.record).mem(Op.i64Load, RecordField.imm).op(Op.i64Add).set(LOCAL.rip);
       emitExit(asm, base, ExitCode.stop, true);
       return;
+    case SpecialHandler.region:
+      leaveRun(asm, 1);
+      asm.get(LOCAL.record).get(LOCAL.budget).call(regions).set(LOCAL.entry);
+      asm.store(base, REGION_INSTRUCTIONS, (a) => {
+        a.load(base, REGION_INSTRUCTIONS).get(LOCAL.budget).load(base, BUDGET).op(Op.i32Sub, Op.i64ExtendI32U, Op.i64Add);
+      });
+      asm.get(LOCAL.entry).i32(REGION_GO_ON).op(Op.i32Ne).if();
+      asm.get(LOCAL.entry).return();
+      asm.end();
+      asm.load(base, BUDGET).set(LOCAL.budget);
+      asm.load(base, ENTRY_TABLE).set(LOCAL.table);
+      asm.load(base, EXIT_RECORD).set(LOCAL.record);
+      enterRun(asm);
+      asm.br(outer + TAILS.length);
+      return;
     default:
       refetch();
   }
@@ -254,6 +295,7 @@ function emitSpecial(asm: Asm, base: number, handler: number, outer: number): vo
 
 /** Not inline: call the handler's function and do what it answers. */
 function emitCall(asm: Asm, base: number, handlerType: number): void {
+  storeBudget(asm, base, 0);
   asm.get(LOCAL.record).get(LOCAL.record).mem(Op.i32Load16U, RecordField.handler);
   asm.op(Op.callIndirect).out.u32(handlerType).byte(0);
   asm.tee(LOCAL.entry).op(Op.i32Eqz).if();
@@ -265,20 +307,24 @@ function emitCall(asm: Asm, base: number, handlerType: number): void {
   for (let i = 0; i < TAILS.length; i++) asm.out.u32(i);
 }
 
-function emitTails(asm: Asm, base: number): void {
+function emitTails(asm: Asm, options: InterpreterOptions): void {
+  const { base } = options;
   const depthToDispatch = (tail: number) => TAILS.length - 1 - tail;
   // jump: LOCAL.rip holds RIP
   asm.end();
   leaveRun(asm, 0);
   asm.get(LOCAL.rip).load(base, SEGMENT_BASE[1]).op(Op.i64Add).set(LOCAL.rip);
+  asm.get(LOCAL.budget).i32(0).op(Op.i32LeS).unlikelyIf();
+  emitExit(asm, base, ExitCode.budget, true);
+  asm.end();
   asm.br(depthToDispatch(0) + 1);
   // branch
   asm.end();
-  emitBranch(asm, base, depthToDispatch(1));
+  emitBranch(asm, options, depthToDispatch(1));
   // repeat
   asm.end();
-  asm.get(LOCAL.budget).i32(1).op(Op.i32Sub).tee(LOCAL.budget).i32(0).op(Op.i32LeS).if();
-  exitBeforeRecord(asm, base);
+  asm.get(LOCAL.budget).i32(1).op(Op.i32Sub).tee(LOCAL.budget).get(LOCAL.record).mem(Op.i32Load8U, RecordField.ordinal).op(Op.i32LtS).unlikelyIf();
+  exitBeforeRecord(asm, base, ExitCode.budget);
   asm.end();
   asm.br(depthToDispatch(2));
   // fault
@@ -291,34 +337,127 @@ function emitTails(asm: Asm, base: number): void {
   emitExit(asm, base, ExitCode.instruction, false);
 }
 
-/** A taken direct branch: by the record's link, else by the page's entry table, else by look-up. */
-function emitBranch(asm: Asm, base: number, depthToDispatch: number): void {
-  asm.get(LOCAL.record).mem(Op.i32Load, RecordField.link).tee(LOCAL.entry).if();
-  asm.get(LOCAL.budget).get(LOCAL.record).mem(Op.i32Load, RecordField.linkBudget).op(Op.i32Add).set(LOCAL.budget);
+/**
+ * A taken direct branch: by the record's link, else by the page's entry table, else by look-up. The budget is looked at
+ * only if it goes backwards or out of the page, so that it does not matter how code was cut into runs.
+ */
+function emitBranch(asm: Asm, options: InterpreterOptions, depthToDispatch: number): void {
+  const { base } = options;
+  const remembered = () => asm.get(LOCAL.record).mem(Op.i32Load, RecordField.link);
+  const offset = (local: number) => asm.get(local).mem(Op.i32Load16U, RecordField.pageOffset);
+  const target = () => asm.get(LOCAL.record).mem(Op.i64Load, RecordField.imm);
+  asm.loop();
+  remembered().tee(LOCAL.entry).if();
+  asm.get(LOCAL.budget).get(LOCAL.record).mem(Op.i32Load, RecordField.linkBudget).op(Op.i32Add).tee(LOCAL.budget);
+  // What is left is the budget less the target's ordinal.
+  asm.i32(MAX_RUN + 1).op(Op.i32LtS).unlikelyIf();
+  offset(LOCAL.entry);
+  offset(LOCAL.record).op(Op.i32LeU);
+  asm.get(LOCAL.budget).get(LOCAL.entry).mem(Op.i32Load8U, RecordField.ordinal).op(Op.i32LtS, Op.i32And).if();
   asm.get(LOCAL.entry).set(LOCAL.record);
-  asm.get(LOCAL.budget).i32(0).op(Op.i32GtS).brIf(depthToDispatch + 1);
-  exitBeforeRecord(asm, base);
-  asm.end();
+  exitBeforeRecord(asm, base, ExitCode.budget);
+  asm.end().end();
+  asm.get(LOCAL.entry).get(LOCAL.record).op(Op.i32LeU).get(LOCAL.entry).set(LOCAL.record).if();
+  asm.get(LOCAL.record).mem(Op.i32Load16U, RecordField.handler).i32(SpecialHandler.region).op(Op.i32Ne).if();
+  emitArrival(asm, options, LOCAL.record, () => exitBeforeRecord(asm, base, ExitCode.hot));
+  asm.end().end();
+  asm.br(depthToDispatch + 2).end();
   // Not linked yet: within the page the entry table knows; otherwise look the address up.
-  asm.get(LOCAL.record).mem(Op.i64Load, RecordField.imm).i64(4096).op(Op.i64LtU).if();
+  target().i64(4096).op(Op.i64LtU).if();
   asm.get(LOCAL.table).get(LOCAL.record).mem(Op.i32Load, RecordField.imm).i32(2).op(Op.i32Shl, Op.i32Add).mem(Op.i32Load, 0).tee(LOCAL.entry).if();
   asm.get(LOCAL.record).get(LOCAL.entry).mem(Op.i32Store, RecordField.link);
   asm.get(LOCAL.record).get(LOCAL.entry).mem(Op.i32Load8U, RecordField.ordinal).i32(1).op(Op.i32Sub);
   asm.get(LOCAL.record).mem(Op.i32Load8U, RecordField.ordinal).op(Op.i32Sub).mem(Op.i32Store, RecordField.linkBudget);
-  leaveRun(asm, 0);
-  asm.get(LOCAL.entry).set(LOCAL.record);
-  enterRun(asm);
-  asm.get(LOCAL.budget).i32(0).op(Op.i32GtS).brIf(depthToDispatch + 2);
-  exitBeforeRecord(asm, base);
+  asm.br(2);
   asm.end().end();
   leaveRun(asm, 0);
-  asm.load(base, PAGE_BASE).get(LOCAL.record).mem(Op.i64Load, RecordField.imm).op(Op.i64Add).set(LOCAL.rip);
-  asm.br(depthToDispatch + 1);
+  asm.load(base, PAGE_BASE);
+  target().op(Op.i64Add).set(LOCAL.rip);
+  asm.get(LOCAL.budget).i32(0).op(Op.i32LeS).unlikelyIf();
+  target().i64(4096).op(Op.i64GeU);
+  target().op(Op.i32WrapI64);
+  offset(LOCAL.record).op(Op.i32LeS, Op.i32Or).if();
+  emitExit(asm, base, ExitCode.budget, true);
+  asm.end().end();
+  asm.br(depthToDispatch + 2);
+  asm.end();
 }
 
-/** The budget is used up on entering a run at LOCAL.record: leave with RIP there. */
-function exitBeforeRecord(asm: Asm, base: number): void {
+/** Leave with RIP at the record that was entered. */
+function exitBeforeRecord(asm: Asm, base: number, code: number): void {
   leaveRun(asm, 1);
   asm.load(base, PAGE_BASE).get(LOCAL.record).mem(Op.i32Load16U, RecordField.pageOffset).op(Op.i64ExtendI32U, Op.i64Add).set(LOCAL.rip);
-  emitExit(asm, base, ExitCode.budget, true);
+  if (code === ExitCode.hot) asm.store(base, EXIT_RECORD, (a) => a.get(LOCAL.record));
+  emitExit(asm, base, code, true);
+}
+
+/**
+ * regions(record, budget) → ExitCode or REGION_GO_ON: runs the region at a record, and the next one, as long as one leads
+ * to the start of another. BUDGET, and RIP or EXIT_RECORD, are set on return.
+ */
+function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, { fetch }: MemoryFunctions, regions: { type: number; table: number }): number {
+  const { base, layout } = options;
+  const l = { record: 0, budget: 1, code: 2, tlb: 3, table: 4, entry: 5, region: 6, known: 7, rip: 8, pageBase: 9 } as const;
+  const asm = new Asm();
+  const lookup = options.regionLookup;
+  const resuming = () => asm.get(l.code).i32(RegionExit.fault).op(Op.i32Eq);
+  const leave = (code: number) => {
+    asm.store(base, BUDGET, (a) => a.get(l.budget));
+    asm.store(base, RIP, (a) => a.get(l.rip).load(base, SEGMENT_BASE[1]).op(Op.i64Sub));
+    asm.i32(code).return();
+  };
+  asm.load(base, TLB).set(l.tlb);
+  asm.load(base, PAGE_BASE).set(l.pageBase);
+  const regionOfRecord = () => asm.get(l.record).i32(2).op(Op.i32ShrU).mem(Op.i32Load, recordInfoOffset(layout) + RecordInfo.region).set(l.region);
+  regionOfRecord();
+  asm.loop();
+  asm.get(l.budget).get(l.tlb).get(l.pageBase).get(l.region);
+  asm.op(Op.callIndirect).out.u32(regions.type).byte(regions.table);
+  asm.tee(l.code).i32(REGION_EXIT_BITS).op(Op.i32ShrS).set(l.budget);
+  asm.get(l.code).i32((1 << REGION_EXIT_BITS) - 1).op(Op.i32And).set(l.code);
+  asm.set(l.rip);
+  // Out of regions: a fault, or the budget.
+  asm.get(l.code).i32(RegionExit.budget).op(Op.i32GeU).unlikelyIf();
+  asm.get(l.code).i32(RegionExit.budget).op(Op.i32Eq).if();
+  leave(ExitCode.budget);
+  asm.end();
+  asm.load(base, FAULT_VECTOR).i32(RESUME_VECTOR).op(Op.i32Ne).if();
+  asm.store(base, EXIT_RECORD, (a) => a.i32(0));
+  leave(ExitCode.fault);
+  asm.end().end();
+  asm.get(l.code).i32(RegionExit.transfer).op(Op.i32Eq).get(l.budget).i32(0).op(Op.i32LeS, Op.i32And).unlikelyIf();
+  leave(ExitCode.budget);
+  asm.end();
+  asm.get(l.rip).i64(-4096).op(Op.i64And).set(l.pageBase);
+  // Where a region is known to start the next one is at hand; tier 0 must not be passed by when it has to do an instruction.
+  asm.get(l.rip).op(Op.i32WrapI64).get(l.rip).i64(12).op(Op.i64ShrU, Op.i32WrapI64).op(Op.i32Xor);
+  asm.i32(REGION_LOOKUP_ENTRIES - 1).op(Op.i32And).i32(Math.log2(REGION_LOOKUP_ENTRY_BYTES)).op(Op.i32Shl).tee(l.known);
+  asm.mem(Op.i64Load, lookup).get(l.rip).op(Op.i64Eq).if();
+  pushCodeEntry(asm, l.rip, l.tlb).tee(l.entry).mem(Op.i64Load, TLB_EXEC_OFFSET).get(l.pageBase).op(Op.i64Eq).if();
+  asm.get(l.known).mem(Op.i32Load, lookup + 12).get(l.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).op(Op.i32Eq);
+  resuming().op(Op.i32Eqz, Op.i32And).if();
+  asm.get(l.known).mem(Op.i32Load, lookup + 8).set(l.region).br(3);
+  asm.end().end().end();
+  emitFind(asm, fetch, l, () => leave(ExitCode.lookup));
+  asm.get(l.record).mem(Op.i32Load16U, RecordField.handler).i32(SpecialHandler.region).op(Op.i32Eq).if();
+  resuming().if();
+  leave(ExitCode.resume);
+  asm.end();
+  regionOfRecord();
+  asm.get(l.known).get(l.rip).mem(Op.i64Store, lookup);
+  asm.get(l.known).get(l.region).mem(Op.i32Store, lookup + 8);
+  asm.get(l.known).get(l.table).mem(Op.i32Store, lookup + 12);
+  asm.br(1);
+  asm.end();
+  asm.store(base, EXIT_RECORD, (a) => a.get(l.record));
+  resuming().op(Op.i32Eqz).if();
+  emitArrival(asm, options, l.record, () => leave(ExitCode.hot));
+  asm.end();
+  asm.store(base, BUDGET, (a) => a.get(l.budget));
+  asm.store(base, PAGE_BASE, (a) => a.get(l.pageBase));
+  asm.store(base, ENTRY_TABLE, (a) => a.get(l.table));
+  asm.i32(REGION_GO_ON).return();
+  asm.end();
+  asm.op(Op.unreachable);
+  return module.addFunction('runRegions', REGION_LOOP_SIGNATURE, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64'], asm);
 }

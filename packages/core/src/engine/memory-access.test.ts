@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { PageTables, TestBench } from './testing/test-bench.ts';
+import { FORCED_REGIONS, PageTables, TestBench } from './testing/test-bench.ts';
 
 const log: string[] = [];
 const device = new Uint8Array(16).map((_, i) => 0x10 + i);
@@ -16,10 +16,11 @@ const RAM_BYTES = 8 << 20;
 const benches = {
   compiled: new TestBench({ host, ramBytes: RAM_BYTES }),
   inline: new TestBench({ host, ramBytes: RAM_BYTES, hot: undefined }),
+  regions: new TestBench({ host, ramBytes: RAM_BYTES, regions: FORCED_REGIONS }),
 };
 const [RAX, RCX, RDX, RBX, RSP, , RSI, RDI] = [0, 1, 2, 3, 4, 5, 6, 7];
 
-describe.each(Object.entries(benches))('guest memory accesses (%s handlers)', (_name, bench) => {
+describe.each(Object.entries(benches))('guest memory accesses (%s)', (_name, bench) => {
   const { vcpu, ram } = bench;
   let tables: PageTables;
   beforeEach(() => {

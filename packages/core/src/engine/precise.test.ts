@@ -1,13 +1,17 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { PageTables, TestBench } from './testing/test-bench.ts';
+import { FORCED_REGIONS, PageTables, TestBench } from './testing/test-bench.ts';
 
-const benches = { compiled: new TestBench(), inline: new TestBench({ hot: undefined }) };
+const benches = {
+  compiled: new TestBench(),
+  inline: new TestBench({ hot: undefined }),
+  regions: new TestBench({ regions: FORCED_REGIONS }),
+};
 const [RAX, RCX, RBX, RSP, RSI, RDI] = [0, 1, 3, 4, 6, 7];
 const ARITHMETIC = 0x8d5n;
 const NOWHERE = 0x600000n;
 
-describe.each(Object.entries(benches))('precise exceptions (%s handlers)', (_name, bench) => {
+describe.each(Object.entries(benches))('precise exceptions (%s)', (_name, bench) => {
   const { vcpu, ram } = bench;
   let tables: PageTables;
   beforeEach(() => {

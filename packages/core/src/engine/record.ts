@@ -1,3 +1,5 @@
+import type { MemoryLayout } from '../memory/layout.ts';
+
 /**
  * A decoded record: one instruction, ready to run, {@link RECORD_BYTES} long. Records of straight-line
  * code lie one after the other. Offsets of the fields, little endian:
@@ -30,8 +32,22 @@ export const RecordField = {
   imm: 24,
 } as const;
 
+/** Longest straight-line run decoded at once; ordinals are bytes. */
+export const MAX_RUN = 200;
+
 /** Segment index of records without a segment base: the slot after GS holds 0. */
 export const NO_SEGMENT = 6;
+
+/** What is kept of a record beside it: offsets in its {@link MemoryLayout.recordInfo}. */
+export const RecordInfo = {
+  /** i32: how often it was reached by a look-up or a branch backwards. */
+  arrivals: 0,
+  /** i32: the region that starts at it, as index in the table of regions; records with handler `region` only. */
+  region: 4,
+} as const;
+
+/** Constant offset of a record's info from a quarter of its address. */
+export const recordInfoOffset = (layout: MemoryLayout): number => layout.recordInfo - layout.records / 4;
 
 /** Handlers that stand for no instruction. */
 export const SpecialHandler = {
@@ -47,5 +63,7 @@ export const SpecialHandler = {
   fetch: 4,
   /** Single-step: one instruction has been done. */
   stop: 5,
+  /** A compiled region starts here. */
+  region: 6,
 } as const;
 export const FIRST_HANDLER = 8;

@@ -1,9 +1,13 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { PageTables, TestBench } from './testing/test-bench.ts';
+import { FORCED_REGIONS, PageTables, TestBench } from './testing/test-bench.ts';
 
-const benches = { compiled: new TestBench(), inline: new TestBench({ hot: undefined }) };
+const benches = {
+  compiled: new TestBench(),
+  inline: new TestBench({ hot: undefined }),
+  regions: new TestBench({ regions: FORCED_REGIONS }),
+};
 
-describe.each(Object.entries(benches))('self-modifying code (%s handlers)', (_name, bench) => {
+describe.each(Object.entries(benches))('self-modifying code (%s)', (_name, bench) => {
   beforeEach(() => bench.reset());
   const { vcpu } = bench;
   /** Tables at 4 MiB; the first MiB maps to itself. */

@@ -78,7 +78,12 @@ interface Func {
   readonly exportName: string | undefined;
   readonly signature: Signature;
   readonly locals: readonly WasmType[];
-  readonly body: ByteWriter;
+  readonly body: FunctionBody;
+}
+/** Code of a function, and the offsets in it of the `if`s that are hardly ever taken. */
+interface FunctionBody {
+  readonly out: ByteWriter;
+  readonly unlikely: readonly number[];
 }
 
 /**
@@ -89,7 +94,7 @@ export class ModuleBuilder {
   readonly #imports: Import[] = [];
   readonly #functions: Func[] = [];
   readonly #memoryPages: { initial: number; maximum: number };
-  #tableSize = 0;
+  readonly #tables: { name: string; size: number }[] = [];
 
   constructor(memoryPages: { initial: number; maximum: number }) {
     this.#memoryPages = memoryPages;
@@ -99,9 +104,9 @@ export class ModuleBuilder {
     this.#imports.push({ name, signature: { params, results } });
     return this.#imports.length - 1;
   }
-  /** The module owns a table of functions of this size, exported as `table`. */
-  ownTable(size: number): void {
-    this.#tableSize = size;
+  /** The module owns a table of functions of this size, exported under this name; answers its index. */
+  ownTable(name: string, size: number): number {
+    return this.#tables.push({ name, size }) - 1;
   }
   /** Index of the next function. */
   get nextFunction(): number {
@@ -111,7 +116,7 @@ export class ModuleBuilder {
     exportName: string | undefined,
     signature: Signature,
     locals: readonly WasmType[],
-    body: ByteWriter,
+    body: FunctionBody,
   ): number {
     this.#functions.push({ exportName, signature, locals, body });
     return this.nextFunction - 1;
@@ -157,29 +162,81 @@ export class ModuleBuilder {
       else w.name('memory').byte(2).byte(3).u32(this.#memoryPages.initial).u32(this.#memoryPages.maximum);
     });
     section(out, 3, this.#functions, (w, f) => w.u32(indexOf.get(key(f.signature)) as number));
-    if (this.#tableSize > 0) section(out, 4, [this.#tableSize], (w, size) => w.byte(0x70).byte(0).u32(size));
+    section(out, 4, this.#tables, (w, table) => w.byte(0x70).byte(0).u32(table.size));
     const exported = this.#functions.flatMap((f, i) =>
       f.exportName ? [{ name: f.exportName, kind: 0, index: this.#imports.length + i }] : [],
     );
-    if (this.#tableSize > 0) exported.push({ name: 'table', kind: 1, index: 0 });
-    section(out, 7, exported, (w, e) => w.name(e.name).byte(e.kind).u32(e.index));
-    section(out, 10, this.#functions, (w, f) => {
-      const code = new ByteWriter();
-      code.u32(f.locals.length);
-      for (const t of f.locals) code.u32(1).byte(ValType[t]);
-      code.append(f.body).byte(0x0b);
-      w.u32(code.length).append(code);
+    this.#tables.forEach(({ name }, index) => {
+      exported.push({ name, kind: 1, index });
     });
+    section(out, 7, exported, (w, e) => w.name(e.name).byte(e.kind).u32(e.index));
+    const declarations = this.#functions.map((f) => localDeclarations(f.locals));
+    this.#branchHints(out, declarations);
+    section(out, 10, this.#functions, (w, f, i) => {
+      w.u32(declarations[i].length + f.body.out.length + 1)
+        .append(declarations[i])
+        .append(f.body.out)
+        .byte(END);
+    });
+    this.#names(out);
     return out.view().slice();
   }
+
+  /** Names of functions for profilers (core specification, 7.4.1); exported ones only. */
+  #names(out: ByteWriter): void {
+    const named = this.#functions.flatMap(({ exportName }, i) => (exportName ? [{ exportName, i }] : []));
+    const map = new ByteWriter().u32(named.length);
+    for (const { exportName, i } of named) map.u32(this.#imports.length + i).name(exportName);
+    const body = new ByteWriter().name('name').byte(1).u32(map.length).append(map);
+    out.byte(0).u32(body.length).append(body);
+  }
+
+  /** Custom section of the branch hinting proposal: engines that do not know it pass over it. */
+  #branchHints(out: ByteWriter, declarations: readonly ByteWriter[]): void {
+    const hinted = this.#functions.flatMap(({ body }, i) => (body.unlikely.length > 0 ? [i] : []));
+    if (hinted.length === 0) return;
+    const body = new ByteWriter().name('metadata.code.branch_hint').u32(hinted.length);
+    for (const i of hinted) {
+      const { unlikely } = this.#functions[i].body;
+      body.u32(this.#imports.length + i).u32(unlikely.length);
+      for (const at of unlikely)
+        body
+          .u32(declarations[i].length + at)
+          .u32(1)
+          .byte(0);
+    }
+    out.byte(0).u32(body.length).append(body);
+  }
+}
+
+const END = 0x0b;
+
+/** Runs of locals of the same type. */
+function localDeclarations(locals: readonly WasmType[]): ByteWriter {
+  const runs: { type: WasmType; count: number }[] = [];
+  for (const type of locals) {
+    const last = runs.at(-1);
+    if (last?.type === type) last.count++;
+    else runs.push({ type, count: 1 });
+  }
+  const out = new ByteWriter().u32(runs.length);
+  for (const { type, count } of runs) out.u32(count).byte(ValType[type]);
+  return out;
 }
 
 const key = (signature: Signature) => `${signature.params.join()}>${signature.results.join()}`;
 
-function section<T>(out: ByteWriter, id: number, items: readonly T[], write: (w: ByteWriter, item: T) => void): void {
+function section<T>(
+  out: ByteWriter,
+  id: number,
+  items: readonly T[],
+  write: (w: ByteWriter, item: T, index: number) => void,
+): void {
   if (items.length === 0) return;
   const body = new ByteWriter().u32(items.length);
-  for (const item of items) write(body, item);
+  items.forEach((item, i) => {
+    write(body, item, i);
+  });
   out.byte(id).u32(body.length).append(body);
 }
 
@@ -190,9 +247,9 @@ export const Op = {
   call: 0x10, callIndirect: 0x11, drop: 0x1a, select: 0x1b, localGet: 0x20, localSet: 0x21, localTee: 0x22,
   i32Load: 0x28, i64Load: 0x29, i32Load8U: 0x2d, i32Load16U: 0x2f, i64Load8U: 0x31, i64Load32S: 0x34,
   i32Store: 0x36, i64Store: 0x37, i32Store8: 0x3a, i32Store16: 0x3b, i32Const: 0x41, i64Const: 0x42,
-  i32Eqz: 0x45, i32Eq: 0x46, i32Ne: 0x47, i32LtS: 0x48, i32LtU: 0x49, i32GtS: 0x4a, i32GtU: 0x4b, i32LeS: 0x4c, i32LeU: 0x4d, i32GeU: 0x4f,
-  i64Eqz: 0x50, i64Eq: 0x51, i64Ne: 0x52, i64LtU: 0x54, i64GtU: 0x56, i32Add: 0x6a, i32Sub: 0x6b, i32And: 0x71, i32Or: 0x72, i32Xor: 0x73,
-  i32Shl: 0x74, i32ShrU: 0x76, i64Add: 0x7c, i64Sub: 0x7d, i64And: 0x83, i64Or: 0x84, i64Xor: 0x85, i64Shl: 0x86, i64ShrS: 0x87, i64ShrU: 0x88,
+  i32Eqz: 0x45, i32Eq: 0x46, i32Ne: 0x47, i32LtS: 0x48, i32LtU: 0x49, i32GtS: 0x4a, i32GtU: 0x4b, i32LeS: 0x4c, i32LeU: 0x4d, i32GeS: 0x4e, i32GeU: 0x4f, i32Popcnt: 0x69,
+  i64Eqz: 0x50, i64Eq: 0x51, i64Ne: 0x52, i64LtS: 0x53, i64LtU: 0x54, i64GtU: 0x56, i64LeS: 0x57, i64LeU: 0x58, i64GeU: 0x5a, i32Add: 0x6a, i32Sub: 0x6b, i32And: 0x71, i32Or: 0x72, i32Xor: 0x73,
+  i32Shl: 0x74, i32ShrS: 0x75, i32ShrU: 0x76, i64Add: 0x7c, i64Sub: 0x7d, i64And: 0x83, i64Or: 0x84, i64Xor: 0x85, i64Shl: 0x86, i64ShrS: 0x87, i64ShrU: 0x88,
   i32WrapI64: 0xa7, i64ExtendI32U: 0xad,
 } as const;
 export const VOID = 0x40;

@@ -3,6 +3,7 @@ import { integerOps } from './ops.ts';
 import type {
   AccessBytes,
   Block,
+  FlagSource,
   Node,
   Program,
   PureOp,
@@ -15,10 +16,15 @@ import type {
 
 /** Builds the IR of one instruction. Semantics call it; they never execute anything themselves. */
 export class Builder {
-  readonly program: Program & { variables: Variable[] } = { body: { nodes: [] }, variables: [] };
+  readonly program: Program & { variables: Variable[]; valueCount: number } = {
+    body: { nodes: [] },
+    variables: [],
+    valueCount: 0,
+  };
   #block: Block = this.program.body;
   #nextId = 0;
   readonly #quiet: boolean;
+  #fromSource = false;
 
   /** `quietFlags`: leave the arithmetic flags alone; for instructions whose flags nobody will see. */
   constructor(options: { quietFlags?: boolean } = {}) {
@@ -26,7 +32,7 @@ export class Builder {
   }
 
   #value(type: ValueType, node: Node): Value {
-    const value: Value = { type, node, uses: 0 };
+    const value: Value = { type, node, uses: 0, id: this.program.valueCount++ };
     (node as { result?: Value }).result = value;
     this.#block.nodes.push(node);
     return value;
@@ -199,7 +205,19 @@ export class Builder {
   set(slot: Slot, value: Value): void {
     if (value.type !== slot.type) throw new Error(`slot ${slot.name} is ${slot.type}, not ${value.type}`);
     if (this.#quiet && (slot === FZ || slot === FS || slot === FC)) return;
-    this.#effect({ kind: 'setSlot', slot, value: this.#use(value) });
+    this.#effect({ kind: 'setSlot', slot, value: this.#use(value), fromSource: this.#fromSource });
+  }
+  /** Set all arithmetic flags by `set`, and say what they come from, for code that computes them only when asked. */
+  setFlagsFrom(source: FlagSource, set: () => void): void {
+    if (!this.#quiet) this.#effect({ kind: 'flagSource', source });
+    this.#fromSource = true;
+    set();
+    this.#fromSource = false;
+  }
+  /** Say that a value is a condition code of the present flags. */
+  asCondition(code: number, value: Value): Value {
+    value.condition = code;
+    return value;
   }
   getRegister(field: RegisterField, bytes: AccessBytes, extra = 0): Value {
     return this.#value(typeForBytes(bytes), { kind: 'getRegister', field, bytes, extra } as Node);

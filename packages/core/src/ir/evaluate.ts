@@ -131,6 +131,8 @@ class Evaluation {
       case 'setVariable':
         this.#variables.set(node.variable, this.#get(node.value));
         return;
+      case 'flagSource':
+        return;
       case 'when':
         return this.run(this.#get<number>(node.condition) !== 0 ? node.then : node.otherwise);
       case 'getSlot':

@@ -27,6 +27,22 @@ export interface Value {
   readonly node: Node;
   /** Uses by other nodes; set by the builder, read by emitters. */
   uses: number;
+  /** Number of the value in its program, counted from 0. */
+  readonly id: number;
+  /** The value is this condition code (encoding order, i32 0 or 1) of the flags as they are where its node stands. */
+  condition?: number;
+}
+
+/** Where lazy arithmetic flags come from; operands as the instruction had them, `extended` the result sign-extended to 64 bits. */
+export interface FlagSource {
+  /** `logic`: CF, OF and AF are 0, and there are no operands. The others with or without a carry that came in. */
+  readonly operation: 'add' | 'sub' | 'logic';
+  readonly carryIn: boolean;
+  readonly width: 8 | 16 | 32 | 64;
+  /** i32, zero-extended, or i64 for 64 bits. */
+  readonly a?: Value;
+  readonly b?: Value;
+  readonly extended: Value;
 }
 
 /** A register named by a field of the decoded record: the field holds its byte offset in the state block. */
@@ -52,7 +68,10 @@ export type Node =
   | { readonly kind: 'constVector'; readonly bytes: Uint8Array; result: Value }
   | { readonly kind: 'pure'; readonly op: PureOp; readonly args: readonly Value[]; readonly immediates: readonly number[]; result: Value }
   | { readonly kind: 'getSlot'; readonly slot: Slot; result: Value }
-  | { readonly kind: 'setSlot'; readonly slot: Slot; readonly value: Value }
+  /** `fromSource`: one of the three settings that a {@link FlagSource} before it stands for. */
+  | { readonly kind: 'setSlot'; readonly slot: Slot; readonly value: Value; readonly fromSource: boolean }
+  /** Says what the arithmetic flags that are set next come from; by itself it does nothing. Its values are not counted as used. */
+  | { readonly kind: 'flagSource'; readonly source: FlagSource }
   /** Zero-extended read of `bytes` at (state + record.field + extra). */
   | { readonly kind: 'getRegister'; readonly field: RegisterField; readonly bytes: AccessBytes; readonly extra: number; result: Value }
   | { readonly kind: 'setRegister'; readonly field: RegisterField; readonly bytes: AccessBytes; readonly extra: number; readonly value: Value }
@@ -91,4 +110,6 @@ export interface Block {
 export interface Program {
   readonly body: Block;
   readonly variables: readonly Variable[];
+  /** How many values there are. */
+  readonly valueCount: number;
 }

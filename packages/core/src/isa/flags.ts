@@ -9,6 +9,8 @@ export const Flag = {
   CF: 1 << 0, PF: 1 << 2, AF: 1 << 4, ZF: 1 << 6, SF: 1 << 7, TF: 1 << 8, IF: 1 << 9, DF: 1 << 10, OF: 1 << 11,
   IOPL: 3 << 12, NT: 1 << 14, RF: 1 << 16, VM: 1 << 17, AC: 1 << 18, VIF: 1 << 19, VIP: 1 << 20, ID: 1 << 21,
 } as const;
+/** Condition codes that stand for one flag, in encoding order. */
+const Condition = { O: 0, B: 2, Z: 4, S: 8, P: 10 } as const;
 export const ARITHMETIC_FLAGS = Flag.CF | Flag.PF | Flag.AF | Flag.ZF | Flag.SF | Flag.OF;
 
 /** The result as FZ and FS want it: sign-extended to 64 bits. */
@@ -27,7 +29,9 @@ function extendResult(b: Builder, width: Width, result: Value): Value {
 
 /** ZF, SF and PF from a result. */
 export function setResultFlags(b: Builder, width: Width, result: Value): void {
-  const extended = extendResult(b, width, result);
+  setFromExtended(b, extendResult(b, width, result));
+}
+function setFromExtended(b: Builder, extended: Value): void {
   b.set(FZ, extended);
   b.set(FS, extended);
 }
@@ -46,21 +50,30 @@ function setCarries(b: Builder, width: Width, carries: Value): void {
   b.set(FC, b.or(b.shl(carries, b.i32(32 - width)), b.and(carries, b.i32(8))));
 }
 
-/** All six flags of `result = a + b (+ carry)`. */
-export function setAddFlags(b: Builder, width: Width, a: Value, c: Value, result: Value): void {
-  setCarries(b, width, b.or(b.and(a, c), b.and(b.or(a, c), b.not(result))));
-  setResultFlags(b, width, result);
+/** All six flags of `result = a + b`, with or without a carry that came in. */
+export function setAddFlags(b: Builder, width: Width, a: Value, c: Value, result: Value, carryIn = false): void {
+  const extended = extendResult(b, width, result);
+  b.setFlagsFrom({ operation: 'add', carryIn, width, a, b: c, extended }, () => {
+    setCarries(b, width, b.or(b.and(a, c), b.and(b.or(a, c), b.not(result))));
+    setFromExtended(b, extended);
+  });
 }
-/** All six flags of `result = a − b (− borrow)`. */
-export function setSubFlags(b: Builder, width: Width, a: Value, c: Value, result: Value): void {
-  const notA = b.not(a);
-  setCarries(b, width, b.or(b.and(notA, c), b.and(b.or(notA, c), result)));
-  setResultFlags(b, width, result);
+/** All six flags of `result = a − b`, with or without a borrow that came in. */
+export function setSubFlags(b: Builder, width: Width, a: Value, c: Value, result: Value, carryIn = false): void {
+  const extended = extendResult(b, width, result);
+  b.setFlagsFrom({ operation: 'sub', carryIn, width, a, b: c, extended }, () => {
+    const notA = b.not(a);
+    setCarries(b, width, b.or(b.and(notA, c), b.and(b.or(notA, c), result)));
+    setFromExtended(b, extended);
+  });
 }
 /** AND, OR, XOR, TEST: CF = OF = 0 (AF undefined: 0, as processors do). */
 export function setLogicFlags(b: Builder, width: Width, result: Value): void {
-  b.set(FC, b.i32(0));
-  setResultFlags(b, width, result);
+  const extended = extendResult(b, width, result);
+  b.setFlagsFrom({ operation: 'logic', carryIn: false, width, extended }, () => {
+    b.set(FC, b.i32(0));
+    setFromExtended(b, extended);
+  });
 }
 /** INC and DEC: as add/sub of 1, but CF stays. */
 export function keepCarry(b: Builder, set: () => void): void {
@@ -74,15 +87,16 @@ export function setCarryOverflow(b: Builder, carry: Value, overflow: Value): voi
 }
 
 /** Flags as i32 0 or 1. */
-export const getCF = (b: Builder): Value => b.shrU(b.get(FC), b.i32(31));
+export const getCF = (b: Builder): Value => b.asCondition(Condition.B, b.shrU(b.get(FC), b.i32(31)));
 export const getOF = (b: Builder): Value => {
   const fc = b.get(FC);
-  return b.shrU(b.xor(fc, b.shl(fc, b.i32(1))), b.i32(31));
+  return b.asCondition(Condition.O, b.shrU(b.xor(fc, b.shl(fc, b.i32(1))), b.i32(31)));
 };
 export const getAF = (b: Builder): Value => b.and(b.shrU(b.get(FC), b.i32(3)), b.i32(1));
-export const getZF = (b: Builder): Value => b.eqz(b.get(FZ));
-export const getSF = (b: Builder): Value => b.wrap(b.shrU(b.get(FS), b.i64(63)));
-export const getPF = (b: Builder): Value => b.and(b.not(b.popcnt(b.and(b.wrap(b.get(FS)), b.i32(0xff)))), b.i32(1));
+export const getZF = (b: Builder): Value => b.asCondition(Condition.Z, b.eqz(b.get(FZ)));
+export const getSF = (b: Builder): Value => b.asCondition(Condition.S, b.wrap(b.shrU(b.get(FS), b.i64(63))));
+export const getPF = (b: Builder): Value =>
+  b.asCondition(Condition.P, b.and(b.not(b.popcnt(b.and(b.wrap(b.get(FS)), b.i32(0xff)))), b.i32(1)));
 
 /** Change CF alone. */
 export function setCF(b: Builder, carry: Value): void {
@@ -122,7 +136,7 @@ export const packFlags = (b: Builder): Value => b.or(b.get(EFLAGS_SYSTEM), packA
 /** Condition codes in encoding order O NO B NB Z NZ BE A S NS P NP L GE LE G (SDM vol. 2D, B.1.4.7); i32 0 or 1. */
 export function condition(b: Builder, code: number): Value {
   const positive = basicCondition(b, code >> 1);
-  return code & 1 ? b.eqz(positive) : positive;
+  return b.asCondition(code, code & 1 ? b.eqz(positive) : positive);
 }
 function basicCondition(b: Builder, index: number): Value {
   switch (index) {

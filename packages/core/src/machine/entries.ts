@@ -1,10 +1,11 @@
 import { type Entry, type EntrySearch, type GuestImage, PolyvisorError } from '@polyvisor/plugin-api';
-import { findNativeDoors, NATIVE, type NativeDoorName } from '../loader/boot/doors.ts';
+import { CORE, findNativeDoors } from '../loader/boot/doors.ts';
+import { STARTABLE } from '../loader/boot/index.ts';
 import { IMAGE_EXIT_CODE } from '../loader/image/image-error.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 
-/** Native doors that the machine goes through itself. NOT IMPLEMENTED yet: all of them. */
-const STARTABLE: ReadonlySet<NativeDoorName> = new Set();
+/** What `--entry` calls the best door that needs no plug-in. */
+const NATIVE = 'native';
 
 type Finders = Pick<PluginCalls, 'findEntries'>;
 
@@ -20,7 +21,7 @@ export function findDoors(image: GuestImage, plugins: Finders): Required<EntrySe
 
 /** Whether `--entry wanted` means this door: by its name, or `native` for each that needs no plug-in. */
 function isWanted(wanted: string | undefined, door: { readonly name: string; readonly plugin?: string }): boolean {
-  return wanted === undefined || door.name === wanted || (wanted === NATIVE && door.plugin === NATIVE);
+  return wanted === undefined || door.name === wanted || (wanted === NATIVE && door.plugin === CORE);
 }
 
 /** The asked-for door, or the one with the highest priority. @throws PolyvisorError PV2012 that lists what there is */
@@ -31,11 +32,23 @@ export function chooseEntry(image: GuestImage, plugins: Finders, wanted: string 
   throw noDoor(image, plugins, wanted);
 }
 
+type NoEntry = { readonly name: string; readonly abi: string; readonly reason: string };
+
+/** Why there is no such door. If none is asked for, what the loaded plug-ins say is what matters. */
+function reasonsAgainst(image: GuestImage, plugins: Finders, wanted: string | undefined): NoEntry[] {
+  const native = findNativeDoors(image, STARTABLE);
+  const ofPlugins = plugins.findEntries(image);
+  const all = ({ closed = [], missing }: EntrySearch): NoEntry[] => [...closed, ...missing];
+  const startable: ReadonlySet<string> = STARTABLE;
+  const openHere = all(native).filter(({ name }) => startable.has(name));
+  if (wanted === NATIVE) return openHere;
+  if (wanted === undefined) return [...all(ofPlugins), ...openHere];
+  return [...all(ofPlugins), ...all(native)].filter(({ name }) => name === wanted);
+}
+
 function noDoor(image: GuestImage, plugins: Finders, wanted: string | undefined): PolyvisorError {
   const doors = findDoors(image, plugins);
-  // When none is asked for, what the loaded plug-ins say is what matters.
-  const { closed = [], missing } = wanted === undefined ? plugins.findEntries(image) : doors;
-  const reasons = [...closed, ...missing].filter((door) => isWanted(wanted, door));
+  const reasons = reasonsAgainst(image, plugins, wanted);
   const why = reasons.map(({ abi, reason }) => `${abi}: ${reason}`);
   if (why.length === 0) why.push('nothing that is loaded starts such an image');
   const has = doors.entries.map((entry) => entry.name);

@@ -5,6 +5,7 @@ import {
   type Exit,
   type ExitAnswer,
   type GuestImage,
+  PLATFORM_CHIPS,
   type PlatformDefinition,
   type Machine as PluginMachine,
   PolyvisorError,
@@ -13,7 +14,9 @@ import {
 import { ARG, DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { ExitCode } from '../engine/exit-code.ts';
-import { EngineMemory } from '../engine/memory.ts';
+import type { EngineMemory } from '../engine/memory.ts';
+import { CORE } from '../loader/boot/doors.ts';
+import { bootNatively } from '../loader/boot/index.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
 import { chooseEntry } from './entries.ts';
@@ -23,7 +26,12 @@ import { afterDeliveryFault, type NativeAnswer, type NativeFault, undefinedOpcod
 import { cpuid } from './native/cpuid.ts';
 import { deliver } from './native/delivery.ts';
 import { nativeInstructions } from './native/instructions.ts';
+import { firmwareMtrrs } from './native/memory-types.ts';
+import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.ts';
+import { PcPlatform, type PlatformHost } from './platform/pc.ts';
+import type { InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { crashReport } from './report.ts';
+import { allocate } from './start.ts';
 import { MachineVcpu } from './vcpu.ts';
 
 /** Instructions between looks at timers and the console. */
@@ -52,6 +60,8 @@ export interface MachineOptions {
   readonly engine?: EngineOptions;
   /** Wait at most this long; resolves early on console input. 0: let pending input in. */
   idle(maxNs: number): Promise<void>;
+  /** The machine's own remarks for the operator, of no more than debugging's interest. */
+  readonly log?: (message: string) => void;
   /** Told of every exit that a plug-in could see; only if someone wants it. */
   readonly onExit?: (event: ExitEvent) => void;
 }
@@ -85,6 +95,7 @@ export class Machine implements PluginMachine {
   readonly #calls: PluginCalls;
   readonly #instructionTime: InstructionTime | undefined;
   readonly #engineMemory: EngineMemory;
+  readonly #pc: PcPlatform;
   #end: RunEnd | undefined;
   /** Opens when a paused machine goes on or ends. */
   #gate: { readonly opened: Promise<void>; open(): void } | undefined;
@@ -101,7 +112,13 @@ export class Machine implements PluginMachine {
     this.#calls = options.plugins.calls;
     this.console = options.console;
     this.entry = chooseEntry(options.image, options.plugins.calls, options.entryName);
-    this.platform = { memoryBytes: options.memoryBytes, overheadBytes: 0, vcpus: 1, commandLine: options.commandLine };
+    this.platform = {
+      chips: new Set(this.entry.plugin === CORE ? PLATFORM_CHIPS : []),
+      memoryBytes: options.memoryBytes,
+      overheadBytes: 0,
+      vcpus: 1,
+      commandLine: options.commandLine,
+    };
     this.#calls.configure(this.platform);
     const ramBytes = Math.ceil((this.platform.memoryBytes + this.platform.overheadBytes) / PAGE) * PAGE;
     this.#engineMemory = allocate(ramBytes);
@@ -111,20 +128,33 @@ export class Machine implements PluginMachine {
     this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
     this.clock = new MachineClock(source, options.wallClock.epochNs());
-    this.vcpus = [new MachineVcpu(0, this.#engine())];
+    this.#pc = new PcPlatform(this.platform, this.#platformHost());
+    this.vcpus = [new MachineVcpu(0, this.#engine(this.#pc.processors[0]), this.#pc.processors[0])];
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
     this.#boot();
   }
 
-  #engine(): Engine {
+  #platformHost(): PlatformHost {
+    return {
+      clock: this.clock,
+      console: this.console,
+      powerOff: () => this.shutdown({ kind: 'poweroff' }),
+      reset: () => this.shutdown({ kind: 'reboot' }),
+      kick: (vcpu) => this.vcpus[vcpu].kick(),
+      nmi: (vcpu) => this.vcpus[vcpu].raiseNmi(),
+      log: (message) => this.#options.log?.(message),
+    };
+  }
+
+  #engine(platform: ProcessorPlatform): Engine {
     return new Engine(
       this.#engineMemory,
       {
-        mmioRead: (_gpa, into) => into.fill(0xff),
-        mmioWrite: () => {},
+        mmioRead: (gpa, into) => platform.readMmio(gpa, into),
+        mmioWrite: (gpa, bytes) => platform.writeMmio(gpa, bytes),
         helpers: {
           rdtsc: (state, base) => {
-            state.setBigUint64(base + RESULT[0].offset, this.clock.tsc(), true);
+            state.setBigUint64(base + RESULT[0].offset, platform.tsc.read(), true);
             return -1;
           },
         },
@@ -142,6 +172,10 @@ export class Machine implements PluginMachine {
       ...(this.#options.initrd ? { initrd: this.#options.initrd } : {}),
     };
     if (this.#calls.boot(request, this)) return;
+    if (this.entry.plugin === CORE) {
+      this.#bootNatively(request);
+      return;
+    }
     throw new PolyvisorError(
       'PV2010',
       `nobody starts ${request.image.name} through its door ${this.entry.name}`,
@@ -150,8 +184,27 @@ export class Machine implements PluginMachine {
     );
   }
 
+  /** What firmware leaves behind, then the image's boot protocol. */
+  #bootNatively(request: BootRequest): void {
+    this.#pc.initialiseLikeFirmware();
+    for (const vcpu of this.vcpus)
+      for (const [index, value] of firmwareMtrrs(MTRR_DEVICES)) vcpu.msrs.set(index, value);
+    const description = this.#pc.describe();
+    bootNatively(request, {
+      memory: this.memory,
+      vcpu: this.vcpus[0],
+      memoryMap: memoryMapOf(this.platform.memoryBytes),
+      ...(description && { rsdpAddress: placeAcpiTables(description, this.memory) }),
+    });
+  }
+
   cpuid(leaf: number, subleaf: number) {
-    return cpuid(leaf, subleaf);
+    return this.#cpuid(this.vcpus[0], leaf, subleaf);
+  }
+  #cpuid(vcpu: MachineVcpu, leaf: number, subleaf: number) {
+    const { platform } = vcpu;
+    const apic = platform.hasLocalApic ? { id: vcpu.id, enabled: platform.apicEnabled } : undefined;
+    return cpuid(leaf, subleaf, { vcpus: this.vcpus.length, tscHz: this.clock.tscHz, apic });
   }
   symbol(gva: bigint): string | undefined {
     return this.#options.symbols?.(gva);
@@ -203,8 +256,10 @@ export class Machine implements PluginMachine {
       else this.#slice();
       if (this.#end) break;
       if (this.#gate) continue;
+      this.#pc.flush();
       await this.#options.idle(this.#idleNs());
     }
+    this.#pc.flush();
     for (const vcpu of this.vcpus) this.#calls.vcpuTerminate(vcpu);
     return this.#end as RunEnd;
   }
@@ -238,18 +293,20 @@ export class Machine implements PluginMachine {
     let left = turn;
     while (left > 0 && !this.#end) {
       this.#calls.beforeEntry(vcpu);
+      if (vcpu.blocked && vcpu.hasDeliverableEvent) vcpu.wake();
       if (vcpu.blocked || vcpu.offline || this.#end) return left !== turn;
-      if (vcpu.pending) this.#deliverPending(vcpu);
+      const oneInstruction = this.#deliverEvents(vcpu);
       const { engine } = vcpu;
       engine.budget = left;
       if (this.#instructionTime) this.#instructionTime.pendingInstructions = () => left - engine.budget;
       const stepping = vcpu.singleStep;
-      const code = stepping ? engine.step() : engine.run();
+      const code = stepping || oneInstruction ? engine.step() : engine.run();
       const executed = left - engine.budget;
       left -= Math.max(1, executed);
       this.#account(executed);
       if (code === ExitCode.budget) break;
       this.#dispatch(vcpu, code, stepping);
+      if (this.clock.takeEarlierDeadline()) left = Math.min(left, this.#turn());
     }
     return true;
   }
@@ -268,8 +325,7 @@ export class Machine implements PluginMachine {
 
   #dispatch(vcpu: MachineVcpu, code: number, stepping: boolean): void {
     if (code === ExitCode.fault) this.#fault(vcpu);
-    else if (code === ExitCode.stop || (code === ExitCode.instruction && this.#instruction(vcpu) && stepping))
-      this.#singleStepTrap(vcpu);
+    else if (code === ExitCode.stop ? stepping : this.#instruction(vcpu) && stepping) this.#singleStepTrap(vcpu);
   }
   /** RFLAGS.TF was set before the instruction that is now done (SDM vol. 3B, 18.3.1.4). */
   #singleStepTrap(vcpu: MachineVcpu): void {
@@ -301,10 +357,23 @@ export class Machine implements PluginMachine {
     this.#deliver(vcpu, raised.vector, raised.errorCode);
   }
 
-  #deliverPending(vcpu: MachineVcpu): void {
+  /**
+   * What waits to be delivered before the next instruction: an injected event, or else an interrupt (SDM vol. 3A, 6.9).
+   * True: there is an interrupt, and only the instruction after STI or MOV SS comes before it.
+   */
+  #deliverEvents(vcpu: MachineVcpu): boolean {
+    const shadow = vcpu.interruptShadow;
+    vcpu.interruptShadow = false;
     const event = vcpu.pending;
-    vcpu.pending = undefined;
-    if (event) this.#deliver(vcpu, event.vector, event.errorCode);
+    if (event) {
+      vcpu.pending = undefined;
+      this.#deliver(vcpu, event.vector, event.errorCode);
+      return false;
+    }
+    if (!vcpu.hasDeliverableEvent || shadow) return vcpu.hasDeliverableEvent;
+    if (vcpu.takeNmi()) this.#deliver(vcpu, Vector.NMI, undefined);
+    else this.#deliver(vcpu, (vcpu.platform.interrupts as InterruptSource).acknowledge(), undefined);
+    return false;
   }
 
   /** Through the IDT; a fault on the way becomes a double fault, then a shutdown (SDM vol. 3A, 6.15). */
@@ -353,9 +422,9 @@ export class Machine implements PluginMachine {
   }
 
   readonly #nativeMachine = {
-    cpuid: (leaf: number, subleaf: number) => this.cpuid(leaf, subleaf),
-    portRead: () => 0xffffffff,
-    portWrite: () => {},
+    cpuid: (vcpu: MachineVcpu, leaf: number, subleaf: number) => this.#cpuid(vcpu, leaf, subleaf),
+    portRead: (port: number, sizeBytes: number) => this.#pc.ports.read(port, sizeBytes),
+    portWrite: (port: number, sizeBytes: number, value: number) => this.#pc.ports.write(port, sizeBytes, value),
   };
 
   #softwareInterrupt(vcpu: MachineVcpu, vector: number, rip: bigint): void {
@@ -380,18 +449,13 @@ export class Machine implements PluginMachine {
   /** Figures for `--stats`. */
   stats(): Record<string, number | string> {
     const [{ engine }] = this.vcpus;
-    const { decoded, invalidations, flushes } = engine.code.statistics;
     const exits = Object.fromEntries(
       [...this.#exitCounts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, count]) => [`exit.${kind}`, count]),
     );
     return {
       instructions: this.#executed,
       'machine time ms': Math.round(this.clock.nowNs() / 1e6),
-      'decoded instructions': decoded,
-      'code invalidations': invalidations,
-      'code cache flushes': flushes,
-      'TLB bank flushes': engine.banks.flushes,
-      handlers: engine.handlerCount,
+      ...engine.statistics(),
       ...exits,
     };
   }
@@ -402,19 +466,4 @@ function pick(answer: { errorCode?: number; cr2?: bigint }): { errorCode?: numbe
     ...(answer.errorCode === undefined ? {} : { errorCode: answer.errorCode }),
     ...(answer.cr2 === undefined ? {} : { cr2: answer.cr2 }),
   };
-}
-
-/** The most a WebAssembly memory holds, less what the engine itself needs. */
-function allocate(ramBytes: number): EngineMemory {
-  try {
-    return new EngineMemory(ramBytes);
-  } catch (error) {
-    const mebibytes = Math.round(ramBytes / 2 ** 20);
-    throw new PolyvisorError(
-      'PV2011',
-      `cannot allocate ${mebibytes} MiB of guest memory: ${(error as Error).message}`,
-      'ask for less with --memory',
-      3,
-    );
-  }
 }

@@ -26,20 +26,37 @@ export const LargePage = { MIB2: 1, GIB1: 2 } as const;
 /** A TLB entry is {i64 page tag, i32 host page, i32 unused}. An empty entry's tag cannot match in its place. */
 export const TLB_ENTRY_BYTES = 16;
 export const TLB_ENTRIES = 2048;
+/** What `gva >> 8` is masked with for the offset of its entry in a bank. */
+export const TLB_INDEX_MASK = (TLB_ENTRIES - 1) * TLB_ENTRY_BYTES;
 export const TLB_WRITE_OFFSET = TLB_ENTRIES * TLB_ENTRY_BYTES;
 /** Code look-up: {i64 page tag, i32 entry table}. */
 export const TLB_EXEC_OFFSET = 2 * TLB_WRITE_OFFSET;
 export const TLB_EXEC_ENTRIES = 512;
-export const TLB_BANK_BYTES = TLB_EXEC_OFFSET + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES;
+/** Which entries have been filled since the bank was empty: i32 count, then u16 offsets / 16; full: any may have been. */
+export const TLB_LOG_OFFSET = TLB_EXEC_OFFSET + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES;
+export const TLB_LOG_ENTRIES = 1022;
+export const TLB_BANK_BYTES = TLB_LOG_OFFSET + 4 + TLB_LOG_ENTRIES * 2;
 export const TLB_BANKS = 48;
 
 /** A decoded record; see engine/record.ts. */
 export const RECORD_BYTES = 32;
+export const RECORD_INFO_BYTES = 8;
+const MAX_RECORDS = 2_000_000;
 /** An entry table: for each byte of a code page the record that starts there, or 0. */
 export const ENTRY_TABLE_BYTES = PAGE_SIZE_BYTES * 4;
 
+/**
+ * Where regions start, of one vCPU: {i64 linear address, i32 region, i32 entry table of its page}, placed by the address's
+ * page number and offset xored. An entry holds wherever the code look-up of the bank in use leads to the same table.
+ */
+export const REGION_LOOKUP_ENTRIES = 4096;
+export const REGION_LOOKUP_ENTRY_BYTES = 16;
+export const REGION_LOOKUP_BYTES = REGION_LOOKUP_ENTRIES * REGION_LOOKUP_ENTRY_BYTES;
+
 export interface MemoryLayout {
   readonly ramSizeBytes: number;
+  /** A region look-up for each vCPU. */
+  readonly regionLookups: number;
   readonly tlbBanks: number;
   /** An empty bank, copied over a bank to flush it. */
   readonly emptyBank: number;
@@ -51,6 +68,8 @@ export interface MemoryLayout {
   readonly entryTableCount: number;
   readonly records: number;
   readonly recordsEnd: number;
+  /** {@link RECORD_INFO_BYTES} for each record: {i32 arrivals, i32 region that starts there}. */
+  readonly recordInfo: number;
   readonly ram: number;
   readonly totalBytes: number;
 }
@@ -59,18 +78,21 @@ const align = (value: number, to: number) => Math.ceil(value / to) * to;
 
 /** Lay the memory out for `ramSizeBytes` of guest RAM (a multiple of 4 KiB). */
 export function layoutFor(ramSizeBytes: number): MemoryLayout {
-  const tlbBanks = SCRATCH_LIMIT;
+  const regionLookups = SCRATCH_LIMIT;
+  const tlbBanks = regionLookups + MAX_VCPUS * REGION_LOOKUP_BYTES;
   const emptyBank = tlbBanks + TLB_BANKS * TLB_BANK_BYTES;
   const pageFlags = emptyBank + TLB_BANK_BYTES;
   const codeTables = align(pageFlags + ramSizeBytes / PAGE_SIZE_BYTES, 4);
   const entryTables = align(codeTables + (ramSizeBytes / PAGE_SIZE_BYTES) * 4, 65536);
   const entryTableCount = 3072;
   const records = entryTables + entryTableCount * ENTRY_TABLE_BYTES;
-  const recordsEnd = records + 2_000_000 * RECORD_BYTES;
-  const ram = align(recordsEnd, 65536);
+  const recordsEnd = records + MAX_RECORDS * RECORD_BYTES;
+  const recordInfo = recordsEnd;
+  const ram = align(recordInfo + MAX_RECORDS * RECORD_INFO_BYTES, 65536);
   const totalBytes = align(ram + ramSizeBytes, 65536);
   return {
     ramSizeBytes,
+    regionLookups,
     tlbBanks,
     emptyBank,
     pageFlags,
@@ -79,6 +101,7 @@ export function layoutFor(ramSizeBytes: number): MemoryLayout {
     entryTableCount,
     records,
     recordsEnd,
+    recordInfo,
     ram,
     totalBytes,
   };

@@ -58,7 +58,7 @@ export class TestBench {
       helpers: { rdtsc: () => -1 },
       ...options.host,
     };
-    this.engine = new Engine(this.memory, host, { hot: [], ...options });
+    this.engine = new Engine(this.memory, host, { hot: [], regions: false, ...options });
     this.ram = new MachineMemory(this.memory, (hostAddress, size) => this.engine.code.written(hostAddress, size));
     this.vcpu = new MachineVcpu(0, this.engine);
     this.reset(options.fresh);
@@ -137,6 +137,9 @@ function shrink(memory: EngineMemory, room: { records: number; pages: number }):
   const smaller = { ...layout, recordsEnd: layout.records + room.records * RECORD_BYTES, entryTableCount: room.pages };
   Object.assign(memory, { layout: smaller });
 }
+
+/** Every place that is reached becomes a region at once. */
+export const FORCED_REGIONS = { threshold: 1, batch: 1 } as const;
 
 const ENTRIES_MASK = 0x000ffffffffff000n;
 

@@ -36,14 +36,14 @@ function aluResult(b: Builder, width: Width, operation: AluOperation, left: Valu
     case 'adc': {
       const sum = b.add(left, right);
       const result = operation === 'add' ? sum : b.add(sum, carryLike(b, left));
-      setAddFlags(b, width, left, right, result);
+      setAddFlags(b, width, left, right, result, operation === 'adc');
       return result;
     }
     case 'sub':
     case 'sbb': {
       const difference = b.sub(left, right);
       const result = operation === 'sub' ? difference : b.sub(difference, carryLike(b, left));
-      setSubFlags(b, width, left, right, result);
+      setSubFlags(b, width, left, right, result, operation === 'sbb');
       return result;
     }
     default: {

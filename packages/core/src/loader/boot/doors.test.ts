@@ -23,14 +23,12 @@ describe('a bzImage', () => {
     const search = await doorsOf(buildBzImage({ payload, xloadflags: 1, peMachine: 0x8664 }));
     expect(search.entries).toEqual([]);
     expect(search.closed?.map(({ name, address }) => [name, address])).toEqual([
-      ['linux64', 0x100200n],
+      ['linux64', 0x1000200n],
       ['linux32', 0x100000n],
       ['linux16', 0x200n],
       ['efi', 0x1234n],
     ]);
-    expect(closedDoor(search, 'linux64')?.foundIn).toBe(
-      'setup header xloadflags XLF_KERNEL_64, code32_start + 0x200; relocatable, prefers 0x1000000',
-    );
+    expect(closedDoor(search, 'linux64')?.foundIn).toBe('setup header pref_address + 0x200, xloadflags XLF_KERNEL_64');
     expect(closedDoor(search, 'efi')).toMatchObject({
       foundIn: expect.stringContaining('x86-64'),
       reason: expect.stringContaining('not claimed'),
@@ -40,8 +38,8 @@ describe('a bzImage', () => {
   it('opens what the machine can go through, the best first', async () => {
     const { entries, closed } = await doorsOf(buildBzImage({ payload, xloadflags: 1 }), ['linux64', 'linux16']);
     expect(entries.map(({ name, plugin }) => [name, plugin])).toEqual([
-      ['linux64', 'native'],
-      ['linux16', 'native'],
+      ['linux64', 'core'],
+      ['linux16', 'core'],
     ]);
     expect(entries[0].priority).toBeGreaterThan(entries[1].priority);
     expect(closed?.map(({ name }) => name)).toEqual(['linux32']);
@@ -49,7 +47,7 @@ describe('a bzImage', () => {
 
   it.each<[string, number, number, NativeDoorName, string]>([
     ['32-bit', 0x20f, 0, 'linux64', 'XLF_KERNEL_64 is not set'],
-    ['old', 0x20b, 1, 'linux64', 'boot protocol 2.11 has no xloadflags'],
+    ['old', 0x20b, 1, 'linux64', 'protocols before 2.12 have no 64-bit entry'],
     ['EFI-less', 0x20f, 1, 'efi', 'no MZ header'],
     ['any', 0x20f, 1, 'multiboot1', 'no header in the first 8 KiB'],
     ['any', 0x20f, 1, 'multiboot2', 'no header in the first 32 KiB'],

@@ -2,13 +2,17 @@ import type { ClosedDoor, ElfImage, EntrySearch, GuestImage, MissingDoor } from 
 import { protocolName } from '../image/bzimage.ts';
 import { findMultibootHeaderOf, multibootEntry } from '../image/multiboot.ts';
 import { readPeHeader } from '../image/pe.ts';
-import { ENTRY64_OFFSET, isBzImage, readSetupHeader, type SetupHeader, XloadFlag } from '../image/setup-header.ts';
+import { isBzImage, PROTOCOL_WITH_XLOADFLAGS, readSetupHeader, type SetupHeader } from '../image/setup-header.ts';
+import { ENTRY_64 } from './linux.ts';
 
-/** Doors that need no hypervisor interface; the best first, among those that a machine can go through. */
+/**
+ * Doors that need no hypervisor interface; the best first, among those that a machine can go through. Before the ABI of
+ * the first three stands which version of it.
+ */
 const ABIS = {
-  linux64: 'Linux 64-bit boot protocol',
-  linux32: 'Linux 32-bit boot protocol',
-  linux16: 'Linux 16-bit boot protocol (real mode)',
+  linux64: '64-bit entry',
+  linux32: '32-bit entry',
+  linux16: '16-bit entry (real mode)',
   multiboot2: 'Multiboot2',
   multiboot1: 'Multiboot',
   elf: 'ELF entry',
@@ -19,7 +23,7 @@ export type NativeDoorName = keyof typeof ABIS;
 const NAMES = Object.keys(ABIS) as NativeDoorName[];
 
 /** Who offers native doors, in the place of a plug-in's name. */
-export const NATIVE = 'native';
+export const CORE = 'core';
 
 /** Where a door is, or why there is none. Addresses and places are those of `Entry`. */
 type Finding = { readonly address: bigint; readonly foundIn: string } | { readonly missing: string };
@@ -35,11 +39,11 @@ export function findNativeDoors(image: GuestImage, startable: ReadonlySet<Native
   const missing: MissingDoor[] = [];
   for (const [index, name] of NAMES.entries()) {
     const finding = findings[name];
-    const door = { name, abi: ABIS[name] };
+    const door = { name, abi: name.startsWith('linux') ? `${linuxProtocol(image)}, ${ABIS[name]}` : ABIS[name] };
     if ('missing' in finding) missing.push({ ...door, reason: finding.missing });
     else if (startable.has(name)) {
-      entries.push({ ...door, ...finding, plugin: NATIVE, priority: NAMES.length - index });
-    } else closed.push({ ...door, ...finding, plugin: NATIVE, reason: whyClosed(name) });
+      entries.push({ ...door, ...finding, plugin: CORE, priority: NAMES.length - index });
+    } else closed.push({ ...door, ...finding, plugin: CORE, reason: whyClosed(name) });
   }
   return { entries, closed, missing };
 }
@@ -48,6 +52,12 @@ function whyClosed(name: NativeDoorName): string {
   if (name === 'efi') return 'not claimed: there is no UEFI firmware here';
   if (name === 'elf') return 'an ELF entry alone does not say which registers and tables it expects';
   return 'starting an image through it is NOT IMPLEMENTED yet';
+}
+
+function linuxProtocol({ file }: GuestImage): string {
+  return isBzImage(file)
+    ? `Linux boot protocol ${protocolName(readSetupHeader(file).protocol)}`
+    : 'Linux boot protocol';
 }
 
 /** Linux, Documentation/arch/x86/boot.rst. */
@@ -76,18 +86,15 @@ function protectedMode(header: SetupHeader): Finding {
 }
 
 function longMode(header: SetupHeader): Finding {
-  const { protocol, xloadflags } = header;
-  if (xloadflags === undefined) {
-    return { missing: `boot protocol ${protocolName(protocol)} has no xloadflags; they came with 2.12` };
-  }
-  if ((xloadflags & XloadFlag.KERNEL_64) === 0) return { missing: 'XLF_KERNEL_64 is not set in xloadflags' };
-  const foundIn = `setup header xloadflags XLF_KERNEL_64, code32_start + 0x${ENTRY64_OFFSET.toString(16)}`;
-  return { address: BigInt(header.code32Start + ENTRY64_OFFSET), foundIn: `${foundIn}${relocation(header)}` };
+  if (header.protocol < PROTOCOL_WITH_XLOADFLAGS) return { missing: 'protocols before 2.12 have no 64-bit entry' };
+  if (!header.has64BitEntry) return { missing: 'XLF_KERNEL_64 is not set in xloadflags' };
+  const address = header.prefAddress + BigInt(ENTRY_64);
+  return { address, foundIn: `setup header pref_address + 0x${ENTRY_64.toString(16)}, xloadflags XLF_KERNEL_64` };
 }
 
 function relocation({ relocatable, prefAddress }: SetupHeader): string {
   if (!relocatable) return '';
-  return prefAddress === undefined ? '; relocatable' : `; relocatable, prefers 0x${prefAddress.toString(16)}`;
+  return prefAddress === 0n ? '; relocatable' : `; relocatable, prefers 0x${prefAddress.toString(16)}`;
 }
 
 function otherDoors(image: GuestImage): Record<'efi' | 'elf' | 'multiboot1' | 'multiboot2', Finding> {

@@ -32,15 +32,15 @@ export function parseBzImage(bytes: Uint8Array): BzImage {
   return {
     protocol: header.protocol,
     kernelVersion: kernelVersion(reader, header),
-    payload: payloadOf(reader, header),
+    payload: payloadOf(header),
   };
 }
 
-function payloadOf(reader: ByteReader, header: SetupHeader): BzImagePayload | undefined {
-  const { payloadOffset, payloadLengthBytes } = header;
-  if (payloadOffset === undefined || payloadLengthBytes === undefined) return undefined;
-  if (payloadLengthBytes === 0) throw damagedImage('bzImage payload_length is 0');
-  const payload = reader.slice(header.protectedModeOffset + payloadOffset, payloadLengthBytes, 'bzImage payload');
+function payloadOf(header: SetupHeader): BzImagePayload | undefined {
+  if (!header.payload) return undefined;
+  const { offset, sizeBytes } = header.payload;
+  if (sizeBytes === 0) throw damagedImage('bzImage payload_length is 0');
+  const payload = new ByteReader(header.code).slice(offset, sizeBytes, 'bzImage payload');
   const compression = detectCompression(payload);
   const sizeAt = payload.length - APPENDED_SIZE_BYTES;
   // gzip ends with its unpacked size (RFC 1952, 2.3.1); the kernel's build appends one to the others.

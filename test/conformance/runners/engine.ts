@@ -25,14 +25,16 @@ interface MappedPage {
   readonly before: Uint8Array;
 }
 
-/** How the engine is entered: so many instructions at a time, or one by one. */
+/** How the engine is entered: so many instructions at a time, or one by one; and how it runs them. */
 export interface Entry {
   readonly budget?: number;
   readonly step?: boolean;
+  /** All code is compiled into regions the first time that it is reached. */
+  readonly regions?: boolean;
 }
 
-/** Tier 0: the generated interpreter on a vCPU with page tables, at CPL 3. */
-export class Tier0Runner implements CaseRunner {
+/** The engine on a vCPU with page tables, at CPL 3. */
+export class EngineRunner implements CaseRunner {
   readonly name: string;
   readonly #entry: Entry;
   readonly #memory = new EngineMemory(RAM_SIZE_BYTES);
@@ -44,10 +46,12 @@ export class Tier0Runner implements CaseRunner {
   #patched: readonly Patch[] = [];
 
   constructor(entry: Entry = {}) {
-    this.name = entry.step ? 'tier 0, single steps' : entry.budget ? `tier 0, ${entry.budget} at a time` : 'tier 0';
+    const tier = entry.regions ? 'tier 1' : 'tier 0';
+    this.name = entry.step ? `${tier}, single steps` : entry.budget ? `${tier}, ${entry.budget} at a time` : tier;
     this.#entry = entry;
     this.#mapRegions();
-    this.#engine = new Engine(this.#memory, { mmioRead: () => {}, mmioWrite: () => {}, helpers: { rdtsc: () => -1 } });
+    const host = { mmioRead: () => {}, mmioWrite: () => {}, helpers: { rdtsc: () => -1 } };
+    this.#engine = new Engine(this.#memory, host, { regions: entry.regions ? { threshold: 1, batch: 1 } : false });
     this.#vcpu = new MachineVcpu(0, this.#engine);
     this.#state = new StateBlock(this.#memory.view, this.#engine.base);
   }

@@ -1,0 +1,326 @@
+import type { Slot, SlotType } from '../cpu/state.ts';
+import type { AccessBytes, Block, Node, Program, UpdateHandle, Value, ValueType, Variable } from '../ir/types.ts';
+import type { Asm } from './asm.ts';
+import { Op } from './wasm.ts';
+
+const LOADS: Record<AccessBytes, readonly number[]> = {
+  1: [Op.i32Load8U],
+  2: [Op.i32Load16U],
+  4: [Op.i32Load],
+  8: [Op.i64Load],
+  16: [0xfd, 0x00],
+};
+const STORES: Record<AccessBytes, readonly number[]> = {
+  1: [Op.i32Store8],
+  2: [Op.i32Store16],
+  4: [Op.i32Store],
+  8: [Op.i64Store],
+  16: [0xfd, 0x0b],
+};
+/** Narrow stores of an i64 value. */
+const STORES64: Partial<Record<AccessBytes, number>> = { 1: 0x3c, 2: 0x3d, 4: 0x3e };
+const SLOT_BYTES = { i32: 4, i64: 8, v128: 16 } as const;
+export const slotBytes = (type: SlotType): AccessBytes => SLOT_BYTES[type];
+
+/** Ways to end an instruction. */
+export type EndKind = 'jump' | 'branch' | 'repeat' | 'fault' | 'instruction';
+type NodeOf<K extends Node['kind']> = Extract<Node, { kind: K }>;
+export type StateNode = NodeOf<'getSlot' | 'getRegister' | 'getFixed'>;
+export type StateChange = NodeOf<'setSlot' | 'setRegister' | 'setFixed'>;
+
+/**
+ * Turns one instruction's IR into WebAssembly: order of evaluation, locals of values, blocks. Where registers, memory and
+ * the ways out are is left to what extends it.
+ */
+export abstract class ProgramEmitter {
+  protected readonly asm: Asm;
+  readonly #program: Program;
+  readonly #locals = new Map<Value, number>();
+  readonly #remaining = new Map<Value, number>();
+  readonly #variables = new Map<Variable, number>();
+  /** Local of each handle: its host address, or its linear address if {@link reopens}. */
+  readonly #handles = new Map<UpdateHandle, number>();
+  /** There is one place for a write that needs a commit: with several updates each one translates again to store. */
+  protected readonly reopens: boolean;
+  /** Blocks of the instruction that the code being written is in. */
+  protected depth = 0;
+
+  constructor(program: Program, asm: Asm) {
+    this.#program = program;
+    this.asm = asm;
+    this.reopens = countUpdates(program.body) > 1;
+  }
+
+  /** A free local of a type; `release` gives it back. */
+  protected abstract allocate(type: ValueType): number;
+  protected abstract release(type: ValueType, local: number): void;
+  /** How often a value is asked for; 0: never. */
+  protected abstract usesOf(value: Value): number;
+  /** Push what a record says of the instruction (i64). */
+  protected abstract recordField(field: NodeOf<'recordField'>['field']): void;
+  protected abstract segmentBase(): void;
+  /** Push a register or slot. */
+  protected abstract pushState(node: StateNode): void;
+  protected abstract changeState(node: StateChange): void;
+  /** A local with the host address of a guest access; a fault ends the instruction. */
+  protected abstract host(pushAddress: () => unknown, bytes: AccessBytes, write: boolean): number;
+  /** A guest store to a host address is done. */
+  protected abstract stored(host: number): void;
+  protected abstract raise(node: NodeOf<'raise'>): void;
+  /** The instruction ends: the target of a jump is on the stack, the number of an exit in `exit`. */
+  protected abstract end(kind: EndKind, exit?: number): void;
+  /** Call out; the result, if asked for, stays on the stack. */
+  protected abstract helper(node: NodeOf<'helper'>, withResult: boolean): void;
+  /** A node that only some emitters make something of. */
+  protected flagSource(_node: NodeOf<'flagSource'>): void {}
+
+  run(): void {
+    for (const variable of this.#program.variables) this.#variables.set(variable, this.allocate(variable.type));
+    this.block(this.#program.body);
+    for (const [variable, local] of this.#variables) this.release(variable.type, local);
+    for (const local of this.#handles.values()) this.release(this.reopens ? 'i64' : 'i32', local);
+    for (const [value, left] of this.#remaining) if (left > 0) this.release(value.type, this.#local(value));
+  }
+
+  protected block(block: Block): void {
+    for (const node of block.nodes) this.node(node);
+  }
+
+  #local(value: Value): number {
+    return this.#locals.get(value) as number;
+  }
+
+  /** Push a value: from its local, or by emitting the single-use pure node it stands for. */
+  protected push(value: Value): void {
+    const local = this.#locals.get(value);
+    if (local === undefined) {
+      this.compute(value.node);
+      return;
+    }
+    this.asm.get(local);
+    const left = (this.#remaining.get(value) as number) - 1;
+    this.#remaining.set(value, left);
+    if (left === 0) this.release(value.type, local);
+  }
+
+  /** Push the result of a node that has no effects. */
+  protected compute(node: Node): void {
+    const a = this.asm;
+    switch (node.kind) {
+      case 'const':
+        if (typeof node.value === 'bigint') a.i64(node.value);
+        else a.i32(node.value);
+        return;
+      case 'constVector':
+        a.op(0xfd, 0x0c).out.bytes(node.bytes);
+        return;
+      case 'pure':
+        for (const arg of node.args) this.push(arg);
+        a.op(...node.op.wasm);
+        a.out.bytes(node.immediates);
+        return;
+      case 'recordField':
+        this.recordField(node.field);
+        return;
+      case 'segmentBase':
+        this.segmentBase();
+        return;
+      case 'getSlot':
+      case 'getRegister':
+      case 'getFixed':
+        this.pushState(node);
+        return;
+      default:
+        throw new Error(`${node.kind} has no value to push`);
+    }
+  }
+
+  /** Pop the value on the stack into a local of its own. */
+  protected keep(value: Value): void {
+    const uses = this.usesOf(value);
+    if (uses === 0) {
+      this.asm.op(Op.drop);
+      return;
+    }
+    const local = this.allocate(value.type);
+    this.#locals.set(value, local);
+    this.#remaining.set(value, uses);
+    this.asm.set(local);
+  }
+
+  protected node(node: Node): void {
+    switch (node.kind) {
+      case 'const':
+      case 'constVector':
+      case 'recordField':
+        return;
+      case 'segmentBase':
+      case 'pure':
+        if (this.usesOf(node.result) > 1) this.#computeAndKeep(node);
+        return;
+      case 'getSlot':
+      case 'getRegister':
+      case 'getFixed':
+        if (this.usesOf(node.result) > 0) this.#computeAndKeep(node);
+        return;
+      case 'setSlot':
+      case 'setRegister':
+      case 'setFixed':
+        this.changeState(node);
+        return;
+      case 'flagSource':
+        this.flagSource(node);
+        return;
+      case 'getVariable':
+        this.asm.get(this.#variables.get(node.variable) as number);
+        this.keep(node.result);
+        return;
+      case 'setVariable':
+        this.push(node.value);
+        this.asm.set(this.#variables.get(node.variable) as number);
+        return;
+      case 'when':
+        this.when(node);
+        return;
+      case 'load':
+      case 'loadForUpdate':
+      case 'store':
+      case 'storeUpdate':
+        this.#memory(node);
+        return;
+      default:
+        this.#control(node);
+    }
+  }
+
+  #computeAndKeep(node: Node & { result: Value }): void {
+    this.compute(node);
+    this.keep(node.result);
+  }
+
+  protected when(node: NodeOf<'when'>): void {
+    this.push(node.condition);
+    this.asm.if();
+    this.depth++;
+    this.block(node.then);
+    if (node.otherwise.nodes.length > 0) {
+      this.asm.else();
+      this.block(node.otherwise);
+    }
+    this.depth--;
+    this.asm.end();
+  }
+
+  protected load(bytes: AccessBytes, offset: number): void {
+    const [first, ...rest] = LOADS[bytes];
+    this.asm
+      .op(first, ...rest)
+      .op(0)
+      .out.u32(offset);
+  }
+  protected store(bytes: AccessBytes, type: ValueType, offset: number): void {
+    const opcodes = type === 'i64' && bytes < 8 ? [STORES64[bytes] as number] : STORES[bytes];
+    this.asm
+      .op(...opcodes)
+      .op(0)
+      .out.u32(offset);
+  }
+  /** Set a slot of the state block at `base` in memory. */
+  protected storeSlot(base: number, slot: Slot, push: () => unknown): void {
+    this.asm.i32(0);
+    push();
+    this.store(slotBytes(slot.type), slot.type, base + slot.offset);
+  }
+
+  #memory(node: NodeOf<'load' | 'loadForUpdate' | 'store' | 'storeUpdate'>): void {
+    switch (node.kind) {
+      case 'load': {
+        const host = this.host(() => this.push(node.address), node.bytes, false);
+        this.asm.get(host);
+        this.load(node.bytes, 0);
+        this.release('i32', host);
+        this.keep(node.result);
+        return;
+      }
+      case 'loadForUpdate': {
+        const host = this.#openForUpdate(node);
+        this.asm.get(host);
+        this.load(node.bytes, 0);
+        if (this.reopens) this.release('i32', host);
+        this.keep(node.result);
+        return;
+      }
+      case 'store': {
+        const host = this.host(() => this.push(node.address), node.bytes, true);
+        this.#storeAt(host, node.bytes, node.value);
+        this.release('i32', host);
+        return;
+      }
+      case 'storeUpdate':
+        this.#storeUpdate(node);
+    }
+  }
+
+  #openForUpdate(node: NodeOf<'loadForUpdate'>): number {
+    if (!this.reopens) {
+      const host = this.host(() => this.push(node.address), node.bytes, true);
+      this.#handles.set(node.handle, host);
+      return host;
+    }
+    const address = this.allocate('i64');
+    this.#handles.set(node.handle, address);
+    this.push(node.address);
+    this.asm.set(address);
+    return this.host(() => this.asm.get(address), node.bytes, true);
+  }
+
+  #storeUpdate(node: NodeOf<'storeUpdate'>): void {
+    const local = this.#handles.get(node.handle) as number;
+    if (!this.reopens) {
+      this.#storeAt(local, node.bytes, node.value);
+      return;
+    }
+    const host = this.host(() => this.asm.get(local), node.bytes, true);
+    this.#storeAt(host, node.bytes, node.value);
+    this.release('i32', host);
+  }
+
+  #storeAt(host: number, bytes: AccessBytes, value: Value): void {
+    this.asm.get(host);
+    this.push(value);
+    this.store(bytes, value.type, 0);
+    this.stored(host);
+  }
+
+  #control(node: NodeOf<'raise' | 'jump' | 'branch' | 'repeat' | 'exit' | 'helper'>): void {
+    switch (node.kind) {
+      case 'raise':
+        this.raise(node);
+        return;
+      case 'jump':
+        this.push(node.target);
+        this.end('jump');
+        return;
+      case 'exit':
+        this.end('instruction', node.exit);
+        return;
+      case 'helper': {
+        const withResult = node.result !== undefined && this.usesOf(node.result) > 0;
+        this.helper(node, withResult);
+        if (withResult) this.keep(node.result as Value);
+        return;
+      }
+      default:
+        this.end(node.kind);
+    }
+  }
+}
+
+function countUpdates(block: Block): number {
+  let count = 0;
+  for (const node of block.nodes) {
+    if (node.kind === 'loadForUpdate') count++;
+    else if (node.kind === 'when') count += countUpdates(node.then) + countUpdates(node.otherwise);
+  }
+  return count;
+}

@@ -1,0 +1,403 @@
+import {
+  ARG,
+  BUDGET,
+  FAULT_ADDRESS,
+  FAULT_ERROR_CODE,
+  FAULT_VECTOR,
+  FC,
+  FS,
+  FZ,
+  GPR,
+  PAGE_BASE,
+  RESULT,
+  SEGMENT_BASE,
+  type Slot,
+  XMM,
+  ZERO,
+} from '../../cpu/state.ts';
+import type { AccessBytes, Evaluated, Node, PureOp, Value, ValueType } from '../../ir/types.ts';
+import { TLB_INDEX_MASK, TLB_WRITE_OFFSET } from '../../memory/layout.ts';
+import type { Asm } from '../asm.ts';
+import { NO_ERROR_CODE } from '../emit.ts';
+import type { LocalPool } from '../local-pool.ts';
+import { type EndKind, ProgramEmitter, type StateChange, type StateNode, slotBytes } from '../program-emitter.ts';
+import { NO_SEGMENT } from '../record.ts';
+import { Op } from '../wasm.ts';
+import type { RegionFlags } from './flags.ts';
+import type { RegionInstruction } from './graph.ts';
+
+const GPR_START = GPR[0].offset;
+const GPR_END = GPR[15].offset + 8;
+const XMM_START = XMM[0].offset;
+const XMM_END = XMM[15].offset + 16;
+
+const simd = (code: number) => [0xfd, ...(code < 0x80 ? [code] : [(code & 0x7f) | 0x80, code >> 7])];
+/** Lanes of a vector by size: read (zero-extended) and replace. */
+const EXTRACT: Partial<Record<AccessBytes, readonly number[]>> = {
+  1: simd(0x16),
+  2: simd(0x19),
+  4: simd(0x1b),
+  8: simd(0x1d),
+};
+const REPLACE: Partial<Record<AccessBytes, readonly number[]>> = {
+  1: simd(0x17),
+  2: simd(0x1a),
+  4: simd(0x1c),
+  8: simd(0x1e),
+};
+
+/** The function that an instruction becomes part of. */
+export interface InstructionPlace {
+  readonly asm: Asm;
+  readonly pool: LocalPool;
+  readonly flags: RegionFlags;
+  /** Host address of the vCPU's state block. */
+  readonly base: number;
+  readonly local: { readonly tlb: number; readonly pageBase: number; readonly budget: number };
+  readonly functions: { readonly regionRead: number; readonly regionWrite: number; readonly helper: number };
+  /** Blocks of WebAssembly around the place where code is being written; the offset of the block that a branch there leads to. */
+  readonly labels: (number | undefined)[];
+  /** Local that holds a register. */
+  gpr(register: number): number;
+  xmm(register: number): number;
+  /** All registers of the region, between their locals and the state block. */
+  loadRegisters(): void;
+  storeRegisters(): void;
+  helperNumber(name: string): number;
+  /** Instructions of its block that are not done before this one is. */
+  notExecuted(instruction: RegionInstruction): number;
+  /** The way an instruction ends other than by going on to the next. */
+  end(kind: EndKind, instruction: RegionInstruction): void;
+  /** Leave with an exception at an instruction, or to have tier 0 do it; `inside` more blocks deep than `labels` says. */
+  leaveAt(instruction: RegionInstruction, inside: number): void;
+}
+
+/** One instruction of a region: general and vector registers are locals, all of the record is constant. */
+export class InstructionEmitter extends ProgramEmitter {
+  readonly #instruction: RegionInstruction;
+  readonly #region: InstructionPlace;
+  readonly #constants = new Map<Value, Evaluated | undefined>();
+
+  constructor(instruction: RegionInstruction, region: InstructionPlace) {
+    super(instruction.code.program, region.asm);
+    this.#instruction = instruction;
+    this.#region = region;
+  }
+
+  protected allocate(type: ValueType): number {
+    return this.#region.pool.allocate(type);
+  }
+  protected release(type: ValueType, local: number): void {
+    this.#region.pool.release(type, local);
+  }
+  protected usesOf(value: Value): number {
+    return this.#instruction.code.demand.uses[value.id];
+  }
+
+  // ---- constants ----
+  /** The value if it is the same whenever this instruction runs. */
+  #constant(value: Value): Evaluated | undefined {
+    if (value.type !== 'i32' && value.type !== 'i64') return undefined;
+    if (this.#constants.has(value)) return this.#constants.get(value);
+    const found = this.#constantOf(value.node);
+    this.#constants.set(value, found);
+    return found;
+  }
+  #constantOf(node: Node): Evaluated | undefined {
+    switch (node.kind) {
+      case 'const':
+        return node.value;
+      case 'recordField':
+        return this.#instruction[node.field];
+      case 'segmentBase':
+        return this.#instruction.segment === NO_SEGMENT ? 0n : undefined;
+      case 'getRegister':
+        return this.#instruction[node.field] === BigInt(ZERO.offset) ? 0n : undefined;
+      case 'pure': {
+        if (node.result.condition !== undefined) return undefined;
+        const args: Evaluated[] = [];
+        for (const arg of node.args) {
+          const constant = this.#constant(arg);
+          if (constant === undefined) return undefined;
+          args.push(constant);
+        }
+        return node.op.evaluate(args, node.immediates);
+      }
+      default:
+        return undefined;
+    }
+  }
+
+  protected override compute(node: Node): void {
+    const result = 'result' in node ? (node.result as Value | undefined) : undefined;
+    if (result && node.kind !== 'const' && node.kind !== 'constVector') {
+      if (result.condition !== undefined) {
+        this.#region.flags.pushCondition(result.condition);
+        return;
+      }
+      const constant = this.#constant(result);
+      if (constant !== undefined) {
+        if (typeof constant === 'bigint') this.asm.i64(constant);
+        else this.asm.i32(constant as number);
+        return;
+      }
+      if (node.kind === 'pure' && this.#withoutNeutral(node.op, node.args)) return;
+    }
+    super.compute(node);
+  }
+
+  /** Push `x` for `x op 0` where 0 changes nothing. */
+  #withoutNeutral(op: PureOp, args: readonly Value[]): boolean {
+    if (args.length !== 2) return false;
+    const neutral = NEUTRAL_ZERO.exec(op.name);
+    if (!neutral) return false;
+    const isZero = (value: Value) => {
+      const constant = this.#constant(value);
+      return constant === 0n || constant === 0;
+    };
+    if (isZero(args[1])) this.push(args[0]);
+    else if (COMMUTES.test(op.name) && isZero(args[0])) this.push(args[1]);
+    else return false;
+    return true;
+  }
+
+  protected override node(node: Node): void {
+    const { demand } = this.#instruction.code;
+    switch (node.kind) {
+      case 'pure':
+        if (node.result.condition !== undefined) {
+          if (demand.uses[node.result.id] === 0) return;
+          this.compute(node);
+          this.keep(node.result);
+          return;
+        }
+        if (this.usesOf(node.result) > 1 && this.#constant(node.result) !== undefined) return;
+        break;
+      case 'segmentBase':
+        if (this.#instruction.segment === NO_SEGMENT) return;
+        break;
+      case 'getSlot':
+      case 'getRegister':
+      case 'getFixed':
+        if (!demand.snapshot[node.result.id]) return;
+        break;
+      case 'setSlot':
+        if (this.depth === 0 && node.fromSource) return;
+    }
+    super.node(node);
+  }
+
+  protected override flagSource({ source }: Extract<Node, { kind: 'flagSource' }>): void {
+    if (this.depth > 0) return;
+    const operand = (value: Value | undefined) => () => {
+      if (!value) return;
+      this.push(value);
+      if (value.type === 'i32') this.asm.op(Op.i64ExtendI32U);
+    };
+    this.#region.flags.setFrom(source, {
+      a: operand(source.a),
+      b: operand(source.b),
+      extended: () => this.push(source.extended),
+    });
+  }
+
+  protected override when(node: Extract<Node, { kind: 'when' }>): void {
+    const { flags, labels } = this.#region;
+    const writesFlags = this.#instruction.code.demand.flagWriters.get(node);
+    const constant = this.#constant(node.condition);
+    if (constant !== undefined) {
+      if (writesFlags === true && constant) flags.replaceAll();
+      else if (writesFlags !== undefined) flags.makeExplicit();
+      // Flags in here are set one by one.
+      this.depth++;
+      this.block(constant ? node.then : node.otherwise);
+      this.depth--;
+      return;
+    }
+    if (writesFlags !== undefined) flags.makeExplicit();
+    labels.push(undefined);
+    super.when(node);
+    labels.pop();
+  }
+
+  // ---- registers and slots ----
+  protected recordField(field: 'imm' | 'disp' | 'scale' | 'reg' | 'rm' | 'nextOffset' | 'thisOffset'): void {
+    this.asm.i64(this.#instruction[field]);
+  }
+  protected segmentBase(): void {
+    this.asm.load(this.#region.base, SEGMENT_BASE[this.#instruction.segment]);
+  }
+
+  protected pushState(node: StateNode): void {
+    switch (node.kind) {
+      case 'getSlot':
+        if (isFlag(node.slot)) this.#region.flags.pushSlot(node.slot);
+        else this.#get(node.slot.offset, slotBytes(node.slot.type));
+        return;
+      case 'getRegister':
+        this.#get(Number(this.#instruction[node.field]) + node.extra, node.bytes);
+        return;
+      case 'getFixed':
+        this.#get(node.offset, node.bytes);
+    }
+  }
+
+  #get(offset: number, bytes: AccessBytes): void {
+    const a = this.asm;
+    if (offset >= GPR_START && offset < GPR_END) this.#getGeneral((offset - GPR_START) >> 3, offset & 7, bytes);
+    else if (offset >= XMM_START && offset < XMM_END) {
+      const within = (offset - XMM_START) & 15;
+      a.get(this.#region.xmm((offset - XMM_START) >> 4));
+      if (bytes < 16) a.op(...(EXTRACT[bytes] as number[])).out.byte(within / bytes);
+    } else if (offset === PAGE_BASE.offset && bytes === 8) a.get(this.#region.local.pageBase);
+    else {
+      a.i32(0);
+      this.load(bytes, this.#region.base + offset);
+    }
+  }
+  #getGeneral(register: number, within: number, bytes: AccessBytes): void {
+    const a = this.asm.get(this.#region.gpr(register));
+    if (bytes === 8) return;
+    if (within >= 4) a.i64(within * 8).op(Op.i64ShrU, Op.i32WrapI64);
+    else {
+      a.op(Op.i32WrapI64);
+      if (within > 0) a.i32(within * 8).op(Op.i32ShrU);
+    }
+    if (bytes < 4) a.i32(bytes === 1 ? 0xff : 0xffff).op(Op.i32And);
+  }
+
+  protected changeState(node: StateChange): void {
+    switch (node.kind) {
+      case 'setSlot':
+        if (isFlag(node.slot)) this.#setFlag(node.slot, node.value);
+        else this.#set(node.slot.offset, slotBytes(node.slot.type), node.value);
+        return;
+      case 'setRegister':
+        this.#set(Number(this.#instruction[node.field]) + node.extra, node.bytes, node.value);
+        return;
+      case 'setFixed':
+        this.#set(node.offset, node.bytes, node.value);
+    }
+  }
+
+  #setFlag(slot: Slot, value: Value): void {
+    const { flags } = this.#region;
+    if (flags.known.kind !== 'explicit') {
+      if (this.#instruction.code.demand.replacesFlags && this.depth === 0) flags.replaceAll();
+      else flags.makeExplicit();
+    }
+    flags.setSlot(slot, () => this.push(value));
+  }
+
+  #set(offset: number, bytes: AccessBytes, value: Value): void {
+    const a = this.asm;
+    if (offset >= GPR_START && offset < GPR_END) {
+      this.#setGeneral((offset - GPR_START) >> 3, offset & 7, bytes, value);
+    } else if (offset >= XMM_START && offset < XMM_END) {
+      const local = this.#region.xmm((offset - XMM_START) >> 4);
+      if (bytes < 16) a.get(local);
+      this.push(value);
+      if (bytes < 8 && value.type === 'i64') a.op(Op.i32WrapI64);
+      if (bytes < 16) a.op(...(REPLACE[bytes] as number[])).out.byte(((offset - XMM_START) & 15) / bytes);
+      a.set(local);
+    } else {
+      a.i32(0);
+      this.push(value);
+      this.store(bytes, value.type, this.#region.base + offset);
+    }
+  }
+  #setGeneral(register: number, within: number, bytes: AccessBytes, value: Value): void {
+    const a = this.asm;
+    const local = this.#region.gpr(register);
+    if (bytes === 8) {
+      this.push(value);
+      a.set(local);
+      return;
+    }
+    const mask = ((1n << BigInt(bytes * 8)) - 1n) << BigInt(within * 8);
+    a.get(local).i64(~mask).op(Op.i64And);
+    this.push(value);
+    if (value.type === 'i32') a.op(Op.i64ExtendI32U);
+    if (within > 0) a.i64(within * 8).op(Op.i64Shl);
+    // What an i32 of 4 bytes extends to has nothing above.
+    if (bytes < 4 || value.type === 'i64' || within > 0) a.i64(mask).op(Op.i64And);
+    a.op(Op.i64Or).set(local);
+  }
+
+  // ---- memory ----
+  protected host(pushAddress: () => unknown, bytes: AccessBytes, write: boolean): number {
+    const { local, functions } = this.#region;
+    const a = this.asm;
+    const gva = this.allocate('i64');
+    const x = this.allocate('i64');
+    const host = this.allocate('i32');
+    const half = write ? TLB_WRITE_OFFSET : 0;
+    pushAddress();
+    a.tee(gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And).get(local.tlb).op(Op.i32Add);
+    a.tee(host)
+      .mem(Op.i64Load, half)
+      .get(gva)
+      .op(Op.i64Xor)
+      .tee(x)
+      .i64(4096 - bytes)
+      .op(Op.i64GtU)
+      .unlikelyIf('i32');
+    a.get(gva)
+      .i32(bytes)
+      .call(write ? functions.regionWrite : functions.regionRead)
+      .tee(host)
+      .op(Op.i32Eqz)
+      .unlikelyIf();
+    this.#region.leaveAt(this.#instruction, 2);
+    a.end().get(host).else();
+    a.get(x)
+      .op(Op.i32WrapI64)
+      .get(host)
+      .mem(Op.i32Load, half + 8)
+      .op(Op.i32Add)
+      .end();
+    a.set(host);
+    this.release('i64', gva);
+    this.release('i64', x);
+    return host;
+  }
+  /** Regions write to plain guest memory only. */
+  protected stored(): void {}
+
+  // ---- control ----
+  protected end(kind: EndKind): void {
+    this.#region.end(kind, this.#instruction);
+  }
+
+  protected raise(node: Extract<Node, { kind: 'raise' }>): void {
+    const a = this.asm;
+    const { base } = this.#region;
+    a.store(base, FAULT_VECTOR, () => a.i32(node.vector));
+    a.store(base, FAULT_ERROR_CODE, () => (node.errorCode ? this.push(node.errorCode) : a.i32(NO_ERROR_CODE)));
+    a.store(base, FAULT_ADDRESS, () => a.i64(0));
+    this.#region.leaveAt(this.#instruction, 0);
+  }
+
+  /** TypeScript finds all of the state in its place, and what it changes is taken over. */
+  protected helper(node: Extract<Node, { kind: 'helper' }>, withResult: boolean): void {
+    const a = this.asm;
+    const region = this.#region;
+    node.args.forEach((arg, i) => a.store(region.base, ARG[i], () => this.push(arg)));
+    region.storeRegisters();
+    a.store(region.base, BUDGET, () =>
+      a.get(region.local.budget).i32(region.notExecuted(this.#instruction)).op(Op.i32Add),
+    );
+    a.i32(region.helperNumber(node.helper)).call(region.functions.helper);
+    if (node.mayFault) {
+      a.if();
+      region.leaveAt(this.#instruction, 1);
+      a.end();
+    } else a.op(Op.drop);
+    region.loadRegisters();
+    if (withResult) a.load(region.base, RESULT[0]);
+  }
+}
+
+const NEUTRAL_ZERO = /^i(32|64)\.(add|sub|or|xor|shl|shr_u|shr_s|rotl|rotr)$/;
+const COMMUTES = /\.(add|or|xor)$/;
+const isFlag = (slot: Slot): boolean => slot === FZ || slot === FS || slot === FC;
