@@ -1,11 +1,13 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
+import { addDeviceOptions, type DeviceFlags, deviceRequests } from './device-options.ts';
 import {
   parseClock,
   parseConsole,
   parseExpect,
   parseMemory,
   parseName,
+  parseProfile,
   parseTier,
   parseTimeout,
   parseTrace,
@@ -29,7 +31,7 @@ export type Request =
   | { readonly kind: 'control'; readonly request: ControlRequest }
   | { readonly kind: 'opsReport'; readonly options: OpsReportOptions };
 
-interface ParsedFlags {
+interface ParsedFlags extends DeviceFlags {
   plugin?: string[];
   entry?: string;
   append?: string;
@@ -40,6 +42,7 @@ interface ParsedFlags {
   timeout?: number;
   expect?: string;
   stats?: boolean;
+  profile?: string;
   reboot: boolean;
   clock: 'icount' | 'wall';
   name?: string;
@@ -158,7 +161,7 @@ function collect(text: string, previous: string[] = []): string[] {
 }
 
 function addRunOptions(run: Command): Command {
-  return run
+  run
     .option(
       '--plugin <name[=options]>',
       'hypervisor interface: a name, a package, a path, or none (repeatable)',
@@ -181,6 +184,7 @@ function addRunOptions(run: Command): Command {
     .option('--stats', 'print counters at the end')
     .option('--name <name>', 'what `vm ps` and the like call it; default: made of the image', parseName)
     .option('--no-control', 'open no control socket')
+    .option('--profile <file>', 'print the hottest symbols at the end, write a flame graph to FILE', parseProfile)
     .option('--no-reboot', 'end when the guest reboots (exit code 7)')
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
@@ -193,6 +197,7 @@ function addRunOptions(run: Command): Command {
         .argParser(parseTier)
         .default({ kind: 'both', threshold: undefined } satisfies TierChoice, 'both'),
     );
+  return addDeviceOptions(run);
 }
 
 function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
@@ -208,11 +213,13 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     timeoutSeconds: flags.timeout,
     expect: flags.expect,
     stats: flags.stats ?? false,
+    profilePath: flags.profile,
     reboot: flags.reboot,
     clock: flags.clock,
     control: flags.control,
     name: flags.name,
     tier: flags.tier,
+    ...deviceRequests(flags),
   };
 }
 

@@ -1,4 +1,4 @@
-import type { Machine, MachineOptions } from '@polyvisor/core';
+import type { DiskMode, Machine, MachineOptions } from '@polyvisor/core';
 
 /** The part of a machine that is used here; tests bring their own. */
 export type RunnableMachine = Pick<
@@ -22,12 +22,42 @@ export interface RunOptions {
   readonly timeoutSeconds: number | undefined;
   readonly expect: string | undefined;
   readonly stats: boolean;
+  /** Where the flame graph goes; `undefined`: no samples are taken. */
+  readonly profilePath: string | undefined;
   readonly reboot: boolean;
   readonly clock: 'icount' | 'wall';
   /** Whether there is a control socket, and under which name; `undefined`: one made of the image's. */
   readonly control: boolean;
   readonly name: string | undefined;
   readonly tier: TierChoice;
+  readonly disks: readonly DiskRequest[];
+  readonly net: NetRequest;
+  readonly shares: readonly ShareRequest[];
+}
+
+export interface DiskRequest {
+  readonly file: string;
+  readonly mode: DiskMode;
+}
+
+export type NetRequest =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'nat'; readonly forwards: readonly PortForward[] }
+  | { readonly kind: 'socket'; readonly address: StreamAddress };
+
+/** A TCP port of the host's loopback that leads to one of the guest's. */
+export interface PortForward {
+  readonly hostPort: number;
+  readonly guestPort: number;
+}
+
+/** A Unix socket, or a TCP port of this host's loopback. */
+export type StreamAddress = { readonly path: string } | { readonly host: string; readonly port: number };
+
+export interface ShareRequest {
+  readonly directory: string;
+  readonly tag: string;
+  readonly writable: boolean;
 }
 
 /** How code is run: interpreted; compiled the first time it is reached; or compiled once it is reached `threshold` times. */

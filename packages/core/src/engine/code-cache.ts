@@ -1,6 +1,7 @@
 import { PAGE_BASE } from '../cpu/state.ts';
 import type { FlagUse } from '../ir/flag-use.ts';
-import type { CpuMode, DecodedInstruction, DecodeResult, FetchByte, InstructionShape } from '../isa/types.ts';
+import { type CpuMode, modeFacts } from '../isa/modes.ts';
+import type { DecodedInstruction, DecodeResult, FetchByte, InstructionShape } from '../isa/types.ts';
 import {
   ENTRY_TABLE_BYTES,
   type MemoryLayout,
@@ -98,7 +99,7 @@ export class CodeCache {
     const pages = this.#pages.get(physicalPage);
     const found = pages?.find((page) => page.mode === mode);
     if (found) {
-      this.#mark(found);
+      this.#enter(found);
       return found;
     }
     const table = this.#layout.entryTables + this.#nextTable++ * ENTRY_TABLE_BYTES;
@@ -110,11 +111,16 @@ export class CodeCache {
       decoded: new Uint8Array(PAGE_SIZE_BYTES),
       reachedFrom: new Set(),
     };
-    if (mode === 'long64') this.#words[(this.#layout.codeTables >>> 2) + physicalPage] = table;
     if (pages) pages.push(page);
     else this.#pages.set(physicalPage, [page]);
-    this.#mark(page);
+    this.#enter(page);
     return page;
+  }
+
+  /** Generated code finds the page in the mode that it was looked up in last. */
+  #enter(page: CodePage): void {
+    this.#words[(this.#layout.codeTables >>> 2) + page.physicalPage] = page.table | modeFacts(page.mode).number;
+    this.#mark(page);
   }
 
   #hostOf(page: CodePage): number {

@@ -14,7 +14,7 @@ import {
 } from '../cpu/state.ts';
 import { decode } from '../isa/decoder.ts';
 import { type Helper, helpers as isaHelpers } from '../isa/helpers/index.ts';
-import type { CpuMode } from '../isa/types.ts';
+import type { CpuMode } from '../isa/modes.ts';
 import { TlbBanks } from '../memory/banks.ts';
 import {
   PENDING_GPA_OFFSET,

@@ -1,6 +1,6 @@
-import { CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, LONG_MODE, MMU_FLAGS, TLB, TLB_FILLS } from '../cpu/state.ts';
+import { CODE_MODE, CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, MMU_FLAGS, PDPTE, TLB, TLB_FILLS } from '../cpu/state.ts';
 import {
-  LARGE_PAGES_OFFSET, LargePage, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
+  CODE_TABLE_MODE, LARGE_PAGES_OFFSET, LargePage, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
   PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_INDEX_MASK, TLB_LOG_ENTRIES, TLB_LOG_OFFSET, TLB_WRITE_OFFSET,
 } from '../memory/layout.ts';
 import { MmuFlag, PageFaultCode, Pte, WalkAccess } from '../memory/walk.ts';
@@ -61,12 +61,14 @@ export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, 
 
 /**
  * walk(gva, access) → host address of the page, WALK_FAULT (fault slots set) or WALK_MMIO (gpa of the
- * byte in FAULT_ADDRESS). 4-level paging, SDM vol. 3A, 4.5; accessed and dirty bits are set as it says.
+ * byte in FAULT_ADDRESS). 32-bit, PAE and 4-level paging by MMU_FLAGS (SDM vol. 3A, 4.3 to 4.5); accessed and dirty bits
+ * are set as it says.
  */
 function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): number {
-  const [gva, access, flags, shift, entryHost, rights, error] = [0, 1, 2, 3, 4, 5, 6];
-  const [table, entry, pageMask, gpa] = [7, 8, 9, 10];
+  const [gva, access, flags, shift, entryHost, rights, error, legacy32] = [0, 1, 2, 3, 4, 5, 6, 7];
+  const [table, entry, pageMask, gpa] = [8, 9, 10, 11];
   const a = new Asm();
+  const flag = (bit: number) => a.get(flags).i32(bit).op(Op.i32And);
   const fault = (vector: number, code: (a: Asm) => unknown) => {
     a.store(base, FAULT_VECTOR, (x) => x.i32(vector));
     a.store(base, FAULT_ERROR_CODE, code);
@@ -74,32 +76,49 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
     a.i32(WALK_FAULT).return();
   };
   a.load(base, MMU_FLAGS).set(flags);
-  a.get(flags).i32(MmuFlag.PAGING).op(Op.i32And, Op.i32Eqz).if();
+  flag(MmuFlag.PAGING).op(Op.i32Eqz).if();
   a.get(gva).i64(0xffffffffn).op(Op.i64And).set(gpa);
   a.else();
-  // Non-canonical: #GP(0).
-  a.get(gva).i64(16).op(Op.i64Shl).i64(16).op(Op.i64ShrS).get(gva).op(Op.i64Ne).if();
-  fault(13, (x) => x.i32(0));
-  a.end();
   // The error code so far: what kind of access this is.
   a.get(access).i32(WalkAccess.write).op(Op.i32Eq).if('i32').i32(PageFaultCode.write).else();
   a.get(access).i32(WalkAccess.execute).op(Op.i32Eq).get(flags).i32(MmuFlag.NO_EXECUTE | MmuFlag.SMEP).op(Op.i32And).i32(0).op(Op.i32Ne, Op.i32And);
   a.i32(4).op(Op.i32Shl).end();
-  a.get(flags).i32(MmuFlag.USER).op(Op.i32And).i32(3).op(Op.i32ShrU).op(Op.i32Or).set(error);
+  flag(MmuFlag.USER).i32(3).op(Op.i32ShrU).op(Op.i32Or).set(error);
   a.load(base, CR3).i64(ADDRESS_MASK).op(Op.i64And).set(table);
   a.i32(Pte.write | Pte.user).set(rights);
+  flag(MmuFlag.FOUR_LEVEL).if();
+  // Non-canonical: #GP(0).
+  a.get(gva).i64(16).op(Op.i64Shl).i64(16).op(Op.i64ShrS).get(gva).op(Op.i64Ne).if();
+  fault(13, (x) => x.i32(0));
+  a.end();
   a.i32(39).set(shift);
+  a.else();
+  a.get(gva).i64(0xffffffffn).op(Op.i64And).set(gva);
+  flag(MmuFlag.PAE).if();
+  // The PDPTE, from its register: it gives no rights, and has been checked when it was loaded.
+  a.get(gva).i64(30).op(Op.i64ShrU, Op.i32WrapI64).i32(3).op(Op.i32Shl).mem(Op.i64Load, base + PDPTE[0].offset).tee(entry);
+  a.op(Op.i32WrapI64).i32(Pte.present).op(Op.i32And, Op.i32Eqz).if();
+  fault(14, (x) => x.get(error));
+  a.end();
+  a.get(entry).i64(ADDRESS_MASK).op(Op.i64And).set(table).i32(21).set(shift);
+  a.else();
+  a.i32(22).set(shift).i32(1).set(legacy32);
+  a.end().end();
   a.block().loop();
-  // entry = table[(gva >> shift) & 511]
-  a.get(table).get(gva).get(shift).op(Op.i64ExtendI32U, Op.i64ShrU).i64(511).op(Op.i64And).i64(3).op(Op.i64Shl, Op.i64Add).tee(gpa);
-  a.i64(BigInt(layout.ramSizeBytes - 8)).op(Op.i64GtU).if();
+  // entry = table[(gva >> shift) & 511], of 8 bytes; [… & 1023], of 4 bytes, in 32-bit paging.
+  a.get(table).get(gva).get(shift).op(Op.i64ExtendI32U, Op.i64ShrU).i64(511).get(legacy32).op(Op.i64ExtendI32U).i64(9).op(Op.i64Shl, Op.i64Or, Op.i64And);
+  a.i64(3).get(legacy32).op(Op.i64ExtendI32U, Op.i64Sub, Op.i64Shl, Op.i64Add).tee(gpa);
+  a.i64(BigInt(layout.ramSizeBytes - 1)).op(Op.i64GtU).if();
   fault(14, (x) => x.get(error));
   a.end();
-  a.get(gpa).op(Op.i32WrapI64).i32(layout.ram).op(Op.i32Add).tee(entryHost).mem(Op.i64Load, 0).tee(entry).op(Op.i32WrapI64).i32(1).op(Op.i32And, Op.i32Eqz).if();
+  a.get(gpa).op(Op.i32WrapI64).i32(layout.ram).op(Op.i32Add).set(entryHost);
+  a.get(legacy32).if('i64').get(entryHost).mem(Op.i64Load32U, 0).else().get(entryHost).mem(Op.i64Load, 0).end();
+  a.tee(entry).op(Op.i32WrapI64).i32(Pte.present).op(Op.i32And, Op.i32Eqz).if();
   fault(14, (x) => x.get(error));
   a.end();
-  // Reserved: bits 51:40 of the address, bit 63 without NXE, PS at level 4.
-  a.get(entry).i64(0x000fff0000000000n).op(Op.i64And).op(Op.i64Eqz, Op.i32Eqz);
+  // Reserved: bits 51:40 of the address (62:52 too in PAE paging), bit 63 without NXE, PS at level 4.
+  a.get(entry).i64(0x000fff0000000000n).i64(0x7fffff0000000000n);
+  flag(MmuFlag.FOUR_LEVEL).op(Op.select, Op.i64And).op(Op.i64Eqz, Op.i32Eqz);
   a.get(entry).i64(63).op(Op.i64ShrU).op(Op.i32WrapI64).get(flags).i32(MmuFlag.NO_EXECUTE).op(Op.i32And, Op.i32Eqz, Op.i32And).op(Op.i32Or);
   a.get(shift).i32(39).op(Op.i32Eq).get(entry).op(Op.i32WrapI64).i32(Pte.large).op(Op.i32And).i32(0).op(Op.i32Ne, Op.i32And).op(Op.i32Or).if();
   fault(14, (x) => x.get(error).i32(PageFaultCode.present | PageFaultCode.reserved).op(Op.i32Or));
@@ -107,20 +126,20 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   // Rights accumulate; bit 31 of `rights` remembers NX.
   a.get(rights).get(entry).op(Op.i32WrapI64).i32(Pte.write | Pte.user).op(Op.i32And).i32(0x80000000).op(Op.i32Or, Op.i32And);
   a.get(entry).i64(63).op(Op.i64ShrU, Op.i32WrapI64).i32(31).op(Op.i32Shl, Op.i32Or).set(rights);
-  a.get(shift).i32(12).op(Op.i32Eq).get(entry).op(Op.i32WrapI64).i32(Pte.large).op(Op.i32And).i32(0).op(Op.i32Ne).op(Op.i32Or).brIf(1);
+  // A leaf: the last level, or PS (which counts in 32-bit paging only with CR4.PSE).
+  a.get(shift).i32(12).op(Op.i32Eq).get(entry).op(Op.i32WrapI64).i32(Pte.large).op(Op.i32And).i32(0).op(Op.i32Ne);
+  a.get(legacy32).op(Op.i32Eqz);
+  flag(MmuFlag.PSE).op(Op.i32Or).i32(0).op(Op.i32Ne, Op.i32And, Op.i32Or).brIf(1);
   setBit(a, { entryHost, entry, flags }, Pte.accessed);
   a.get(entry).i64(ADDRESS_MASK).op(Op.i64And).set(table);
-  a.get(shift).i32(9).op(Op.i32Sub).set(shift).br(0);
+  a.get(shift).i32(9).get(legacy32).op(Op.i32Add, Op.i32Sub).set(shift).br(0);
   a.end().end();
   // Leaf: pageMask = (1 << shift) - 1; large pages have reserved address bits 12..shift-1 (bit 12 is PAT).
   a.i64(1).get(shift).op(Op.i64ExtendI32U, Op.i64Shl).i64(1).op(Op.i64Sub).set(pageMask);
   a.get(entry).get(pageMask).i64(0xffffffffffffe000n).op(Op.i64And, Op.i64And).op(Op.i64Eqz, Op.i32Eqz).get(shift).i32(12).op(Op.i32Ne, Op.i32And).if();
   fault(14, (x) => x.get(error).i32(PageFaultCode.present | PageFaultCode.reserved).op(Op.i32Or));
   a.end();
-  a.get(shift).i32(12).op(Op.i32Ne).if();
-  a.i32(0).i32(0).mem(Op.i32Load, base + LARGE_PAGES_OFFSET);
-  a.get(shift).i32(30).op(Op.i32Eq).if('i32').i32(LargePage.GIB1).else().i32(LargePage.MIB2).end().op(Op.i32Or).mem(Op.i32Store, base + LARGE_PAGES_OFFSET);
-  a.end();
+  rememberLargePage(a, base, shift);
   denied(a, { access, flags, rights });
   a.if();
   fault(14, (x) => x.get(error).i32(PageFaultCode.present).op(Op.i32Or));
@@ -137,8 +156,19 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   a.i32(WALK_MMIO).return();
   a.end();
   a.get(gpa).op(Op.i32WrapI64).i32(-4096).op(Op.i32And).i32(layout.ram).op(Op.i32Add);
-  const locals = ['i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64'] as const;
+  const locals = ['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64'] as const;
   return module.addFunction('walk', { params: ['i64', 'i32'], results: ['i32'] }, locals, a);
+}
+
+/** INVLPG has to know which sizes of page there can be in the TLB. */
+function rememberLargePage(a: Asm, base: number, shift: number): void {
+  const is = (bits: number) => a.get(shift).i32(bits).op(Op.i32Eq);
+  a.get(shift).i32(12).op(Op.i32Ne).if();
+  a.i32(0).i32(0).mem(Op.i32Load, base + LARGE_PAGES_OFFSET);
+  is(30).if('i32').i32(LargePage.GIB1).else();
+  is(22).if('i32').i32(LargePage.MIB4).else().i32(LargePage.MIB2).end().end();
+  a.op(Op.i32Or).mem(Op.i32Store, base + LARGE_PAGES_OFFSET);
+  a.end();
 }
 
 /** Set bits in the entry if they are not all set (only the low 32 bits are written). */
@@ -207,14 +237,16 @@ function addLogFill(module: ModuleBuilder, base: number): number {
 
 /**
  * fetch(address) → entry table of the code page at a linear address, entered into the code look-up; 0: TypeScript
- * has to see to it (a fault, a page without decoded code, not 64-bit mode).
+ * has to see to it (a fault, a page without decoded code in this mode).
  */
 function addFetch(module: ModuleBuilder, layout: MemoryLayout, base: number, { walk, logFill }: Fillers): number {
   const [gva, page, table, entry] = [0, 1, 2, 3];
   const a = new Asm();
-  a.load(base, LONG_MODE).op(Op.i32Eqz).if().i32(0).return().end();
   a.get(gva).i32(WalkAccess.execute).call(walk).tee(page).i32(WALK_MMIO).op(Op.i32LeU).if().i32(0).return().end();
-  a.get(page).i32(layout.ram).op(Op.i32Sub).i32(12).op(Op.i32ShrU).i32(2).op(Op.i32Shl).mem(Op.i32Load, layout.codeTables).tee(table).op(Op.i32Eqz).if().i32(0).return().end();
+  a.get(page).i32(layout.ram).op(Op.i32Sub).i32(12).op(Op.i32ShrU).i32(2).op(Op.i32Shl).mem(Op.i32Load, layout.codeTables).tee(table).op(Op.i32Eqz);
+  // The low bits say which mode the table is for.
+  a.get(table).i32(CODE_TABLE_MODE).op(Op.i32And).load(base, CODE_MODE).op(Op.i32Ne, Op.i32Or).if().i32(0).return().end();
+  a.get(table).i32(~CODE_TABLE_MODE).op(Op.i32And).set(table);
   a.get(gva).i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_EXEC_ENTRIES - 1).op(Op.i32And).i32(4).op(Op.i32Shl).load(base, TLB).op(Op.i32Add).tee(entry);
   a.get(gva).i64(-4096).op(Op.i64And).mem(Op.i64Store, TLB_EXEC_OFFSET);
   a.get(entry).get(table).mem(Op.i32Store, TLB_EXEC_OFFSET + 8);

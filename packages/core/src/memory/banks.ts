@@ -121,7 +121,8 @@ export class TlbBanks {
    * (SDM vol. 3A, 4.10.2.3).
    */
   flushLargePage(virtualPageLow: number, sizes: number): void {
-    const first = (virtualPageLow & (TLB_ENTRIES - 1) & ~511) * TLB_ENTRY_BYTES;
+    const pages = sizes & LargePage.MIB4 ? 1024 : 512;
+    const first = (virtualPageLow & (TLB_ENTRIES - 1) & ~(pages - 1)) * TLB_ENTRY_BYTES;
     const empty = this.#layout.emptyBank;
     const copy = (bank: Bank, offset: number, sizeBytes: number) =>
       this.#bytes.copyWithin(bank.host + offset, empty + offset, empty + offset + sizeBytes);
@@ -130,8 +131,8 @@ export class TlbBanks {
         this.#empty(bank);
         continue;
       }
-      copy(bank, first, 512 * TLB_ENTRY_BYTES);
-      copy(bank, TLB_WRITE_OFFSET + first, 512 * TLB_ENTRY_BYTES);
+      copy(bank, first, pages * TLB_ENTRY_BYTES);
+      copy(bank, TLB_WRITE_OFFSET + first, pages * TLB_ENTRY_BYTES);
       copy(bank, TLB_EXEC_OFFSET, TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES);
     }
   }

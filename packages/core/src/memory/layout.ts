@@ -21,7 +21,7 @@ export const PENDING_FIRST_BYTES_OFFSET = 0xf30;
 export const PENDING_GPA_OFFSET = 0xf38;
 /** Sizes of large pages that the page walk has met: {@link LargePage} bits. */
 export const LARGE_PAGES_OFFSET = 0xf40;
-export const LargePage = { MIB2: 1, GIB1: 2 } as const;
+export const LargePage = { MIB2: 1, GIB1: 2, MIB4: 4 } as const;
 
 /** A TLB entry is {i64 page tag, i32 host page, i32 unused}. An empty entry's tag cannot match in its place. */
 export const TLB_ENTRY_BYTES = 16;
@@ -37,6 +37,9 @@ export const TLB_LOG_OFFSET = TLB_EXEC_OFFSET + TLB_EXEC_ENTRIES * TLB_ENTRY_BYT
 export const TLB_LOG_ENTRIES = 1022;
 export const TLB_BANK_BYTES = TLB_LOG_OFFSET + 4 + TLB_LOG_ENTRIES * 2;
 export const TLB_BANKS = 48;
+
+/** Bits of a `codeTables` entry that hold the number of the mode (isa/modes.ts); entry tables are aligned. */
+export const CODE_TABLE_MODE = 7;
 
 /** A decoded record; see engine/record.ts. */
 export const RECORD_BYTES = 32;
@@ -62,7 +65,7 @@ export interface MemoryLayout {
   readonly emptyBank: number;
   /** One byte per guest page: bit 0, the page has decoded code. */
   readonly pageFlags: number;
-  /** i32 per guest page: its entry table for 64-bit code, or 0. */
+  /** i32 per guest page: its entry table, and in {@link CODE_TABLE_MODE} for which code mode; or 0. */
   readonly codeTables: number;
   readonly entryTables: number;
   readonly entryTableCount: number;

@@ -10,6 +10,16 @@ export interface NativeFault {
   readonly cr2?: bigint;
 }
 
+/** An exception or interrupt on its way to the guest's IDT. */
+export interface Delivery {
+  readonly vector: number;
+  readonly errorCode: number | undefined;
+  /** INT n, INT3, INTO: the gate's DPL is checked, and RIP has already moved on. */
+  readonly software: boolean;
+  /** INT n: in virtual-8086 mode it needs IOPL 3. */
+  readonly needsIopl?: boolean;
+}
+
 export const Vector = {
   DE: 0,
   DB: 1,
