@@ -33,6 +33,7 @@ describe('the cpio writer', () => {
     expect(names).toEqual([
       ...['bin', 'dev', 'etc', 'etc/udhcpc', 'mnt', 'proc', 'root', 'sbin', 'sys', 'tmp', 'dev/console'],
       ...['init', 'etc/session', 'etc/inittab', 'etc/shrc', 'etc/udhcpc/default.script', 'bin/busybox'],
+      ...['sbin/poweroff -> ../bin/busybox', 'sbin/reboot -> ../bin/busybox'],
       ...['bin/sh -> busybox', 'bin/ls -> busybox', 'bin/cat -> busybox', 'bin/[ -> busybox'],
       'sbin/modprobe -> ../bin/busybox',
     ]);

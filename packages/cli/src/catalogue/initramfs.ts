@@ -68,6 +68,8 @@ alias poweroff='poweroff -f' reboot='reboot -f' halt='halt -f'
 `;
 
 const DIRECTORIES = ['bin', 'dev', 'etc', 'etc/udhcpc', 'mnt', 'proc', 'root', 'sbin', 'sys', 'tmp'];
+/** What the kernel calls when its hypervisor asks it to (Linux, kernel/reboot.c, poweroff_cmd and reboot_cmd). */
+const CALLED_BY_KERNEL = ['poweroff', 'reboot'];
 
 /**
  * An initramfs that mounts the usual file systems and starts an interactive busybox shell on the
@@ -90,6 +92,7 @@ export function buildInitramfs(
     script('etc/shrc', SHELL_SETUP),
     script('etc/udhcpc/default.script', DHCP_SCRIPT),
     { kind: 'file', path: 'bin/busybox', bytes: busybox, mode: 0o755 },
+    ...CALLED_BY_KERNEL.map((name): CpioEntry => ({ kind: 'link', path: `sbin/${name}`, target: '../bin/busybox' })),
     ...[...links].map((name): CpioEntry => ({ kind: 'link', path: `bin/${name}`, target: 'busybox' })),
     // Where the kernel calls it (Linux, Documentation/admin-guide/sysctl/kernel.rst, modprobe).
     { kind: 'link', path: 'sbin/modprobe', target: '../bin/busybox' },
