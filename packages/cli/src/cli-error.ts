@@ -16,6 +16,18 @@ export function fetchError(what: string, fix: string): PolyvisorError {
   return new PolyvisorError('PV3003', what, fix, ExitCode.IMAGE);
 }
 
+/**
+ * About control sockets. `PV3004`: there can be none. `PV3005`: no such VM. `PV3006`: the name is taken.
+ * `PV3007`: the VM refuses. `PV3008`: the VM does not answer, or is gone.
+ */
+export function controlError(
+  code: 'PV3004' | 'PV3005' | 'PV3006' | 'PV3007' | 'PV3008',
+  what: string,
+  fix: string,
+): PolyvisorError {
+  return new PolyvisorError(code, what, fix, ExitCode.CONTROL);
+}
+
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'no such file',
   EACCES: 'permission denied',

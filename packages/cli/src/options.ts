@@ -1,3 +1,12 @@
+import type { Machine, MachineOptions } from '@polyvisor/core';
+
+/** The part of a machine that is used here; tests bring their own. */
+export type RunnableMachine = Pick<
+  Machine,
+  'entry' | 'run' | 'stop' | 'stats' | 'paused' | 'pause' | 'resume' | 'requestPoweroff'
+>;
+export type CreateMachine = (options: MachineOptions) => Promise<RunnableMachine>;
+
 /** What `vm run` was asked to do. */
 export interface RunOptions {
   /** A path, or a name from the catalogue. */
@@ -15,6 +24,9 @@ export interface RunOptions {
   readonly stats: boolean;
   readonly reboot: boolean;
   readonly clock: 'icount' | 'wall';
+  /** Whether there is a control socket, and under which name; `undefined`: one made of the image's. */
+  readonly control: boolean;
+  readonly name: string | undefined;
   readonly tier: TierChoice;
 }
 
@@ -23,6 +35,45 @@ export type TierChoice =
   | { readonly kind: 'interpret' }
   | { readonly kind: 'compile' }
   | { readonly kind: 'both'; readonly threshold: number | undefined };
+
+/** What `vm entries` was asked to do. */
+export interface EntriesOptions {
+  /** A path, or a name from the catalogue. */
+  readonly image: string;
+  /** Plug-ins to ask beside those that come with `vm`. */
+  readonly plugins: readonly string[];
+  readonly json: boolean;
+}
+
+/** What `vm ops report` was asked to do. */
+export interface OpsReportOptions {
+  /** A path, or a name from the catalogue. */
+  readonly image: string;
+  readonly json: boolean;
+  /** Whether each call site is listed. */
+  readonly sites: boolean;
+  /** A table of ops to fit to the kernel's. */
+  readonly tablePath: string | undefined;
+  /** Whether a slot that the table forgets is an error. */
+  readonly strict: boolean;
+}
+
+/** A command to running VMs. `vm` is a name or pid; `undefined`: the only one that runs. */
+export type ControlRequest =
+  | { readonly command: 'ps'; readonly json: boolean }
+  | { readonly command: 'attach' | 'pause' | 'resume'; readonly vm: string | undefined }
+  | {
+      readonly command: 'stop';
+      readonly vm: string | undefined;
+      readonly force: boolean;
+      readonly timeoutSeconds: number;
+    }
+  | {
+      readonly command: 'stats';
+      readonly vm: string | undefined;
+      readonly json: boolean;
+      readonly watchSeconds: number | undefined;
+    };
 
 export type ConsoleChoice = { readonly kind: 'none' | 'stdio' } | { readonly kind: 'file'; readonly path: string };
 

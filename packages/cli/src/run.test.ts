@@ -4,8 +4,8 @@ import path from 'node:path';
 import type { MachineOptions, RunEnd } from '@polyvisor/core';
 import type { Entry, ShutdownReason } from '@polyvisor/plugin-api';
 import { afterAll, afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest';
-import type { RunOptions } from './options.ts';
-import { type CreateMachine, run } from './run.ts';
+import type { CreateMachine, RunOptions } from './options.ts';
+import { run } from './run.ts';
 
 const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-run-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -33,6 +33,8 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     stats: false,
     reboot: true,
     clock: 'icount',
+    control: false,
+    name: undefined,
     tier: { kind: 'interpret' },
     ...changes,
   };
@@ -52,7 +54,16 @@ function scripted(...scripts: Script[]): { create: CreateMachine; created: Machi
     const stopped = new Promise<void>((resolve) => {
       stop = resolve;
     });
-    return { entry, run: () => script(machine, stopped), stop, stats: () => ({ instructions: 5_000_000 }) };
+    return {
+      entry,
+      run: () => script(machine, stopped),
+      stop,
+      stats: () => ({ instructions: 5_000_000 }),
+      paused: false,
+      pause() {},
+      resume() {},
+      requestPoweroff: () => false,
+    };
   };
   return { create, created };
 }

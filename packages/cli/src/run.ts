@@ -10,7 +10,10 @@ import type { Entry } from '@polyvisor/plugin-api';
 import { ExpectWatcher } from './console/expect.ts';
 import { openFileConsole, openNullConsole } from './console/file.ts';
 import type { GuestConsole } from './console/guest-console.ts';
+import { ConsoleHub } from './console/hub.ts';
 import { openStdioConsole } from './console/stdio.ts';
+import { RunningVm } from './control/running-vm.ts';
+import { VmControl } from './control/vm-control.ts';
 import { say } from './diagnostics.ts';
 import { Ending } from './ending.ts';
 import { ExitCode } from './exit-codes.ts';
@@ -18,16 +21,12 @@ import { Idle } from './idle.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
 import { heedBranchHints } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
-import type { RunOptions, TierChoice } from './options.ts';
+import type { CreateMachine, RunnableMachine, RunOptions, TierChoice } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
 import { ProgressLine } from './progress.ts';
 import { formatStats } from './stats.ts';
 import { lazySymbols } from './symbols.ts';
 import { TraceSink } from './trace-sink.ts';
-
-/** The part of a machine that is used here; tests bring their own. */
-export type RunnableMachine = Pick<Machine, 'entry' | 'run' | 'stop' | 'stats'>;
-export type CreateMachine = (options: MachineOptions) => Promise<RunnableMachine>;
 
 /** `vm run`: answers the exit code (docs/cli.md). Throws `PolyvisorError` for what can be refused. */
 export async function run(options: RunOptions, createMachine: CreateMachine = Machine.create): Promise<number> {
@@ -109,12 +108,24 @@ class Session {
   }
 
   async run(registry: PluginRegistry): Promise<number> {
-    const console = await this.#openConsole();
+    const console = new ConsoleHub(await this.#openConsole());
+    console.onWake(() => this.#idle.wake());
+    const vm = new RunningVm({
+      options: this.#options,
+      image: this.#guest.image,
+      console,
+      ending: this.#ending,
+      idle: this.#idle,
+    });
     const timer = this.#startTimer();
+    let control: VmControl | undefined;
     let summary: string[] = [];
+    let ended = { exitCode: ExitCode.INTERNAL as number, reason: 'ended by a failure' };
     try {
+      if (this.#options.control) control = await VmControl.open(vm, this.#options.name);
       for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#trace)) {
         const machine = await this.#createMachine(this.#machineOptions(console, plugins));
+        vm.started(machine, plugins);
         if (plugins === registry) say(describeEntry(machine.entry));
         const end = await this.#runMachine(machine);
         if (end.reason.kind === 'reboot' && this.#options.reboot) {
@@ -122,11 +133,14 @@ class Session {
           continue;
         }
         const { exitCode, lines } = this.#judge(end);
+        ended = { exitCode, reason: lines[0] ?? 'the guest powered off' };
         summary = [...lines, ...this.#statsLines(machine, plugins)];
         return exitCode;
       }
     } finally {
       clearTimeout(timer);
+      vm.ended();
+      await control?.close(ended.exitCode, ended.reason);
       await console.close();
       if (!this.#atLineStart && process.stdout.isTTY && process.stderr.isTTY) process.stderr.write('\n');
       for (const line of summary) say(line);
@@ -141,7 +155,7 @@ class Session {
     return machine.run();
   }
 
-  #machineOptions(console: GuestConsole, plugins: PluginRegistry): MachineOptions {
+  #machineOptions(console: ConsoleHub, plugins: PluginRegistry): MachineOptions {
     const { image, commandLine, initrd } = this.#guest;
     const { entryName, memoryBytes, clock } = this.#options;
     const onExit = this.#trace?.onExit;
@@ -163,7 +177,7 @@ class Session {
     };
   }
 
-  #write(console: GuestConsole, bytes: Uint8Array): void {
+  #write(console: ConsoleHub, bytes: Uint8Array): void {
     if (bytes.length === 0 || this.#expect?.found) return;
     console.write(bytes);
     this.#atLineStart = this.#options.console.kind !== 'stdio' || bytes[bytes.length - 1] === 0x0a;
@@ -174,12 +188,10 @@ class Session {
     const choice = this.#options.console;
     if (choice.kind === 'none') return openNullConsole();
     if (choice.kind === 'file') return openFileConsole(choice.path);
-    const console = openStdioConsole(
+    return openStdioConsole(
       () => this.#ending.request({ exitCode: ExitCode.LEFT }),
       () => this.#ending.request({ exitCode: ExitCode.SIGTERM, message: 'nobody reads the console any more' }),
     );
-    console.onWake(() => this.#idle.wake());
-    return console;
   }
 
   #startTimer(): NodeJS.Timeout | undefined {

@@ -1,6 +1,7 @@
 export * from './loader/image/index.ts';
-export { Machine, type MachineOptions, type RegionPolicy, type RunEnd } from './machine/index.ts';
+export { findDoors, Machine, type MachineOptions, type RegionPolicy, type RunEnd } from './machine/index.ts';
 export * from './plugin/index.ts';
 export type { CompressionKind, DecompressOptions, Decompressor } from './ports/decompressor.ts';
 export type { ModuleImporter } from './ports/module-importer.ts';
 export type { PluginCalls } from './ports/plugin-calls.ts';
+export * from './pvops/index.ts';

@@ -2,7 +2,7 @@ import type { Exit, ExitAnswer, ExitKind, ExitOf } from './exit.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** The version of this API; a plug-in's `api` range is checked against it. */
-export const API_VERSION = '1.0.0';
+export const API_VERSION = '1.1.0';
 
 /** A plug-in is plain data and one function. */
 export interface Plugin {
@@ -152,10 +152,23 @@ export interface Entry {
   /** Higher wins when no `--entry` is given. */
   readonly priority: number;
 }
-/** What a finder answers: doors, or why there is none. */
+/** A door that the image has, but that cannot be gone through here. */
+export interface ClosedDoor extends Omit<Entry, 'priority'> {
+  /** Why not. */
+  readonly reason: string;
+}
+/** A door that the image does not have. */
+export interface MissingDoor {
+  readonly name: string;
+  readonly abi: string;
+  readonly reason: string;
+}
+/** What a finder answers: doors that it opens, doors that it sees but does not open, and why others are not there. */
 export interface EntrySearch {
   readonly entries: readonly Entry[];
-  readonly missing: readonly { readonly name: string; readonly abi: string; readonly reason: string }[];
+  /** Since API 1.1. */
+  readonly closed?: readonly ClosedDoor[];
+  readonly missing: readonly MissingDoor[];
 }
 
 /** Everything needed to start one guest. */
@@ -231,6 +244,8 @@ export interface HostHooks {
   readonly exit: { for<K extends ExitKind>(kind: K): HookFacade<[vcpu: Vcpu, exit: ExitOf<K>], ExitAnswer> };
   /** SyncHook — before a runnable vCPU enters guest code: the place to deliver pending virtual interrupts. */
   readonly beforeEntry: HookFacade<[vcpu: Vcpu], void>;
+  /** SyncBailHook — the operator wants the guest to power off by itself; `true`: it has been asked. Since API 1.1. */
+  readonly requestPoweroff: HookFacade<[], true | undefined>;
   readonly shutdown: HookFacade<[reason: ShutdownReason], void>;
 }
 

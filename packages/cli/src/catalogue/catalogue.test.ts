@@ -31,9 +31,16 @@ describe('the cpio writer', () => {
           .join(' '),
       );
     expect(names).toEqual([
-      ...['bin', 'dev', 'etc', 'proc', 'root', 'sys', 'tmp', 'dev/console'],
+      ...['bin', 'dev', 'etc', 'proc', 'root', 'sbin', 'sys', 'tmp', 'dev/console'],
       ...['init', 'etc/session', 'etc/inittab', 'etc/shrc', 'bin/busybox'],
-      ...['bin/sh -> busybox', 'bin/ls -> busybox', 'bin/cat -> busybox', 'bin/[ -> busybox'],
+      ...[
+        'sbin/poweroff -> ../bin/busybox',
+        'sbin/reboot -> ../bin/busybox',
+        'bin/sh -> busybox',
+        'bin/ls -> busybox',
+        'bin/cat -> busybox',
+        'bin/[ -> busybox',
+      ],
     ]);
     expect(listing).toMatch(/^crw-------.* 5, +1 .* dev\/console$/m);
   });

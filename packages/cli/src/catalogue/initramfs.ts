@@ -33,7 +33,9 @@ const SHELL_SETUP = `PS1='~ # '
 alias poweroff='poweroff -f' reboot='reboot -f' halt='halt -f'
 `;
 
-const DIRECTORIES = ['bin', 'dev', 'etc', 'proc', 'root', 'sys', 'tmp'];
+const DIRECTORIES = ['bin', 'dev', 'etc', 'proc', 'root', 'sbin', 'sys', 'tmp'];
+/** What the kernel calls when its hypervisor asks it to (Linux, kernel/reboot.c, poweroff_cmd and reboot_cmd). */
+const CALLED_BY_KERNEL = ['poweroff', 'reboot'];
 
 /**
  * An initramfs that mounts the usual file systems and starts an interactive busybox shell on the
@@ -50,6 +52,7 @@ export function buildInitramfs(busybox: Uint8Array, applets: readonly string[]):
     script('etc/inittab', INITTAB),
     script('etc/shrc', SHELL_SETUP),
     { kind: 'file', path: 'bin/busybox', bytes: busybox, mode: 0o755 },
+    ...CALLED_BY_KERNEL.map((name): CpioEntry => ({ kind: 'link', path: `sbin/${name}`, target: '../bin/busybox' })),
     ...[...links].map((name): CpioEntry => ({ kind: 'link', path: `bin/${name}`, target: 'busybox' })),
   ];
   return writeCpio(entries);

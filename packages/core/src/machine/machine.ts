@@ -2,7 +2,6 @@ import {
   type BootRequest,
   type ConsolePort,
   type Entry,
-  type EntrySearch,
   type Exit,
   type ExitAnswer,
   type GuestImage,
@@ -16,9 +15,11 @@ import { ARG, DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RE
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { ExitCode } from '../engine/exit-code.ts';
 import type { EngineMemory } from '../engine/memory.ts';
-import { bootNatively, CORE, findNativeEntries } from '../loader/boot/entries.ts';
+import { CORE } from '../loader/boot/doors.ts';
+import { bootNatively } from '../loader/boot/index.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
+import { chooseEntry } from './entries.ts';
 import { MachineMemory } from './guest-memory.ts';
 import { instructionExit } from './instruction-exits.ts';
 import { afterDeliveryFault, type NativeAnswer, type NativeFault, undefinedOpcode, Vector } from './native/answer.ts';
@@ -30,7 +31,7 @@ import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
 import type { InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { crashReport } from './report.ts';
-import { allocate, chooseEntry } from './start.ts';
+import { allocate } from './start.ts';
 import { MachineVcpu } from './vcpu.ts';
 
 /** Instructions between looks at timers and the console. */
@@ -96,6 +97,8 @@ export class Machine implements PluginMachine {
   readonly #engineMemory: EngineMemory;
   readonly #pc: PcPlatform;
   #end: RunEnd | undefined;
+  /** Opens when a paused machine goes on or ends. */
+  #gate: { readonly opened: Promise<void>; open(): void } | undefined;
   #executed = 0;
   readonly #exitCounts = new Map<string, number>();
 
@@ -108,7 +111,7 @@ export class Machine implements PluginMachine {
     this.#options = options;
     this.#calls = options.plugins.calls;
     this.console = options.console;
-    this.entry = chooseEntry(this.#doors(), options.image.name, options.entryName);
+    this.entry = chooseEntry(options.image, options.plugins.calls, options.entryName);
     this.platform = {
       chips: new Set(this.entry.plugin === CORE ? PLATFORM_CHIPS : []),
       memoryBytes: options.memoryBytes,
@@ -129,14 +132,6 @@ export class Machine implements PluginMachine {
     this.vcpus = [new MachineVcpu(0, this.#engine(this.#pc.processors[0]), this.#pc.processors[0])];
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
     this.#boot();
-  }
-
-  /** The machine's own doors, then those of the plug-ins. */
-  #doors(): EntrySearch {
-    const { image } = this.#options;
-    const own = findNativeEntries(image);
-    const others = this.#calls.findEntries(image);
-    return { entries: [...own.entries, ...others.entries], missing: [...own.missing, ...others.missing] };
   }
 
   #platformHost(): PlatformHost {
@@ -224,13 +219,43 @@ export class Machine implements PluginMachine {
   /** End the run from outside; the guest is not told. */
   stop(): void {
     this.#end ??= { reason: { kind: 'stopped' } };
+    this.resume();
+  }
+  get paused(): boolean {
+    return this.#gate !== undefined;
+  }
+  /**
+   * Between instructions: none is executed and no timer fires until {@link resume}. The guest's time stands still: by
+   * itself if it comes from instructions; under a wall clock it is behind the host's from then on.
+   */
+  pause(): void {
+    if (this.#gate || this.#end) return;
+    let open = () => {};
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    this.#gate = { opened, open };
+    this.clock.freeze();
+  }
+  resume(): void {
+    const gate = this.#gate;
+    if (!gate) return;
+    this.#gate = undefined;
+    this.clock.thaw();
+    gate.open();
+  }
+  /** Ask the guest to power off by itself. False: nobody here can ask it. */
+  requestPoweroff(): boolean {
+    return this.#calls.requestPoweroff();
   }
 
   /** Run until the guest ends or {@link stop} is called. */
   async run(): Promise<RunEnd> {
     while (!this.#end) {
-      this.#slice();
+      if (this.#gate) await this.#gate.opened;
+      else this.#slice();
       if (this.#end) break;
+      if (this.#gate) continue;
       this.#pc.flush();
       await this.#options.idle(this.#idleNs());
     }
