@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
+import { addDeviceOptions, type DeviceFlags, deviceRequests } from './device-options.ts';
 import {
   parseClock,
   parseConsole,
@@ -29,7 +30,7 @@ export type Request =
   | { readonly kind: 'control'; readonly request: ControlRequest }
   | { readonly kind: 'opsReport'; readonly options: OpsReportOptions };
 
-interface ParsedFlags {
+interface ParsedFlags extends DeviceFlags {
   plugin?: string[];
   entry?: string;
   append?: string;
@@ -158,7 +159,7 @@ function collect(text: string, previous: string[] = []): string[] {
 }
 
 function addRunOptions(run: Command): Command {
-  return run
+  run
     .option(
       '--plugin <name[=options]>',
       'hypervisor interface: a name, a package, a path, or none (repeatable)',
@@ -193,6 +194,7 @@ function addRunOptions(run: Command): Command {
         .argParser(parseTier)
         .default({ kind: 'both', threshold: undefined } satisfies TierChoice, 'both'),
     );
+  return addDeviceOptions(run);
 }
 
 function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
@@ -213,6 +215,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     control: flags.control,
     name: flags.name,
     tier: flags.tier,
+    ...deviceRequests(flags),
   };
 }
 

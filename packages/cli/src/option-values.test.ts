@@ -50,6 +50,9 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       stats: false,
       reboot: true,
       clock: 'wall',
+      disks: [],
+      net: { kind: 'none' },
+      shares: [],
     },
   });
   const plugins = (...args: string[]) => {

@@ -1,4 +1,4 @@
-import type { Machine, MachineOptions } from '@polyvisor/core';
+import type { DiskMode, Machine, MachineOptions } from '@polyvisor/core';
 
 /** The part of a machine that is used here; tests bring their own. */
 export type RunnableMachine = Pick<
@@ -28,6 +28,34 @@ export interface RunOptions {
   readonly control: boolean;
   readonly name: string | undefined;
   readonly tier: TierChoice;
+  readonly disks: readonly DiskRequest[];
+  readonly net: NetRequest;
+  readonly shares: readonly ShareRequest[];
+}
+
+export interface DiskRequest {
+  readonly file: string;
+  readonly mode: DiskMode;
+}
+
+export type NetRequest =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'nat'; readonly forwards: readonly PortForward[] }
+  | { readonly kind: 'socket'; readonly address: StreamAddress };
+
+/** A TCP port of the host's loopback that leads to one of the guest's. */
+export interface PortForward {
+  readonly hostPort: number;
+  readonly guestPort: number;
+}
+
+/** A Unix socket, or a TCP port of this host's loopback. */
+export type StreamAddress = { readonly path: string } | { readonly host: string; readonly port: number };
+
+export interface ShareRequest {
+  readonly directory: string;
+  readonly tag: string;
+  readonly writable: boolean;
 }
 
 /** How code is run: interpreted; compiled the first time it is reached; or compiled once it is reached `threshold` times. */

@@ -36,6 +36,9 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     control: false,
     name: undefined,
     tier: { kind: 'interpret' },
+    disks: [],
+    net: { kind: 'none' },
+    shares: [],
     ...changes,
   };
 }

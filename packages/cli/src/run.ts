@@ -14,6 +14,7 @@ import { ConsoleHub } from './console/hub.ts';
 import { openStdioConsole } from './console/stdio.ts';
 import { RunningVm } from './control/running-vm.ts';
 import { VmControl } from './control/vm-control.ts';
+import { type OpenDevices, openDevices } from './devices/open.ts';
 import { say } from './diagnostics.ts';
 import { Ending } from './ending.ts';
 import { ExitCode } from './exit-codes.ts';
@@ -34,16 +35,19 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
   const ending = new Ending();
   const releaseSignals = ending.handleSignals();
   const trace = options.trace && new TraceSink(options.trace);
+  let devices: OpenDevices | undefined;
   try {
     const registry = await loadRegistry(options, trace);
+    devices = await openDevices(options);
     const guest = await prepareGuest(
       options,
       registry.plugins.map((plugin) => plugin.name),
       new ProgressLine(),
     );
     say(`${guest.image.name}: ${guest.image.description}`);
-    return await new Session(options, guest, ending, createMachine, trace).run(registry);
+    return await new Session(options, { ...guest, devices }, ending, createMachine, trace).run(registry);
   } finally {
+    await devices?.close();
     trace?.close();
     releaseSignals();
   }
@@ -77,10 +81,15 @@ function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
   }
 }
 
+/** What a machine is started from, and what it is wired to. */
+interface EquippedGuest extends PreparedGuest {
+  readonly devices: OpenDevices;
+}
+
 /** One `vm run` from power-on to its end, through any number of reboots. */
 class Session {
   readonly #options: RunOptions;
-  readonly #guest: PreparedGuest;
+  readonly #guest: EquippedGuest;
   readonly #ending: Ending;
   readonly #createMachine: CreateMachine;
   readonly #trace: TraceSink | undefined;
@@ -92,7 +101,7 @@ class Session {
 
   constructor(
     options: RunOptions,
-    guest: PreparedGuest,
+    guest: EquippedGuest,
     ending: Ending,
     createMachine: CreateMachine,
     trace: TraceSink | undefined,
@@ -102,6 +111,7 @@ class Session {
     this.#ending = ending;
     this.#createMachine = createMachine;
     this.#trace = trace;
+    guest.devices.onWake(() => this.#idle.wake());
     if (options.expect !== undefined) {
       this.#expect = new ExpectWatcher(options.expect, () => ending.request({ exitCode: ExitCode.OK }));
     }
@@ -156,7 +166,7 @@ class Session {
   }
 
   #machineOptions(console: ConsoleHub, plugins: PluginRegistry): MachineOptions {
-    const { image, commandLine, initrd } = this.#guest;
+    const { image, commandLine, initrd, devices } = this.#guest;
     const { entryName, memoryBytes, clock } = this.#options;
     const onExit = this.#trace?.onExit;
     return {
@@ -167,6 +177,7 @@ class Session {
       memoryBytes,
       clockKind: clock,
       console: { write: (bytes) => this.#write(console, bytes), onInput: (listener) => console.onInput(listener) },
+      devices: devices.devices,
       plugins,
       wallClock: wallClockFor(clock),
       engine: { regions: regionPolicy(this.#options.tier) },

@@ -1,10 +1,12 @@
 import {
   type BootRequest,
   type ConsolePort,
+  type Devices,
   type Entry,
   type Exit,
   type ExitAnswer,
   type GuestImage,
+  NO_DEVICES,
   PLATFORM_CHIPS,
   type PlatformDefinition,
   type Machine as PluginMachine,
@@ -12,6 +14,8 @@ import {
   type ShutdownReason,
 } from '@polyvisor/plugin-api';
 import { ARG, DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
+import { virtioModels } from '../devices/virtio/index.ts';
+import { virtioFunction } from '../devices/virtio/pci/function.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { ExitCode } from '../engine/exit-code.ts';
 import type { EngineMemory } from '../engine/memory.ts';
@@ -53,6 +57,8 @@ export interface MachineOptions {
   readonly memoryBytes: number;
   readonly clockKind: 'icount' | 'wall';
   readonly console: ConsolePort;
+  /** Host ends of the guest's devices; without them it has none. */
+  readonly devices?: Devices;
   /** The loaded plug-ins, by their hooks. */
   readonly plugins: { readonly calls: PluginCalls };
   readonly wallClock: { nowNs(): number; epochNs(): bigint };
@@ -88,6 +94,7 @@ export class Machine implements PluginMachine {
   readonly memory: MachineMemory;
   readonly clock: MachineClock;
   readonly console: ConsolePort;
+  readonly devices: Devices;
   readonly vcpus: readonly MachineVcpu[];
   readonly platform: PlatformDefinition;
   readonly entry: Entry;
@@ -111,6 +118,7 @@ export class Machine implements PluginMachine {
     this.#options = options;
     this.#calls = options.plugins.calls;
     this.console = options.console;
+    this.devices = options.devices ?? NO_DEVICES;
     this.entry = chooseEntry(options.image, options.plugins.calls, options.entryName);
     this.platform = {
       chips: new Set(this.entry.plugin === CORE ? PLATFORM_CHIPS : []),
@@ -129,9 +137,19 @@ export class Machine implements PluginMachine {
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
     this.clock = new MachineClock(source, options.wallClock.epochNs());
     this.#pc = new PcPlatform(this.platform, this.#platformHost());
+    this.#plugInDevices();
     this.vcpus = [new MachineVcpu(0, this.#engine(this.#pc.processors[0]), this.#pc.processors[0])];
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
     this.#boot();
+  }
+
+  /** The host's ends of devices, as virtio functions where there is a PCI bus for them. */
+  #plugInDevices(): void {
+    const { pci } = this.#pc;
+    if (!pci || !this.platform.chips.has('virtio')) return;
+    for (const model of virtioModels(this.devices)) {
+      pci.plug(virtioFunction(model, this.memory, (message) => this.#options.log?.(message)));
+    }
   }
 
   #platformHost(): PlatformHost {
@@ -271,7 +289,9 @@ export class Machine implements PluginMachine {
       this.clock.fireDue();
       let ran = false;
       for (const vcpu of this.vcpus) ran = this.#runVcpu(vcpu) || ran;
-      if (!ran && !this.#skipIdleTime()) return;
+      if (ran) continue;
+      // With a network the next event may come from outside: the host gets its turn before each leap in time.
+      if (!this.#skipIdleTime() || this.devices.nics.length > 0) return;
     }
   }
 
