@@ -59,7 +59,7 @@ describe('two VMs', () => {
     expect(command('pause', 'one')).toEqual({ status: 0, stdout: '', stderr: 'vm: one: paused\n' });
     expect(instructions('one')).toBe(instructions('one'));
     expect(ps().map(({ state }) => state)).toEqual(['paused', 'running']);
-    expect(command('stop', 'one').stderr).toMatch(/^vm: PV3007: one: the guest is paused: \S.*\n$/);
+    expect(command('stop', 'one').stderr).toMatch(/^vm: PV3013: one: the guest is paused: \S.*\n$/);
     expect(command('resume', `${one.child.pid}`).status).toBe(0);
     expect(command('stop', 'one', '--force')).toEqual({
       ...{ status: 0, stdout: '' },
@@ -73,7 +73,7 @@ describe('two VMs', () => {
     const first = await start('same');
     const second = command('run', 'demo', '--console', 'none', '--name', 'same');
     expect(second.status).toBe(10);
-    expect(second.stderr).toMatch(/vm: PV3006: a VM named same is running: \S.*\n$/);
+    expect(second.stderr).toMatch(/vm: PV3012: a VM named same is running: \S.*\n$/);
     first.child.kill('SIGKILL');
     await first.exitCode;
     expect(readdirSync(sockets)).toEqual(expect.arrayContaining(['same.json', 'same.sock']));
@@ -85,5 +85,5 @@ describe('two VMs', () => {
 it('a VM that is not there', () => {
   const { status, stderr } = command('pause', 'nobody');
   expect(status).toBe(10);
-  expect(stderr).toMatch(/^vm: PV3005: no VM nobody; none is running: \S.*\n$/);
+  expect(stderr).toMatch(/^vm: PV3011: no VM nobody; none is running: \S.*\n$/);
 });

@@ -17,11 +17,11 @@ export function fetchError(what: string, fix: string): PolyvisorError {
 }
 
 /**
- * About control sockets. `PV3004`: there can be none. `PV3005`: no such VM. `PV3006`: the name is taken.
- * `PV3007`: the VM refuses. `PV3008`: the VM does not answer, or is gone.
+ * About control sockets. `PV3010`: there can be none. `PV3011`: no such VM. `PV3012`: the name is taken.
+ * `PV3013`: the VM refuses. `PV3014`: the VM does not answer, or is gone.
  */
 export function controlError(
-  code: 'PV3004' | 'PV3005' | 'PV3006' | 'PV3007' | 'PV3008',
+  code: 'PV3010' | 'PV3011' | 'PV3012' | 'PV3013' | 'PV3014',
   what: string,
   fix: string,
 ): PolyvisorError {

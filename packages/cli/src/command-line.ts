@@ -7,6 +7,7 @@ import {
   parseExpect,
   parseMemory,
   parseName,
+  parseProfile,
   parseTier,
   parseTimeout,
   parseTrace,
@@ -41,6 +42,7 @@ interface ParsedFlags extends DeviceFlags {
   timeout?: number;
   expect?: string;
   stats?: boolean;
+  profile?: string;
   reboot: boolean;
   clock: 'icount' | 'wall';
   name?: string;
@@ -182,6 +184,7 @@ function addRunOptions(run: Command): Command {
     .option('--stats', 'print counters at the end')
     .option('--name <name>', 'what `vm ps` and the like call it; default: made of the image', parseName)
     .option('--no-control', 'open no control socket')
+    .option('--profile <file>', 'print the hottest symbols at the end, write a flame graph to FILE', parseProfile)
     .option('--no-reboot', 'end when the guest reboots (exit code 7)')
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
@@ -210,6 +213,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     timeoutSeconds: flags.timeout,
     expect: flags.expect,
     stats: flags.stats ?? false,
+    profilePath: flags.profile,
     reboot: flags.reboot,
     clock: flags.clock,
     control: flags.control,

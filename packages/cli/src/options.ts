@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly timeoutSeconds: number | undefined;
   readonly expect: string | undefined;
   readonly stats: boolean;
+  /** Where the flame graph goes; `undefined`: no samples are taken. */
+  readonly profilePath: string | undefined;
   readonly reboot: boolean;
   readonly clock: 'icount' | 'wall';
   /** Whether there is a control socket, and under which name; `undefined`: one made of the image's. */

@@ -24,6 +24,8 @@ import { heedBranchHints } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
 import type { CreateMachine, RunnableMachine, RunOptions, TierChoice } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
+import { GuestProfile } from './profile/profile.ts';
+import { ProfileSink } from './profile/profile-sink.ts';
 import { ProgressLine } from './progress.ts';
 import { formatStats } from './stats.ts';
 import { lazySymbols } from './symbols.ts';
@@ -36,6 +38,7 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
   const releaseSignals = ending.handleSignals();
   const trace = options.trace && new TraceSink(options.trace);
   let devices: OpenDevices | undefined;
+  const profile = options.profilePath === undefined ? undefined : new ProfileSink(options.profilePath);
   try {
     const registry = await loadRegistry(options, trace);
     devices = await openDevices(options);
@@ -45,10 +48,11 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
       new ProgressLine(),
     );
     say(`${guest.image.name}: ${guest.image.description}`);
-    return await new Session(options, { ...guest, devices }, ending, createMachine, trace).run(registry);
+    return await new Session(options, { ...guest, devices }, ending, createMachine, { trace, profile }).run(registry);
   } finally {
     await devices?.close();
     trace?.close();
+    profile?.close();
     releaseSignals();
   }
 }
@@ -67,6 +71,12 @@ function describeEntry(entry: Entry): string {
 function logPlugin(level: string, plugin: string, message: string): void {
   if (level === 'debug' && process.env.POLYVISOR_DEBUG !== '1') return;
   say(`${plugin}: ${level === 'info' ? '' : `${level}: `}${message}`);
+}
+
+/** Where a run leaves what it saw, if asked. */
+interface Sinks {
+  readonly trace: TraceSink | undefined;
+  readonly profile: ProfileSink | undefined;
 }
 
 /** Regions as `--tier` wants them; undefined: as the engine thinks best. */
@@ -92,26 +102,25 @@ class Session {
   readonly #guest: EquippedGuest;
   readonly #ending: Ending;
   readonly #createMachine: CreateMachine;
-  readonly #trace: TraceSink | undefined;
+  readonly #sinks: Sinks;
+  readonly #symbols: ((gva: bigint) => string | undefined) | undefined;
+  /** Of all boots of this run. */
+  readonly #profile: GuestProfile | undefined;
   readonly #idle = new Idle();
   readonly #expect: ExpectWatcher | undefined;
   readonly #startMs = performance.now();
   /** Whether the guest left the cursor at the start of a line. */
   #atLineStart = true;
 
-  constructor(
-    options: RunOptions,
-    guest: EquippedGuest,
-    ending: Ending,
-    createMachine: CreateMachine,
-    trace: TraceSink | undefined,
-  ) {
+  constructor(options: RunOptions, guest: EquippedGuest, ending: Ending, createMachine: CreateMachine, sinks: Sinks) {
     this.#options = options;
     this.#guest = guest;
     this.#ending = ending;
     this.#createMachine = createMachine;
-    this.#trace = trace;
     guest.devices.onWake(() => this.#idle.wake());
+    this.#sinks = sinks;
+    this.#symbols = guest.image.elf && lazySymbols(guest.image.elf);
+    this.#profile = sinks.profile && new GuestProfile(this.#symbols ?? (() => undefined));
     if (options.expect !== undefined) {
       this.#expect = new ExpectWatcher(options.expect, () => ending.request({ exitCode: ExitCode.OK }));
     }
@@ -133,7 +142,7 @@ class Session {
     let ended = { exitCode: ExitCode.INTERNAL as number, reason: 'ended by a failure' };
     try {
       if (this.#options.control) control = await VmControl.open(vm, this.#options.name);
-      for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#trace)) {
+      for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#sinks.trace)) {
         const machine = await this.#createMachine(this.#machineOptions(console, plugins));
         vm.started(machine, plugins);
         if (plugins === registry) say(describeEntry(machine.entry));
@@ -144,7 +153,7 @@ class Session {
         }
         const { exitCode, lines } = this.#judge(end);
         ended = { exitCode, reason: lines[0] ?? 'the guest powered off' };
-        summary = [...lines, ...this.#statsLines(machine, plugins)];
+        summary = [...lines, ...this.#profileLines(), ...this.#statsLines(machine, plugins)];
         return exitCode;
       }
     } finally {
@@ -168,7 +177,8 @@ class Session {
   #machineOptions(console: ConsoleHub, plugins: PluginRegistry): MachineOptions {
     const { image, commandLine, initrd, devices } = this.#guest;
     const { entryName, memoryBytes, clock } = this.#options;
-    const onExit = this.#trace?.onExit;
+    const onExit = this.#sinks.trace?.onExit;
+    const profile = this.#profile;
     return {
       image,
       ...(entryName !== undefined && { entryName }),
@@ -180,10 +190,11 @@ class Session {
       devices: devices.devices,
       plugins,
       wallClock: wallClockFor(clock),
+      ...(this.#symbols && { symbols: this.#symbols }),
       engine: { regions: regionPolicy(this.#options.tier) },
-      ...(image.elf && { symbols: lazySymbols(image.elf) }),
       log: (message) => logPlugin('debug', 'pc', message),
       ...(onExit && { onExit }),
+      ...(profile && { onSample: (sample) => profile.add(sample) }),
       idle: (maxNs) => this.#idle.wait(maxNs),
     };
   }
@@ -235,6 +246,14 @@ class Session {
       case 'stopped':
         return { exitCode: ExitCode.INTERNAL, lines: ['the machine stopped, but nobody had asked for it'] };
     }
+  }
+
+  /** Writes the flame graph; answers the table. */
+  #profileLines(): string[] {
+    const sink = this.#sinks.profile;
+    if (!sink || !this.#profile) return [];
+    sink.write(this.#profile, this.#guest.image.name);
+    return sink.table(this.#profile);
   }
 
   #statsLines(machine: RunnableMachine, plugins: PluginRegistry): string[] {

@@ -40,7 +40,7 @@ export async function attach(name: string, client: ControlClient): Promise<numbe
   } finally {
     await terminal.close();
   }
-  if (!ended) throw controlError('PV3008', `the connection to ${name} is closed`, '`vm ps` lists those that run');
+  if (!ended) throw controlError('PV3014', `the connection to ${name} is closed`, '`vm ps` lists those that run');
   say(`${name}: ${ended.reason}`);
   return ended.exitCode;
 }

@@ -36,7 +36,7 @@ export class ControlClient {
     });
   }
 
-  /** Throws PV3008 if nobody listens. */
+  /** Throws PV3014 if nobody listens. */
   static connect(name: string, socketPath: string): Promise<ControlClient> {
     return new Promise((resolve, reject) => {
       const socket = connect(socketPath);
@@ -54,7 +54,7 @@ export class ControlClient {
     this.#listeners.set(method, listener);
   }
 
-  /** Throws PV3007 with the VM's own words if it refuses, PV3008 if it does not answer in time or not as it should. */
+  /** Throws PV3013 with the VM's own words if it refuses, PV3014 if it does not answer in time or not as it should. */
   async call<Schema extends v.GenericSchema>(
     method: string,
     params: Readonly<Record<string, unknown>>,
@@ -64,7 +64,7 @@ export class ControlClient {
     const answer = await this.#ask(method, params, timeoutMs);
     if ('error' in answer) {
       const { message, data } = answer.error;
-      throw controlError('PV3007', `${this.#name}: ${message}`, data?.fix ?? 'see docs/control.md');
+      throw controlError('PV3013', `${this.#name}: ${message}`, data?.fix ?? 'see docs/control.md');
     }
     const checked = v.safeParse(result, answer.result);
     if (!checked.success) throw this.#nonsense();
@@ -87,7 +87,7 @@ export class ControlClient {
     clearTimeout(timer);
     this.#waiting.delete(id);
     if (answer === 'timeout') {
-      throw controlError('PV3008', `${this.#name} does not answer`, 'is its process stopped? `vm ps` shows its pid');
+      throw controlError('PV3014', `${this.#name} does not answer`, 'is its process stopped? `vm ps` shows its pid');
     }
     if (answer === undefined) throw gone(this.#name, this.#farewell);
     return answer;
@@ -108,7 +108,7 @@ export class ControlClient {
   }
 
   #nonsense() {
-    return controlError('PV3008', `${this.#name} gave an answer that is not understood`, 'use the same version of vm');
+    return controlError('PV3014', `${this.#name} gave an answer that is not understood`, 'use the same version of vm');
   }
 }
 
@@ -121,5 +121,5 @@ function parse(line: string): ServerMessage | undefined {
 }
 
 function gone(name: string, why = 'it has ended, or its process was killed') {
-  return controlError('PV3008', `the connection to ${name} is closed: ${why}`, '`vm ps` lists those that run');
+  return controlError('PV3014', `the connection to ${name} is closed: ${why}`, '`vm ps` lists those that run');
 }

@@ -11,7 +11,7 @@ import { ControlClient } from './client.ts';
 import { controlDirectory, type FoundVm, findVms } from './directory.ts';
 import { endedSchema, infoSchema, stateSchema, statsSchema, stoppedSchema, type VmInfo } from './protocol.ts';
 
-/** A command to running VMs: answers the exit code. Throws `PolyvisorError` PV3004–PV3008. */
+/** A command to running VMs: answers the exit code. Throws `PolyvisorError` PV3010–PV3014. */
 export async function control(request: ControlRequest): Promise<number> {
   if (request.command === 'ps') return await listVms(request.json);
   const vm = await findVm(request.vm);
@@ -50,11 +50,11 @@ async function findVm(wanted: string | undefined): Promise<FoundVm> {
   if (wanted === undefined) {
     if (vms.length === 1) return vms[0];
     const fix = vms.length === 0 ? 'start one with `vm run`' : 'name one';
-    throw controlError('PV3005', `no VM named; ${running}`, fix);
+    throw controlError('PV3011', `no VM named; ${running}`, fix);
   }
   const found = vms.find(({ name }) => name === wanted) ?? vms.find(({ record }) => `${record?.pid}` === wanted);
   if (found) return found;
-  throw controlError('PV3005', `no VM ${wanted}; ${running}`, 'give the name or pid of one that runs; see `vm ps`');
+  throw controlError('PV3011', `no VM ${wanted}; ${running}`, 'give the name or pid of one that runs; see `vm ps`');
 }
 
 type PsRow = Partial<Omit<VmInfo, 'state'>> & { readonly name: string; readonly state: VmInfo['state'] | 'no answer' };
@@ -106,7 +106,7 @@ async function stop(
   stopWaiting.abort();
   if (reason === undefined) {
     const what = `${name} was asked to power off and still runs after ${timeoutSeconds} s`;
-    throw controlError('PV3008', what, 'wait longer with --timeout, or use --force');
+    throw controlError('PV3014', what, 'wait longer with --timeout, or use --force');
   }
   say(`${name}: ${reason}`);
   return ExitCode.OK;

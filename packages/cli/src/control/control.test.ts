@@ -71,7 +71,7 @@ async function start(name: string, changes: Partial<RunOptions> = {}): Promise<S
     ...{ image, plugins: [], entryName: undefined, append: undefined, initrdPath: undefined, memoryBytes: 2 ** 24 },
     ...{ console: { kind: 'none' }, trace: undefined, timeoutSeconds: undefined, expect: undefined, stats: false },
     ...{ reboot: true, clock: 'icount', control: true, name, tier: { kind: 'interpret' } },
-    ...{ disks: [], net: { kind: 'none' }, shares: [] },
+    ...{ profilePath: undefined, disks: [], net: { kind: 'none' }, shares: [] },
     ...changes,
   };
   return await new Promise<Started>((resolve, reject) => {
@@ -121,7 +121,7 @@ describe('two VMs', () => {
     expect((await ps()).map(({ state }: { state: string }) => state)).toEqual(['running', 'paused']);
     expect((await command({ command: 'resume', vm: 'right' })).text).toBe('vm: right: running\n');
     await expect(control({ command: 'pause', vm: undefined })).rejects.toMatchObject({
-      code: 'PV3005',
+      code: 'PV3011',
       message: expect.stringContaining('left, right'),
     });
     expect((await forced('left')).text).toBe('vm: left: ended by `vm stop --force`\n');
@@ -135,7 +135,7 @@ describe('two VMs', () => {
 
   it('cannot have one name', async () => {
     const first = await start('one');
-    await expect(start('one')).rejects.toMatchObject({ code: 'PV3006', exitCode: 10 });
+    await expect(start('one')).rejects.toMatchObject({ code: 'PV3012', exitCode: 10 });
     first.machine.end({ kind: 'poweroff' });
     expect(await first.exitCode).toBe(0);
   });
@@ -154,7 +154,7 @@ describe('one VM', () => {
     const { machine, exitCode } = await start('one');
     machine.obeys = false;
     const asked = control({ command: 'stop', vm: 'one', force: false, timeoutSeconds: 0.01 });
-    await expect(asked).rejects.toMatchObject({ code: 'PV3008', message: expect.stringContaining('still runs') });
+    await expect(asked).rejects.toMatchObject({ code: 'PV3014', message: expect.stringContaining('still runs') });
     await forced('one');
     await exitCode;
   });
@@ -170,14 +170,14 @@ describe('one VM', () => {
   it('is not there under --no-control, nor under another name', async () => {
     const { machine, exitCode } = await start('one', { control: false });
     expect(await ps()).toEqual([]);
-    await expect(control({ command: 'pause', vm: 'one' })).rejects.toMatchObject({ code: 'PV3005', exitCode: 10 });
+    await expect(control({ command: 'pause', vm: 'one' })).rejects.toMatchObject({ code: 'PV3011', exitCode: 10 });
     machine.end({ kind: 'poweroff' });
     await exitCode;
   });
 
   it('does without a socket where there can be none, unless it was given a name', async () => {
     vi.stubEnv('XDG_RUNTIME_DIR', path.join(directory, 'nosuch'));
-    await expect(start('one')).rejects.toMatchObject({ code: 'PV3004' });
+    await expect(start('one')).rejects.toMatchObject({ code: 'PV3010' });
     const { machine, exitCode } = await start('', { name: undefined });
     machine.end({ kind: 'poweroff' });
     expect(await exitCode).toBe(0);

@@ -61,7 +61,7 @@ describe('the folder of control sockets', () => {
 
   it('is refused if others may use it, or if it is a link or a file', () => {
     chmodSync(directory, 0o750);
-    expect(() => controlDirectory()).toThrow(expect.objectContaining({ code: 'PV3004', exitCode: 10 }));
+    expect(() => controlDirectory()).toThrow(expect.objectContaining({ code: 'PV3010', exitCode: 10 }));
     expect(() => controlDirectory()).toThrow('mode 750');
     chmodSync(directory, 0o700);
     const elsewhere = path.join(base, `elsewhere-${count}`);
@@ -70,7 +70,7 @@ describe('the folder of control sockets', () => {
     vi.stubEnv('XDG_RUNTIME_DIR', elsewhere);
     expect(() => controlDirectory()).toThrow('not a folder');
     vi.stubEnv('XDG_RUNTIME_DIR', path.join(base, 'nosuch'));
-    expect(() => controlDirectory()).toThrow(expect.objectContaining({ code: 'PV3004' }));
+    expect(() => controlDirectory()).toThrow(expect.objectContaining({ code: 'PV3010' }));
   });
 });
 
@@ -90,7 +90,7 @@ describe('names', () => {
     expect(new Set(given.map(({ name }) => name)).size).toBe(6);
     const wanted = await Promise.allSettled(Array.from({ length: 4 }, () => claim('mine')));
     expect(wanted.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
-    for (const result of wanted) if (result.status === 'rejected') expect(result.reason.code).toBe('PV3006');
+    for (const result of wanted) if (result.status === 'rejected') expect(result.reason.code).toBe('PV3012');
   });
 
   it.each([
@@ -107,7 +107,7 @@ describe('names', () => {
     vi.stubEnv('XDG_RUNTIME_DIR', path.join(base, 'x'.repeat(100)));
     mkdirSync(process.env.XDG_RUNTIME_DIR as string);
     directory = controlDirectory();
-    await expect(claim('one')).rejects.toMatchObject({ code: 'PV3004' });
+    await expect(claim('one')).rejects.toMatchObject({ code: 'PV3010' });
   });
 });
 

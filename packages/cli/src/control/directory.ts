@@ -32,7 +32,7 @@ const LONGEST_SOCKET_PATH_BYTES = 107;
 
 /**
  * The folder of this user's control sockets, made if need be: in XDG_RUNTIME_DIR (XDG Base Directory Specification),
- * else under the folder for temporary files. Refused (PV3004) if anyone else owns it or may enter it.
+ * else under the folder for temporary files. Refused (PV3010) if anyone else owns it or may enter it.
  */
 export function controlDirectory(): string {
   const uid = process.getuid?.() ?? 0;
@@ -56,7 +56,7 @@ export function controlDirectory(): string {
 
 function noDirectory(directory: string, why: string) {
   const fix = 'remove it or set its mode to 700, set XDG_RUNTIME_DIR to a folder of your own, or use --no-control';
-  return controlError('PV3004', `no control socket in ${directory}: ${why}`, fix);
+  return controlError('PV3010', `no control socket in ${directory}: ${why}`, fix);
 }
 
 const socketOf = (directory: string, name: string) => path.join(directory, `${name}.sock`);
@@ -70,7 +70,7 @@ export interface Claim {
 
 /**
  * Lets `server` listen under `wanted`, or under the first free one of `base`, `base-2`, `base-3`, … What a dead VM has
- * left under such a name is removed. Throws PV3006 if a running VM has the wanted name.
+ * left under such a name is removed. Throws PV3012 if a running VM has the wanted name.
  */
 export async function claimName(
   directory: string,
@@ -81,12 +81,12 @@ export async function claimName(
   return await locked(directory, async () => {
     const name = names.wanted ?? (await freeName(directory, names.base));
     if (!(await isFree(directory, name))) {
-      throw controlError('PV3006', `a VM named ${name} is running`, 'choose another --name, or stop it');
+      throw controlError('PV3012', `a VM named ${name} is running`, 'choose another --name, or stop it');
     }
     const socketPath = socketOf(directory, name);
     if (Buffer.byteLength(socketPath) > LONGEST_SOCKET_PATH_BYTES) {
       throw controlError(
-        'PV3004',
+        'PV3010',
         `the path ${socketPath} is too long for a socket`,
         'set XDG_RUNTIME_DIR to a shorter one',
       );

@@ -16,7 +16,7 @@ export interface ControlledVm {
   end(): void;
 }
 
-const refused = (what: string, fix: string) => controlError('PV3007', what, fix);
+const refused = (what: string, fix: string) => controlError('PV3013', what, fix);
 
 /** Every method of a VM's control socket, by name. */
 export function controlMethods(vm: ControlledVm): ReadonlyMap<string, Method> {

@@ -56,7 +56,7 @@ describe('a VM', () => {
   it('is paused, resumed, asked to power off, ended', async () => {
     const one = await client();
     expect(await one.call('vm.pause')).toMatchObject({ result: { state: 'paused' } });
-    expect(await one.call('vm.stop')).toMatchObject({ error: { code: RpcCode.REFUSED, data: { code: 'PV3007' } } });
+    expect(await one.call('vm.stop')).toMatchObject({ error: { code: RpcCode.REFUSED, data: { code: 'PV3013' } } });
     expect(await one.call('vm.resume')).toMatchObject({ result: { state: 'running' } });
     expect(await one.call('vm.stop')).toMatchObject({ result: { asked: 'guest' } });
     vm.canBeAsked = false;

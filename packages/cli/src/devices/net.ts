@@ -69,7 +69,7 @@ function portError(port: number, error: NodeJS.ErrnoException): PolyvisorError {
   const reasons: Readonly<Record<string, string>> = { EADDRINUSE: 'it is in use', EACCES: 'permission denied' };
   const reason = reasons[error.code ?? ''] ?? firstLine(error);
   const fix = 'choose another host port for --forward';
-  return new PolyvisorError('PV3009', `cannot listen on ${LOOPBACK} port ${port}: ${reason}`, fix, ExitCode.USAGE);
+  return new PolyvisorError('PV3004', `cannot listen on ${LOOPBACK} port ${port}: ${reason}`, fix, ExitCode.USAGE);
 }
 
 async function openStream(address: StreamAddress, onActivity: () => void): Promise<OpenNetwork> {
@@ -120,7 +120,7 @@ function streamError(where: string, error: NodeJS.ErrnoException): PolyvisorErro
   const reason = reasons[error.code ?? ''] ?? firstLine(error);
   const message = `cannot connect to the network socket ${where}: ${reason}`;
   return new PolyvisorError(
-    'PV3009',
+    'PV3004',
     message,
     'start the network program first, such as `passt --socket PATH`',
     ExitCode.USAGE,

@@ -53,7 +53,7 @@ describe('what cannot be opened is refused in one line', () => {
 
   it('a port in use', async () => {
     const error = await open('--forward', `tcp:${busyPort}:80`).catch((thrown) => thrown);
-    expect(error).toMatchObject({ code: 'PV3009', exitCode: 2 });
+    expect(error).toMatchObject({ code: 'PV3004', exitCode: 2 });
     expect(error.message).toBe(`cannot listen on 127.0.0.1 port ${busyPort}: it is in use`);
   });
 

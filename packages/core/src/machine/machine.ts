@@ -35,6 +35,7 @@ import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
 import type { InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { crashReport } from './report.ts';
+import { type GuestSample, Sampler } from './sampler.ts';
 import { allocate } from './start.ts';
 import { MachineVcpu } from './vcpu.ts';
 
@@ -70,6 +71,8 @@ export interface MachineOptions {
   readonly log?: (message: string) => void;
   /** Told of every exit that a plug-in could see; only if someone wants it. */
   readonly onExit?: (event: ExitEvent) => void;
+  /** Told every 20,000 to 60,000 instructions where the guest is; only if someone wants it. */
+  readonly onSample?: (sample: GuestSample) => void;
 }
 
 /** An exit as a trace shows it. */
@@ -108,6 +111,7 @@ export class Machine implements PluginMachine {
   #gate: { readonly opened: Promise<void>; open(): void } | undefined;
   #executed = 0;
   readonly #exitCounts = new Map<string, number>();
+  readonly #sampler: Sampler | undefined;
 
   /** Finds the door, lays out memory, lets the plug-ins boot the image. @throws PolyvisorError */
   static async create(options: MachineOptions): Promise<Machine> {
@@ -133,6 +137,7 @@ export class Machine implements PluginMachine {
     this.memory = new MachineMemory(this.#engineMemory, (host, size) => {
       for (const vcpu of this.vcpus) vcpu.engine.code.written(host, size);
     });
+    this.#sampler = options.onSample && new Sampler(this.memory, options.onSample);
     this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
     this.clock = new MachineClock(source, options.wallClock.epochNs());
@@ -288,7 +293,10 @@ export class Machine implements PluginMachine {
     while (!this.#end && this.#options.wallClock.nowNs() < until) {
       this.clock.fireDue();
       let ran = false;
-      for (const vcpu of this.vcpus) ran = this.#runVcpu(vcpu) || ran;
+      for (const vcpu of this.vcpus) {
+        ran = this.#runVcpu(vcpu) || ran;
+        this.#sampler?.look(vcpu);
+      }
       if (ran) continue;
       // With a network the next event may come from outside: the host gets its turn before each leap in time.
       if (!this.#skipIdleTime() || this.devices.nics.length > 0) return;
@@ -332,12 +340,14 @@ export class Machine implements PluginMachine {
   }
 
   #turn(): number {
-    if (!this.#instructionTime) return QUANTUM;
+    const most = Math.min(QUANTUM, this.#sampler?.untilNext ?? QUANTUM);
+    if (!this.#instructionTime) return most;
     const untilTimer = this.clock.nextDeadlineNs - this.clock.nowNs();
-    return Math.max(1, Math.min(QUANTUM, Math.ceil(untilTimer)));
+    return Math.max(1, Math.min(most, Math.ceil(untilTimer)));
   }
   #account(executed: number): void {
     this.#executed += executed;
+    this.#sampler?.executed(executed);
     if (!this.#instructionTime) return;
     this.#instructionTime.pendingInstructions = () => 0;
     this.#instructionTime.advance(executed);
