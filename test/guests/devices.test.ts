@@ -48,6 +48,8 @@ describe.skipIf(skipped).each(DOORS)(`${title}, $door`, ({ args, disk, transport
       ...['--disk', file('disk.img'), '--disk', `${file('overlay.img')},overlay`, '--share', `${file('shared')}:src`],
     );
     await reachShell(session);
+    // What the kernel says in between would stand in the commands' output.
+    await runCommand(session, 'dmesg -n 1');
   });
   afterAll(async () => {
     await session?.stop();

@@ -7,7 +7,8 @@ import { EXPECTED_PATH, IMAGE_PATH, runOnEngine } from './legacy-guest.ts';
 
 const recorded = readFileSync(EXPECTED_PATH, 'utf8');
 const QEMU = 'qemu-system-x86_64';
-const hasQemu = spawnSync(QEMU, ['--version']).status === 0;
+/** Where everything has to be there, a test without its QEMU fails. */
+const hasQemu = spawnSync(QEMU, ['--version']).status === 0 || process.env.CI !== undefined;
 /** What isa-debug-exit makes of the 31 that the image writes: 2 × value + 1. */
 const EXIT_STATUS = 0x31 * 2 + 1;
 
