@@ -68,8 +68,11 @@ alias poweroff='poweroff -f' reboot='reboot -f' halt='halt -f'
 `;
 
 const DIRECTORIES = ['bin', 'dev', 'etc', 'etc/udhcpc', 'mnt', 'proc', 'root', 'sbin', 'sys', 'tmp'];
-/** What the kernel calls when its hypervisor asks it to (Linux, kernel/reboot.c, poweroff_cmd and reboot_cmd). */
-const CALLED_BY_KERNEL = ['poweroff', 'reboot'];
+/**
+ * What the kernel calls: for modules that it wants, and when its hypervisor asks it to power off or reboot (Linux,
+ * Documentation/admin-guide/sysctl/kernel.rst, modprobe; kernel/reboot.c, poweroff_cmd and reboot_cmd).
+ */
+const CALLED_BY_KERNEL = ['modprobe', 'poweroff', 'reboot'];
 
 /**
  * An initramfs that mounts the usual file systems and starts an interactive busybox shell on the
@@ -94,8 +97,6 @@ export function buildInitramfs(
     { kind: 'file', path: 'bin/busybox', bytes: busybox, mode: 0o755 },
     ...CALLED_BY_KERNEL.map((name): CpioEntry => ({ kind: 'link', path: `sbin/${name}`, target: '../bin/busybox' })),
     ...[...links].map((name): CpioEntry => ({ kind: 'link', path: `bin/${name}`, target: 'busybox' })),
-    // Where the kernel calls it (Linux, Documentation/admin-guide/sysctl/kernel.rst, modprobe).
-    { kind: 'link', path: 'sbin/modprobe', target: '../bin/busybox' },
     ...modules,
   ];
   return writeCpio(entries);

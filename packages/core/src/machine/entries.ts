@@ -29,34 +29,36 @@ export function chooseEntry(image: GuestImage, plugins: Finders, wanted: string 
   const { entries } = findDoors(image, plugins);
   const candidates = entries.filter((entry) => isWanted(wanted, entry));
   if (candidates.length > 0) return candidates.reduce((best, entry) => (entry.priority > best.priority ? entry : best));
-  throw noDoor(image, plugins, wanted);
+  throw noDoor(image.name, entries, reasonsAgainst(image, plugins, wanted), wanted);
 }
 
 type NoEntry = { readonly name: string; readonly abi: string; readonly reason: string };
 
-/** Why there is no such door. If none is asked for, what the loaded plug-ins say is what matters. */
+/** Why there is no such door. If none is asked for, it matters what the loaded plug-ins and the machine could open. */
 function reasonsAgainst(image: GuestImage, plugins: Finders, wanted: string | undefined): NoEntry[] {
-  const native = findNativeDoors(image, STARTABLE);
-  const ofPlugins = plugins.findEntries(image);
-  const all = ({ closed = [], missing }: EntrySearch): NoEntry[] => [...closed, ...missing];
-  const startable: ReadonlySet<string> = STARTABLE;
-  const openHere = all(native).filter(({ name }) => startable.has(name));
-  if (wanted === NATIVE) return openHere;
-  if (wanted === undefined) return [...all(ofPlugins), ...openHere];
-  return [...all(ofPlugins), ...all(native)].filter(({ name }) => name === wanted);
+  const not = ({ closed = [], missing }: EntrySearch): NoEntry[] => [...closed, ...missing];
+  const native = not(findNativeDoors(image, STARTABLE));
+  const openElsewhere = native.filter(({ name }) => (STARTABLE as ReadonlySet<string>).has(name));
+  if (wanted === NATIVE) return openElsewhere;
+  const ofPlugins = not(plugins.findEntries(image));
+  if (wanted === undefined) return [...ofPlugins, ...openElsewhere];
+  return [...ofPlugins, ...native].filter(({ name }) => name === wanted);
 }
 
-function noDoor(image: GuestImage, plugins: Finders, wanted: string | undefined): PolyvisorError {
-  const doors = findDoors(image, plugins);
-  const reasons = reasonsAgainst(image, plugins, wanted);
+function noDoor(
+  imageName: string,
+  entries: readonly Entry[],
+  reasons: readonly NoEntry[],
+  wanted: string | undefined,
+): PolyvisorError {
   const why = reasons.map(({ abi, reason }) => `${abi}: ${reason}`);
   if (why.length === 0) why.push('nothing that is loaded starts such an image');
-  const has = doors.entries.map((entry) => entry.name);
+  const has = entries.map((entry) => entry.name);
   if (has.length > 0) why.push(`it has ${has.join(', ')}`);
   const fix =
     has.length > 0
       ? 'choose another --entry'
       : 'give another kernel, or load the plug-in that starts it with --plugin; `vm entries` lists its doors';
   const which = wanted === undefined ? '' : `${wanted} `;
-  return new PolyvisorError('PV2012', `no ${which}door into ${image.name} (${why.join('; ')})`, fix, IMAGE_EXIT_CODE);
+  return new PolyvisorError('PV2012', `no ${which}door into ${imageName} (${why.join('; ')})`, fix, IMAGE_EXIT_CODE);
 }

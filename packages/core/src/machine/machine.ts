@@ -278,8 +278,8 @@ export class Machine implements PluginMachine {
       if (this.#gate) await this.#gate.opened;
       else this.#slice();
       if (this.#end) break;
-      if (this.#gate) continue;
       this.#pc.flush();
+      if (this.#gate) continue;
       await this.#options.idle(this.#idleNs());
     }
     this.#pc.flush();

@@ -2,17 +2,13 @@ import type { ClosedDoor, ElfImage, EntrySearch, GuestImage, MissingDoor } from 
 import { protocolName } from '../image/bzimage.ts';
 import { findMultibootHeaderOf, multibootEntry } from '../image/multiboot.ts';
 import { readPeHeader } from '../image/pe.ts';
-import { isBzImage, PROTOCOL_WITH_XLOADFLAGS, readSetupHeader, type SetupHeader } from '../image/setup-header.ts';
+import { isBzImage, readSetupHeader, type SetupHeader } from '../image/setup-header.ts';
 import { ENTRY_64 } from './linux.ts';
 
-/**
- * Doors that need no hypervisor interface; the best first, among those that a machine can go through. Before the ABI of
- * the first three stands which version of it.
- */
+/** Doors that need no hypervisor interface; the best first, among those that a machine can go through. */
+const LINUX_ABIS = { linux64: '64-bit entry', linux32: '32-bit entry', linux16: '16-bit entry (real mode)' } as const;
 const ABIS = {
-  linux64: '64-bit entry',
-  linux32: '32-bit entry',
-  linux16: '16-bit entry (real mode)',
+  ...LINUX_ABIS,
   multiboot2: 'Multiboot2',
   multiboot1: 'Multiboot',
   elf: 'ELF entry',
@@ -34,12 +30,13 @@ type Finding = { readonly address: bigint; readonly foundIn: string } | { readon
  */
 export function findNativeDoors(image: GuestImage, startable: ReadonlySet<NativeDoorName>): EntrySearch {
   const findings = { ...bootProtocolDoors(image), ...otherDoors(image) };
+  const protocol = linuxProtocol(image);
   const entries: EntrySearch['entries'][number][] = [];
   const closed: ClosedDoor[] = [];
   const missing: MissingDoor[] = [];
   for (const [index, name] of NAMES.entries()) {
     const finding = findings[name];
-    const door = { name, abi: name.startsWith('linux') ? `${linuxProtocol(image)}, ${ABIS[name]}` : ABIS[name] };
+    const door = { name, abi: name in LINUX_ABIS ? `${protocol}, ${ABIS[name]}` : ABIS[name] };
     if ('missing' in finding) missing.push({ ...door, reason: finding.missing });
     else if (startable.has(name)) {
       entries.push({ ...door, ...finding, plugin: CORE, priority: NAMES.length - index });
@@ -86,7 +83,7 @@ function protectedMode(header: SetupHeader): Finding {
 }
 
 function longMode(header: SetupHeader): Finding {
-  if (header.protocol < PROTOCOL_WITH_XLOADFLAGS) return { missing: 'protocols before 2.12 have no 64-bit entry' };
+  if (header.has64BitEntry === undefined) return { missing: 'protocols before 2.12 have no 64-bit entry' };
   if (!header.has64BitEntry) return { missing: 'XLF_KERNEL_64 is not set in xloadflags' };
   const address = header.prefAddress + BigInt(ENTRY_64);
   return { address, foundIn: `setup header pref_address + 0x${ENTRY_64.toString(16)}, xloadflags XLF_KERNEL_64` };

@@ -1,5 +1,5 @@
 import { type BootRequest, Gpr, type GuestMemory, type Vcpu } from '@polyvisor/plugin-api';
-import { readSetupHeader, SetupField, type SetupHeader } from '../image/setup-header.ts';
+import { LoaderField, readSetupHeader, SETUP_HEADER_AT, type SetupHeader } from '../image/setup-header.ts';
 import { commandLineTooLong, doesNotFit } from './boot-error.ts';
 import { enterFlatLongMode, FLAT_LONG_MODE_END } from './flat-long-mode.ts';
 import { e820Table, type MemoryMap, ramAround } from './memory-map.ts';
@@ -36,15 +36,15 @@ export function bootLinux64(request: BootRequest, surroundings: BootSurroundings
   const header = readSetupHeader(request.image.file);
   const loadAt = placeKernel(header, memory, memoryMap);
   const zeroPage = new DataView(new ArrayBuffer(ZeroPage.sizeBytes));
-  new Uint8Array(zeroPage.buffer).set(header.bytes, SetupField.start);
-  zeroPage.setUint8(SetupField.typeOfLoader, LOADER_UNDEFINED);
+  new Uint8Array(zeroPage.buffer).set(header.bytes, SETUP_HEADER_AT);
+  zeroPage.setUint8(LoaderField.typeOfLoader, LOADER_UNDEFINED);
   writeCommandLine(request.commandLine, header, memory);
-  zeroPage.setUint32(SetupField.commandLinePointer, COMMAND_LINE_AT, true);
+  zeroPage.setUint32(LoaderField.commandLinePointer, COMMAND_LINE_AT, true);
   if (request.initrd) {
     const at = placeInitrd(request.initrd, header, memoryMap, loadAt + header.initSizeBytes);
     memory.writeBytes(at, request.initrd);
-    zeroPage.setUint32(SetupField.ramdiskImage, at, true);
-    zeroPage.setUint32(SetupField.ramdiskSize, request.initrd.length, true);
+    zeroPage.setUint32(LoaderField.ramdiskImage, at, true);
+    zeroPage.setUint32(LoaderField.ramdiskSize, request.initrd.length, true);
   }
   const regions = memoryMap.slice(0, E820_MOST_ENTRIES);
   zeroPage.setUint8(ZeroPage.e820Entries, regions.length);

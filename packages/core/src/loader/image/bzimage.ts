@@ -1,7 +1,7 @@
 import type { CompressionKind } from '../../ports/decompressor.ts';
 import { ByteReader } from './byte-reader.ts';
 import { detectCompression } from './compression.ts';
-import { damagedImage } from './image-error.ts';
+import { damagedImage, printable } from './image-error.ts';
 import { readSetupHeader, type SetupHeader } from './setup-header.ts';
 
 const SECTOR_BYTES = 512;
@@ -60,8 +60,4 @@ export function protocolName(protocol: number): string {
 function kernelVersion(reader: ByteReader, { kernelVersion: pointer }: SetupHeader): string {
   if (pointer === 0 || pointer + SECTOR_BYTES >= reader.sizeBytes) return '';
   return printable(reader.cString(pointer + SECTOR_BYTES, 200, 'bzImage kernel_version string').split(' ')[0]);
-}
-
-function printable(text: string): string {
-  return text.replace(/[^\x21-\x7e]/g, '').slice(0, 80);
 }

@@ -2,7 +2,7 @@ import { PolyvisorError } from '@polyvisor/plugin-api';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseElf } from './elf.ts';
-import { FILE_HEADER } from './elf-constants.ts';
+import { FILE_HEADER, SECTION_HEADER } from './elf-constants.ts';
 import { readSymbols } from './elf-symbols.ts';
 import { buildElf } from './testing/elf-fixture.ts';
 
@@ -67,6 +67,16 @@ it('counts of tables cannot make it allocate more than the file is long', () => 
   const table = Number(view.getBigUint64(FILE_HEADER[64].shoff, true));
   view.setBigUint64(table + 32, 0xffffffffffffn, true);
   expect(() => parseElf(bytes)).toThrow(PolyvisorError);
+});
+
+it('shows no control characters of a name in what it refuses', () => {
+  const bytes = buildElf();
+  const view = new DataView(bytes.buffer);
+  bytes[Buffer.from(bytes).lastIndexOf('.text')] = 0x0a;
+  const section =
+    Number(view.getBigUint64(FILE_HEADER[64].shoff, true)) + view.getUint16(FILE_HEADER[64].shentsize, true);
+  view.setBigUint64(section + SECTION_HEADER[64].offset, 0x10000n, true);
+  expect(() => parseElf(bytes)).toThrow(/ELF section 1 \(text\), .* lies beyond the end/);
 });
 
 it('keeps a last note whose descriptor claims more than is left, cut at the end', () => {

@@ -13,7 +13,7 @@ import {
   SHN_XINDEX,
 } from './elf-constants.ts';
 import { readNotes } from './elf-notes.ts';
-import { damagedImage, hex, unsupportedImage } from './image-error.ts';
+import { damagedImage, hex, printable, unsupportedImage } from './image-error.ts';
 
 type Width = 32 | 64;
 /** A reader that knows how wide the file's addresses are. */
@@ -159,6 +159,6 @@ function readSection(elf: ElfReader, at: number, index: number, names: ByteReade
     sizeBytes: elf.size(at + fields.size, `${what} sh_size`),
   };
   const hasBytes = index > 0 && section.type !== 0 && section.type !== SectionType.SHT_NOBITS;
-  if (hasBytes) elf.reader.require(section.offset, section.sizeBytes, `${what} (${section.name})`);
+  if (hasBytes) elf.reader.require(section.offset, section.sizeBytes, `${what} (${printable(section.name)})`);
   return section;
 }

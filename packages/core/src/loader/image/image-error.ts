@@ -15,6 +15,11 @@ export function unsupportedImage(what: string, fix: string): PolyvisorError {
   return new PolyvisorError('PV2002', what, fix, IMAGE_EXIT_CODE);
 }
 
+/** Text of an untrusted image, fit for a line on a terminal: no spaces, no control characters, at most 80 characters. */
+export function printable(text: string): string {
+  return text.replace(/[^\x21-\x7e]/g, '').slice(0, 80);
+}
+
 export function hex(value: number | bigint): string {
   return `0x${value.toString(16)}`;
 }

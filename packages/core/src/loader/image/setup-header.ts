@@ -1,28 +1,38 @@
 import { ByteReader } from './byte-reader.ts';
 
-/** Offsets in file and zero page alike (Linux, Documentation/arch/x86/boot.rst, "Details of header fields"). */
-export const SetupField = {
-  start: 0x1f1,
-  setupSects: 0x1f1,
-  bootFlag: 0x1fe,
-  jump: 0x200,
-  magic: 0x202,
-  version: 0x206,
-  kernelVersion: 0x20e,
+/**
+ * The setup header of a Linux kernel file: its fields, each with the boot protocol that brought it. Offsets hold in the
+ * file and in the zero page alike (Linux, Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header").
+ */
+const Field = {
+  setupSects: { at: 0x1f1, since: 0x000 },
+  bootFlag: { at: 0x1fe, since: 0x000 },
+  jump: { at: 0x200, since: 0x200 },
+  magic: { at: 0x202, since: 0x200 },
+  protocol: { at: 0x206, since: 0x200 },
+  kernelVersion: { at: 0x20e, since: 0x200 },
+  code32Start: { at: 0x214, since: 0x200 },
+  initrdAddressMax: { at: 0x22c, since: 0x203 },
+  relocatable: { at: 0x234, since: 0x205 },
+  xloadflags: { at: 0x236, since: 0x20c },
+  commandLineSize: { at: 0x238, since: 0x206 },
+  payloadOffset: { at: 0x248, since: 0x208 },
+  payloadLength: { at: 0x24c, since: 0x208 },
+  prefAddress: { at: 0x258, since: 0x20a },
+  initSize: { at: 0x260, since: 0x20a },
+} as const;
+
+/** What a loader fills in, in its copy of the header. */
+export const LoaderField = {
   typeOfLoader: 0x210,
-  code32Start: 0x214,
   ramdiskImage: 0x218,
   ramdiskSize: 0x21c,
   commandLinePointer: 0x228,
-  initrdAddressMax: 0x22c,
-  relocatable: 0x234,
-  xloadFlags: 0x236,
-  commandLineSize: 0x238,
-  payloadOffset: 0x248,
-  payloadLength: 0x24c,
-  prefAddress: 0x258,
-  initSize: 0x260,
 } as const;
+
+/** Where the header begins, in file and zero page. */
+export const SETUP_HEADER_AT = Field.setupSects.at;
+
 const BOOT_FLAG = 0xaa55;
 const HDRS = 0x53726448;
 const SECTOR_BYTES = 512;
@@ -31,19 +41,19 @@ const DEFAULT_SETUP_SECTS = 4;
 /** The setup code begins with a short jump over the header: opcode EB, distance (SDM vol. 2A, "JMP"). */
 const JMP_REL8 = 0xeb;
 const JMP_REL8_BYTES = 2;
+/** xloadflags, bit 0. */
 const XLF_KERNEL_64 = 1;
-/** Protocols that brought relocatable_kernel; payload_offset; pref_address and init_size; xloadflags. */
-const PROTOCOL_WITH_RELOCATABLE = 0x205;
-const PROTOCOL_WITH_PAYLOAD = 0x208;
-const PROTOCOL_WITH_INIT_SIZE = 0x20a;
-export const PROTOCOL_WITH_XLOADFLAGS = 0x20c;
+/** What holds for kernels that are too old to say ("Details of Header Fields", initrd_addr_max and cmdline_size). */
+const DEFAULT_INITRD_ADDRESS_MAX = 0x37ffffff;
+const DEFAULT_COMMAND_LINE_BYTES = 255;
 
-/** The setup header of a bzImage. Every value is untrusted. */
+/** Untrusted values. `undefined`: the image's protocol does not have the field yet. */
 export interface SetupHeader {
+  /** Boot protocol, `0x020f` for 2.15. */
   readonly protocol: number;
-  /** The header as it is copied into the zero page: from {@link SetupField.start} on. */
+  /** The header as it is copied into the zero page, at {@link SETUP_HEADER_AT}. */
   readonly bytes: Uint8Array;
-  /** The protected-mode code: all of the file after the real-mode code. */
+  /** The protected-mode code: all of the file after boot sector and setup_sects sectors. */
   readonly code: Uint8Array;
   /** Where the 16-bit entry at file offset 0x200 jumps to, as a file offset; `undefined`: there is no short jump. */
   readonly setupJumpTarget: number | undefined;
@@ -52,11 +62,13 @@ export interface SetupHeader {
   /** Where 32-bit code begins if the image is loaded where it wants to be, gpa. */
   readonly code32Start: number;
   readonly relocatable: boolean;
-  readonly has64BitEntry: boolean;
-  /** The compressed kernel in {@link code}; `undefined`: the protocol does not say. */
+  /** XLF_KERNEL_64. */
+  readonly has64BitEntry: boolean | undefined;
+  /** The packed kernel in {@link code}. */
   readonly payload: { readonly offset: number; readonly sizeBytes: number } | undefined;
+  /** Preferred load address, gpa. 0: none is said. */
   readonly prefAddress: bigint;
-  /** Memory that the kernel needs, from its load address on, before it looks at the memory map. */
+  /** Memory that the kernel needs, from its load address on, before it looks at the memory map. 0: it is not said. */
   readonly initSizeBytes: number;
   /** Highest address that the initrd's last byte may have. */
   readonly initrdAddressMax: number;
@@ -64,41 +76,46 @@ export interface SetupHeader {
   readonly commandLineSizeBytes: number;
 }
 
-export function isBzImage(bytes: Uint8Array): boolean {
-  if (bytes.length < SetupField.version + 2) return false;
-  const reader = new ByteReader(bytes);
-  return reader.u16(SetupField.bootFlag, 'boot flag') === BOOT_FLAG && reader.u32(SetupField.magic, 'header') === HDRS;
+export function isBzImage(file: Uint8Array): boolean {
+  if (file.length < Field.protocol.at + 2) return false;
+  const reader = new ByteReader(file);
+  return reader.u16(Field.bootFlag.at, 'boot flag') === BOOT_FLAG && reader.u32(Field.magic.at, 'header') === HDRS;
 }
 
-/** @throws PolyvisorError PV2001 if the header lies outside the file. `file` is a bzImage. */
+/** Reads the header of a file that {@link isBzImage}. @throws PolyvisorError PV2001 if it is cut short */
 export function readSetupHeader(file: Uint8Array): SetupHeader {
   const reader = new ByteReader(file);
-  const protocol = reader.u16(SetupField.version, 'bzImage protocol version');
-  const setupSects = reader.u8(SetupField.setupSects, 'bzImage setup_sects') || DEFAULT_SETUP_SECTS;
-  const codeAt = (setupSects + 1) * SECTOR_BYTES;
-  const [opcode, distance] = reader.slice(SetupField.jump, JMP_REL8_BYTES, 'bzImage jump');
-  // The jump instruction's operand says where the header ends ("Details of header fields", jump).
-  const endsAt = SetupField.jump + JMP_REL8_BYTES + distance;
-  const has = (since: number) => protocol >= since;
+  const protocol = reader.u16(Field.protocol.at, 'bzImage protocol version');
+  const since = <T>(name: keyof typeof Field, read: (at: number, what: string) => T): T | undefined =>
+    protocol >= Field[name].since ? read(Field[name].at, `bzImage ${name}`) : undefined;
+  const u32 = (at: number, what: string) => reader.u32(at, what);
   return {
     protocol,
-    bytes: reader.slice(SetupField.start, endsAt - SetupField.start, 'bzImage setup header'),
-    code: reader.slice(codeAt, file.length - codeAt, 'bzImage protected-mode code'),
-    setupJumpTarget: opcode === JMP_REL8 ? SetupField.jump + JMP_REL8_BYTES + ((distance << 24) >> 24) : undefined,
-    kernelVersion: reader.u16(SetupField.kernelVersion, 'bzImage kernel_version'),
-    code32Start: reader.u32(SetupField.code32Start, 'bzImage code32_start'),
-    relocatable: has(PROTOCOL_WITH_RELOCATABLE) && reader.u8(SetupField.relocatable, 'bzImage relocatable') !== 0,
-    has64BitEntry:
-      has(PROTOCOL_WITH_XLOADFLAGS) && (reader.u16(SetupField.xloadFlags, 'bzImage xloadflags') & XLF_KERNEL_64) !== 0,
-    payload: has(PROTOCOL_WITH_PAYLOAD)
-      ? {
-          offset: reader.u32(SetupField.payloadOffset, 'bzImage payload_offset'),
-          sizeBytes: reader.u32(SetupField.payloadLength, 'bzImage payload_length'),
-        }
-      : undefined,
-    prefAddress: has(PROTOCOL_WITH_INIT_SIZE) ? reader.u64(SetupField.prefAddress, 'bzImage pref_address') : 0n,
-    initSizeBytes: has(PROTOCOL_WITH_INIT_SIZE) ? reader.u32(SetupField.initSize, 'bzImage init_size') : 0,
-    initrdAddressMax: reader.u32(SetupField.initrdAddressMax, 'bzImage initrd_addr_max'),
-    commandLineSizeBytes: reader.u32(SetupField.commandLineSize, 'bzImage cmdline_size'),
+    ...partsOf(reader),
+    kernelVersion: reader.u16(Field.kernelVersion.at, 'bzImage kernel_version'),
+    code32Start: reader.u32(Field.code32Start.at, 'bzImage code32_start'),
+    relocatable: since('relocatable', (at, what) => reader.u8(at, what) !== 0) ?? false,
+    has64BitEntry: since('xloadflags', (at, what) => (reader.u16(at, what) & XLF_KERNEL_64) !== 0),
+    payload: since('payloadOffset', (at, what) => ({
+      offset: reader.u32(at, what),
+      sizeBytes: reader.u32(Field.payloadLength.at, 'bzImage payloadLength'),
+    })),
+    prefAddress: since('prefAddress', (at, what) => reader.u64(at, what)) ?? 0n,
+    initSizeBytes: since('initSize', u32) ?? 0,
+    initrdAddressMax: since('initrdAddressMax', u32) ?? DEFAULT_INITRD_ADDRESS_MAX,
+    commandLineSizeBytes: since('commandLineSize', u32) ?? DEFAULT_COMMAND_LINE_BYTES,
+  };
+}
+
+function partsOf(reader: ByteReader): Pick<SetupHeader, 'bytes' | 'code' | 'setupJumpTarget'> {
+  const setupSects = reader.u8(Field.setupSects.at, 'bzImage setup_sects') || DEFAULT_SETUP_SECTS;
+  const codeAt = (setupSects + 1) * SECTOR_BYTES;
+  const [opcode, distance] = reader.slice(Field.jump.at, JMP_REL8_BYTES, 'bzImage jump');
+  const jumpEnd = Field.jump.at + JMP_REL8_BYTES;
+  return {
+    // The jump's operand also says where the header ends ("Details of Header Fields", jump).
+    bytes: reader.slice(SETUP_HEADER_AT, jumpEnd + distance - SETUP_HEADER_AT, 'bzImage setup header'),
+    code: reader.slice(codeAt, reader.sizeBytes - codeAt, 'bzImage protected-mode code'),
+    setupJumpTarget: opcode === JMP_REL8 ? jumpEnd + ((distance << 24) >> 24) : undefined,
   };
 }
