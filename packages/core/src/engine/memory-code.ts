@@ -47,6 +47,7 @@ function addCopy(module: ModuleBuilder): void {
 export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, base: number, imports: MemoryImports): MemoryFunctions {
   addCopy(module);
   const walk = addWalk(module, layout, base);
+  addWalkHalves(module, walk);
   const slowRead = addSlowRead(module, base, walk, imports);
   const slowWrite = addSlowWrite(module, layout, base, walk, imports);
   const commit = addCommit(module, base, imports);
@@ -136,6 +137,14 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   a.get(gpa).op(Op.i32WrapI64).i32(-4096).op(Op.i32And).i32(layout.ram).op(Op.i32Add);
   const locals = ['i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64'] as const;
   return module.addFunction('walk', { params: ['i64', 'i32'], results: ['i32'] }, locals, a);
+}
+
+/** walkHalves(low, high, access): {@link addWalk} for callers without a 64-bit integer. */
+function addWalkHalves(module: ModuleBuilder, walk: number): void {
+  const [low, high, access] = [0, 1, 2];
+  const a = new Asm();
+  a.get(low).op(Op.i64ExtendI32U).get(high).op(Op.i64ExtendI32U).i64(32).op(Op.i64Shl, Op.i64Or).get(access).call(walk);
+  module.addFunction('walkHalves', { params: ['i32', 'i32', 'i32'], results: ['i32'] }, [], a);
 }
 
 /** Set bits in the entry if they are not all set (only the low 32 bits are written). */

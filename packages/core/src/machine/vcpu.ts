@@ -12,6 +12,7 @@ import type {
 import { fpuTrapFor } from '../cpu/fpu-trap.ts';
 import { readFxsave, writeFxsave } from '../cpu/fxsave-image.ts';
 import {
+  ARG,
   CPL,
   CR0,
   CR2,
@@ -42,6 +43,7 @@ import {
   SEGMENT_LIMIT,
   SEGMENT_SELECTOR,
   type Slot,
+  STATE_SIZE_BYTES,
   TLB,
   TR_SELECTOR,
   X87_CONTROL,
@@ -53,6 +55,7 @@ import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
 import type { CpuMode } from '../isa/types.ts';
 import { LARGE_PAGES_OFFSET } from '../memory/layout.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
+import { NO_WORDS, SUPERVISOR_CLEARS, WordAccess } from './word-access.ts';
 
 const MODE_NUMBER: Record<CpuMode, number> = { long64: 0, compat32: 1, compat16: 2 };
 const Cr0 = { WP: 1n << 16n, PG: 1n << 31n } as const;
@@ -61,6 +64,21 @@ const EFER_LMA = 1n << 10n;
 const EFER_NXE = 1n << 11n;
 /** Access-rights bits of a segment: L, D/B, unusable. */
 export const AccessRights = { L: 1 << 13, DB: 1 << 14, UNUSABLE: 1 << 16 } as const;
+
+/** Where slots stand in the state block, as indices of 32-bit words. */
+const Word = {
+  FC: FC.offset >>> 2,
+  FZ: FZ.offset >>> 2,
+  FS: FS.offset >>> 2,
+  EFLAGS_SYSTEM: EFLAGS_SYSTEM.offset >>> 2,
+  SEGMENT_SELECTOR: SEGMENT_SELECTOR[0].offset >>> 2,
+  SEGMENT_ACCESS: SEGMENT_ACCESS[0].offset >>> 2,
+  GS_BASE: SEGMENT_BASE[5].offset >>> 2,
+  KERNEL_GS_BASE: KERNEL_GS_BASE.offset >>> 2,
+  CR3: CR3.offset >>> 2,
+  TLB: TLB.offset >>> 2,
+  ARG: ARG[0].offset >>> 2,
+} as const;
 
 /** An event that waits to be delivered before the next instruction. */
 export interface PendingException {
@@ -86,6 +104,11 @@ export class MachineVcpu implements Vcpu {
   readonly #memory: EngineMemory;
   readonly #view: DataView;
   readonly #base: number;
+  /** The state block as words. */
+  readonly #words: Int32Array;
+  readonly #wordAccess: WordAccess;
+  readonly gprHalves: Int32Array;
+  readonly ripHalves: Int32Array;
 
   constructor(id: number, engine: Engine) {
     this.id = id;
@@ -93,7 +116,12 @@ export class MachineVcpu implements Vcpu {
     this.#memory = engine.memory;
     this.#view = engine.memory.view;
     this.#base = engine.base;
-    this.gpr = new BigUint64Array(engine.memory.memory.buffer, engine.base + GPR[0].offset, 16);
+    const { buffer } = engine.memory.memory;
+    this.gpr = new BigUint64Array(buffer, engine.base + GPR[0].offset, 16);
+    this.gprHalves = new Int32Array(buffer, engine.base + GPR[0].offset, 32);
+    this.ripHalves = new Int32Array(buffer, engine.base + RIP.offset, 2);
+    this.#words = new Int32Array(buffer, engine.base, STATE_SIZE_BYTES / 4);
+    this.#wordAccess = new WordAccess(engine);
     this.tables = new StateTables(engine.memory.view, engine.base);
     this.#set32(EFLAGS_SYSTEM, 2);
     this.#set32(FC, 0);
@@ -126,11 +154,23 @@ export class MachineVcpu implements Vcpu {
   setSlot64(slot: Slot, value: bigint): void {
     this.#setQuad(slot, value);
   }
+  /** Half 0 (low) or 1 (high) of a 64-bit slot. */
+  slotHalf(slot: Slot, half: number): number {
+    return this.#words[(slot.offset >>> 2) + half];
+  }
   slot32(slot: Slot): number {
     return this.#get32(slot);
   }
   setSlot32(slot: Slot, value: number): void {
     this.#set32(slot, value);
+  }
+
+  /** An argument of the instruction exit: whole, or its low half as an unsigned number. */
+  arg(index: number): bigint {
+    return this.#quad(ARG[index]);
+  }
+  arg32(index: number): number {
+    return this.#words[Word.ARG + 2 * index] >>> 0;
   }
 
   get rip(): bigint {
@@ -143,27 +183,46 @@ export class MachineVcpu implements Vcpu {
     this.#setQuad(RIP, value);
   }
 
+  setRip(low: number, high: number): void {
+    this.ripMoved = true;
+    this.ripHalves[0] = low;
+    this.ripHalves[1] = high;
+  }
+  /** Move RIP on by a few bytes. */
+  stepOver(lengthBytes: number): void {
+    const low = (this.ripHalves[0] >>> 0) + lengthBytes;
+    this.setRip(low, low > 0xffffffff ? this.ripHalves[1] + 1 : this.ripHalves[1]);
+  }
+
   get rflags(): bigint {
-    const fc = this.#get32(FC);
-    const fsLow = this.#view.getInt32(this.#base + FS.offset, true);
-    let flags = this.#get32(EFLAGS_SYSTEM) & ~ARITHMETIC_FLAGS;
+    return BigInt(this.eflags >>> 0);
+  }
+  set rflags(value: bigint) {
+    this.eflags = Number(BigInt.asIntN(32, value));
+  }
+  get eflags(): number {
+    const words = this.#words;
+    const fc = words[Word.FC];
+    let flags = words[Word.EFLAGS_SYSTEM] & ~ARITHMETIC_FLAGS;
     if (fc < 0) flags |= Flag.CF;
     if ((fc ^ (fc << 1)) < 0) flags |= Flag.OF;
     if (fc & 8) flags |= Flag.AF;
-    if (this.#quad(FZ) === 0n) flags |= Flag.ZF;
-    if (this.#view.getInt32(this.#base + FS.offset + 4, true) < 0) flags |= Flag.SF;
-    if (evenParity(fsLow & 0xff)) flags |= Flag.PF;
-    return BigInt(flags >>> 0);
+    if ((words[Word.FZ] | words[Word.FZ + 1]) === 0) flags |= Flag.ZF;
+    if (words[Word.FS + 1] < 0) flags |= Flag.SF;
+    if (evenParity(words[Word.FS] & 0xff)) flags |= Flag.PF;
+    return flags;
   }
-  set rflags(value: bigint) {
-    const image = Number(value & 0xffffffffn) | 0;
+  set eflags(image: number) {
+    const words = this.#words;
     const carry = image & 1;
     const overflow = (image >>> 11) & 1;
-    this.#set32(FC, (carry << 31) | ((carry ^ overflow) << 30) | (((image >>> 4) & 1) << 3));
-    this.#setQuad(FZ, image & Flag.ZF ? 0n : 1n);
-    this.#setQuad(FS, (image & Flag.SF ? 1n << 63n : 0n) | (image & Flag.PF ? 0n : 1n));
-    const acChanged = ((this.#get32(EFLAGS_SYSTEM) ^ image) & Flag.AC) !== 0;
-    this.#set32(EFLAGS_SYSTEM, (image & 0x3f7700 & ~Flag.OF) | 2);
+    words[Word.FC] = (carry << 31) | ((carry ^ overflow) << 30) | (((image >>> 4) & 1) << 3);
+    words[Word.FZ] = image & Flag.ZF ? 0 : 1;
+    words[Word.FZ + 1] = 0;
+    words[Word.FS] = image & Flag.PF ? 0 : 1;
+    words[Word.FS + 1] = image & Flag.SF ? 1 << 31 : 0;
+    const acChanged = ((words[Word.EFLAGS_SYSTEM] ^ image) & Flag.AC) !== 0;
+    words[Word.EFLAGS_SYSTEM] = (image & 0x3f7700 & ~Flag.OF) | 2;
     if (acChanged) this.updateMmu();
   }
 
@@ -244,6 +303,21 @@ export class MachineVcpu implements Vcpu {
     if (index === 1) this.updateMmu();
   }
 
+  selector(index: number): number {
+    return this.#words[Word.SEGMENT_SELECTOR + index];
+  }
+  accessRights(index: number): number {
+    return this.#words[Word.SEGMENT_ACCESS + index];
+  }
+  swapGs(): void {
+    const words = this.#words;
+    for (let half = 0; half < 2; half++) {
+      const base = words[Word.GS_BASE + half];
+      words[Word.GS_BASE + half] = words[Word.KERNEL_GS_BASE + half];
+      words[Word.KERNEL_GS_BASE + half] = base;
+    }
+  }
+
   switchRoot(cr3: bigint): void {
     this.#setQuad(CR3, cr3);
     this.#selectBank();
@@ -283,8 +357,8 @@ export class MachineVcpu implements Vcpu {
   #bankKeyLow = 0;
 
   #selectBank(): void {
-    const root = this.#view.getUint32(this.#base + CR3.offset, true) >>> 12;
-    this.#set32(TLB, this.engine.banks.select(root * 256 + this.#bankKeyLow));
+    const root = this.#words[Word.CR3] >>> 12;
+    this.#words[Word.TLB] = this.engine.banks.select(root * 256 + this.#bankKeyLow);
   }
 
   #mode(): CpuMode {
@@ -299,7 +373,7 @@ export class MachineVcpu implements Vcpu {
     const flags = this.#get32(MMU_FLAGS);
     let changed = flags | (probe ? MmuFlag.PROBE : 0);
     if (options?.as === 'user') changed |= MmuFlag.USER;
-    else if (options?.as) changed &= ~(MmuFlag.USER | MmuFlag.SMAP | MmuFlag.SMEP);
+    else if (options?.as) changed &= ~SUPERVISOR_CLEARS;
     this.#set32(MMU_FLAGS, changed);
     const host = this.engine.walk(gva, access);
     this.#set32(MMU_FLAGS, flags);
@@ -364,6 +438,28 @@ export class MachineVcpu implements Vcpu {
     copyBytes(bytes, 0, this.#memory.bytes, host + offset, bytes.length);
     this.engine.code.written(host + offset, bytes.length);
     return WRITTEN;
+  }
+
+  readWords(gvaLow: number, gvaHigh: number, into: Int32Array, count: number, options?: VirtualAccessOptions): boolean {
+    const host = this.#wordAccess.place(gvaLow, gvaHigh, count, WalkAccess.read, options);
+    if (host > 0) return this.#wordAccess.load(host, into, count);
+    if (host === NO_WORDS) return false;
+    const found = this.read(fromHalves(gvaLow, gvaHigh), count * 4, options);
+    if (found.ok) new Uint8Array(into.buffer, into.byteOffset).set(found.bytes);
+    return found.ok;
+  }
+  writeWords(
+    gvaLow: number,
+    gvaHigh: number,
+    from: Int32Array,
+    count: number,
+    options?: VirtualAccessOptions,
+  ): boolean {
+    const host = this.#wordAccess.place(gvaLow, gvaHigh, count, WalkAccess.write, options);
+    if (host > 0) return this.#wordAccess.store(host, from, count);
+    if (host === NO_WORDS) return false;
+    const bytes = new Uint8Array(from.buffer, from.byteOffset, count * 4);
+    return this.write(fromHalves(gvaLow, gvaHigh), bytes, options).ok;
   }
 
   inject(vector: number, errorCode?: number): void {
@@ -444,6 +540,10 @@ function copyBytes(from: Uint8Array, at: number, to: Uint8Array, toAt: number, s
     return;
   }
   for (let i = 0; i < sizeBytes; i++) to[toAt + i] = from[at + i];
+}
+
+function fromHalves(low: number, high: number): bigint {
+  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 }
 
 /** Page number of the root that CR3 names. */

@@ -163,12 +163,15 @@ function returnStack(vcpu: MachineVcpu, selector: number, code: Segment, cpl: nu
 
 /** What a return may change of RFLAGS: IOPL only at CPL 0, IF only at or above IOPL. */
 export function mergeFlags(old: bigint, image: bigint, cpl: number, widthBits: number): bigint {
+  const mask = BigInt(changeableFlags(Number(old & 0xffffn), cpl, widthBits));
+  return (old & ~mask) | (image & mask) | 2n;
+}
+export function changeableFlags(old: number, cpl: number, widthBits: number): number {
   let changeable = Flag.CF | Flag.PF | Flag.AF | Flag.ZF | Flag.SF | Flag.TF | Flag.DF | Flag.OF | Flag.NT;
   if (widthBits > 16) changeable |= Flag.RF | Flag.AC | Flag.ID;
-  if (cpl <= Number((old >> 12n) & 3n)) changeable |= Flag.IF;
+  if (cpl <= ((old >> 12) & 3)) changeable |= Flag.IF;
   if (cpl === 0) changeable |= Flag.IOPL | Flag.VIF | Flag.VIP;
-  const mask = BigInt(changeable);
-  return (old & ~mask) | (image & mask) | 2n;
+  return changeable;
 }
 
 /** Quadwords or doublewords from the top of the stack. */

@@ -12,6 +12,7 @@ import {
   writeDebugRegister,
   writeMsr,
 } from './registers.ts';
+import { returnToSameLevel } from './same-level-return.ts';
 import { isFault, loadDataSegment, readDescriptor } from './segments.ts';
 import { loadAccessRights, loadFarPointer, loadLimit, verify } from './selectors.ts';
 
@@ -157,6 +158,12 @@ const swapgs: Native = privileged(({ vcpu }) => {
   return 'next';
 });
 
+const iret: Native = (context) => {
+  const width = number(context, 0);
+  if (width === 64 && returnToSameLevel(context.vcpu)) return 'done';
+  return done(interruptReturn(context.vcpu, width));
+};
+
 /** CLAC and STAC: #UD above CPL 0. */
 const alignmentCheck =
   (on: boolean): Native =>
@@ -180,7 +187,7 @@ const debugTrap: Native = (context) => {
 export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = {
   syscall,
   sysret,
-  iret: (context) => done(interruptReturn(context.vcpu, number(context, 0))),
+  iret,
   in: portIo('in'),
   out: portIo('out'),
   ins: portString('ins'),

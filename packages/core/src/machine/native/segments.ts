@@ -28,9 +28,14 @@ export function readDescriptor(vcpu: MachineVcpu, selector: number): Segment | N
   return segmentFromWords(selector, view.getUint32(0, true), view.getUint32(4, true));
 }
 
-export function segmentFromWords(selector: number, low: number, high: number): Segment {
+/** Byte-granular limit of a descriptor. */
+export function limitOf(low: number, high: number): number {
   const raw = (low & 0xffff) | (high & 0xf0000);
-  const limit = high & 0x800000 ? ((raw << 12) | 0xfff) >>> 0 : raw;
+  return high & 0x800000 ? ((raw << 12) | 0xfff) >>> 0 : raw;
+}
+
+export function segmentFromWords(selector: number, low: number, high: number): Segment {
+  const limit = limitOf(low, high);
   const base = BigInt(((low >>> 16) | ((high & 0xff) << 16) | (high & 0xff000000)) >>> 0);
   return { selector, base, limit, accessRights: (high >>> 8) & RIGHTS_MASK };
 }

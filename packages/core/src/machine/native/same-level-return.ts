@@ -1,0 +1,70 @@
+import { GDTR_BASE, SEGMENT_BASE, SEGMENT_LIMIT } from '../../cpu/state.ts';
+import { Flag } from '../../isa/flags.ts';
+import { AccessRights, type MachineVcpu } from '../vcpu.ts';
+import { changeableFlags } from './delivery.ts';
+import { limitOf } from './segments.ts';
+
+const GPR_RSP = 4;
+const CS = 1;
+const SS = 2;
+const LDT_SELECTOR = 4;
+const AS_SUPERVISOR = { as: 'supervisor' } as const;
+/** Type, S, P of access rights: P set, code that is not conforming; P set, data that can be written and expands up or down. */
+const CODE = { MASK: 0x9c, VALUE: 0x98 } as const;
+const WRITABLE_DATA = { MASK: 0x9a, VALUE: 0x92 } as const;
+
+/** RIP, CS, RFLAGS, RSP, SS in halves. */
+const frame = new Int32Array(10);
+const descriptor = new Int32Array(2);
+
+/**
+ * The common case of a 64-bit IRET in 64-bit mode: to the same level, with the CS and SS that are loaded and whose
+ * descriptors say what is loaded (SDM vol. 2A, IRET). False: it is another case, or faults, and nothing has changed.
+ */
+export function returnToSameLevel(vcpu: MachineVcpu): boolean {
+  const { gprHalves, eflags } = vcpu;
+  if (vcpu.engine.mode !== 'long64' || eflags & Flag.NT) return false;
+  if (!vcpu.readWords(gprHalves[2 * GPR_RSP], gprHalves[2 * GPR_RSP + 1], frame, frame.length)) return false;
+  const [ripLow, ripHigh] = frame;
+  const isCanonical = (ripHigh << 16) >> 16 === ripHigh;
+  if (
+    !isCanonical ||
+    !isLoaded(vcpu, CS, frame[2] & 0xffff, CODE) ||
+    !isLoaded(vcpu, SS, frame[8] & 0xffff, WRITABLE_DATA)
+  )
+    return false;
+  if ((vcpu.accessRights(CS) & (AccessRights.L | AccessRights.DB)) !== AccessRights.L) return false;
+  vcpu.setRip(ripLow, ripHigh);
+  gprHalves[2 * GPR_RSP] = frame[6];
+  gprHalves[2 * GPR_RSP + 1] = frame[7];
+  const changeable = changeableFlags(eflags, vcpu.cpl, 64);
+  vcpu.eflags = (eflags & ~changeable) | (frame[4] & changeable) | 2;
+  return true;
+}
+
+/** The register holds this selector of the current level, its descriptor is of the kind asked for, and is what is loaded. */
+function isLoaded(
+  vcpu: MachineVcpu,
+  register: number,
+  selector: number,
+  kind: { MASK: number; VALUE: number },
+): boolean {
+  const { cpl } = vcpu;
+  if (selector !== vcpu.selector(register) || (selector & 3) !== cpl || selector & LDT_SELECTOR) return false;
+  if (selector < 4 || (selector | 7) > vcpu.tables.gdtr.limit) return false;
+  const baseLow = vcpu.slotHalf(GDTR_BASE, 0) >>> 0;
+  const low = baseLow + (selector & ~7);
+  const high = vcpu.slotHalf(GDTR_BASE, 1) + (low > 0xffffffff ? 1 : 0);
+  if (!vcpu.readWords(low | 0, high | 0, descriptor, 2, AS_SUPERVISOR)) return false;
+  const rights = (descriptor[1] >>> 8) & 0xf0ff;
+  if ((rights & kind.MASK) !== kind.VALUE || ((rights >> 5) & 3) !== cpl) return false;
+  // The base of CS counts as 0 in 64-bit mode and is kept so.
+  const base =
+    register === CS ? 0 : (descriptor[0] >>> 16) | ((descriptor[1] & 0xff) << 16) | (descriptor[1] & 0xff000000);
+  return (
+    rights === vcpu.accessRights(register) &&
+    limitOf(descriptor[0], descriptor[1]) === vcpu.slot32(SEGMENT_LIMIT[register]) >>> 0 &&
+    base === vcpu.slotHalf(SEGMENT_BASE[register], 0) &&
+    vcpu.slotHalf(SEGMENT_BASE[register], 1) === 0
+  );
+}
