@@ -7,6 +7,11 @@ export function startDebian(...args: string[]): GuestSession {
   return new GuestSession('debian', '--plugin', 'xen', ...args);
 }
 
+/** Debian's kernel on the PC itself. */
+export function startNativeDebian(...args: string[]): GuestSession {
+  return new GuestSession('debian', '--plugin', 'none', ...args);
+}
+
 export async function reachShell(session: GuestSession): Promise<string> {
   return session.expect(PROMPT, BOOT_TIMEOUT_MS);
 }

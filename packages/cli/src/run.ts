@@ -117,7 +117,10 @@ class Session {
         const machine = await this.#createMachine(this.#machineOptions(console, plugins));
         if (plugins === registry) say(describeEntry(machine.entry));
         const end = await this.#runMachine(machine);
-        if (end.reason.kind === 'reboot' && this.#options.reboot) continue;
+        if (end.reason.kind === 'reboot' && this.#options.reboot) {
+          say('the guest rebooted, and is started again');
+          continue;
+        }
         const { exitCode, lines } = this.#judge(end);
         summary = [...lines, ...this.#statsLines(machine, plugins)];
         return exitCode;
@@ -154,6 +157,7 @@ class Session {
       wallClock: wallClockFor(clock),
       engine: { regions: regionPolicy(this.#options.tier) },
       ...(image.elf && { symbols: lazySymbols(image.elf) }),
+      log: (message) => logPlugin('debug', 'pc', message),
       ...(onExit && { onExit }),
       idle: (maxNs) => this.#idle.wait(maxNs),
     };
@@ -193,7 +197,7 @@ class Session {
     const report = end.report?.trimEnd().split('\n');
     switch (reason.kind) {
       case 'poweroff':
-        if (!this.#expect) return { exitCode: ExitCode.OK, lines: [] };
+        if (!this.#expect) return { exitCode: ExitCode.OK, lines: ['the guest powered off'] };
         return { exitCode: ExitCode.NOT_EXPECTED, lines: ['the guest powered off before the expected text appeared'] };
       case 'reboot':
         return { exitCode: ExitCode.REBOOT, lines: ['the guest rebooted'] };

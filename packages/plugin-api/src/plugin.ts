@@ -173,8 +173,23 @@ export interface BootRequest {
   readonly memoryBytes: number;
 }
 
+/**
+ * The chips a PC may have: 8259 pair, 8254 timer with the system control ports, local APICs, I/O APIC, HPET, clock and CMOS,
+ * 16550 at COM1, keyboard controller, PCI bus with the reset register, ACPI hardware and tables.
+ */
+// biome-ignore format: a table
+export const PLATFORM_CHIPS = [
+  'pic', 'pit', 'localApic', 'ioApic', 'hpet', 'rtc', 'uart', 'keyboardController', 'pci', 'acpi',
+] as const;
+export type PlatformChip = (typeof PLATFORM_CHIPS)[number];
+
 /** What the PC is made of; plug-ins may change it in `configure`. */
 export interface PlatformDefinition {
+  /**
+   * The chips that are there. All of them where the machine itself starts the guest (door `native`), none where a plug-in
+   * does: it adds what its guests expect. Their absence shows in CPUID and in the ACPI tables.
+   */
+  readonly chips: Set<PlatformChip>;
   readonly memoryBytes: number;
   /** Machine memory beyond the guest's own that plug-ins need for their tables; add to it. */
   overheadBytes: number;

@@ -33,7 +33,13 @@ export class FakeMachine implements Machine {
     this.#options = options;
     this.memory = new FakeMemory(memoryBytes);
     this.vcpus = Array.from({ length: count }, (_, id) => new FakeVcpu(this.memory, { id, translate }));
-    this.platform = { memoryBytes, overheadBytes: 0, vcpus: count, commandLine: options.commandLine ?? '' };
+    this.platform = {
+      chips: new Set(),
+      memoryBytes,
+      overheadBytes: 0,
+      vcpus: count,
+      commandLine: options.commandLine ?? '',
+    };
   }
 
   cpuid(leaf: number, _subleaf: number): { eax: number; ebx: number; ecx: number; edx: number } {

@@ -60,7 +60,6 @@ export const CR0 = slot('cr0', 'i64');
 export const CR2 = slot('cr2', 'i64');
 export const CR3 = slot('cr3', 'i64');
 export const CR4 = slot('cr4', 'i64');
-export const CR8 = slot('cr8', 'i64');
 export const EFER = slot('efer', 'i64');
 export const KERNEL_GS_BASE = slot('kernelGsBase', 'i64');
 export const XCR0 = slot('xcr0', 'i64');

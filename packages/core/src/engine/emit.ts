@@ -27,7 +27,7 @@ export interface EmitTarget {
   readonly asm: Asm;
   /** Host address of the vCPU's state block. */
   readonly base: number;
-  readonly functions: MemoryFunctions & { readonly helper: number };
+  readonly functions: Pick<MemoryFunctions, 'slowRead' | 'slowWrite' | 'commit'> & { readonly helper: number };
   /** Locals that hold the record's address and the TLB bank. */
   readonly record: number;
   readonly tlb: number;

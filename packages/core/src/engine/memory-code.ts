@@ -1,7 +1,7 @@
 import { CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, LONG_MODE, MMU_FLAGS, TLB, TLB_FILLS } from '../cpu/state.ts';
 import {
   LARGE_PAGES_OFFSET, LargePage, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
-  PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_INDEX_MASK, TLB_WRITE_OFFSET,
+  PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_INDEX_MASK, TLB_LOG_ENTRIES, TLB_LOG_OFFSET, TLB_WRITE_OFFSET,
 } from '../memory/layout.ts';
 import { MmuFlag, PageFaultCode, Pte, WalkAccess } from '../memory/walk.ts';
 import { Asm } from './asm.ts';
@@ -18,6 +18,8 @@ export interface MemoryFunctions {
   /** As slowRead and slowWrite, for regions: they only answer guest memory within a page, or scratch to read from. */
   readonly regionRead: number;
   readonly regionWrite: number;
+  /** (entry): note that an entry of the bank in use has been filled. */
+  readonly logFill: number;
 }
 export interface MemoryImports {
   /** (sizeBytes): read MMIO at FAULT_ADDRESS into scratch. */
@@ -46,15 +48,16 @@ function addCopy(module: ModuleBuilder): void {
 /** Page walk, TLB refill and the slow paths of loads and stores for one vCPU. */
 export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, base: number, imports: MemoryImports): MemoryFunctions {
   addCopy(module);
+  const logFill = addLogFill(module, base);
   const walk = addWalk(module, layout, base);
   addWalkHalves(module, walk);
-  const slowRead = addSlowRead(module, base, walk, imports);
-  const slowWrite = addSlowWrite(module, layout, base, walk, imports);
+  const slowRead = addSlowRead(module, base, { walk, logFill }, imports);
+  const slowWrite = addSlowWrite(module, layout, base, { walk, logFill }, imports);
   const commit = addCommit(module, base, imports);
-  const fetch = addFetch(module, layout, base, walk);
-  const regionRead = addRegionRead(module, base, walk, slowRead);
-  const regionWrite = addRegionWrite(module, layout, base, walk);
-  return { walk, slowRead, slowWrite, commit, fetch, regionRead, regionWrite };
+  const fetch = addFetch(module, layout, base, { walk, logFill });
+  const regionRead = addRegionRead(module, base, { walk, logFill }, slowRead);
+  const regionWrite = addRegionWrite(module, layout, base, { walk, logFill });
+  return { walk, slowRead, slowWrite, commit, fetch, regionRead, regionWrite, logFill };
 }
 
 /**
@@ -183,18 +186,39 @@ function denied(a: Asm, l: { access: number; flags: number; rights: number }): v
 }
 
 /** Fill the TLB entry of `gva`: tag and host page. `offset` chooses the read or the write half. */
-function fill(a: Asm, base: number, l: { gva: number; page: number; entry: number }, offset: number): void {
+function fill(a: Asm, base: number, logFill: number, l: { gva: number; page: number; entry: number }, offset: number): void {
   a.load(base, TLB).get(l.gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And, Op.i32Add).set(l.entry);
   a.get(l.entry).get(l.gva).i64(-4096).op(Op.i64And).mem(Op.i64Store, offset);
   a.get(l.entry).get(l.page).mem(Op.i32Store, offset + 8);
   a.store(base, TLB_FILLS, (x) => x.load(base, TLB_FILLS).i64(1).op(Op.i64Add));
+  a.get(l.entry);
+  if (offset) a.i32(offset).op(Op.i32Add);
+  a.call(logFill);
+}
+
+/** Functions that those which fill the TLB need. */
+interface Fillers {
+  readonly walk: number;
+  readonly logFill: number;
+}
+
+/** logFill(entry): the bank in use will have to empty this entry. A log that is full says nothing any more. */
+function addLogFill(module: ModuleBuilder, base: number): number {
+  const [entry, tlb, count] = [0, 1, 2];
+  const a = new Asm();
+  a.load(base, TLB).tee(tlb).mem(Op.i32Load, TLB_LOG_OFFSET).tee(count).i32(TLB_LOG_ENTRIES).op(Op.i32LtS).if();
+  a.get(tlb).get(count).i32(1).op(Op.i32Shl, Op.i32Add);
+  a.get(entry).get(tlb).op(Op.i32Sub).i32(4).op(Op.i32ShrU).mem(Op.i32Store16, TLB_LOG_OFFSET + 4);
+  a.get(tlb).get(count).i32(1).op(Op.i32Add).mem(Op.i32Store, TLB_LOG_OFFSET);
+  a.end();
+  return module.addFunction('logFill', { params: ['i32'], results: [] }, ['i32', 'i32'], a);
 }
 
 /**
  * fetch(address) → entry table of the code page at a linear address, entered into the code look-up; 0: TypeScript
  * has to see to it (a fault, a page without decoded code, not 64-bit mode).
  */
-function addFetch(module: ModuleBuilder, layout: MemoryLayout, base: number, walk: number): number {
+function addFetch(module: ModuleBuilder, layout: MemoryLayout, base: number, { walk, logFill }: Fillers): number {
   const [gva, page, table, entry] = [0, 1, 2, 3];
   const a = new Asm();
   a.load(base, LONG_MODE).op(Op.i32Eqz).if().i32(0).return().end();
@@ -203,6 +227,7 @@ function addFetch(module: ModuleBuilder, layout: MemoryLayout, base: number, wal
   a.get(gva).i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_EXEC_ENTRIES - 1).op(Op.i32And).i32(4).op(Op.i32Shl).load(base, TLB).op(Op.i32Add).tee(entry);
   a.get(gva).i64(-4096).op(Op.i64And).mem(Op.i64Store, TLB_EXEC_OFFSET);
   a.get(entry).get(table).mem(Op.i32Store, TLB_EXEC_OFFSET + 8);
+  a.get(entry).i32(TLB_EXEC_OFFSET).op(Op.i32Add).call(logFill);
   a.get(table);
   return module.addFunction('fetch', { params: ['i64'], results: ['i32'] }, ['i32', 'i32', 'i32'], a);
 }
@@ -224,14 +249,14 @@ function crossingCopy(a: Asm, base: number, l: { i: number; size: number; first:
 }
 
 /** slowRead(gva, size) → host address of the bytes (guest memory or scratch), or 0 with the fault slots set. */
-function addSlowRead(module: ModuleBuilder, base: number, walk: number, imports: MemoryImports): number {
+function addSlowRead(module: ModuleBuilder, base: number, { walk, logFill }: Fillers, imports: MemoryImports): number {
   const [gva, size, offset, page, entry, host2, first, i] = [0, 1, 2, 3, 4, 5, 6, 7];
   const a = new Asm();
   a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).set(offset);
   a.get(gva).i32(WalkAccess.read).call(walk).tee(page).op(Op.i32Eqz).if().i32(0).return().end();
   a.get(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32LeS).if();
   a.get(page).i32(WALK_MMIO).op(Op.i32Eq).if().get(size).call(imports.mmioRead).i32(base + SCRATCH_OFFSET).return().end();
-  fill(a, base, { gva, page, entry }, 0);
+  fill(a, base, logFill, { gva, page, entry }, 0);
   a.get(page).get(offset).op(Op.i32Add).return();
   a.end();
   a.get(gva).i64(4095).op(Op.i64Or).i64(1).op(Op.i64Add).i32(WalkAccess.read).call(walk).tee(host2).op(Op.i32Eqz).if().i32(0).return().end();
@@ -251,7 +276,7 @@ function addSlowRead(module: ModuleBuilder, base: number, walk: number, imports:
  * slowWrite(gva, size) → where to store: guest memory, or scratch (holding the present bytes, for
  * read-modify-write) with a commit pending; 0 with the fault slots set.
  */
-function addSlowWrite(module: ModuleBuilder, layout: MemoryLayout, base: number, walk: number, imports: MemoryImports): number {
+function addSlowWrite(module: ModuleBuilder, layout: MemoryLayout, base: number, { walk, logFill }: Fillers, imports: MemoryImports): number {
   const [gva, size, offset, page, entry, host2, first, i] = [0, 1, 2, 3, 4, 5, 6, 7];
   const a = new Asm();
   const pend = (kind: number) => {
@@ -274,7 +299,7 @@ function addSlowWrite(module: ModuleBuilder, layout: MemoryLayout, base: number,
   crossingCopy(a, base, { i, size, first, host1: page, host2 }, true);
   a.i32(base + SCRATCH_OFFSET).return();
   a.end();
-  fill(a, base, { gva, page, entry }, TLB_WRITE_OFFSET);
+  fill(a, base, logFill, { gva, page, entry }, TLB_WRITE_OFFSET);
   a.get(page).get(offset).op(Op.i32Add).return();
   a.end();
   a.get(gva).i64(4095).op(Op.i64Or).i64(1).op(Op.i64Add).i32(WalkAccess.write).call(walk).tee(host2).op(Op.i32Eqz).if().i32(0).return().end();
@@ -298,7 +323,7 @@ function resume(a: Asm, base: number): void {
 }
 
 /** regionRead(gva, size) → where to load from; 0 with the fault slots set. Device memory is left to tier 0. */
-function addRegionRead(module: ModuleBuilder, base: number, walk: number, slowRead: number): number {
+function addRegionRead(module: ModuleBuilder, base: number, { walk, logFill }: Fillers, slowRead: number): number {
   const [gva, size, offset, page, entry] = [0, 1, 2, 3, 4];
   const a = new Asm();
   a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).tee(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32LeS).if();
@@ -306,7 +331,7 @@ function addRegionRead(module: ModuleBuilder, base: number, walk: number, slowRe
   a.get(page).i32(WALK_MMIO).op(Op.i32Eq).if();
   resume(a, base);
   a.end();
-  fill(a, base, { gva, page, entry }, 0);
+  fill(a, base, logFill, { gva, page, entry }, 0);
   a.get(page).get(offset).op(Op.i32Add).return();
   a.end();
   a.get(gva).get(size).call(slowRead);
@@ -317,7 +342,7 @@ function addRegionRead(module: ModuleBuilder, base: number, walk: number, slowRe
  * regionWrite(gva, size) → where to store; 0 with the fault slots set. Writes that cross pages, reach devices or hit
  * code pages are left to tier 0.
  */
-function addRegionWrite(module: ModuleBuilder, layout: MemoryLayout, base: number, walk: number): number {
+function addRegionWrite(module: ModuleBuilder, layout: MemoryLayout, base: number, { walk, logFill }: Fillers): number {
   const [gva, size, offset, page, entry] = [0, 1, 2, 3, 4];
   const a = new Asm();
   a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).tee(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32GtS).if();
@@ -330,7 +355,7 @@ function addRegionWrite(module: ModuleBuilder, layout: MemoryLayout, base: numbe
   a.get(page).i32(layout.ram).op(Op.i32Sub).i32(12).op(Op.i32ShrU).mem(Op.i32Load8U, layout.pageFlags).i32(1).op(Op.i32And).if();
   resume(a, base);
   a.end();
-  fill(a, base, { gva, page, entry }, TLB_WRITE_OFFSET);
+  fill(a, base, logFill, { gva, page, entry }, TLB_WRITE_OFFSET);
   a.get(page).get(offset).op(Op.i32Add);
   return module.addFunction('regionWrite', { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32'], a);
 }

@@ -93,7 +93,15 @@ export class MachineClock implements Clock {
     let at = this.#timers.length;
     while (at > 0 && this.#timers[at - 1].deadlineNs > deadlineNs) at--;
     this.#timers.splice(at, 0, timer);
+    if (at === 0) this.#earlierDeadline = true;
     return { cancel: () => this.#cancel(timer) };
+  }
+  #earlierDeadline = false;
+  /** Whether the next deadline has come nearer since the last call. */
+  takeEarlierDeadline(): boolean {
+    const taken = this.#earlierDeadline;
+    this.#earlierDeadline = false;
+    return taken;
   }
   #cancel(timer: Scheduled): void {
     const at = this.#timers.indexOf(timer);

@@ -2,9 +2,11 @@ import {
   type BootRequest,
   type ConsolePort,
   type Entry,
+  type EntrySearch,
   type Exit,
   type ExitAnswer,
   type GuestImage,
+  PLATFORM_CHIPS,
   type PlatformDefinition,
   type Machine as PluginMachine,
   PolyvisorError,
@@ -13,7 +15,8 @@ import {
 import { DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { ExitCode } from '../engine/exit-code.ts';
-import { EngineMemory } from '../engine/memory.ts';
+import type { EngineMemory } from '../engine/memory.ts';
+import { bootNatively, CORE, findNativeEntries } from '../loader/boot/entries.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
 import { MachineMemory } from './guest-memory.ts';
@@ -22,7 +25,12 @@ import { afterDeliveryFault, type NativeAnswer, type NativeFault, undefinedOpcod
 import { cpuid } from './native/cpuid.ts';
 import { deliver } from './native/delivery.ts';
 import { nativeInstructions } from './native/instructions.ts';
+import { firmwareMtrrs } from './native/memory-types.ts';
+import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.ts';
+import { PcPlatform, type PlatformHost } from './platform/pc.ts';
+import type { InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { crashReport } from './report.ts';
+import { allocate, chooseEntry } from './start.ts';
 import { MachineVcpu } from './vcpu.ts';
 
 /** Instructions between looks at timers and the console. */
@@ -51,6 +59,8 @@ export interface MachineOptions {
   readonly engine?: EngineOptions;
   /** Wait at most this long; resolves early on console input. 0: let pending input in. */
   idle(maxNs: number): Promise<void>;
+  /** The machine's own remarks for the operator, of no more than debugging's interest. */
+  readonly log?: (message: string) => void;
   /** Told of every exit that a plug-in could see; only if someone wants it. */
   readonly onExit?: (event: ExitEvent) => void;
 }
@@ -88,6 +98,7 @@ export class Machine implements PluginMachine {
   readonly #calls: PluginCalls;
   readonly #instructionTime: InstructionTime | undefined;
   readonly #engineMemory: EngineMemory;
+  readonly #pc: PcPlatform;
   #end: RunEnd | undefined;
   #executed = 0;
   /** Exits by name, and the same records by the number of the instruction or exception. */
@@ -104,8 +115,14 @@ export class Machine implements PluginMachine {
     this.#options = options;
     this.#calls = options.plugins.calls;
     this.console = options.console;
-    this.entry = chooseEntry(options);
-    this.platform = { memoryBytes: options.memoryBytes, overheadBytes: 0, vcpus: 1, commandLine: options.commandLine };
+    this.entry = chooseEntry(this.#doors(), options.image.name, options.entryName);
+    this.platform = {
+      chips: new Set(this.entry.plugin === CORE ? PLATFORM_CHIPS : []),
+      memoryBytes: options.memoryBytes,
+      overheadBytes: 0,
+      vcpus: 1,
+      commandLine: options.commandLine,
+    };
     this.#calls.configure(this.platform);
     const ramBytes = Math.ceil((this.platform.memoryBytes + this.platform.overheadBytes) / PAGE) * PAGE;
     this.#engineMemory = allocate(ramBytes);
@@ -115,20 +132,41 @@ export class Machine implements PluginMachine {
     this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
     this.clock = new MachineClock(source, options.wallClock.epochNs());
-    this.vcpus = [new MachineVcpu(0, this.#engine())];
+    this.#pc = new PcPlatform(this.platform, this.#platformHost());
+    this.vcpus = [new MachineVcpu(0, this.#engine(this.#pc.processors[0]), this.#pc.processors[0])];
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
     this.#boot();
   }
 
-  #engine(): Engine {
+  /** The machine's own doors, then those of the plug-ins. */
+  #doors(): EntrySearch {
+    const { image } = this.#options;
+    const own = findNativeEntries(image);
+    const others = this.#calls.findEntries(image);
+    return { entries: [...own.entries, ...others.entries], missing: [...own.missing, ...others.missing] };
+  }
+
+  #platformHost(): PlatformHost {
+    return {
+      clock: this.clock,
+      console: this.console,
+      powerOff: () => this.shutdown({ kind: 'poweroff' }),
+      reset: () => this.shutdown({ kind: 'reboot' }),
+      kick: (vcpu) => this.vcpus[vcpu].kick(),
+      nmi: (vcpu) => this.vcpus[vcpu].raiseNmi(),
+      log: (message) => this.#options.log?.(message),
+    };
+  }
+
+  #engine(platform: ProcessorPlatform): Engine {
     return new Engine(
       this.#engineMemory,
       {
-        mmioRead: (_gpa, into) => into.fill(0xff),
-        mmioWrite: () => {},
+        mmioRead: (gpa, into) => platform.readMmio(gpa, into),
+        mmioWrite: (gpa, bytes) => platform.writeMmio(gpa, bytes),
         helpers: {
           rdtsc: (state, base) => {
-            state.setBigUint64(base + RESULT[0].offset, this.clock.tsc(), true);
+            state.setBigUint64(base + RESULT[0].offset, platform.tsc.read(), true);
             return -1;
           },
         },
@@ -146,6 +184,10 @@ export class Machine implements PluginMachine {
       ...(this.#options.initrd ? { initrd: this.#options.initrd } : {}),
     };
     if (this.#calls.boot(request, this)) return;
+    if (this.entry.plugin === CORE) {
+      this.#bootNatively(request);
+      return;
+    }
     throw new PolyvisorError(
       'PV2010',
       `nobody starts ${request.image.name} through its door ${this.entry.name}`,
@@ -154,8 +196,27 @@ export class Machine implements PluginMachine {
     );
   }
 
+  /** What firmware leaves behind, then the image's boot protocol. */
+  #bootNatively(request: BootRequest): void {
+    this.#pc.initialiseLikeFirmware();
+    for (const vcpu of this.vcpus)
+      for (const [index, value] of firmwareMtrrs(MTRR_DEVICES)) vcpu.msrs.set(index, value);
+    const description = this.#pc.describe();
+    bootNatively(request, {
+      memory: this.memory,
+      vcpu: this.vcpus[0],
+      memoryMap: memoryMapOf(this.platform.memoryBytes),
+      ...(description && { rsdpAddress: placeAcpiTables(description, this.memory) }),
+    });
+  }
+
   cpuid(leaf: number, subleaf: number) {
-    return cpuid(leaf, subleaf);
+    return this.#cpuid(this.vcpus[0], leaf, subleaf);
+  }
+  #cpuid(vcpu: MachineVcpu, leaf: number, subleaf: number) {
+    const { platform } = vcpu;
+    const apic = platform.hasLocalApic ? { id: vcpu.id, enabled: platform.apicEnabled } : undefined;
+    return cpuid(leaf, subleaf, { vcpus: this.vcpus.length, tscHz: this.clock.tscHz, apic });
   }
   symbol(gva: bigint): string | undefined {
     return this.#options.symbols?.(gva);
@@ -177,8 +238,10 @@ export class Machine implements PluginMachine {
     while (!this.#end) {
       this.#slice();
       if (this.#end) break;
+      this.#pc.flush();
       await this.#options.idle(this.#idleNs());
     }
+    this.#pc.flush();
     for (const vcpu of this.vcpus) this.#calls.vcpuTerminate(vcpu);
     return this.#end as RunEnd;
   }
@@ -212,18 +275,20 @@ export class Machine implements PluginMachine {
     let left = turn;
     while (left > 0 && !this.#end) {
       this.#calls.beforeEntry(vcpu);
+      if (vcpu.blocked && vcpu.hasDeliverableEvent) vcpu.wake();
       if (vcpu.blocked || vcpu.offline || this.#end) return left !== turn;
-      if (vcpu.pending) this.#deliverPending(vcpu);
+      const oneInstruction = this.#deliverEvents(vcpu);
       const { engine } = vcpu;
       engine.budget = left;
       this.#instructionTime?.enter(engine);
       const stepping = vcpu.singleStep;
-      const code = stepping ? engine.step() : engine.run();
+      const code = stepping || oneInstruction ? engine.step() : engine.run();
       const executed = left - engine.budget;
       left -= Math.max(1, executed);
       this.#account(executed);
       if (code === ExitCode.budget) break;
       this.#dispatch(vcpu, code, stepping);
+      if (this.clock.takeEarlierDeadline()) left = Math.min(left, this.#turn());
     }
     return true;
   }
@@ -240,8 +305,7 @@ export class Machine implements PluginMachine {
 
   #dispatch(vcpu: MachineVcpu, code: number, stepping: boolean): void {
     if (code === ExitCode.fault) this.#fault(vcpu);
-    else if (code === ExitCode.stop || (code === ExitCode.instruction && this.#instruction(vcpu) && stepping))
-      this.#singleStepTrap(vcpu);
+    else if (code === ExitCode.stop ? stepping : this.#instruction(vcpu) && stepping) this.#singleStepTrap(vcpu);
   }
   /** RFLAGS.TF was set before the instruction that is now done (SDM vol. 3B, 18.3.1.4). */
   #singleStepTrap(vcpu: MachineVcpu): void {
@@ -275,10 +339,23 @@ export class Machine implements PluginMachine {
     this.#deliver(vcpu, raised.vector, raised.errorCode);
   }
 
-  #deliverPending(vcpu: MachineVcpu): void {
+  /**
+   * What waits to be delivered before the next instruction: an injected event, or else an interrupt (SDM vol. 3A, 6.9).
+   * True: there is an interrupt, and only the instruction after STI or MOV SS comes before it.
+   */
+  #deliverEvents(vcpu: MachineVcpu): boolean {
+    const shadow = vcpu.interruptShadow;
+    vcpu.interruptShadow = false;
     const event = vcpu.pending;
-    vcpu.pending = undefined;
-    if (event) this.#deliver(vcpu, event.vector, event.errorCode);
+    if (event) {
+      vcpu.pending = undefined;
+      this.#deliver(vcpu, event.vector, event.errorCode);
+      return false;
+    }
+    if (!vcpu.hasDeliverableEvent || shadow) return vcpu.hasDeliverableEvent;
+    if (vcpu.takeNmi()) this.#deliver(vcpu, Vector.NMI, undefined);
+    else this.#deliver(vcpu, (vcpu.platform.interrupts as InterruptSource).acknowledge(), undefined);
+    return false;
   }
 
   /** Through the IDT; a fault on the way becomes a double fault, then a shutdown (SDM vol. 3A, 6.15). */
@@ -329,9 +406,9 @@ export class Machine implements PluginMachine {
   }
 
   readonly #nativeMachine = {
-    cpuid: (leaf: number, subleaf: number) => this.cpuid(leaf, subleaf),
-    portRead: () => 0xffffffff,
-    portWrite: () => {},
+    cpuid: (vcpu: MachineVcpu, leaf: number, subleaf: number) => this.#cpuid(vcpu, leaf, subleaf),
+    portRead: (port: number, sizeBytes: number) => this.#pc.ports.read(port, sizeBytes),
+    portWrite: (port: number, sizeBytes: number, value: number) => this.#pc.ports.write(port, sizeBytes, value),
   };
 
   #softwareInterrupt(vcpu: MachineVcpu, vector: number, rip: bigint): void {
@@ -375,42 +452,4 @@ function pick(answer: { errorCode?: number; cr2?: bigint }): { errorCode?: numbe
     ...(answer.errorCode === undefined ? {} : { errorCode: answer.errorCode }),
     ...(answer.cr2 === undefined ? {} : { cr2: answer.cr2 }),
   };
-}
-
-/** The most a WebAssembly memory holds, less what the engine itself needs. */
-function allocate(ramBytes: number): EngineMemory {
-  try {
-    return new EngineMemory(ramBytes);
-  } catch (error) {
-    const mebibytes = Math.round(ramBytes / 2 ** 20);
-    throw new PolyvisorError(
-      'PV2011',
-      `cannot allocate ${mebibytes} MiB of guest memory: ${(error as Error).message}`,
-      'ask for less with --memory',
-      3,
-    );
-  }
-}
-
-/** The asked-for door, or the one with the highest priority. @throws PolyvisorError that lists what there is */
-function chooseEntry(options: MachineOptions): Entry {
-  const { entries, missing } = options.plugins.calls.findEntries(options.image);
-  const wanted = options.entryName;
-  const candidates = entries.filter((entry) => wanted === undefined || entry.name === wanted);
-  if (candidates.length > 0) return candidates.reduce((best, entry) => (entry.priority > best.priority ? entry : best));
-  const reasons = missing
-    .filter((door) => wanted === undefined || door.name === wanted)
-    .map((door) => `${door.abi}: ${door.reason}`);
-  const has = entries.length > 0 ? `; it has ${entries.map((entry) => entry.name).join(', ')}` : '';
-  const why = reasons.length > 0 ? reasons.join('; ') : 'no loaded plug-in starts such an image';
-  const fix =
-    entries.length > 0
-      ? 'choose another --entry'
-      : 'give another kernel, or load the plug-in that starts it with --plugin';
-  throw new PolyvisorError(
-    'PV2012',
-    `no ${wanted ?? ''} door into ${options.image.name} (${why}${has})`.replace('  ', ' '),
-    fix,
-    3,
-  );
 }

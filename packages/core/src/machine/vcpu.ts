@@ -55,6 +55,7 @@ import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
 import type { CpuMode } from '../isa/types.ts';
 import { LARGE_PAGES_OFFSET } from '../memory/layout.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
+import { ProcessorPlatform } from './platform/processor.ts';
 import { NO_WORDS, SUPERVISOR_CLEARS, WordAccess } from './word-access.ts';
 
 const MODE_NUMBER: Record<CpuMode, number> = { long64: 0, compat32: 1, compat16: 2 };
@@ -99,6 +100,30 @@ export class MachineVcpu implements Vcpu {
     return (this.#get32(EFLAGS_SYSTEM) & Flag.TF) !== 0;
   }
   pending: PendingException | undefined;
+  /** STI has set IF, or SS has been loaded: interrupts wait for one more instruction (SDM vol. 2B, STI; vol. 3A, 6.8.3). */
+  interruptShadow = false;
+  /** The chips as this processor sees them. */
+  readonly platform: ProcessorPlatform;
+  #nmiPending = false;
+  /** From the delivery of an NMI to the next IRET no other is delivered (SDM vol. 3A, 6.7.1). */
+  nmiBlocked = false;
+
+  /** An interrupt with RFLAGS.IF set, or an NMI: what ends HLT and comes before the next instruction. */
+  get hasDeliverableEvent(): boolean {
+    if (this.#nmiPending && !this.nmiBlocked) return true;
+    return (this.#get32(EFLAGS_SYSTEM) & Flag.IF) !== 0 && (this.platform.interrupts?.hasDeliverable() ?? false);
+  }
+  raiseNmi(): void {
+    this.#nmiPending = true;
+    this.kick();
+  }
+  /** Whether an NMI is to be delivered; it is then under way. */
+  takeNmi(): boolean {
+    if (!this.#nmiPending || this.nmiBlocked) return false;
+    this.#nmiPending = false;
+    this.nmiBlocked = true;
+    return true;
+  }
   /** System MSRs that are only kept. */
   readonly msrs = new Map<number, bigint>();
   readonly #memory: EngineMemory;
@@ -110,8 +135,9 @@ export class MachineVcpu implements Vcpu {
   readonly gprHalves: Int32Array;
   readonly ripHalves: Int32Array;
 
-  constructor(id: number, engine: Engine) {
+  constructor(id: number, engine: Engine, platform = ProcessorPlatform.withoutChips()) {
     this.id = id;
+    this.platform = platform;
     this.engine = engine;
     this.#memory = engine.memory;
     this.#view = engine.memory.view;

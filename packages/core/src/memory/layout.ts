@@ -32,7 +32,10 @@ export const TLB_WRITE_OFFSET = TLB_ENTRIES * TLB_ENTRY_BYTES;
 /** Code look-up: {i64 page tag, i32 entry table}. */
 export const TLB_EXEC_OFFSET = 2 * TLB_WRITE_OFFSET;
 export const TLB_EXEC_ENTRIES = 512;
-export const TLB_BANK_BYTES = TLB_EXEC_OFFSET + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES;
+/** Which entries have been filled since the bank was empty: i32 count, then u16 offsets / 16; full: any may have been. */
+export const TLB_LOG_OFFSET = TLB_EXEC_OFFSET + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES;
+export const TLB_LOG_ENTRIES = 1022;
+export const TLB_BANK_BYTES = TLB_LOG_OFFSET + 4 + TLB_LOG_ENTRIES * 2;
 export const TLB_BANKS = 48;
 
 /** A decoded record; see engine/record.ts. */
@@ -42,8 +45,18 @@ const MAX_RECORDS = 2_000_000;
 /** An entry table: for each byte of a code page the record that starts there, or 0. */
 export const ENTRY_TABLE_BYTES = PAGE_SIZE_BYTES * 4;
 
+/**
+ * Where regions start, of one vCPU: {i64 linear address, i32 region, i32 entry table of its page}, placed by the address's
+ * page number and offset xored. An entry holds wherever the code look-up of the bank in use leads to the same table.
+ */
+export const REGION_LOOKUP_ENTRIES = 4096;
+export const REGION_LOOKUP_ENTRY_BYTES = 16;
+export const REGION_LOOKUP_BYTES = REGION_LOOKUP_ENTRIES * REGION_LOOKUP_ENTRY_BYTES;
+
 export interface MemoryLayout {
   readonly ramSizeBytes: number;
+  /** A region look-up for each vCPU. */
+  readonly regionLookups: number;
   readonly tlbBanks: number;
   /** An empty bank, copied over a bank to flush it. */
   readonly emptyBank: number;
@@ -65,7 +78,8 @@ const align = (value: number, to: number) => Math.ceil(value / to) * to;
 
 /** Lay the memory out for `ramSizeBytes` of guest RAM (a multiple of 4 KiB). */
 export function layoutFor(ramSizeBytes: number): MemoryLayout {
-  const tlbBanks = SCRATCH_LIMIT;
+  const regionLookups = SCRATCH_LIMIT;
+  const tlbBanks = regionLookups + MAX_VCPUS * REGION_LOOKUP_BYTES;
   const emptyBank = tlbBanks + TLB_BANKS * TLB_BANK_BYTES;
   const pageFlags = emptyBank + TLB_BANK_BYTES;
   const codeTables = align(pageFlags + ramSizeBytes / PAGE_SIZE_BYTES, 4);
@@ -78,6 +92,7 @@ export function layoutFor(ramSizeBytes: number): MemoryLayout {
   const totalBytes = align(ram + ramSizeBytes, 65536);
   return {
     ramSizeBytes,
+    regionLookups,
     tlbBanks,
     emptyBank,
     pageFlags,

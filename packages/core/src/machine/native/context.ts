@@ -4,7 +4,8 @@ import type { CpuidAnswer } from './cpuid.ts';
 
 /** What native instructions need of the machine. */
 export interface NativeMachine {
-  cpuid(leaf: number, subleaf: number): CpuidAnswer;
+  /** What this processor says of itself. */
+  cpuid(vcpu: MachineVcpu, leaf: number, subleaf: number): CpuidAnswer;
   /** Port I/O of a device; reads of an empty port answer all ones. */
   portRead(port: number, sizeBytes: number): number;
   portWrite(port: number, sizeBytes: number, value: number): void;

@@ -6,16 +6,33 @@ export interface CpuidAnswer {
   edx: number;
 }
 
+/** What the answers depend on beside the engine. */
+export interface CpuidSurroundings {
+  readonly vcpus: number;
+  readonly tscHz: number;
+  /** The processor's local APIC, if the platform has any. `enabled`: by IA32_APIC_BASE. */
+  readonly apic: { readonly id: number; readonly enabled: boolean } | undefined;
+}
+
 const bits = (...positions: number[]) => positions.reduce((all, bit) => all | (1 << bit), 0);
 
 /** Family 15, model 6, stepping 1: a plain early x86-64, which is what is implemented. */
 const SIGNATURE = 0x00000f61;
 /** CX16, POPCNT, and that a hypervisor is there. */
 const LEAF1_ECX = bits(13, 23, 31);
-/** FPU, DE, PSE, TSC, MSR, PAE, CX8, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2. Not SEP: long mode has none on AMD's. */
-const LEAF1_EDX = bits(0, 2, 3, 4, 5, 6, 8, 13, 15, 16, 19, 23, 24, 25, 26);
+/** With a local APIC: x2APIC, TSC-deadline timer. */
+const LEAF1_ECX_APIC = bits(21, 24);
+/** FPU, DE, PSE, TSC, MSR, PAE, CX8, MTRR, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2. Not SEP: long mode has none on AMD's. */
+const LEAF1_EDX = bits(0, 2, 3, 4, 5, 6, 8, 12, 13, 15, 16, 19, 23, 24, 25, 26);
+const LEAF1_EDX_APIC = bits(9);
+/** More than one logical processor in the package: EBX 23:16 counts (HTT). */
+const LEAF1_EDX_MULTIPLE = bits(28);
+/** The local APIC's timer runs in every C-state. */
+const LEAF6_EAX_ARAT = bits(2);
 /** FSGSBASE, SMEP, SMAP. */
 const LEAF7_EBX = bits(0, 7, 20);
+/** With a platform of chips: IA32_TSC_ADJUST. */
+const LEAF7_EBX_TSC_ADJUST = bits(1);
 /** Those of leaf 1 EDX that AMD's processors show here again. */
 const EXTENDED1_SHARED_EDX = 0x0183f3ff;
 /** LAHF and SAHF in 64-bit mode, PREFETCHW. */
@@ -24,6 +41,10 @@ const EXTENDED1_ECX = bits(0, 8);
 const EXTENDED1_EDX = bits(11, 20, 26, 27, 29);
 const CLFLUSH_LINE = 8;
 const MAX_LEAF = 7;
+/** With a local APIC, whose timer and TSC leaves 15H and 16H describe. */
+const MAX_LEAF_APIC = 0x16;
+/** Level types of leaf 0BH: threads, cores. */
+const Level = { SMT: 1, CORE: 2 } as const;
 const MAX_EXTENDED_LEAF = 0x80000008;
 /** Physical and linear address bits. */
 const ADDRESS_SIZES = 40 | (48 << 8);
@@ -39,19 +60,30 @@ const word = (text: string, at: number) =>
   (text.charCodeAt(at + 2) << 16) |
   (text.charCodeAt(at + 3) << 24);
 
-export function cpuid(leaf: number, subleaf: number): CpuidAnswer {
+export function cpuid(leaf: number, subleaf: number, surroundings: CpuidSurroundings): CpuidAnswer {
   const none = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+  const { apic } = surroundings;
   switch (leaf >>> 0) {
     case 0:
-      return { eax: MAX_LEAF, ebx: word(VENDOR, 0), edx: word(VENDOR, 4), ecx: word(VENDOR, 8) };
+      return { eax: apic ? MAX_LEAF_APIC : MAX_LEAF, ebx: word(VENDOR, 0), edx: word(VENDOR, 4), ecx: word(VENDOR, 8) };
     case 1:
-      return { eax: SIGNATURE, ebx: (CLFLUSH_LINE << 8) | (1 << 16), ecx: LEAF1_ECX, edx: LEAF1_EDX };
+      return features(surroundings);
+    case 6:
+      return apic ? { ...none, eax: LEAF6_EAX_ARAT } : none;
     case 7:
-      return subleaf === 0 ? { ...none, ebx: LEAF7_EBX } : none;
+      return subleaf === 0 ? { ...none, ebx: LEAF7_EBX | (apic ? LEAF7_EBX_TSC_ADJUST : 0) } : none;
+    case 0xb:
+      return topology(subleaf, surroundings);
+    case 0x15:
+      return apic ? timeStampRatio(surroundings.tscHz) : none;
+    case 0x16:
+      return apic ? frequencies(surroundings.tscHz) : none;
     case 0x80000000:
       return { ...none, eax: MAX_EXTENDED_LEAF, ebx: word(VENDOR, 0), edx: word(VENDOR, 4), ecx: word(VENDOR, 8) };
-    case 0x80000001:
-      return { ...none, eax: SIGNATURE, ecx: EXTENDED1_ECX, edx: EXTENDED1_EDX | (LEAF1_EDX & EXTENDED1_SHARED_EDX) };
+    case 0x80000001: {
+      const shared = features(surroundings).edx & EXTENDED1_SHARED_EDX;
+      return { eax: SIGNATURE, ebx: 0, ecx: EXTENDED1_ECX, edx: EXTENDED1_EDX | shared };
+    }
     case 0x80000002:
     case 0x80000003:
     case 0x80000004: {
@@ -65,4 +97,29 @@ export function cpuid(leaf: number, subleaf: number): CpuidAnswer {
     default:
       return none;
   }
+}
+
+/** Leaf 1. */
+function features({ apic, vcpus }: CpuidSurroundings): CpuidAnswer {
+  const processors = apic ? vcpus : 1;
+  const ebx = ((apic?.id ?? 0) << 24) | (processors << 16) | (CLFLUSH_LINE << 8);
+  const edx = LEAF1_EDX | (apic?.enabled ? LEAF1_EDX_APIC : 0) | (processors > 1 ? LEAF1_EDX_MULTIPLE : 0);
+  return { eax: SIGNATURE, ebx, ecx: LEAF1_ECX | (apic ? LEAF1_ECX_APIC : 0), edx };
+}
+
+/** Leaf 0BH: one thread to a core, as many cores in the package as there are vCPUs. */
+function topology(subleaf: number, { apic, vcpus }: CpuidSurroundings): CpuidAnswer {
+  if (!apic) return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+  if (subleaf === 0) return { eax: 0, ebx: 1, ecx: (Level.SMT << 8) | subleaf, edx: apic.id };
+  if (subleaf === 1)
+    return { eax: Math.ceil(Math.log2(vcpus)), ebx: vcpus, ecx: (Level.CORE << 8) | subleaf, edx: apic.id };
+  return { eax: 0, ebx: 0, ecx: subleaf & 0xff, edx: apic.id };
+}
+
+/** Leaf 15H: the TSC's ratio to the crystal clock, which is the local APIC timer's too. */
+const timeStampRatio = (tscHz: number): CpuidAnswer => ({ eax: 1, ebx: 1, ecx: tscHz, edx: 0 });
+/** Leaf 16H: base, maximum and bus frequency in MHz. */
+function frequencies(tscHz: number): CpuidAnswer {
+  const mhz = Math.round(tscHz / 1e6);
+  return { eax: mhz, ebx: mhz, ecx: mhz, edx: 0 };
 }

@@ -6,6 +6,8 @@ import { cpuid } from './cpuid.ts';
 
 const [RAX, RCX, RDX, RBX] = [0, 1, 2, 3];
 const AT = BigInt(CODE);
+/** What CPUID describes when there are no chips around the processor. */
+const ALONE = { vcpus: 1, tscHz: 1e9, apic: undefined } as const;
 const go = async (code: string, prepare?: (guest: TestGuest) => void) => {
   const guest = await testGuest({ code: { [CODE]: code }, ...(prepare ? { prepare } : {}) });
   await guest.run();
@@ -141,7 +143,7 @@ describe('MSRs', () => {
 
 describe('CPUID', () => {
   const bit = (leaf: number, register: 'eax' | 'ebx' | 'ecx' | 'edx', position: number) =>
-    ((cpuid(leaf, 0)[register] >>> position) & 1) !== 0;
+    ((cpuid(leaf, 0, ALONE)[register] >>> position) & 1) !== 0;
   const decodes = (code: string) => {
     const bytes = hex(code);
     return decode((i) => (i < bytes.length ? bytes[i] : -1), 'long64').ok;
@@ -191,8 +193,8 @@ describe('CPUID', () => {
     expect(
       Buffer.from(new Uint32Array([vcpu.gpr[RBX], vcpu.gpr[RDX], vcpu.gpr[RCX]].map(Number)).buffer).toString(),
     ).toBe('AuthenticAMD');
-    expect(cpuid(0x1234, 0)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });
+    expect(cpuid(0x1234, 0, ALONE)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });
     // Physical addresses as wide as the page walk allows.
-    expect(cpuid(0x80000008, 0).eax).toBe(0x3028);
+    expect(cpuid(0x80000008, 0, ALONE).eax).toBe(0x3028);
   });
 });

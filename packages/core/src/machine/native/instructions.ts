@@ -3,15 +3,9 @@ import type { InstructionExitName } from '../../isa/instruction-exit.ts';
 import { memoryFault, type NativeAnswer, protection, undefinedOpcode, Vector } from './answer.ts';
 import { after, iopl, type Native, number, value } from './context.ts';
 import { farReturn, farTransfer, interruptReturn, mergeFlags } from './delivery.ts';
+import { readMsr, writeMsr } from './msrs.ts';
 import { portIo, portString } from './port-io.ts';
-import {
-  readControlRegister,
-  readDebugRegister,
-  readMsr,
-  writeControlRegister,
-  writeDebugRegister,
-  writeMsr,
-} from './registers.ts';
+import { readControlRegister, readDebugRegister, writeControlRegister, writeDebugRegister } from './registers.ts';
 import { returnToSameLevel } from './same-level-return.ts';
 import { isFault, loadDataSegment, readDescriptor } from './segments.ts';
 import { loadAccessRights, loadFarPointer, loadLimit, verify } from './selectors.ts';
@@ -22,6 +16,7 @@ const RCX = 1;
 const RDX = 2;
 const RSP = 4;
 const GS = 5;
+const SS = 2;
 /** In a TSS descriptor's type. */
 const TSS_BUSY = 2;
 
@@ -36,6 +31,7 @@ const setInterruptFlag =
   (context) => {
     const { vcpu } = context;
     if (!context.privileged && vcpu.cpl > iopl(vcpu)) return protection();
+    if (on && !(vcpu.rflags & BigInt(Flag.IF))) vcpu.interruptShadow = true;
     vcpu.rflags = on ? vcpu.rflags | BigInt(Flag.IF) : vcpu.rflags & ~BigInt(Flag.IF);
     return 'next';
   };
@@ -62,6 +58,16 @@ const popSegment: Native = (context) => {
   const fault = loadDataSegment(vcpu, number(context, 0), new DataView(found.bytes.buffer).getUint16(0, true));
   if (fault) return fault;
   vcpu.gpr[RSP] += BigInt(bytes);
+  if (number(context, 0) === SS) vcpu.interruptShadow = true;
+  return 'next';
+};
+
+/** MOV to a segment register. */
+const loadSegment: Native = (context) => {
+  const { vcpu } = context;
+  const fault = loadDataSegment(vcpu, number(context, 0), number(context, 1) & 0xffff);
+  if (fault) return fault;
+  if (number(context, 0) === SS) vcpu.interruptShadow = true;
   return 'next';
 };
 
@@ -102,7 +108,7 @@ const loadSelector =
 const done = (fault: NativeAnswer | undefined): NativeAnswer => fault ?? 'done';
 
 const cpuidInstruction: Native = ({ vcpu, machine }) => {
-  const answer = machine.cpuid(Number(vcpu.gpr[RAX] & 0xffffffffn), Number(vcpu.gpr[RCX] & 0xffffffffn));
+  const answer = machine.cpuid(vcpu, Number(vcpu.gpr[RAX] & 0xffffffffn), Number(vcpu.gpr[RCX] & 0xffffffffn));
   vcpu.gpr[RAX] = BigInt(answer.eax >>> 0);
   vcpu.gpr[RBX] = BigInt(answer.ebx >>> 0);
   vcpu.gpr[RCX] = BigInt(answer.ecx >>> 0);
@@ -160,8 +166,10 @@ const swapgs: Native = privileged(({ vcpu }) => {
 
 const iret: Native = (context) => {
   const width = number(context, 0);
-  if (width === 64 && returnToSameLevel(context.vcpu)) return 'done';
-  return done(interruptReturn(context.vcpu, width));
+  const short = width === 64 && returnToSameLevel(context.vcpu);
+  const fault = short ? undefined : interruptReturn(context.vcpu, width);
+  if (!fault) context.vcpu.nmiBlocked = false;
+  return done(fault);
 };
 
 /** CLAC and STAC: #UD above CPL 0. */
@@ -248,7 +256,7 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
   farCall: (context) =>
     done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), after(context))),
   farReturn: (context) => done(farReturn(context.vcpu, number(context, 0), number(context, 1))),
-  loadSegment: (context) => loadDataSegment(context.vcpu, number(context, 0), number(context, 1) & 0xffff) ?? 'next',
+  loadSegment,
   loadFarPointer,
   lar: loadAccessRights,
   lsl: loadLimit,

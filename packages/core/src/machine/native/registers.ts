@@ -1,11 +1,6 @@
-import { CR8, DR, type Slot, TSC_AUX } from '../../cpu/state.ts';
+import { DR, type Slot } from '../../cpu/state.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import { type NativeAnswer, protection, undefinedOpcode } from './answer.ts';
-
-const RAX = 0;
-const RCX = 1;
-const RDX = 2;
-const LOW = 0xffffffffn;
 
 /** Control-register bits that exist here (SDM vol. 3A, 2.5); setting another raises #GP(0). */
 const CR0_BITS = 0xe005003fn;
@@ -16,7 +11,6 @@ const CR0_PG = 1n << 31n;
 const CR0_NW = 1n << 29n;
 const CR0_CD = 1n << 30n;
 const CR4_PAE = 1n << 5n;
-const EFER_BITS = 0xd01n;
 const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
 
@@ -32,7 +26,7 @@ export function readControlRegister(vcpu: MachineVcpu, cr: number): bigint | und
     case 4:
       return vcpu.cr4;
     case 8:
-      return vcpu.slot64(CR8);
+      return BigInt(vcpu.platform.taskPriority);
     default:
       return undefined;
   }
@@ -56,7 +50,7 @@ export function writeControlRegister(vcpu: MachineVcpu, cr: number, value: bigin
       return 'next';
     case 8:
       if (value > 15n) return protection();
-      vcpu.setSlot64(CR8, value);
+      vcpu.platform.taskPriority = Number(value);
       return 'next';
     default:
       return undefinedOpcode;
@@ -92,87 +86,3 @@ export function writeDebugRegister(vcpu: MachineVcpu, index: number, value: bigi
 const isReservedDebugRegister = (vcpu: MachineVcpu, index: number) =>
   index > 7 || ((index === 4 || index === 5) && (vcpu.cr4 & CR4_DE) !== 0n);
 const debugSlot = (index: number): Slot => DR[index === 4 || index === 5 ? index + 2 : index];
-
-/** Register of a system MSR in the vCPU. */
-interface MsrAccess {
-  read(vcpu: MachineVcpu): bigint;
-  write(vcpu: MachineVcpu, value: bigint): NativeAnswer;
-}
-
-const canonical = (value: bigint) => BigInt.asUintN(64, BigInt.asIntN(48, value)) === value;
-
-function segmentBase(register: number): MsrAccess {
-  return {
-    read: (vcpu) => vcpu.segment(register).base,
-    write(vcpu, base) {
-      if (!canonical(base)) return protection();
-      vcpu.setSegment(register, { ...vcpu.segment(register), base });
-      return 'next';
-    },
-  };
-}
-
-/** Indexes of MSRs (SDM vol. 4, 2.1). */
-const Msr = {
-  EFER: 0xc0000080,
-  FS_BASE: 0xc0000100,
-  GS_BASE: 0xc0000101,
-  KERNEL_GS_BASE: 0xc0000102,
-  TSC_AUX: 0xc0000103,
-} as const;
-/** MSRs with a meaning here. Plain ones are kept in a map of the vCPU. */
-const msrs: Readonly<Record<number, MsrAccess>> = {
-  [Msr.EFER]: {
-    read: (vcpu) => vcpu.efer,
-    write(vcpu, value) {
-      if (value & ~EFER_BITS) return protection();
-      const changesLme = ((value ^ vcpu.efer) & EFER_LME) !== 0n;
-      if (changesLme && vcpu.cr0 & CR0_PG) return protection();
-      vcpu.efer = (value & ~EFER_LMA) | (vcpu.efer & EFER_LMA);
-      return 'next';
-    },
-  },
-  [Msr.FS_BASE]: segmentBase(4),
-  [Msr.GS_BASE]: segmentBase(5),
-  [Msr.TSC_AUX]: {
-    read: (vcpu) => BigInt(vcpu.slot32(TSC_AUX) >>> 0),
-    write(vcpu, value) {
-      if (value >> 32n) return protection();
-      vcpu.setSlot32(TSC_AUX, Number(value) | 0);
-      return 'next';
-    },
-  },
-  [Msr.KERNEL_GS_BASE]: {
-    read: (vcpu) => vcpu.kernelGsBase,
-    write(vcpu, value) {
-      if (!canonical(value)) return protection();
-      vcpu.kernelGsBase = value;
-      return 'next';
-    },
-  },
-};
-
-/** IA32_SYSENTER_*, STAR, LSTAR, CSTAR, FMASK, PAT, MISC_ENABLE: kept, with no checks beyond canonicality. */
-const PLAIN_MSRS = new Set([0x174, 0x175, 0x176, 0x277, 0x1a0, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084]);
-const ADDRESS_MSRS = new Set([0x175, 0x176, 0xc0000082, 0xc0000083]);
-
-/** RDMSR; an unknown MSR raises #GP(0). */
-export function readMsr(vcpu: MachineVcpu): NativeAnswer {
-  const index = Number(vcpu.gpr[RCX] & LOW);
-  const value = msrs[index]?.read(vcpu) ?? (PLAIN_MSRS.has(index) ? (vcpu.msrs.get(index) ?? 0n) : undefined);
-  if (value === undefined) return protection();
-  vcpu.gpr[RAX] = value & LOW;
-  vcpu.gpr[RDX] = value >> 32n;
-  return 'next';
-}
-
-/** WRMSR. */
-export function writeMsr(vcpu: MachineVcpu): NativeAnswer {
-  const index = Number(vcpu.gpr[RCX] & LOW);
-  const value = (vcpu.gpr[RAX] & LOW) | ((vcpu.gpr[RDX] & LOW) << 32n);
-  const special = msrs[index];
-  if (special) return special.write(vcpu, value);
-  if (!PLAIN_MSRS.has(index) || (ADDRESS_MSRS.has(index) && !canonical(value))) return protection();
-  vcpu.msrs.set(index, value);
-  return 'next';
-}

@@ -1,0 +1,21 @@
+import type { IrqLine } from './device.ts';
+
+/** A wire that several devices drive: it is asserted while one of them asserts it. */
+export class SharedLine {
+  readonly #target: IrqLine;
+  readonly #asserting = new Set<object>();
+  constructor(target: IrqLine) {
+    this.#target = target;
+  }
+  /** One device's end of it. */
+  source(): IrqLine {
+    const source = {
+      set: (asserted: boolean) => {
+        if (asserted) this.#asserting.add(source);
+        else this.#asserting.delete(source);
+        this.#target.set(this.#asserting.size > 0);
+      },
+    };
+    return source;
+  }
+}

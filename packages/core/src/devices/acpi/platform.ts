@@ -1,0 +1,27 @@
+/** What the tables tell of a machine. A chip that is absent is left out of them. */
+export interface AcpiPlatform {
+  readonly vcpus: number;
+  readonly sciIrq: number;
+  /** First port of the fixed hardware (spec.ts, PM_PORTS). */
+  readonly pmPort: number;
+  readonly localApicAddress?: number;
+  readonly ioApic?: { readonly id: number; readonly address: number };
+  /** The 8259 pair is there too. */
+  readonly pic: boolean;
+  readonly pit: boolean;
+  readonly rtc: boolean;
+  readonly keyboardController: boolean;
+  readonly uart?: { readonly port: number; readonly ports: number; readonly irq: number };
+  readonly hpet?: { readonly address: number; readonly sizeBytes: number; readonly blockId: number };
+  readonly resetPort?: { readonly port: number; readonly value: number };
+  readonly pci?: AcpiPciBus;
+}
+
+export interface AcpiPciBus {
+  readonly memory: { readonly first: number; readonly sizeBytes: number };
+  /** Global system interrupts of the four wires at the I/O APIC, and their IRQs at the 8259 pair. */
+  readonly gsiOfWire: readonly number[];
+  readonly irqOfWire: readonly number[];
+  /** Which wire a device's pin (0 is INTA) leads to. */
+  wireOf(device: number, pin: number): number;
+}

@@ -1,0 +1,196 @@
+import type { BootRequest, GuestImage } from '@polyvisor/plugin-api';
+import { FakeMemory, FakeVcpu } from '@polyvisor/testkit';
+import { describe, expect, it } from 'vitest';
+import { bootNatively, findNativeEntries } from './entries.ts';
+import type { MemoryMap } from './memory-map.ts';
+
+const MIB = 1 << 20;
+const LOAD = 2 * MIB;
+
+interface HeaderChanges {
+  protocol?: number;
+  xloadFlags?: number;
+  initSizeBytes?: number;
+  initrdAddressMax?: number;
+  commandLineSizeBytes?: number;
+  prefAddress?: number;
+}
+
+/** A bzImage of one setup sector beside the boot sector, and code that is recognisable. */
+function bzImage(changes: HeaderChanges = {}): Uint8Array {
+  const file = new Uint8Array(1024 + 2048);
+  const view = new DataView(file.buffer);
+  file[0x1f1] = 1; // setup_sects
+  view.setUint16(0x1fe, 0xaa55, true);
+  view.setUint16(0x200, 0x6aeb, true); // jump over the header: it ends at 0x26c
+  file.set(new TextEncoder().encode('HdrS'), 0x202);
+  view.setUint16(0x206, changes.protocol ?? 0x20f, true);
+  view.setUint32(0x22c, changes.initrdAddressMax ?? 0x7fffffff, true);
+  view.setUint16(0x236, changes.xloadFlags ?? 0x7f, true);
+  view.setUint32(0x238, changes.commandLineSizeBytes ?? 2047, true);
+  view.setBigUint64(0x258, BigInt(changes.prefAddress ?? LOAD), true);
+  view.setUint32(0x260, changes.initSizeBytes ?? MIB, true);
+  file.fill(0xcc, 1024);
+  return file;
+}
+
+const image = (file: Uint8Array, format: GuestImage['format'] = 'bzimage'): GuestImage => ({
+  name: 'kernel',
+  description: 'an image',
+  format,
+  file,
+});
+
+const MEMORY_BYTES = 8 * MIB;
+const MAP: MemoryMap = [
+  { first: 0, sizeBytes: 0x9fc00, kind: 'ram' },
+  { first: 0xe0000, sizeBytes: 0x20000, kind: 'reserved' },
+  { first: MIB, sizeBytes: MEMORY_BYTES - MIB, kind: 'ram' },
+];
+
+function boot(changes: HeaderChanges, request: Partial<BootRequest> = {}) {
+  const memory = new FakeMemory(MEMORY_BYTES);
+  const vcpu = new FakeVcpu(memory);
+  const kernel = image(bzImage(changes));
+  const [entry] = findNativeEntries(kernel).entries;
+  const whole: BootRequest = { image: kernel, entry, commandLine: '', memoryBytes: MEMORY_BYTES, ...request };
+  bootNatively(whole, { memory, vcpu, memoryMap: MAP, rsdpAddress: 0xe0000 });
+  const zeroPage = Number(vcpu.gpr[6]);
+  const field32 = (offset: number) => memory.read32(zeroPage + offset);
+  return { memory, vcpu, zeroPage, field32 };
+}
+
+describe('the door native', () => {
+  it('is where the setup header says that the kernel likes to be', () => {
+    const { entries, missing } = findNativeEntries(image(bzImage()));
+    expect(missing).toEqual([]);
+    expect(entries).toEqual([
+      {
+        name: 'native',
+        abi: 'Linux boot protocol 2.15, 64-bit entry',
+        address: BigInt(LOAD + 0x200),
+        foundIn: 'setup header (pref_address + 0x200)',
+        plugin: 'core',
+        priority: 10,
+      },
+    ]);
+  });
+
+  it.each([
+    ['an old protocol', image(bzImage({ protocol: 0x20b })), 'protocols before 2.12 have no 64-bit entry'],
+    ['a 32-bit kernel', image(bzImage({ xloadFlags: 0 })), 'xloadflags do not say XLF_KERNEL_64'],
+    ['another format', image(new Uint8Array(1), 'elf64'), 'no bzImage (an image)'],
+  ])('is missing for %s, and says why', (_name, kernel, reason) => {
+    const { entries, missing } = findNativeEntries(kernel);
+    expect(entries).toEqual([]);
+    expect(missing[0].reason).toContain(reason);
+  });
+});
+
+describe('the 64-bit boot protocol', () => {
+  it('enters the code at its place, in flat 64-bit mode with the zero page in RSI', () => {
+    const { memory, vcpu, zeroPage } = boot({});
+    expect(vcpu.rip).toBe(BigInt(LOAD + 0x200));
+    expect([memory.read8(LOAD), memory.read8(LOAD + 2047), memory.read8(LOAD + 2048)]).toEqual([0xcc, 0xcc, 0]);
+    expect([vcpu.cr0, vcpu.cr4, vcpu.efer, vcpu.cpl, vcpu.rflags]).toEqual([0x80000011n, 0x20n, 0x500n, 0, 2n]);
+    expect([1, 2, 3, 0].map((index) => vcpu.segment(index).selector)).toEqual([0x10, 0x18, 0x18, 0x18]);
+    expect(vcpu.segment(1).accessRights).toBe(0xa09b);
+    expect(memory.read64(Number(vcpu.tables.gdtr.base) + 0x10)).toBe(0x00af9b000000ffffn);
+    expect(zeroPage % 16).toBe(0);
+  });
+
+  it('maps the first 4 GiB to themselves', () => {
+    const { memory, vcpu } = boot({});
+    const entry = (table: number, index: number) => memory.read64(table + index * 8);
+    const base = (value: bigint) => Number(value & 0xffffff000n);
+    const pdpt = base(entry(Number(vcpu.cr3), 0));
+    for (const gva of [0, 0x1fffff, LOAD, 0x40000000, 0xfee00000, 0xffffffff]) {
+      const directory = base(entry(pdpt, Math.floor(gva / 2 ** 30)));
+      const large = entry(directory, Math.floor(gva / 2 ** 21) % 512);
+      expect([large & 0x83n, base(large) + (gva % 2 ** 21)]).toEqual([0x83n, gva]);
+    }
+  });
+
+  it('tells the kernel what it needs to know', () => {
+    const { memory, zeroPage, field32 } = boot({}, { commandLine: 'console=ttyS0 quiet' });
+    const text = new TextDecoder().decode(memory.readBytes(field32(0x228), 20));
+    expect(text).toBe('console=ttyS0 quiet\0');
+    expect(memory.read64(zeroPage + 0x70)).toBe(0xe0000n);
+    // The setup header as it was in the file, with a loader's number.
+    expect([memory.read8(zeroPage + 0x1f1), memory.read16(zeroPage + 0x206), memory.read8(zeroPage + 0x210)]).toEqual([
+      1, 0x20f, 0xff,
+    ]);
+    expect([field32(0x218), field32(0x21c)]).toEqual([0, 0]);
+    const e820 = Array.from({ length: memory.read8(zeroPage + 0x1e8) }, (_, i) => {
+      const at = zeroPage + 0x2d0 + 20 * i;
+      return [memory.read64(at), memory.read64(at + 8), memory.read32(at + 16)].map(Number);
+    });
+    expect(e820).toEqual([
+      [0, 0x9fc00, 1],
+      [0xe0000, 0x20000, 2],
+      [MIB, MEMORY_BYTES - MIB, 1],
+    ]);
+  });
+
+  it.each([
+    ['at the end of memory', {}, MEMORY_BYTES],
+    ["below the kernel's limit", { initrdAddressMax: 6 * MIB - 1 }, 6 * MIB],
+  ])('puts the initrd %s, aligned to pages', (_name, changes, end) => {
+    const initrd = new Uint8Array(10_000).fill(0x42);
+    const { memory, field32 } = boot(changes, { initrd });
+    const at = field32(0x218);
+    expect([at, field32(0x21c)]).toEqual([end - 3 * 4096, 10_000]);
+    expect(memory.readBytes(at, 10_000)).toEqual(initrd);
+  });
+
+  it.each<[string, HeaderChanges, Partial<BootRequest>, string, string]>([
+    [
+      'a kernel larger than memory',
+      { initSizeBytes: 7 * MIB },
+      {},
+      'PV2013',
+      'the kernel of 7 MiB does not fit at 0x200000',
+    ],
+    [
+      'a kernel that belongs beyond memory',
+      { prefAddress: 64 * MIB },
+      {},
+      'PV2013',
+      'the kernel of 1 MiB does not fit',
+    ],
+    [
+      'an initrd larger than what is left',
+      {},
+      { initrd: new Uint8Array(6 * MIB) },
+      'PV2013',
+      "the initrd of 6 MiB does not fit between the kernel's end at 0x300000 and the end of the guest's memory",
+    ],
+    [
+      "an initrd that the kernel's limit leaves no room for",
+      { initrdAddressMax: 3 * MIB },
+      { initrd: new Uint8Array(2 * MIB) },
+      'PV2013',
+      "and the kernel's limit 0x300001",
+    ],
+    [
+      'a command line that is too long',
+      { commandLineSizeBytes: 10 },
+      { commandLine: 'console=ttyS0' },
+      'PV2014',
+      'has 13 bytes and the kernel takes 10',
+    ],
+  ])('refuses %s', (_name, changes, request, code, said) => {
+    expect(() => boot(changes, request)).toThrowError(
+      expect.objectContaining({ code, exitCode: 3, message: expect.stringContaining(said) }),
+    );
+  });
+
+  it('refuses a header that lies outside of the file', () => {
+    const whole = bzImage();
+    const cut = image(whole.subarray(0, 0x230));
+    expect(() => findNativeEntries(cut)).toThrowError(expect.objectContaining({ code: 'PV2001' }));
+    const few = bzImage();
+    few[0x1f1] = 200;
+    expect(() => findNativeEntries(image(few))).toThrowError(expect.objectContaining({ code: 'PV2001' }));
+  });
+});

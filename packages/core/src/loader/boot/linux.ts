@@ -1,0 +1,90 @@
+import { type BootRequest, Gpr, type GuestMemory, type Vcpu } from '@polyvisor/plugin-api';
+import { readSetupHeader, SetupField, type SetupHeader } from '../image/setup-header.ts';
+import { commandLineTooLong, doesNotFit } from './boot-error.ts';
+import { enterFlatLongMode, FLAT_LONG_MODE_END } from './flat-long-mode.ts';
+import { e820Table, type MemoryMap, ramAround } from './memory-map.ts';
+
+/** Fields of the zero page beside the setup header (Linux, Documentation/arch/x86/zero-page.rst). */
+const ZeroPage = { acpiRsdpAddress: 0x70, e820Entries: 0x1e8, e820Table: 0x2d0, sizeBytes: 4096 } as const;
+const E820_MOST_ENTRIES = 128;
+const ZERO_PAGE_AT = FLAT_LONG_MODE_END + 0x1000;
+const COMMAND_LINE_AT = ZERO_PAGE_AT + ZeroPage.sizeBytes;
+/** Where what firmware and BIOS keep begins; the command line must end before it. */
+const COMMAND_LINE_END = 0x90000;
+/** Offset of startup_64 in the protected-mode code ("64-bit Boot Protocol"). */
+const ENTRY_64 = 0x200;
+/** type_of_loader: one that has no number assigned. */
+const LOADER_UNDEFINED = 0xff;
+const PAGE = 4096;
+
+/** What a boot protocol is given of the machine. */
+export interface BootSurroundings {
+  readonly memory: GuestMemory;
+  readonly vcpu: Vcpu;
+  readonly memoryMap: MemoryMap;
+  /** Guest-physical address of ACPI's RSDP, if there are tables. */
+  readonly rsdpAddress?: number;
+}
+
+/** Where a bzImage's 64-bit entry is when the kernel lies where it likes best. */
+export const entryAddress64 = (header: SetupHeader): bigint => header.prefAddress + BigInt(ENTRY_64);
+
+/**
+ * The 64-bit boot protocol (Linux, Documentation/arch/x86/boot.rst): the protected-mode code as it is in the file at
+ * pref_address, zero page in RSI. The kernel unpacks itself.
+ * @throws PolyvisorError PV2013, PV2014 for what does not fit
+ */
+export function bootLinux64(request: BootRequest, surroundings: BootSurroundings): void {
+  const { memory, vcpu, memoryMap } = surroundings;
+  const header = readSetupHeader(request.image.file);
+  const loadAt = placeKernel(header, memory, memoryMap);
+  const zeroPage = new DataView(new ArrayBuffer(ZeroPage.sizeBytes));
+  new Uint8Array(zeroPage.buffer).set(header.bytes, SetupField.start);
+  zeroPage.setUint8(SetupField.typeOfLoader, LOADER_UNDEFINED);
+  writeCommandLine(request.commandLine, header, memory);
+  zeroPage.setUint32(SetupField.commandLinePointer, COMMAND_LINE_AT, true);
+  if (request.initrd) {
+    const at = placeInitrd(request.initrd, header, memoryMap, loadAt + header.initSizeBytes);
+    memory.writeBytes(at, request.initrd);
+    zeroPage.setUint32(SetupField.ramdiskImage, at, true);
+    zeroPage.setUint32(SetupField.ramdiskSize, request.initrd.length, true);
+  }
+  const regions = memoryMap.slice(0, E820_MOST_ENTRIES);
+  zeroPage.setUint8(ZeroPage.e820Entries, regions.length);
+  new Uint8Array(zeroPage.buffer).set(e820Table(regions), ZeroPage.e820Table);
+  zeroPage.setBigUint64(ZeroPage.acpiRsdpAddress, BigInt(surroundings.rsdpAddress ?? 0), true);
+  memory.writeBytes(ZERO_PAGE_AT, new Uint8Array(zeroPage.buffer));
+  enterFlatLongMode(memory, vcpu);
+  vcpu.gpr[Gpr.RSI] = BigInt(ZERO_PAGE_AT);
+  vcpu.rip = BigInt(loadAt + ENTRY_64);
+}
+
+/** At pref_address, with all of init_size in one piece of RAM. */
+function placeKernel(header: SetupHeader, memory: GuestMemory, map: MemoryMap): number {
+  const needed = Math.max(header.initSizeBytes, header.code.length);
+  const at = Number(header.prefAddress);
+  const ram = ramAround(map, at);
+  if (!ram || at + needed > ram.first + ram.sizeBytes) {
+    throw doesNotFit('the kernel', needed, `at 0x${at.toString(16)} in the guest's memory`);
+  }
+  memory.writeBytes(at, header.code);
+  return at;
+}
+
+/** As high as RAM and the kernel's limit allow. */
+function placeInitrd(initrd: Uint8Array, header: SetupHeader, map: MemoryMap, kernelEnd: number): number {
+  const ram = ramAround(map, kernelEnd - 1);
+  const ramEnd = ram ? ram.first + ram.sizeBytes : 0;
+  const end = Math.min(ramEnd, header.initrdAddressMax + 1);
+  const at = Math.floor((end - initrd.length) / PAGE) * PAGE;
+  if (at >= kernelEnd) return at;
+  const limit = end < ramEnd ? `the kernel's limit 0x${end.toString(16)}` : "the end of the guest's memory";
+  throw doesNotFit('the initrd', initrd.length, `between the kernel's end at 0x${kernelEnd.toString(16)} and ${limit}`);
+}
+
+function writeCommandLine(text: string, header: SetupHeader, memory: GuestMemory): void {
+  const bytes = new TextEncoder().encode(`${text}\0`);
+  const most = Math.min(header.commandLineSizeBytes, COMMAND_LINE_END - COMMAND_LINE_AT - 1);
+  if (bytes.length - 1 > most) throw commandLineTooLong(bytes.length - 1, most);
+  memory.writeBytes(COMMAND_LINE_AT, bytes);
+}

@@ -1,0 +1,166 @@
+import { TSC_AUX } from '../../cpu/state.ts';
+import type { MachineVcpu } from '../vcpu.ts';
+import { type NativeAnswer, protection } from './answer.ts';
+import { isMtrr, MTRR_CAPABILITY, Mtrr, mtrrRefused, patRefused } from './memory-types.ts';
+
+const RAX = 0;
+const RCX = 1;
+const RDX = 2;
+const LOW = 0xffffffffn;
+/** SCE, LME, LMA, NXE. */
+const EFER_BITS = 0xd01n;
+const EFER_LME = 1n << 8n;
+const EFER_LMA = 1n << 10n;
+const CR0_PG = 1n << 31n;
+
+/** Register of a system MSR in the vCPU. */
+interface MsrAccess {
+  read(vcpu: MachineVcpu): bigint;
+  /** `false`: #GP(0). */
+  write(vcpu: MachineVcpu, value: bigint): boolean;
+}
+
+const canonical = (value: bigint) => BigInt.asUintN(64, BigInt.asIntN(48, value)) === value;
+const never = () => false;
+
+function segmentBase(register: number): MsrAccess {
+  return {
+    read: (vcpu) => vcpu.segment(register).base,
+    write(vcpu, base) {
+      if (!canonical(base)) return false;
+      vcpu.setSegment(register, { ...vcpu.segment(register), base });
+      return true;
+    },
+  };
+}
+
+/** A register that only keeps what `refused` lets through. */
+function kept(index: number, refused: (value: bigint) => boolean = never): MsrAccess {
+  return {
+    read: (vcpu) => vcpu.msrs.get(index) ?? INITIAL[index] ?? 0n,
+    write(vcpu, value) {
+      if (refused(value)) return false;
+      vcpu.msrs.set(index, value);
+      return true;
+    },
+  };
+}
+
+/** Indexes of MSRs (SDM vol. 4, 2.1; AMD APM vol. 2, appendix A). */
+const Msr = {
+  TSC: 0x10,
+  TSC_ADJUST: 0x3b,
+  SYSENTER_CS: 0x174,
+  SYSENTER_ESP: 0x175,
+  SYSENTER_EIP: 0x176,
+  MISC_ENABLE: 0x1a0,
+  PAT: 0x277,
+  SYSCFG: 0xc0010010,
+  EFER: 0xc0000080,
+  STAR: 0xc0000081,
+  LSTAR: 0xc0000082,
+  CSTAR: 0xc0000083,
+  FMASK: 0xc0000084,
+  FS_BASE: 0xc0000100,
+  GS_BASE: 0xc0000101,
+  KERNEL_GS_BASE: 0xc0000102,
+  TSC_AUX: 0xc0000103,
+} as const;
+/** IA32_MISC_ENABLE: fast strings. The other bits are features that are not there. */
+const MISC_ENABLE_BITS = 1n;
+/** SYSCFG: MtrrFixDramEn, MtrrFixDramModEn, MtrrVarDramEn, MtrrTom2En (AMD APM vol. 2, 3.2.6); kept. */
+const SYSCFG_BITS = 0xfn << 18n;
+const INITIAL: Readonly<Record<number, bigint>> = {
+  [Msr.MISC_ENABLE]: MISC_ENABLE_BITS,
+  // WB, WT, UC-, UC, twice (SDM vol. 3A, table 11-12).
+  [Msr.PAT]: 0x0007040600070406n,
+};
+const notCanonical = (value: bigint) => !canonical(value);
+const wide = (value: bigint) => value >> 32n !== 0n;
+
+const efer: MsrAccess = {
+  read: (vcpu) => vcpu.efer,
+  write(vcpu, value) {
+    if (value & ~EFER_BITS) return false;
+    const changesLme = ((value ^ vcpu.efer) & EFER_LME) !== 0n;
+    if (changesLme && vcpu.cr0 & CR0_PG) return false;
+    vcpu.efer = (value & ~EFER_LMA) | (vcpu.efer & EFER_LMA);
+    return true;
+  },
+};
+const tsc: MsrAccess = {
+  read: (vcpu) => vcpu.platform.tsc.read(),
+  write(vcpu, value) {
+    vcpu.platform.tsc.write(value);
+    return true;
+  },
+};
+const tscAdjust: MsrAccess = {
+  read: (vcpu) => vcpu.platform.tsc.adjust,
+  write(vcpu, value) {
+    vcpu.platform.tsc.adjust = value;
+    return true;
+  },
+};
+const tscAux: MsrAccess = {
+  read: (vcpu) => BigInt(vcpu.slot32(TSC_AUX) >>> 0),
+  write(vcpu, value) {
+    if (wide(value)) return false;
+    vcpu.setSlot32(TSC_AUX, Number(value) | 0);
+    return true;
+  },
+};
+const kernelGsBase: MsrAccess = {
+  read: (vcpu) => vcpu.kernelGsBase,
+  write(vcpu, value) {
+    if (!canonical(value)) return false;
+    vcpu.kernelGsBase = value;
+    return true;
+  },
+};
+
+const msrs: ReadonlyMap<number, MsrAccess> = new Map<number, MsrAccess>([
+  [Msr.TSC, tsc],
+  [Msr.TSC_ADJUST, tscAdjust],
+  [Msr.SYSENTER_CS, kept(Msr.SYSENTER_CS)],
+  [Msr.SYSENTER_ESP, kept(Msr.SYSENTER_ESP, notCanonical)],
+  [Msr.SYSENTER_EIP, kept(Msr.SYSENTER_EIP, notCanonical)],
+  [Msr.MISC_ENABLE, kept(Msr.MISC_ENABLE, (value) => (value & ~MISC_ENABLE_BITS) !== 0n)],
+  [Mtrr.CAPABILITY, { read: () => MTRR_CAPABILITY, write: never }],
+  [Msr.PAT, kept(Msr.PAT, patRefused)],
+  [Msr.SYSCFG, kept(Msr.SYSCFG, (value) => (value & ~SYSCFG_BITS) !== 0n)],
+  [Msr.EFER, efer],
+  [Msr.STAR, kept(Msr.STAR)],
+  [Msr.LSTAR, kept(Msr.LSTAR, notCanonical)],
+  [Msr.CSTAR, kept(Msr.CSTAR, notCanonical)],
+  [Msr.FMASK, kept(Msr.FMASK, wide)],
+  [Msr.FS_BASE, segmentBase(4)],
+  [Msr.GS_BASE, segmentBase(5)],
+  [Msr.KERNEL_GS_BASE, kernelGsBase],
+  [Msr.TSC_AUX, tscAux],
+]);
+
+function accessOf(vcpu: MachineVcpu, index: number): MsrAccess | undefined {
+  if (isMtrr(index)) return kept(index, (value) => mtrrRefused(index, value));
+  const { platform } = vcpu;
+  if (!platform.hasMsr(index)) return msrs.get(index);
+  return {
+    read: () => platform.readMsr(index) as bigint,
+    write: (_vcpu, value) => platform.writeMsr(index, value),
+  };
+}
+
+/** RDMSR; an unknown MSR raises #GP(0). */
+export function readMsr(vcpu: MachineVcpu): NativeAnswer {
+  const value = accessOf(vcpu, Number(vcpu.gpr[RCX] & LOW))?.read(vcpu);
+  if (value === undefined) return protection();
+  vcpu.gpr[RAX] = value & LOW;
+  vcpu.gpr[RDX] = value >> 32n;
+  return 'next';
+}
+
+/** WRMSR; what the register does not take raises #GP(0). */
+export function writeMsr(vcpu: MachineVcpu): NativeAnswer {
+  const value = (vcpu.gpr[RAX] & LOW) | ((vcpu.gpr[RDX] & LOW) << 32n);
+  return accessOf(vcpu, Number(vcpu.gpr[RCX] & LOW))?.write(vcpu, value) ? 'next' : protection();
+}

@@ -1,0 +1,40 @@
+import type { Clock } from '@polyvisor/plugin-api';
+
+const MASK64 = (1n << 64n) - 1n;
+
+/** A processor's time-stamp counter: the clock's, moved by what software has written (SDM vol. 3B, 17.17). */
+export class TimeStampCounter {
+  readonly #clock: Clock;
+  #offset = 0n;
+  /** IA32_TSC_ADJUST: how much writes have moved the counter, as software sees it (17.17.3). */
+  #adjust = 0n;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+  /** 64 bits, unsigned. */
+  read(): bigint {
+    return (this.#clock.tsc() + this.#offset) & MASK64;
+  }
+  /** WRMSR of IA32_TIME_STAMP_COUNTER: IA32_TSC_ADJUST moves along. */
+  write(value: bigint): void {
+    this.#move(value - this.read());
+  }
+  get adjust(): bigint {
+    return this.#adjust & MASK64;
+  }
+  set adjust(value: bigint) {
+    this.#move(value - this.#adjust);
+  }
+  #move(by: bigint): void {
+    this.#offset = (this.#offset + by) & MASK64;
+    this.#adjust = (this.#adjust + by) & MASK64;
+  }
+  /** Machine time, in ns, at which the counter reaches a value given in halves. */
+  nsOf(low: number, high: number): number {
+    const target = (BigInt(high) << 32n) | BigInt(low);
+    // Beyond the counter's wrap-around the offset may exceed the target.
+    const ticks = BigInt.asIntN(64, target - this.#offset);
+    return Math.ceil((Number(ticks) * 1e9) / this.#clock.tscHz);
+  }
+}
