@@ -2,7 +2,7 @@ import type { Exit, ExitAnswer, ExitKind, ExitOf } from './exit.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** The version of this API; a plug-in's `api` range is checked against it. */
-export const API_VERSION = '1.0.0';
+export const API_VERSION = '1.1.0';
 
 /** A plug-in is plain data and one function. */
 export interface Plugin {
@@ -59,6 +59,11 @@ export interface GuestMemory {
 export interface Clock {
   /** Nanoseconds since the machine was started. */
   nowNs(): number;
+  /**
+   * As {@link nowNs}, but perhaps a few milliseconds behind, and cheap: for what is looked at on every exit and need not
+   * be exact. Never ahead of {@link nowNs}.
+   */
+  coarseNs(): number;
   /** The guest's time-stamp counter, in ticks of {@link tscHz}. */
   tsc(): bigint;
   readonly tscHz: number;

@@ -7,8 +7,14 @@ import type { Clock, GuestMemory, Machine, PluginHost, Vcpu } from '@polyvisor/p
 export const NO_RESULT: unique symbol = Symbol('no result in RAX');
 export type HypercallResult = bigint | typeof NO_RESULT;
 
-/** Six argument registers, unsigned 64-bit: RDI RSI RDX R10 R8 R9 (or a multicall entry's args[]). */
-export type HypercallArguments = readonly bigint[];
+/**
+ * Six argument registers, unsigned 64-bit: RDI RSI RDX R10 R8 R9 (or a multicall entry's args[]). Valid until the
+ * handler returns.
+ */
+export interface HypercallArguments {
+  readonly length: number;
+  readonly [index: number]: bigint;
+}
 
 export interface HypercallContext {
   readonly domain: XenDomain;

@@ -12,7 +12,7 @@ import {
   PolyvisorError,
   type ShutdownReason,
 } from '@polyvisor/plugin-api';
-import { ARG, DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
+import { DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { ExitCode } from '../engine/exit-code.ts';
 import type { EngineMemory } from '../engine/memory.ts';
@@ -82,6 +82,10 @@ export interface RunEnd {
   readonly report?: string;
 }
 
+interface ExitCount {
+  count: number;
+}
+
 /** The composition root: one PC with its plug-ins, from boot to power-off. */
 export class Machine implements PluginMachine {
   readonly memory: MachineMemory;
@@ -97,7 +101,10 @@ export class Machine implements PluginMachine {
   readonly #pc: PcPlatform;
   #end: RunEnd | undefined;
   #executed = 0;
-  readonly #exitCounts = new Map<string, number>();
+  /** Exits by name, and the same records by the number of the instruction or exception. */
+  readonly #exitCounts = new Map<string, ExitCount>();
+  readonly #instructionCounts: (ExitCount | undefined)[] = [];
+  readonly #exceptionCounts: (ExitCount | undefined)[] = [];
 
   /** Finds the door, lays out memory, lets the plug-ins boot the image. @throws PolyvisorError */
   static async create(options: MachineOptions): Promise<Machine> {
@@ -273,7 +280,7 @@ export class Machine implements PluginMachine {
       const oneInstruction = this.#deliverEvents(vcpu);
       const { engine } = vcpu;
       engine.budget = left;
-      if (this.#instructionTime) this.#instructionTime.pendingInstructions = () => left - engine.budget;
+      this.#instructionTime?.enter(engine);
       const stepping = vcpu.singleStep;
       const code = stepping || oneInstruction ? engine.step() : engine.run();
       const executed = left - engine.budget;
@@ -293,9 +300,7 @@ export class Machine implements PluginMachine {
   }
   #account(executed: number): void {
     this.#executed += executed;
-    if (!this.#instructionTime) return;
-    this.#instructionTime.pendingInstructions = () => 0;
-    this.#instructionTime.advance(executed);
+    this.#instructionTime?.advance(executed);
   }
 
   #dispatch(vcpu: MachineVcpu, code: number, stepping: boolean): void {
@@ -325,6 +330,8 @@ export class Machine implements PluginMachine {
 
   /** An exception at RIP: to the plug-ins, then to the guest's IDT. */
   #raise(vcpu: MachineVcpu, fault: NativeFault): void {
+    const counter = (this.#exceptionCounts[fault.vector] ??= this.#counter(`exception.${fault.vector}`));
+    counter.count++;
     const answer = this.#ask(vcpu, { kind: 'exception', ...fault });
     if (answer === 'handled') return;
     const raised: NativeFault = typeof answer === 'object' ? { vector: answer.fault, ...pick(answer) } : fault;
@@ -369,13 +376,14 @@ export class Machine implements PluginMachine {
     const { engine } = vcpu;
     engine.rewindToRecord();
     const lengthBytes = engine.exitLengthBytes;
-    const { name, exit } = instructionExit(engine.exitDetail, { lengthBytes, arg: (i) => vcpu.slot64(ARG[i]) });
-    const rip = vcpu.rip;
+    const detail = engine.exitDetail;
+    const { name, exit } = instructionExit(detail, lengthBytes, vcpu);
     vcpu.ripMoved = false;
-    if (!exit) this.#count(`native.${name}`);
+    const counter = (this.#instructionCounts[detail] ??= this.#counter(exit?.kind ?? `native.${name}`));
+    counter.count++;
     const answer = exit ? this.#ask(vcpu, exit) : 'pass';
     if (answer === 'handled') {
-      if (!vcpu.ripMoved) vcpu.rip = rip + BigInt(lengthBytes);
+      if (!vcpu.ripMoved) vcpu.stepOver(lengthBytes);
       return exit?.kind !== 'softwareInterrupt';
     }
     if (typeof answer === 'object') {
@@ -383,7 +391,8 @@ export class Machine implements PluginMachine {
       return false;
     }
     if (exit?.kind === 'softwareInterrupt') {
-      vcpu.rip = rip + BigInt(lengthBytes);
+      const { rip } = vcpu;
+      vcpu.stepOver(lengthBytes);
       this.#softwareInterrupt(vcpu, exit.vector, rip, name === 'softwareInterrupt');
       return false;
     }
@@ -391,7 +400,7 @@ export class Machine implements PluginMachine {
     const done: NativeAnswer = native
       ? native({ vcpu, machine: this.#nativeMachine, lengthBytes, privileged: answer === 'common' })
       : undefinedOpcode;
-    if (done === 'next') vcpu.rip = rip + BigInt(lengthBytes);
+    if (done === 'next') vcpu.stepOver(lengthBytes);
     else if (done !== 'done') this.#raise(vcpu, done);
     return typeof done === 'string';
   }
@@ -410,22 +419,24 @@ export class Machine implements PluginMachine {
   }
 
   #ask(vcpu: MachineVcpu, exit: Exit): ExitAnswer {
-    this.#count(exit.kind === 'exception' ? `exception.${exit.vector}` : exit.kind);
     const { onExit } = this.#options;
-    const rip = onExit ? vcpu.rip : 0n;
-    const answer = this.#calls.has('exit', exit.kind) ? this.#calls.exit(exit.kind, vcpu, exit) : 'pass';
-    onExit?.({ vcpu: vcpu.id, rip, exit, answer });
+    if (!onExit) return this.#calls.exit(exit.kind, vcpu, exit);
+    const { rip } = vcpu;
+    const answer = this.#calls.exit(exit.kind, vcpu, exit);
+    onExit({ vcpu: vcpu.id, rip, exit, answer });
     return answer;
   }
-  #count(exit: string): void {
-    this.#exitCounts.set(exit, (this.#exitCounts.get(exit) ?? 0) + 1);
+  #counter(exit: string): ExitCount {
+    let counter = this.#exitCounts.get(exit);
+    if (!counter) this.#exitCounts.set(exit, (counter = { count: 0 }));
+    return counter;
   }
 
   /** Figures for `--stats`. */
   stats(): Record<string, number | string> {
     const [{ engine }] = this.vcpus;
     const exits = Object.fromEntries(
-      [...this.#exitCounts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, count]) => [`exit.${kind}`, count]),
+      [...this.#exitCounts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, { count }]) => [`exit.${kind}`, count]),
     );
     return {
       instructions: this.#executed,

@@ -1,4 +1,4 @@
-import { type Segment, SegmentIndex } from '@polyvisor/plugin-api';
+import type { Segment } from '@polyvisor/plugin-api';
 import type { XenDomain, XenVcpu } from '../domain.ts';
 import {
   FIRST_RESERVED_GDT_ENTRY,
@@ -35,7 +35,7 @@ export const NULL_SEGMENT: Segment = { selector: 0, base: 0n, limit: 0, accessRi
 
 /** Load CS or another register only if its selector changes: descriptors of the flat selectors never do. */
 export function loadFlat(vcpu: XenVcpu, index: number, segment: Segment): void {
-  if (vcpu.cpu.segment(index).selector !== segment.selector) vcpu.cpu.setSegment(index, segment);
+  if (vcpu.cpu.selector(index) !== segment.selector) vcpu.cpu.setSegment(index, segment);
 }
 
 /** Raw descriptor words of a selector, or `undefined` when it names nothing. */
@@ -120,11 +120,4 @@ export function baseOf(vcpu: XenVcpu, index: number): bigint {
 
 export function setBase(vcpu: XenVcpu, index: number, base: bigint): void {
   vcpu.cpu.setSegment(index, { ...vcpu.cpu.segment(index), base });
-}
-
-/** SWAPGS on behalf of the guest: the inactive base waits in KernelGSbase. */
-export function swapGs(vcpu: XenVcpu): void {
-  const active = baseOf(vcpu, SegmentIndex.GS);
-  setBase(vcpu, SegmentIndex.GS, vcpu.cpu.kernelGsBase);
-  vcpu.cpu.kernelGsBase = active;
 }

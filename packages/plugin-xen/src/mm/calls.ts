@@ -13,7 +13,7 @@ const VMASST_CMD_DISABLE = 1n;
 
 /** HYPERVISOR_vm_assist(cmd, type). m2p_strict is accepted; the table stays mapped in user roots too. */
 function vmAssist(domain: PvDomain, _context: HypercallContext, args: HypercallArguments): bigint {
-  const [command] = args;
+  const command = args[0];
   const type = args[1] & 0xffff_ffffn;
   if (type >= 64n || ((VM_ASSIST_VALID >> type) & 1n) === 0n) return EINVAL;
   if (command === VMASST_CMD_ENABLE) domain.vmAssist |= 1n << type;

@@ -97,13 +97,7 @@ function enter(
   stack: bigint,
 ): NativeFault | undefined {
   const rflags = vcpu.rflags;
-  const frame = [
-    vcpu.rip,
-    BigInt(vcpu.segment(1).selector),
-    rflags,
-    vcpu.gpr[GPR_RSP],
-    BigInt(vcpu.segment(2).selector),
-  ];
+  const frame = [vcpu.rip, BigInt(vcpu.selector(1)), rflags, vcpu.gpr[GPR_RSP], BigInt(vcpu.selector(2))];
   if (event.errorCode !== undefined) frame.unshift(BigInt(event.errorCode));
   const bytes = new BigUint64Array(frame);
   const rsp = (stack - BigInt(bytes.byteLength)) & MASK64;
