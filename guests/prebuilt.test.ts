@@ -32,7 +32,17 @@ describe('prebuilt guests', () => {
   });
   afterAll(() => rmSync(outputDir, { recursive: true, force: true }));
 
-  const images = ['hello.elf', 'minimal.elf', 'demo.elf', 'integer.elf', 'legacy.bin'];
+  const images = [
+    'hello.elf',
+    'minimal.elf',
+    'demo.elf',
+    'legacy.bin',
+    'integer.elf',
+    'kernels.elf',
+    'mixed.elf',
+    'operations.elf',
+    'walk.elf',
+  ];
   test.for(images)('%s is rebuilt to the same bytes', (image, { skip }) => {
     skip(reasonToSkip !== undefined, reasonToSkip);
     const output = path.join(outputDir, image);

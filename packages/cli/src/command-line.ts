@@ -1,10 +1,12 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
+import { addDeviceOptions, type DeviceFlags, deviceRequests } from './device-options.ts';
 import {
   parseClock,
   parseConsole,
   parseExpect,
   parseMemory,
+  parseProfile,
   parseTier,
   parseTimeout,
   parseTrace,
@@ -14,7 +16,7 @@ import type { ConsoleChoice, RunOptions, TierChoice, TraceRequest } from './opti
 /** What the command line asks for; `help`: it has been answered already. */
 export type Request = { readonly kind: 'run'; readonly options: RunOptions } | { readonly kind: 'help' };
 
-interface ParsedFlags {
+interface ParsedFlags extends DeviceFlags {
   plugin?: string[];
   entry?: string;
   append?: string;
@@ -25,6 +27,7 @@ interface ParsedFlags {
   timeout?: number;
   expect?: string;
   stats?: boolean;
+  profile?: string;
   reboot: boolean;
   clock: 'icount' | 'wall';
   tier: TierChoice;
@@ -66,7 +69,7 @@ function buildProgram(onRun: (options: RunOptions) => void): Command {
 
 function addRunOptions(run: Command): Command {
   const collect = (text: string, previous: string[] = []) => [...previous, text];
-  return run
+  run
     .option(
       '--plugin <name[=options]>',
       'hypervisor interface: a name, a package, a path, or none (repeatable)',
@@ -87,6 +90,7 @@ function addRunOptions(run: Command): Command {
     .option('--timeout <seconds>', 'end the guest after this time (exit code 5)', parseTimeout)
     .option('--expect <text>', 'end with exit code 0 as soon as the console shows this', parseExpect)
     .option('--stats', 'print counters at the end')
+    .option('--profile <file>', 'print the hottest symbols at the end, write a flame graph to FILE', parseProfile)
     .option('--no-reboot', 'end when the guest reboots (exit code 7)')
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
@@ -99,6 +103,7 @@ function addRunOptions(run: Command): Command {
         .argParser(parseTier)
         .default({ kind: 'both', threshold: undefined } satisfies TierChoice, 'both'),
     );
+  return addDeviceOptions(run);
 }
 
 function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
@@ -114,9 +119,11 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     timeoutSeconds: flags.timeout,
     expect: flags.expect,
     stats: flags.stats ?? false,
+    profilePath: flags.profile,
     reboot: flags.reboot,
     clock: flags.clock,
     tier: flags.tier,
+    ...deviceRequests(flags),
   };
 }
 

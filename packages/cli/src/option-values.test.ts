@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { parseCommandLine } from './command-line.ts';
-import { parseConsole, parseMemory, parseTimeout, parseTrace } from './option-values.ts';
+import { parseConsole, parseMemory, parseProfile, parseTimeout, parseTrace } from './option-values.ts';
 
 it('memory is a number with a unit, in whole pages', () => {
   expect(parseMemory('512M')).toBe(512 * 2 ** 20);
@@ -32,6 +32,11 @@ it('timeout is a positive number of seconds', () => {
   }
 });
 
+it('profile names a file', () => {
+  expect(parseProfile('boot.json')).toBe('boot.json');
+  expect(() => parseProfile('')).toThrow(expect.objectContaining({ code: 'PV3001' }));
+});
+
 it('`vm run` has defaults, and collects plug-ins', () => {
   const request = parseCommandLine(['run']);
   expect(request).toEqual({
@@ -48,8 +53,14 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       timeoutSeconds: undefined,
       expect: undefined,
       stats: false,
+      profilePath: undefined,
       reboot: true,
       clock: 'wall',
+      tier: { kind: 'both', threshold: undefined },
+      disks: [],
+      net: { kind: 'none' },
+      shares: [],
+      tier: { kind: 'both', threshold: undefined },
     },
   });
   const plugins = (...args: string[]) => {

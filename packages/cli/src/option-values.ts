@@ -53,6 +53,11 @@ export function parseClock(text: string): 'icount' | 'wall' {
   throw usageError(`--clock ${text} is unknown`, 'use icount or wall');
 }
 
+export function parseProfile(text: string): string {
+  if (text !== '') return text;
+  throw usageError('--profile names no file', 'write --profile FILE.json for speedscope, or FILE for collapsed stacks');
+}
+
 /** `0`, `1`, `both` or `both:N`. */
 export function parseTier(text: string): TierChoice {
   if (text === '0') return { kind: 'interpret' };

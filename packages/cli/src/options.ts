@@ -1,3 +1,5 @@
+import type { DiskMode } from '@polyvisor/core';
+
 /** What `vm run` was asked to do. */
 export interface RunOptions {
   /** A path, or a name from the catalogue. */
@@ -13,9 +15,39 @@ export interface RunOptions {
   readonly timeoutSeconds: number | undefined;
   readonly expect: string | undefined;
   readonly stats: boolean;
+  /** Where the flame graph goes; `undefined`: no samples are taken. */
+  readonly profilePath: string | undefined;
   readonly reboot: boolean;
   readonly clock: 'icount' | 'wall';
   readonly tier: TierChoice;
+  readonly disks: readonly DiskRequest[];
+  readonly net: NetRequest;
+  readonly shares: readonly ShareRequest[];
+}
+
+export interface DiskRequest {
+  readonly file: string;
+  readonly mode: DiskMode;
+}
+
+export type NetRequest =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'nat'; readonly forwards: readonly PortForward[] }
+  | { readonly kind: 'socket'; readonly address: StreamAddress };
+
+/** A TCP port of the host's loopback that leads to one of the guest's. */
+export interface PortForward {
+  readonly hostPort: number;
+  readonly guestPort: number;
+}
+
+/** A Unix socket, or a TCP port of this host's loopback. */
+export type StreamAddress = { readonly path: string } | { readonly host: string; readonly port: number };
+
+export interface ShareRequest {
+  readonly directory: string;
+  readonly tag: string;
+  readonly writable: boolean;
 }
 
 /** How code is run: interpreted; compiled the first time it is reached; or compiled once it is reached `threshold` times. */

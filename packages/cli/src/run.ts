@@ -11,6 +11,7 @@ import { ExpectWatcher } from './console/expect.ts';
 import { openFileConsole, openNullConsole } from './console/file.ts';
 import type { GuestConsole } from './console/guest-console.ts';
 import { openStdioConsole } from './console/stdio.ts';
+import { type OpenDevices, openDevices } from './devices/open.ts';
 import { say } from './diagnostics.ts';
 import { Ending } from './ending.ts';
 import { ExitCode } from './exit-codes.ts';
@@ -20,6 +21,8 @@ import { heedBranchHints } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
 import type { RunOptions, TierChoice } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
+import { GuestProfile } from './profile/profile.ts';
+import { ProfileSink } from './profile/profile-sink.ts';
 import { ProgressLine } from './progress.ts';
 import { formatStats } from './stats.ts';
 import { lazySymbols } from './symbols.ts';
@@ -35,17 +38,22 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
   const ending = new Ending();
   const releaseSignals = ending.handleSignals();
   const trace = options.trace && new TraceSink(options.trace);
+  let devices: OpenDevices | undefined;
+  const profile = options.profilePath === undefined ? undefined : new ProfileSink(options.profilePath);
   try {
     const registry = await loadRegistry(options, trace);
+    devices = await openDevices(options);
     const guest = await prepareGuest(
       options,
       registry.plugins.map((plugin) => plugin.name),
       new ProgressLine(),
     );
     say(`${guest.image.name}: ${guest.image.description}`);
-    return await new Session(options, guest, ending, createMachine, trace).run(registry);
+    return await new Session(options, { ...guest, devices }, ending, createMachine, { trace, profile }).run(registry);
   } finally {
+    await devices?.close();
     trace?.close();
+    profile?.close();
     releaseSignals();
   }
 }
@@ -66,6 +74,12 @@ function logPlugin(level: string, plugin: string, message: string): void {
   say(`${plugin}: ${level === 'info' ? '' : `${level}: `}${message}`);
 }
 
+/** Where a run leaves what it saw, if asked. */
+interface Sinks {
+  readonly trace: TraceSink | undefined;
+  readonly profile: ProfileSink | undefined;
+}
+
 /** Regions as `--tier` wants them; undefined: as the engine thinks best. */
 function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
   switch (tier.kind) {
@@ -78,31 +92,36 @@ function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
   }
 }
 
+/** What a machine is started from, and what it is wired to. */
+interface EquippedGuest extends PreparedGuest {
+  readonly devices: OpenDevices;
+}
+
 /** One `vm run` from power-on to its end, through any number of reboots. */
 class Session {
   readonly #options: RunOptions;
-  readonly #guest: PreparedGuest;
+  readonly #guest: EquippedGuest;
   readonly #ending: Ending;
   readonly #createMachine: CreateMachine;
-  readonly #trace: TraceSink | undefined;
+  readonly #sinks: Sinks;
+  readonly #symbols: ((gva: bigint) => string | undefined) | undefined;
+  /** Of all boots of this run. */
+  readonly #profile: GuestProfile | undefined;
   readonly #idle = new Idle();
   readonly #expect: ExpectWatcher | undefined;
   readonly #startMs = performance.now();
   /** Whether the guest left the cursor at the start of a line. */
   #atLineStart = true;
 
-  constructor(
-    options: RunOptions,
-    guest: PreparedGuest,
-    ending: Ending,
-    createMachine: CreateMachine,
-    trace: TraceSink | undefined,
-  ) {
+  constructor(options: RunOptions, guest: EquippedGuest, ending: Ending, createMachine: CreateMachine, sinks: Sinks) {
     this.#options = options;
     this.#guest = guest;
     this.#ending = ending;
     this.#createMachine = createMachine;
-    this.#trace = trace;
+    guest.devices.onWake(() => this.#idle.wake());
+    this.#sinks = sinks;
+    this.#symbols = guest.image.elf && lazySymbols(guest.image.elf);
+    this.#profile = sinks.profile && new GuestProfile(this.#symbols ?? (() => undefined));
     if (options.expect !== undefined) {
       this.#expect = new ExpectWatcher(options.expect, () => ending.request({ exitCode: ExitCode.OK }));
     }
@@ -113,7 +132,7 @@ class Session {
     const timer = this.#startTimer();
     let summary: string[] = [];
     try {
-      for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#trace)) {
+      for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#sinks.trace)) {
         const machine = await this.#createMachine(this.#machineOptions(console, plugins));
         if (plugins === registry) say(describeEntry(machine.entry));
         const end = await this.#runMachine(machine);
@@ -122,7 +141,7 @@ class Session {
           continue;
         }
         const { exitCode, lines } = this.#judge(end);
-        summary = [...lines, ...this.#statsLines(machine, plugins)];
+        summary = [...lines, ...this.#profileLines(), ...this.#statsLines(machine, plugins)];
         return exitCode;
       }
     } finally {
@@ -142,9 +161,10 @@ class Session {
   }
 
   #machineOptions(console: GuestConsole, plugins: PluginRegistry): MachineOptions {
-    const { image, commandLine, initrd } = this.#guest;
+    const { image, commandLine, initrd, devices } = this.#guest;
     const { entryName, memoryBytes, clock } = this.#options;
-    const onExit = this.#trace?.onExit;
+    const onExit = this.#sinks.trace?.onExit;
+    const profile = this.#profile;
     return {
       image,
       ...(entryName !== undefined && { entryName }),
@@ -153,12 +173,14 @@ class Session {
       memoryBytes,
       clockKind: clock,
       console: { write: (bytes) => this.#write(console, bytes), onInput: (listener) => console.onInput(listener) },
+      devices: devices.devices,
       plugins,
       wallClock: wallClockFor(clock),
+      ...(this.#symbols && { symbols: this.#symbols }),
       engine: { regions: regionPolicy(this.#options.tier) },
-      ...(image.elf && { symbols: lazySymbols(image.elf) }),
       log: (message) => logPlugin('debug', 'pc', message),
       ...(onExit && { onExit }),
+      ...(profile && { onSample: (sample) => profile.add(sample) }),
       idle: (maxNs) => this.#idle.wait(maxNs),
     };
   }
@@ -212,6 +234,14 @@ class Session {
       case 'stopped':
         return { exitCode: ExitCode.INTERNAL, lines: ['the machine stopped, but nobody had asked for it'] };
     }
+  }
+
+  /** Writes the flame graph; answers the table. */
+  #profileLines(): string[] {
+    const sink = this.#sinks.profile;
+    if (!sink || !this.#profile) return [];
+    sink.write(this.#profile, this.#guest.image.name);
+    return sink.table(this.#profile);
   }
 
   #statsLines(machine: RunnableMachine, plugins: PluginRegistry): string[] {

@@ -1,3 +1,4 @@
+import type { Devices } from './devices.ts';
 import type { Exit, ExitAnswer, ExitKind, ExitOf } from './exit.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -175,11 +176,12 @@ export interface BootRequest {
 
 /**
  * The chips a PC may have: 8259 pair, 8254 timer with the system control ports, local APICs, I/O APIC, HPET, clock and CMOS,
- * 16550 at COM1, keyboard controller, PCI bus with the reset register, ACPI hardware and tables.
+ * 16550 at COM1, keyboard controller, PCI bus with the reset register, virtio
+ * functions on it for `Machine.devices`, ACPI hardware and tables.
  */
 // biome-ignore format: a table
 export const PLATFORM_CHIPS = [
-  'pic', 'pit', 'localApic', 'ioApic', 'hpet', 'rtc', 'uart', 'keyboardController', 'pci', 'acpi',
+  'pic', 'pit', 'localApic', 'ioApic', 'hpet', 'rtc', 'uart', 'keyboardController', 'pci', 'virtio', 'acpi',
 ] as const;
 export type PlatformChip = (typeof PLATFORM_CHIPS)[number];
 
@@ -203,6 +205,8 @@ export interface Machine {
   readonly memory: GuestMemory;
   readonly clock: Clock;
   readonly console: ConsolePort;
+  /** Host ends of disks, network links, folder shares and entropy, for a transport to serve (since 1.1). */
+  readonly devices: Devices;
   readonly vcpus: readonly Vcpu[];
   readonly platform: Readonly<PlatformDefinition>;
   /** The CPU's own CPUID answer, by the policy "what is implemented" (SDM vol. 2A, CPUID). */

@@ -1,11 +1,13 @@
 import {
   type BootRequest,
   type ConsolePort,
+  type Devices,
   type Entry,
   type EntrySearch,
   type Exit,
   type ExitAnswer,
   type GuestImage,
+  NO_DEVICES,
   PLATFORM_CHIPS,
   type PlatformDefinition,
   type Machine as PluginMachine,
@@ -13,6 +15,8 @@ import {
   type ShutdownReason,
 } from '@polyvisor/plugin-api';
 import { DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
+import { virtioModels } from '../devices/virtio/index.ts';
+import { virtioFunction } from '../devices/virtio/pci/function.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { ExitCode } from '../engine/exit-code.ts';
 import type { EngineMemory } from '../engine/memory.ts';
@@ -30,6 +34,7 @@ import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
 import type { InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { crashReport } from './report.ts';
+import { type GuestSample, Sampler } from './sampler.ts';
 import { allocate, chooseEntry } from './start.ts';
 import { MachineVcpu } from './vcpu.ts';
 
@@ -52,6 +57,8 @@ export interface MachineOptions {
   readonly memoryBytes: number;
   readonly clockKind: 'icount' | 'wall';
   readonly console: ConsolePort;
+  /** Host ends of the guest's devices; without them it has none. */
+  readonly devices?: Devices;
   /** The loaded plug-ins, by their hooks. */
   readonly plugins: { readonly calls: PluginCalls };
   readonly wallClock: { nowNs(): number; epochNs(): bigint };
@@ -63,6 +70,8 @@ export interface MachineOptions {
   readonly log?: (message: string) => void;
   /** Told of every exit that a plug-in could see; only if someone wants it. */
   readonly onExit?: (event: ExitEvent) => void;
+  /** Told every 20,000 to 60,000 instructions where the guest is; only if someone wants it. */
+  readonly onSample?: (sample: GuestSample) => void;
 }
 
 /** An exit as a trace shows it. */
@@ -91,6 +100,7 @@ export class Machine implements PluginMachine {
   readonly memory: MachineMemory;
   readonly clock: MachineClock;
   readonly console: ConsolePort;
+  readonly devices: Devices;
   readonly vcpus: readonly MachineVcpu[];
   readonly platform: PlatformDefinition;
   readonly entry: Entry;
@@ -105,6 +115,7 @@ export class Machine implements PluginMachine {
   readonly #exitCounts = new Map<string, ExitCount>();
   readonly #instructionCounts: (ExitCount | undefined)[] = [];
   readonly #exceptionCounts: (ExitCount | undefined)[] = [];
+  readonly #sampler: Sampler | undefined;
 
   /** Finds the door, lays out memory, lets the plug-ins boot the image. @throws PolyvisorError */
   static async create(options: MachineOptions): Promise<Machine> {
@@ -115,6 +126,7 @@ export class Machine implements PluginMachine {
     this.#options = options;
     this.#calls = options.plugins.calls;
     this.console = options.console;
+    this.devices = options.devices ?? NO_DEVICES;
     this.entry = chooseEntry(this.#doors(), options.image.name, options.entryName);
     this.platform = {
       chips: new Set(this.entry.plugin === CORE ? PLATFORM_CHIPS : []),
@@ -129,10 +141,12 @@ export class Machine implements PluginMachine {
     this.memory = new MachineMemory(this.#engineMemory, (host, size) => {
       for (const vcpu of this.vcpus) vcpu.engine.code.written(host, size);
     });
+    this.#sampler = options.onSample && new Sampler(this.memory, options.onSample);
     this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
     this.clock = new MachineClock(source, options.wallClock.epochNs());
     this.#pc = new PcPlatform(this.platform, this.#platformHost());
+    this.#plugInDevices();
     this.vcpus = [new MachineVcpu(0, this.#engine(this.#pc.processors[0]), this.#pc.processors[0])];
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
     this.#boot();
@@ -144,6 +158,15 @@ export class Machine implements PluginMachine {
     const own = findNativeEntries(image);
     const others = this.#calls.findEntries(image);
     return { entries: [...own.entries, ...others.entries], missing: [...own.missing, ...others.missing] };
+  }
+
+  /** The host's ends of devices, as virtio functions where there is a PCI bus for them. */
+  #plugInDevices(): void {
+    const { pci } = this.#pc;
+    if (!pci || !this.platform.chips.has('virtio')) return;
+    for (const model of virtioModels(this.devices)) {
+      pci.plug(virtioFunction(model, this.memory, (message) => this.#options.log?.(message)));
+    }
   }
 
   #platformHost(): PlatformHost {
@@ -252,8 +275,13 @@ export class Machine implements PluginMachine {
     while (!this.#end && this.#options.wallClock.nowNs() < until) {
       this.clock.fireDue();
       let ran = false;
-      for (const vcpu of this.vcpus) ran = this.#runVcpu(vcpu) || ran;
-      if (!ran && !this.#skipIdleTime()) return;
+      for (const vcpu of this.vcpus) {
+        ran = this.#runVcpu(vcpu) || ran;
+        this.#sampler?.look(vcpu);
+      }
+      if (ran) continue;
+      // With a network the next event may come from outside: the host gets its turn before each leap in time.
+      if (!this.#skipIdleTime() || this.devices.nics.length > 0) return;
     }
   }
 
@@ -294,12 +322,14 @@ export class Machine implements PluginMachine {
   }
 
   #turn(): number {
-    if (!this.#instructionTime) return QUANTUM;
+    const most = Math.min(QUANTUM, this.#sampler?.untilNext ?? QUANTUM);
+    if (!this.#instructionTime) return most;
     const untilTimer = this.clock.nextDeadlineNs - this.clock.nowNs();
-    return Math.max(1, Math.min(QUANTUM, Math.ceil(untilTimer)));
+    return Math.max(1, Math.min(most, Math.ceil(untilTimer)));
   }
   #account(executed: number): void {
     this.#executed += executed;
+    this.#sampler?.executed(executed);
     this.#instructionTime?.advance(executed);
   }
 
