@@ -73,6 +73,7 @@ const Word = {
   FS: FS.offset >>> 2,
   EFLAGS_SYSTEM: EFLAGS_SYSTEM.offset >>> 2,
   SEGMENT_SELECTOR: SEGMENT_SELECTOR[0].offset >>> 2,
+  SEGMENT_LIMIT: SEGMENT_LIMIT[0].offset >>> 2,
   SEGMENT_ACCESS: SEGMENT_ACCESS[0].offset >>> 2,
   GS_BASE: SEGMENT_BASE[5].offset >>> 2,
   KERNEL_GS_BASE: KERNEL_GS_BASE.offset >>> 2,
@@ -171,7 +172,7 @@ export class MachineVcpu implements Vcpu {
     return this.#view.getBigUint64(this.#base + slot.offset, true);
   }
   #setQuad(slot: Slot, value: bigint): void {
-    this.#view.setBigUint64(this.#base + slot.offset, BigInt.asUintN(64, value), true);
+    this.#view.setBigUint64(this.#base + slot.offset, value, true);
   }
   /** A slot of the state block as the engine keeps it; for core's own handlers. */
   slot64(slot: Slot): bigint {
@@ -321,11 +322,12 @@ export class MachineVcpu implements Vcpu {
     };
   }
   setSegment(index: number, segment: Segment): void {
-    this.#set32(SEGMENT_SELECTOR[index], segment.selector & 0xffff);
+    const words = this.#words;
+    words[Word.SEGMENT_SELECTOR + index] = segment.selector & 0xffff;
     this.#setQuad(SEGMENT_BASE[index], segment.base);
-    this.#set32(SEGMENT_LIMIT[index], segment.limit | 0);
-    if (this.#get32(SEGMENT_ACCESS[index]) === segment.accessRights) return;
-    this.#set32(SEGMENT_ACCESS[index], segment.accessRights);
+    words[Word.SEGMENT_LIMIT + index] = segment.limit;
+    if (words[Word.SEGMENT_ACCESS + index] === segment.accessRights) return;
+    words[Word.SEGMENT_ACCESS + index] = segment.accessRights;
     if (index === 1) this.updateMmu();
   }
 
