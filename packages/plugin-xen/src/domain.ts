@@ -169,8 +169,8 @@ export interface XenDomain {
   /** Pages the guest has now, and the most it may have. */
   totalPages: number;
   maxPages: number;
-  /** VMASST_TYPE_* bits (vm_assist). */
-  vmAssist: bigint;
+  /** VMASST_TYPE_* bits 0–5 (vm_assist). */
+  vmAssist: number;
   /** Every implemented call by number; rooms add theirs, the dispatcher answers -ENOSYS for the rest. */
   readonly hypercalls: Map<number, HypercallHandler>;
   readonly services: DomainServices;

@@ -86,7 +86,11 @@ export class MachineClock implements Clock {
     return this.#source.coarseNs();
   }
   tsc(): bigint {
-    return BigInt(Math.floor(this.nowNs()));
+    return BigInt(this.tscNumber());
+  }
+  /** {@link tsc} as a number. */
+  tscNumber(): number {
+    return Math.floor(this.nowNs());
   }
   at(deadlineNs: number, callback: () => void): Timer {
     const timer: Scheduled = { deadlineNs, callback };

@@ -189,7 +189,7 @@ export class Machine implements PluginMachine {
         mmioWrite: (gpa, bytes) => platform.writeMmio(gpa, bytes),
         helpers: {
           rdtsc: (state, base) => {
-            state.setBigUint64(base + RESULT[0].offset, platform.tsc.read(), true);
+            platform.tsc.store(state, base + RESULT[0].offset);
             return -1;
           },
         },

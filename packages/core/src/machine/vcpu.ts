@@ -187,7 +187,7 @@ export class MachineVcpu implements Vcpu {
     return this.#view.getBigUint64(this.#base + slot.offset, true);
   }
   #setQuad(slot: Slot, value: bigint): void {
-    this.#view.setBigUint64(this.#base + slot.offset, BigInt.asUintN(64, value), true);
+    this.#view.setBigUint64(this.#base + slot.offset, value, true);
   }
   /** A slot of the state block as the engine keeps it; for core's own handlers. */
   slot64(slot: Slot): bigint {

@@ -17,7 +17,7 @@ const RFLAGS_AC = 1 << 18;
 const CLEARED_ON_ENTRY = RFLAGS_AC | RFLAGS_VM | RFLAGS_RF | RFLAGS_NT | RFLAGS_TF;
 
 /** VMASST_TYPE_architectural_iopl (public/xen.h): frames carry the virtual IOPL. */
-export const VMASST_ARCHITECTURAL_IOPL = 1n << 4n;
+export const VMASST_ARCHITECTURAL_IOPL = 1 << 4;
 
 /** High halves of HYPERVISOR_VIRT_START and HYPERVISOR_VIRT_END; their low halves are 0. */
 const HOLE_START_HIGH = Number(HYPERVISOR_VIRT_START >> 32n);
@@ -115,7 +115,7 @@ function isHypervisorStack(topLow: number, topHigh: number): boolean {
 function guestFlags(domain: XenDomain, vcpu: XenVcpu, flags: number, masked: number): number {
   let result = flags & ~(RFLAGS_IF | RFLAGS_IOPL);
   if (masked === 0) result |= RFLAGS_IF;
-  if ((domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0n) result |= vcpu.iopl << 12;
+  if ((domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0) result |= vcpu.iopl << 12;
   return result;
 }
 

@@ -11,7 +11,7 @@ const RFLAGS_DF = 1n << 10n;
 
 /** Virtual CPL: guest user 3, guest kernel 1, or 0 where the guest asked for an architectural IOPL. */
 export function ioplOk(domain: XenDomain, vcpu: XenVcpu): boolean {
-  const kernelCpl = (domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0n ? 0 : 1;
+  const kernelCpl = (domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0 ? 0 : 1;
   return (vcpu.kernelMode ? kernelCpl : 3) <= vcpu.iopl;
 }
 

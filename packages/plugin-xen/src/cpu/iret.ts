@@ -40,7 +40,7 @@ export function iret(context: HypercallContext): HypercallResult {
     toggleGuestMode(vcpu);
   }
   const flags = frame[Frame.RFLAGS];
-  if ((domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0n) vcpu.iopl = (flags & RFLAGS_IOPL) >> 12;
+  if ((domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0) vcpu.iopl = (flags & RFLAGS_IOPL) >> 12;
   copyRegister(vcpu, Gpr.RAX, Frame.RAX);
   copyRegister(vcpu, Gpr.RSP, Frame.RSP);
   cpu.setRip(frame[Frame.RIP], frame[Frame.RIP + 1]);
@@ -81,26 +81,17 @@ function returnByIret(domain: XenDomain, vcpu: XenVcpu, selector: number, stackS
   const code = codeSegment(domain, vcpu, selector);
   const stack = stackSegment(domain, vcpu, stackSelector);
   // A return that faults is seen by the guest as a fault of the context it returns to, with that context's selectors.
-  loadIfChanged(vcpu, SegmentIndex.CS, code ?? { ...KERNEL_CS, selector });
-  loadIfChanged(vcpu, SegmentIndex.SS, stack ?? { ...KERNEL_SS, selector: stackSelector });
+  load(vcpu, SegmentIndex.CS, code ?? { ...KERNEL_CS, selector });
+  load(vcpu, SegmentIndex.SS, stack ?? { ...KERNEL_SS, selector: stackSelector });
   if (code === undefined) injectException(domain, vcpu, Vector.GP, selector & 0xfffc);
   else if (stack === undefined) injectException(domain, vcpu, Vector.GP, stackSelector & 0xfffc);
   else if (!isCanonicalHigh(vcpu.cpu.ripHalves[HIGH])) injectException(domain, vcpu, Vector.GP, 0);
 }
 
-function loadIfChanged(vcpu: XenVcpu, index: number, segment: Segment): void {
+function load(vcpu: XenVcpu, index: number, segment: Segment): void {
   // The flat selectors name one descriptor each, for good.
-  if (segment === KERNEL_CS || segment === KERNEL_SS || segment === USER_CS32) {
-    loadFlat(vcpu, index, segment);
-    return;
-  }
-  const current = vcpu.cpu.segment(index);
-  const same =
-    current.selector === segment.selector &&
-    current.base === segment.base &&
-    current.limit === segment.limit &&
-    current.accessRights === segment.accessRights;
-  if (!same) vcpu.cpu.setSegment(index, segment);
+  if (segment === KERNEL_CS || segment === KERNEL_SS || segment === USER_CS32) loadFlat(vcpu, index, segment);
+  else vcpu.cpu.setSegment(index, segment);
 }
 
 /** Bits 32–47 of an address, given as its high half, with bit 47 spread over those above. */
