@@ -99,10 +99,10 @@ function enter(
   const rflags = vcpu.rflags;
   const frame = [
     vcpu.rip,
-    BigInt(vcpu.segment(1).selector),
+    BigInt(vcpu.selector(1)),
     rflags | pushedResumeFlag(event),
     vcpu.gpr[GPR_RSP],
-    BigInt(vcpu.segment(2).selector),
+    BigInt(vcpu.selector(2)),
   ];
   if (event.errorCode !== undefined) frame.unshift(BigInt(event.errorCode));
   const bytes = new BigUint64Array(frame);
