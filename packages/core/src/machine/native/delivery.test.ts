@@ -198,7 +198,13 @@ describe('IRET', () => {
       frame(guest, TARGET, Selector.code3, 0x3247, 0x1f000, Selector.data3);
     });
     expect(guest.stoppedIn).toBe(6);
-    expect(guest.stack(5)).toEqual([BigInt(TARGET), BigInt(Selector.code3), 0x13247n, 0x1f000n, BigInt(Selector.data3)]);
+    expect(guest.stack(5)).toEqual([
+      BigInt(TARGET),
+      BigInt(Selector.code3),
+      0x13247n,
+      0x1f000n,
+      BigInt(Selector.data3),
+    ]);
     expect([vcpu.segment(3).selector, vcpu.segment(0).selector]).toEqual([0, Selector.data3]);
   });
 
