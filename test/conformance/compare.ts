@@ -2,14 +2,14 @@ import { GPR, PAGE_BASE } from '../../packages/core/src/cpu/state.ts';
 import { decode } from '../../packages/core/src/isa/decoder.ts';
 import type { DecodedInstruction } from '../../packages/core/src/isa/types.ts';
 import { f80ToNumber, forgive, forgiveFunction, isApproximate, isTranscendental } from './approximate.ts';
-import type { CpuImage, ExpandedCase, Outcome, Patch } from './case.ts';
+import { type CpuImage, codeMode, type ExpandedCase, type Outcome, type Patch } from './case.ts';
 import { physicalX87 } from './file.ts';
 import { faultsAnywhereInPage, undefinedFlags, undefinedX87Status, unspecifiedBytes } from './undefined.ts';
 
 /** The case's first instruction, as our decoder reads it; undefined if it does not. A copy of its own. */
 export function decodeCase({ input }: ExpandedCase): DecodedInstruction | undefined {
   const { code } = input;
-  const result = decode((i) => (i < code.length ? code[i] : 0xcc), input.mode);
+  const result = decode((i) => (i < code.length ? code[i] : 0xcc), codeMode(input.mode));
   return result.ok ? { ...result.instruction } : undefined;
 }
 

@@ -5,6 +5,7 @@ import type { EncodingRow } from '../../packages/core/src/isa/encodings/row.ts';
 export const NOT_RECORDED: ReadonlyMap<RegExp, string> = new Map([
   [/^(SYSCALL|SYSENTER|INT)$/, 'enters the kernel, which the oracle has shut out'],
   [/^(RDTSC|RDTSCP|RDPID|RDRAND|RDSEED|CPUID|XGETBV|RDPRU)$/, 'answers with what this very machine and moment are'],
+  [/^SALC$/, 'stands in no manual’s tables; tested beside the code'],
   [/^(VMCALL|VMMCALL|UD0|UD1|VMFUNC)$/, 'belongs to the hypervisor that the host itself runs under'],
   [
     /^(IRET\w*|RETF|CALLF|JMPF|LDS|LES|LSS|LFS|LGS)$/,

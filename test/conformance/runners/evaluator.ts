@@ -11,7 +11,7 @@ import { decode } from '../../../packages/core/src/isa/decoder.ts';
 import { helpers } from '../../../packages/core/src/isa/helpers/index.ts';
 import { INSTRUCTION_EXITS } from '../../../packages/core/src/isa/instruction-exit.ts';
 import type { DecodedInstruction, InstructionShape } from '../../../packages/core/src/isa/types.ts';
-import type { CaseMode, ExpandedCase, Outcome } from '../case.ts';
+import { type CaseMode, codeMode, type ExpandedCase, type Outcome } from '../case.ts';
 import { type CaseRunner, MAX_STEPS, type RunResult } from '../runner.ts';
 import { FlatMemory } from './flat-memory.ts';
 import { StateBlock } from './state-block.ts';
@@ -87,7 +87,7 @@ export class EvaluatorRunner implements CaseRunner {
       const at = BigInt.asUintN(64, rip + BigInt(offset));
       fetchFault = this.#memory.check(at, 1, 'fetch');
       return fetchFault ? -1 : this.#memory.byteAt(at);
-    }, this.#mode);
+    }, codeMode(this.#mode));
     if (result.ok) return result.instruction;
     if (result.reason === 'fetch') return fetchFault as Fault;
     const vector = result.reason === 'undefined' ? UNDEFINED_OPCODE : GENERAL_PROTECTION;

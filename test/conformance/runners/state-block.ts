@@ -47,7 +47,7 @@ export const EFER_VALUE = 0xd01n;
 /** The oracle's selectors: Linux's flat user segments; FS and GS of compatibility mode from its LDT. */
 const SELECTORS: Record<CaseMode, readonly number[]> = {
   long64: [0x2b, 0x33, 0x2b, 0x2b, 0, 0],
-  flat32: [0x2b, 0x23, 0x2b, 0x2b, 0x07, 0x0f],
+  compat32: [0x2b, 0x23, 0x2b, 0x2b, 0x07, 0x0f],
 };
 const ACCESS = { code64: 0xa0fb, code32: 0xc0fb, data: 0xc0f3 } as const;
 

@@ -17,6 +17,7 @@ import {
   loadFlagsIntoAh,
   popFlags,
   pushFlags,
+  setAlOnCarry,
   setDirection,
   storeAhIntoFlags,
 } from '../semantics/flag.ts';
@@ -268,6 +269,7 @@ const legacy: EncodingRow[] = [
   row('3F', 'AAS', '', asciiAdjust('subtract'), LEGACY),
   row('D4', 'AAM', 'Ib', asciiAdjustAfterMultiply, LEGACY),
   row('D5', 'AAD', 'Ib', asciiAdjustBeforeDivide, LEGACY),
+  row('D6', 'SALC', '', setAlOnCarry, { ...LEGACY, width: 8 }),
   row('62 /r', 'BOUND', 'Gv,M', checkBounds, LEGACY),
   row('63 /r', 'ARPL', 'Ew,Gw', adjustRpl, LEGACY),
 ];

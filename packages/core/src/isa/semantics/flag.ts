@@ -22,6 +22,11 @@ export const storeAhIntoFlags: Semantics = (b) => {
   setOF(b, overflow);
 };
 
+/** SALC: AL = FF if CF is set, else 0. Not in Intel's tables; all processors do it. */
+export const setAlOnCarry: Semantics = (b) => {
+  b.setFixed(GPR[0].offset, 1, b.neg(getCF(b)));
+};
+
 export function changeCarry(change: 'clear' | 'set' | 'complement'): Semantics {
   return (b) => {
     if (change === 'complement') setCF(b, b.xor(getCF(b), b.i32(1)));

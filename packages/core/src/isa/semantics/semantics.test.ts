@@ -43,6 +43,18 @@ describe('decimal adjustment', () => {
     expect(cpu.gpr(0)).toBe(47n);
     expect(cpu.run('d4 00')).toMatchObject({ kind: 'fault', vector: 0 });
   });
+  it('fills AL with the carry, and leaves the rest and the flags alone', () => {
+    const cpu = new TestCpu('flat32');
+    cpu.set(GPR[0], 0x12345678);
+    cpu.run('f9');
+    cpu.run('d6');
+    expect(cpu.gpr(0)).toBe(0x123456ffn);
+    expect(lahf(cpu) & CF).toBe(CF);
+    cpu.run('f8');
+    cpu.run('d6');
+    expect(cpu.gpr(0) & 0xffn).toBe(0n);
+    expect(lahf(cpu) & CF).toBe(0n);
+  });
   it('adjusts unpacked digits', () => {
     const cpu = new TestCpu('flat32');
     cpu.set(GPR[0], 0x000f);
