@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
-import { loads } from './loads.ts';
+import { selectEngines } from './engines.ts';
+import { loads, selectLoads } from './loads.ts';
+import { columnsOf, toJson } from './results.ts';
 import { LineSplitter, MarkerClock, runSession } from './session.ts';
-import { median, mediansOf, ratioRow, renderTable, secondsRow } from './table.ts';
+import { median, mediansOf, ratiosOf, renderTable } from './table.ts';
 
 const twoLoads = [
   { name: 'shell', title: 'to shell', result: 'ok' },
@@ -22,6 +24,22 @@ describe('MarkerClock', () => {
     ]);
     expect(clock.complaints).toEqual([]);
     expect(clock.isDone).toBe(true);
+  });
+
+  test('stops before the end if it is told to', () => {
+    const clock = new MarkerClock(twoLoads, 0);
+    clock.line('@@ begin awk', 1000);
+    clock.line('@@ stop awk', 1500);
+    clock.line('@@ end awk 42', 9000);
+    expect([...clock.seconds]).toEqual([['awk', 0.5]]);
+  });
+
+  test('keeps what the guest says of its own time', () => {
+    const clock = new MarkerClock(twoLoads, 0);
+    clock.line('@@ begin awk', 0);
+    clock.line('@@ end awk 42 1234567', 9);
+    expect([...clock.insideNs]).toEqual([['awk', 1_234_567]]);
+    expect([...clock.seconds]).toEqual([['awk', 0.009]]);
   });
 
   test('gives no time for a wrong result and ignores what it does not know', () => {
@@ -46,26 +64,85 @@ test('median takes the middle, or the mean of the two in the middle', () => {
   expect(median([4, 1, 2, 3])).toBe(2.5);
 });
 
-test('the table shows seconds, ratios and dashes', () => {
+test('the table shows seconds, ratios with their geometric mean, and dashes', () => {
   const slow = mediansOf([new Map([['shell', 4]]), new Map([['shell', 6]])], twoLoads);
-  const quick = new Map([['shell', 0.5]]);
-  const rows = [secondsRow('slow', slow, twoLoads), ratioRow('slow / quick', slow, quick, twoLoads)];
-  expect(renderTable(twoLoads, rows)).toBe(
+  const quick = new Map([
+    ['shell', 0.5],
+    ['awk', 2],
+  ]);
+  const all = new Map([...slow, ['awk', 5]]);
+  expect(ratiosOf(slow, quick)).toEqual(new Map([['shell', 10]]));
+  const columns = [
+    { title: 'slow', unit: 's', values: slow },
+    { title: 'slow / quick', unit: '×', values: ratiosOf(all, quick) },
+  ] as const;
+  expect(renderTable(twoLoads, columns)).toBe(
     [
-      '|  | to shell | awk loop |',
+      '|  | slow | slow / quick |',
       '| --- | ---: | ---: |',
-      '| slow | 5.00 s | – |',
-      '| slow / quick | 10.0 × | – |',
+      '| to shell | 5.00 s | 10.0 × |',
+      '| awk loop | – | 2.50 × |',
+      '| geometric mean |  | 5.00 × |',
     ].join('\n'),
   );
+});
+
+test('without ratios there is no mean', () => {
+  const column = { title: 'a', unit: 's', values: new Map([['awk', 2]]) } as const;
+  expect(renderTable(twoLoads, [column])).not.toContain('mean');
+});
+
+describe('results', () => {
+  const [polyvisor, qemu] = selectEngines('polyvisor,qemu');
+  const measured = [
+    { engine: polyvisor, runs: [new Map([['awk', 1]]), new Map([['awk', 3]])] },
+    { engine: qemu, runs: [new Map([['awk', 4]])] },
+  ];
+
+  test('ratios are those of the first engine, if it is Polyvisor', () => {
+    expect(columnsOf(measured, twoLoads).map(({ unit, values }) => [unit, ...values])).toEqual([
+      ['s', ['awk', 2]],
+      ['s', ['awk', 4]],
+      ['×', ['awk', 0.5]],
+    ]);
+    expect(columnsOf(measured.toReversed(), twoLoads)).toHaveLength(2);
+  });
+
+  test('as JSON: conditions, every run, medians, ratios', () => {
+    const conditions = { node: 'v1', v8: '2', qemu: '3', kernel: 'k', memoryMegabytes: 512, processor: 'p' };
+    const { engines, ...rest } = JSON.parse(toJson(conditions, measured, twoLoads));
+    expect(rest.conditions).toEqual(conditions);
+    expect(engines).toEqual([
+      { name: 'polyvisor', title: polyvisor.title, medianSeconds: { awk: 2 }, runsSeconds: [{ awk: 1 }, { awk: 3 }] },
+      {
+        ...{ name: 'qemu', title: qemu.title, medianSeconds: { awk: 4 } },
+        ...{ ratioOfFirst: { awk: 0.5 }, runsSeconds: [{ awk: 4 }] },
+      },
+    ]);
+  });
+});
+
+test('selections: names, prefixes, and what is not there', () => {
+  const names = (text: string) => selectLoads(text).map(({ name }) => name);
+  expect(names('lua,shell')).toEqual(['shell', 'lua']);
+  expect(names('k_*')).toHaveLength(7);
+  expect(() => selectLoads('nosuch')).toThrow(/nosuch: choose from shell, awk/);
+  expect(selectEngines(undefined).map(({ name }) => name)).not.toContain('polyvisor-tier0');
+  expect(() => selectEngines('vmware')).toThrow(/choose from polyvisor/);
 });
 
 describe('runSession', () => {
   const script = (text: string) => ({ file: process.execPath, args: ['-e', text] });
 
   test('collects the times of a child', async () => {
-    const result = await runSession(script("console.log('@@ end shell ok\\n@@ done')"), twoLoads, 60);
+    const result = await runSession(
+      script("console.log('@@ end shell ok\\n@@ done'); setInterval(() => {}, 1000)"),
+      twoLoads,
+      60,
+    );
     expect([...result.seconds.keys()]).toEqual(['shell']);
+    // A process that runs JavaScript needs at least so much; a host without /proc does not tell.
+    if (process.platform === 'linux') expect(result.peakBytes).toBeGreaterThan(1 << 20);
     expect(result.complaints).toEqual([]);
   });
 

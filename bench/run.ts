@@ -2,32 +2,36 @@
  * `npm run bench`: the same kernel, initramfs and loads on every engine in one run, as a table of medians.
  *
  *   --runs N          how often each engine is run (3)
- *   --engines A,B     of polyvisor, qemu, host (all)
+ *   --engines A,B     of the names in engines.ts; ratios are those of the first (all but polyvisor-tier0)
+ *   --loads A,B       of the names in loads.ts, `k_*` for all that begin so (all)
+ *   --node FILE       the Node that runs Polyvisor, instead of the one that runs this
+ *   --json FILE       also write every run's times, medians, ratios and conditions there
  *   --kernel FILE     instead of Debian's from the catalogue
  *   --busybox FILE    a static busybox, instead of Debian's
  *   --memory MB       of each guest (512)
- *   --timeout S       for each run of an engine (300)
+ *   --timeout S       for each run of an engine (600)
  *
  * The table goes to stdout, everything else to stderr. Exits 1 if an engine did not get through all loads.
  */
-import { execFileSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
-import { mkdir, mkdtemp } from 'node:fs/promises';
-import { cpus, tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import type { Engine, Inputs } from './engines.ts';
-import { engines } from './engines.ts';
-import { debianBusybox, debianKernel, integerPath, writeInitramfs } from './inputs.ts';
-import { loads } from './loads.ts';
+import { selectEngines } from './engines.ts';
+import { prepare } from './inputs.ts';
+import { type Load, loads, selectLoads } from './loads.ts';
+import { checkedNode, positive, runMain, temporaryDirectory } from './request.ts';
+import { columnsOf, conditionsOf, describe, type Measured, toJson } from './results.ts';
 import type { Timings } from './session.ts';
 import { runSession } from './session.ts';
-import type { Row } from './table.ts';
-import { mediansOf, ratioRow, renderTable, secondsRow } from './table.ts';
+import { renderTable } from './table.ts';
 
 interface Request {
   readonly runs: number;
   readonly engines: readonly Engine[];
+  readonly loads: readonly Load[];
+  readonly nodePath: string;
+  readonly jsonPath: string | undefined;
   readonly kernel: string | undefined;
   readonly busybox: string | undefined;
   readonly memoryMegabytes: number;
@@ -37,108 +41,50 @@ interface Request {
 function parseRequest(): Request {
   const text = { type: 'string' } as const;
   const { values } = parseArgs({
-    options: { runs: text, engines: text, kernel: text, busybox: text, memory: text, timeout: text },
+    options: {
+      ...{ runs: text, engines: text, loads: text, node: text, json: text },
+      ...{ kernel: text, busybox: text, memory: text, timeout: text },
+    },
   });
-  const names = values.engines?.split(',');
   return {
     runs: positive('--runs', values.runs ?? '3'),
-    engines: names ? names.map(engineNamed) : engines,
+    engines: selectEngines(values.engines),
+    loads: values.loads === undefined ? loads : selectLoads(values.loads),
+    nodePath: checkedNode(values.node),
+    jsonPath: values.json,
     kernel: values.kernel,
     busybox: values.busybox,
     memoryMegabytes: positive('--memory', values.memory ?? '512'),
-    timeoutSeconds: positive('--timeout', values.timeout ?? '300'),
+    timeoutSeconds: positive('--timeout', values.timeout ?? '600'),
   };
 }
 
-function positive(flag: string, text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new Error(`${flag} ${text}: give a whole number from 1`);
-  return value;
-}
-
-function engineNamed(name: string): Engine {
-  const engine = engines.find((candidate) => candidate.name === name);
-  if (!engine) throw new Error(`--engines ${name}: choose from ${engines.map((known) => known.name).join(', ')}`);
-  return engine;
-}
-
 /** Every engine once a round, so that a busy moment of the machine does not fall on one of them alone. */
-async function measure(request: Request, inputs: Inputs): Promise<{ medians: Map<string, Timings>; ok: boolean }> {
-  const runs = new Map<string, Timings[]>(request.engines.map(({ name }) => [name, []]));
+async function measure(request: Request, inputs: Inputs): Promise<{ measured: Measured[]; ok: boolean }> {
+  const measured = request.engines.map((engine) => ({ engine, runs: [] as Timings[] }));
   let ok = true;
   for (let round = 1; round <= request.runs; round++) {
-    for (const engine of request.engines) {
+    for (const { engine, runs } of measured) {
       console.error(`run ${round} of ${request.runs}: ${engine.title} ...`);
-      const result = await runSession(engine.command(inputs), loads, request.timeoutSeconds);
-      runs.get(engine.name)!.push(result.seconds);
+      const result = await runSession(engine.command(inputs), request.loads, request.timeoutSeconds);
+      runs.push(result.seconds);
       for (const complaint of result.complaints) console.error(`  ${engine.name}: ${complaint}`);
       ok &&= result.complaints.length === 0;
     }
   }
-  return { medians: new Map([...runs].map(([name, timings]) => [name, mediansOf(timings, loads)])), ok };
+  return { measured, ok };
 }
 
-function rowsOf(measured: readonly Engine[], medians: ReadonlyMap<string, Timings>): Row[] {
-  const rows = measured.map(({ name, title }) => secondsRow(title, medians.get(name)!, loads));
-  const ours = medians.get('polyvisor');
-  for (const { name, title } of measured) {
-    if (ours && name !== 'polyvisor') rows.push(ratioRow(`**Polyvisor ÷ ${title}**`, ours, medians.get(name)!, loads));
-  }
-  return rows;
-}
-
-function qemuVersion(): string {
-  try {
-    const text = execFileSync('qemu-system-x86_64', ['--version'], { encoding: 'utf8' });
-    return /version (\S+)/.exec(text)?.[1] ?? 'of unknown version';
-  } catch {
-    return 'missing';
-  }
-}
-
-function describe(request: Request, inputs: Inputs): string {
-  const runs = request.runs === 1 ? 'one run' : `medians of ${request.runs} runs`;
-  return [
-    `Node ${process.version} (V8 ${process.versions.v8}), QEMU ${qemuVersion()}`,
-    `${path.basename(inputs.kernelPath)}, ${inputs.memoryMegabytes} MB`,
-    `${cpus().length} × ${cpus()[0]?.model ?? 'unknown CPU'}`,
-    runs,
-  ].join('; ');
-}
-
-/** Fetches, or takes what was named, and writes the initramfs; all that is made lies in `directory`. */
-async function prepare(request: Request, directory: string): Promise<Inputs> {
-  const kernelPath = request.kernel ?? (await debianKernel(directory));
-  const busyboxPath = request.busybox ?? (await debianBusybox());
-  const scratchPath = path.join(directory, 'scratch');
-  await mkdir(scratchPath);
-  const initramfsPath = await writeInitramfs(directory, busyboxPath);
-  const { memoryMegabytes, timeoutSeconds } = request;
-  return { kernelPath, initramfsPath, busyboxPath, integerPath, scratchPath, memoryMegabytes, timeoutSeconds };
-}
-
-async function main(): Promise<void> {
+async function main(): Promise<boolean> {
   const request = parseRequest();
-  const directory = await mkdtemp(path.join(tmpdir(), 'polyvisor-bench-'));
-  process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
-  const inputs = await prepare(request, directory);
-  const { medians, ok } = await measure(request, inputs);
-  console.log(`${describe(request, inputs)}\n`);
-  console.log(renderTable(loads, rowsOf(request.engines, medians)));
-  if (!ok) process.exitCode = 1;
+  const work = { script: 'loads.sh', words: request.loads.map(({ name }) => name) } as const;
+  const inputs = await prepare({ ...request, work }, await temporaryDirectory());
+  const conditions = conditionsOf(request.nodePath, path.basename(inputs.kernelPath), request.memoryMegabytes);
+  const { measured, ok } = await measure(request, inputs);
+  console.log(`${describe(conditions, request.runs)}\n`);
+  console.log(renderTable(request.loads, columnsOf(measured, request.loads)));
+  if (request.jsonPath !== undefined) writeFileSync(request.jsonPath, toJson(conditions, measured, request.loads));
+  return ok;
 }
 
-// By way of `exit`, which ends the engine that is running and removes what was written.
-for (const [signal, status] of [
-  ['SIGINT', 130],
-  ['SIGTERM', 143],
-] as const) {
-  process.once(signal, () => process.exit(status));
-}
-
-try {
-  await main();
-} catch (error) {
-  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
-  process.exitCode = 1;
-}
+await runMain('bench', main);

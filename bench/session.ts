@@ -1,5 +1,6 @@
 /** One run of one engine: a child process, its console read for marker lines, each stamped when it arrives. */
 import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import type { Load } from './loads.ts';
 
 export interface EngineCommand {
@@ -7,11 +8,11 @@ export interface EngineCommand {
   readonly args: readonly string[];
 }
 
-/** Seconds by load name. */
+/** A figure, most often seconds, by load name. */
 export type Timings = ReadonlyMap<string, number>;
 
-/** A marker as loads.sh prints it; a kernel's message may stand before it on the line. */
-const markerPattern = /@@ (begin|end|done)(?: (\w+)(?: (\S+))?)?/;
+/** A marker as loads/loads.sh describes it; a kernel's message may stand before it on the line. */
+const markerPattern = /@@ (begin|stop|end|done)(?: (\w+)(?: (\S+)(?: (\d+))?)?)?/;
 
 /** Longest line kept: a guest that never ends a line must not fill our memory. */
 const maxLineChars = 4096;
@@ -19,9 +20,12 @@ const maxLineChars = 4096;
 /** Turns marker lines into times. The load `shell` counts from the start of the process. */
 export class MarkerClock {
   readonly seconds = new Map<string, number>();
+  /** Nanoseconds by the guest's own clock, of those programs that tell them. */
+  readonly insideNs = new Map<string, number>();
   readonly complaints: string[] = [];
   isDone = false;
   readonly #beganAt = new Map<string, number>();
+  readonly #stoppedAt = new Map<string, number>();
   readonly #loads: readonly Load[];
 
   /** `startMs`: when the process was started, on the clock that `line` is given. */
@@ -31,17 +35,19 @@ export class MarkerClock {
   }
 
   line(text: string, nowMs: number): void {
-    const [, kind, name = '', result = ''] = markerPattern.exec(text) ?? [];
+    const [, kind, name = '', result = '', insideNs] = markerPattern.exec(text) ?? [];
     if (kind === 'done') this.isDone = true;
     if (kind === 'begin' && name !== 'shell') this.#beganAt.set(name, nowMs);
-    if (kind === 'end') this.#end(name, result, nowMs);
+    if (kind === 'stop') this.#stoppedAt.set(name, nowMs);
+    if (kind === 'end') this.#end(name, result, this.#stoppedAt.get(name) ?? nowMs);
+    if (kind === 'end' && insideNs !== undefined) this.insideNs.set(name, Number(insideNs));
   }
 
-  #end(name: string, result: string, nowMs: number): void {
+  #end(name: string, result: string, endMs: number): void {
     const load = this.#loads.find((candidate) => candidate.name === name);
     const beganAt = this.#beganAt.get(name);
     if (!load || beganAt === undefined) return;
-    if (result === load.result) this.seconds.set(name, (nowMs - beganAt) / 1000);
+    if (result === load.result) this.seconds.set(name, (endMs - beganAt) / 1000);
     else this.complaints.push(`${name}: the result is "${result}", not "${load.result}"`);
   }
 }
@@ -59,8 +65,21 @@ export class LineSplitter {
 
 interface SessionResult {
   readonly seconds: Timings;
+  readonly insideNs: Timings;
+  /** Most host memory that the engine's process used; `undefined` where the host does not tell. */
+  readonly peakBytes: number | undefined;
   /** Empty if every load ran to its right result. */
   readonly complaints: readonly string[];
+}
+
+/** VmHWM of a process (proc(5)). */
+function peakMemoryOf(pid: number | undefined): number | undefined {
+  try {
+    const kilobytes = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+    return kilobytes === undefined ? undefined : Number(kilobytes) * 1024;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The last lines of the console, for an engine that did not get there. */
@@ -77,6 +96,7 @@ export async function runSession(
   const killChild = () => child.kill('SIGKILL');
   process.once('exit', killChild);
   const tail: string[] = [];
+  let peakBytes: number | undefined;
   const complaints: string[] = [];
   const watch = (splitter: LineSplitter) => (chunk: Buffer) => {
     const nowMs = performance.now();
@@ -85,7 +105,9 @@ export async function runSession(
       tail.push(line);
       if (tail.length > keptLines) tail.shift();
     }
-    if (clock.isDone) child.kill('SIGTERM');
+    if (!clock.isDone) return;
+    peakBytes ??= peakMemoryOf(child.pid);
+    child.kill('SIGTERM');
   };
   child.stdout.on('data', watch(new LineSplitter()));
   child.stderr.on('data', watch(new LineSplitter()));
@@ -103,5 +125,6 @@ export async function runSession(
   clearTimeout(timer);
   process.off('exit', killChild);
   if (!clock.isDone) complaints.push(`last lines: ${JSON.stringify(tail)}`);
-  return { seconds: clock.seconds, complaints: [...clock.complaints, ...complaints] };
+  const { seconds, insideNs } = clock;
+  return { seconds, insideNs, peakBytes, complaints: [...clock.complaints, ...complaints] };
 }

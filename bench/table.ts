@@ -18,34 +18,39 @@ export function mediansOf(runs: readonly Timings[], loads: readonly Load[]): Tim
   return medians;
 }
 
-export interface Row {
+/** How many times longer `over` takes than `under`, by load. */
+export function ratiosOf(over: Timings, under: Timings): Timings {
+  const common = [...over].filter(([name]) => under.has(name));
+  return new Map(common.map(([name, seconds]) => [name, seconds / under.get(name)!]));
+}
+
+export interface Column {
   readonly title: string;
-  /** One cell a load; `undefined` is shown as a dash. */
-  readonly cells: readonly (string | undefined)[];
+  readonly unit: 's' | '×';
+  readonly values: Timings;
 }
 
-export function secondsRow(title: string, seconds: Timings, loads: readonly Load[]): Row {
-  const cells = loads.map(({ name }) => {
-    const value = seconds.get(name);
-    return value === undefined ? undefined : `${value.toFixed(value < 1 ? 3 : 2)} s`;
-  });
-  return { title, cells };
+function format(value: number | undefined, unit: 's' | '×'): string {
+  if (value === undefined) return '–';
+  if (unit === 's') return `${value.toFixed(value < 1 ? 3 : 2)} s`;
+  return `${value.toFixed(value < 10 ? 2 : 1)} ×`;
 }
 
-/** How many times longer `over` takes than `under`. */
-export function ratioRow(title: string, over: Timings, under: Timings, loads: readonly Load[]): Row {
-  const cells = loads.map(({ name }) => {
-    const [a, b] = [over.get(name), under.get(name)];
-    return a === undefined || b === undefined ? undefined : `${(a / b).toFixed(a / b < 10 ? 2 : 1)} ×`;
-  });
-  return { title, cells };
+/** The geometric mean: what ratios are averaged by. */
+function geometricMean(values: readonly number[]): number | undefined {
+  if (values.length === 0) return undefined;
+  return Math.exp(values.reduce((sum, value) => sum + Math.log(value), 0) / values.length);
 }
 
-export function renderTable(loads: readonly Load[], rows: readonly Row[]): string {
+/** A row for each load, and, if there are ratios, a last one with their geometric means. */
+export function renderTable(loads: readonly Load[], columns: readonly Column[]): string {
+  const mean = ({ unit, values }: Column) =>
+    unit === '×' ? format(geometricMean(loads.flatMap(({ name }) => values.get(name) ?? [])), unit) : '';
   const lines = [
-    ['', ...loads.map(({ title }) => title)],
-    ['---', ...loads.map(() => '---:')],
-    ...rows.map(({ title, cells }) => [title, ...cells.map((cell) => cell ?? '–')]),
+    ['', ...columns.map(({ title }) => title)],
+    ['---', ...columns.map(() => '---:')],
+    ...loads.map(({ name, title }) => [title, ...columns.map(({ unit, values }) => format(values.get(name), unit))]),
+    ...(columns.some(({ unit }) => unit === '×') ? [['geometric mean', ...columns.map(mean)]] : []),
   ];
   return lines.map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 }

@@ -32,12 +32,24 @@ describe('prebuilt guests', () => {
   });
   afterAll(() => rmSync(outputDir, { recursive: true, force: true }));
 
-  test.for(['hello', 'minimal', 'demo', 'integer'])('%s is rebuilt to the same bytes', (name, { skip }) => {
+  const images = [
+    'hello.elf',
+    'minimal.elf',
+    'demo.elf',
+    'legacy.bin',
+    'integer.elf',
+    'kernels.elf',
+    'mixed.elf',
+    'operations.elf',
+    'walk.elf',
+  ];
+  test.for(images)('%s is rebuilt to the same bytes', (image, { skip }) => {
     skip(reasonToSkip !== undefined, reasonToSkip);
-    const output = path.join(outputDir, `${name}.elf`);
-    execFileSync(path.join(guestsDir, name, 'build.sh'), [output], { stdio: 'pipe' });
+    const output = path.join(outputDir, image);
+    const folder = path.join(guestsDir, path.parse(image).name);
+    execFileSync(path.join(folder, 'build.sh'), [output], { stdio: 'pipe' });
     const built = readFileSync(output);
-    const committed = readFileSync(path.join(guestsDir, name, 'prebuilt', `${name}.elf`));
-    expect(built.equals(committed), `run guests/${name}/build.sh and commit the image`).toBe(true);
+    const committed = readFileSync(path.join(folder, 'prebuilt', image));
+    expect(built.equals(committed), `run ${folder}/build.sh and commit the image`).toBe(true);
   });
 });

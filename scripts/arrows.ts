@@ -20,6 +20,7 @@ export const coreRooms: Readonly<Record<string, readonly string[]>> = {
   bus: ['spec', 'ports'],
   devices: ['spec', 'ports', 'bus'],
   loader: ['spec', 'ports'],
+  backends: ['spec', 'ports'],
   // The composition root, and what stands on it.
   machine: ['spec', 'ir', 'isa', 'memory', 'cpu', 'engine', 'ports', 'bus', 'devices', 'loader'],
   pvops: ['spec', 'ports', 'memory', 'cpu', 'loader', 'machine'],

@@ -1,7 +1,10 @@
-// `npm run bench`: install what is missing, then bench/run.ts. Options: `npm run bench -- --runs 5`.
+// `npm run bench`, `bench:operations`, `bench:growth`: install what is missing, then the program of bench/ that the first
+// word names. Options follow: `npm run bench -- --runs 5`.
 import { ensureInstalled } from './setup.mjs';
 
+const programs = { loads: 'run.ts', operations: 'operations.ts', growth: 'growth.ts' };
+const name = process.argv[2] in programs ? process.argv.splice(2, 1)[0] : 'loads';
 ensureInstalled();
 const { register } = await import('tsx/esm/api');
 register();
-await import('../bench/run.ts');
+await import(`../bench/${programs[name]}`);

@@ -2,7 +2,7 @@ import { CODE_START, FS_BASE, GS_BASE, STACK_START, WINDOW, WINDOW_SIZE_BYTES } 
 import { Random } from './random.ts';
 import { f32Value, f64Value, f80Value, integerValue } from './values.ts';
 
-export const MODES = ['long64', 'compat32'] as const;
+export const MODES = ['long64', 'flat32'] as const;
 export type CaseMode = (typeof MODES)[number];
 
 /** What the random part of a case's registers and data holds. Order is the number in case files. */
@@ -90,7 +90,7 @@ export function expand(input: CaseInput): ExpandedCase {
   image.gpr[4] = BigInt(STACK_START);
   const window: Patch = { address: WINDOW, bytes: windowBytes(random, input.flavour) };
   for (const [slot, value] of input.overrides) override(image, slot, value);
-  if (input.mode === 'compat32')
+  if (input.mode === 'flat32')
     image.gpr.forEach((value, i) => (image.gpr[i] = i < 8 ? BigInt.asUintN(32, value) : value));
   return { input, image, patches: [window, { address: input.codeAddress, bytes: input.code }, ...input.patches] };
 }

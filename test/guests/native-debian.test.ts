@@ -35,7 +35,7 @@ describe.skipIf(skipped)(title, () => {
 
   it('enters at the 64-bit entry of the boot protocol', () => {
     expect(session.stderr).toMatch(
-      /^vm: entry native: Linux boot protocol 2\.\d+, 64-bit entry at 0x[0-9a-f]+200, found in setup header/m,
+      /^vm: entry linux64: Linux boot protocol 2\.\d+, 64-bit entry at 0x[0-9a-f]+200, found in setup header/m,
     );
     expectOnlyReports(session.stderr);
   });

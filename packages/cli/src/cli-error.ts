@@ -16,6 +16,18 @@ export function fetchError(what: string, fix: string): PolyvisorError {
   return new PolyvisorError('PV3003', what, fix, ExitCode.IMAGE);
 }
 
+/**
+ * About control sockets. `PV3010`: there can be none. `PV3011`: no such VM. `PV3012`: the name is taken.
+ * `PV3013`: the VM refuses. `PV3014`: the VM does not answer, or is gone.
+ */
+export function controlError(
+  code: 'PV3010' | 'PV3011' | 'PV3012' | 'PV3013' | 'PV3014',
+  what: string,
+  fix: string,
+): PolyvisorError {
+  return new PolyvisorError(code, what, fix, ExitCode.CONTROL);
+}
+
 const REASONS: Readonly<Record<string, string>> = {
   ENOENT: 'no such file',
   EACCES: 'permission denied',

@@ -1,20 +1,37 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
+import { addDeviceOptions, type DeviceFlags, deviceRequests } from './device-options.ts';
 import {
   parseClock,
   parseConsole,
   parseExpect,
   parseMemory,
+  parseName,
+  parseProfile,
   parseTier,
   parseTimeout,
   parseTrace,
+  parseWatch,
 } from './option-values.ts';
-import type { ConsoleChoice, RunOptions, TierChoice, TraceRequest } from './options.ts';
+import type {
+  ConsoleChoice,
+  ControlRequest,
+  EntriesOptions,
+  OpsReportOptions,
+  RunOptions,
+  TierChoice,
+  TraceRequest,
+} from './options.ts';
 
 /** What the command line asks for; `help`: it has been answered already. */
-export type Request = { readonly kind: 'run'; readonly options: RunOptions } | { readonly kind: 'help' };
+export type Request =
+  | { readonly kind: 'help' }
+  | { readonly kind: 'run'; readonly options: RunOptions }
+  | { readonly kind: 'entries'; readonly options: EntriesOptions }
+  | { readonly kind: 'control'; readonly request: ControlRequest }
+  | { readonly kind: 'opsReport'; readonly options: OpsReportOptions };
 
-interface ParsedFlags {
+interface ParsedFlags extends DeviceFlags {
   plugin?: string[];
   entry?: string;
   append?: string;
@@ -25,19 +42,23 @@ interface ParsedFlags {
   timeout?: number;
   expect?: string;
   stats?: boolean;
+  profile?: string;
   reboot: boolean;
   clock: 'icount' | 'wall';
+  name?: string;
+  control: boolean;
   tier: TierChoice;
 }
 
-export const DEFAULT_IMAGE = 'demo';
+const DEFAULT_IMAGE = 'demo';
+const IMAGE_HELP = 'kernel file (ELF, bzImage), or one of: demo, debian, grub-xen';
 const DEFAULT_MEMORY_BYTES = 512 * 2 ** 20;
 
 /** Throws `PolyvisorError` PV3001 for anything that cannot be understood. */
 export function parseCommandLine(args: readonly string[]): Request {
   let request: Request = { kind: 'help' };
-  const program = buildProgram((options) => {
-    request = { kind: 'run', options };
+  const program = buildProgram((asked) => {
+    request = asked;
   });
   try {
     program.parse([...args], { from: 'user' });
@@ -50,7 +71,7 @@ export function parseCommandLine(args: readonly string[]): Request {
   return request;
 }
 
-function buildProgram(onRun: (options: RunOptions) => void): Command {
+function buildProgram(ask: (request: Request) => void): Command {
   const program = new Command('vm')
     .description('An emulated x86-64 PC in which every hypervisor interface is a plug-in')
     .helpCommand('help [command]', 'show help for a command')
@@ -59,14 +80,88 @@ function buildProgram(onRun: (options: RunOptions) => void): Command {
   const run = program
     .command('run')
     .description('run a guest; its console is this terminal (Ctrl-] leaves)')
-    .argument('[image]', 'kernel file (ELF, bzImage), or one of: demo, debian, grub-xen', DEFAULT_IMAGE);
-  addRunOptions(run).action((image: string, flags: ParsedFlags) => onRun(toRunOptions(image, flags)));
+    .argument('[image]', IMAGE_HELP, DEFAULT_IMAGE);
+  addRunOptions(run).action((image: string, flags: ParsedFlags) =>
+    ask({ kind: 'run', options: toRunOptions(image, flags) }),
+  );
+  addEntries(program, ask);
+  addControl(program, (asked) => ask({ kind: 'control', request: asked }));
+  addOps(program, ask);
   return program;
 }
 
+function addOps(program: Command, ask: (request: Request) => void): void {
+  const ops = program.command('ops').description("a guest kernel's paravirt operations");
+  ops
+    .command('report')
+    .description('list the slots of a kernel file, what it has put into them, and the places that call them')
+    .argument('<kernel>', IMAGE_HELP)
+    .option('--sites', 'list every call site')
+    .option('--table <file>', 'a table of ops as JSON: say what it does with each slot')
+    .option('--strict', 'refuse a table that forgets a slot')
+    .option('--json', 'as JSON')
+    .action((image: string, flags: { json?: boolean; sites?: boolean; strict?: boolean; table?: string }) => {
+      const { json = false, sites = false, strict = false, table: tablePath } = flags;
+      ask({ kind: 'opsReport', options: { image, json, sites, strict, tablePath } });
+    });
+}
+
+const VM_HELP = 'name or pid of a running VM; may be left out if only one runs';
+const DEFAULT_STOP_SECONDS = 30;
+
+function addControl(program: Command, ask: (request: ControlRequest) => void): void {
+  const command = (name: string, description: string) => program.command(name).description(description);
+  command('ps', 'list the VMs that run')
+    .option('--json', 'as JSON')
+    .action(({ json = false }: { json?: boolean }) => ask({ command: 'ps', json }));
+  const descriptions = {
+    attach: 'use the console of a running VM (Ctrl-] leaves it running)',
+    pause: 'stop a VM between two instructions; its time stands still',
+    resume: 'let a paused VM go on',
+  } as const;
+  for (const name of ['attach', 'pause', 'resume'] as const) {
+    command(name, descriptions[name])
+      .argument('[vm]', VM_HELP)
+      .action((vm?: string) => ask({ command: name, vm }));
+  }
+  command('stop', 'ask a guest to power off, and wait until it has')
+    .argument('[vm]', VM_HELP)
+    .option('--force', 'end it without asking')
+    .addOption(
+      new Option('--timeout <seconds>', 'how long to wait')
+        .argParser(parseTimeout)
+        .default(DEFAULT_STOP_SECONDS, `${DEFAULT_STOP_SECONDS}`),
+    )
+    .action((vm: string | undefined, { force = false, timeout }: { force?: boolean; timeout: number }) =>
+      ask({ command: 'stop', vm, force, timeoutSeconds: timeout }),
+    );
+  command('stats', "print a running VM's counters")
+    .argument('[vm]', VM_HELP)
+    .option('--json', 'as JSON, a line each time')
+    .option('--watch <seconds>', 'again and again', parseWatch)
+    .action((vm: string | undefined, { json = false, watch }: { json?: boolean; watch?: number }) =>
+      ask({ command: 'stats', vm, json, watchSeconds: watch }),
+    );
+}
+
+function addEntries(program: Command, ask: (request: Request) => void): void {
+  program
+    .command('entries')
+    .description('list every door of a kernel file: its ABI, its address, where it was found, or why there is none')
+    .argument('<image>', IMAGE_HELP)
+    .option('--plugin <name[=options]>', 'ask this plug-in as well (repeatable)', collect)
+    .option('--json', 'as JSON')
+    .action((image: string, { plugin = [], json = false }: { plugin?: string[]; json?: boolean }) =>
+      ask({ kind: 'entries', options: { image, plugins: plugin, json } }),
+    );
+}
+
+function collect(text: string, previous: string[] = []): string[] {
+  return [...previous, text];
+}
+
 function addRunOptions(run: Command): Command {
-  const collect = (text: string, previous: string[] = []) => [...previous, text];
-  return run
+  run
     .option(
       '--plugin <name[=options]>',
       'hypervisor interface: a name, a package, a path, or none (repeatable)',
@@ -87,6 +182,9 @@ function addRunOptions(run: Command): Command {
     .option('--timeout <seconds>', 'end the guest after this time (exit code 5)', parseTimeout)
     .option('--expect <text>', 'end with exit code 0 as soon as the console shows this', parseExpect)
     .option('--stats', 'print counters at the end')
+    .option('--name <name>', 'what `vm ps` and the like call it; default: made of the image', parseName)
+    .option('--no-control', 'open no control socket')
+    .option('--profile <file>', 'print the hottest symbols at the end, write a flame graph to FILE', parseProfile)
     .option('--no-reboot', 'end when the guest reboots (exit code 7)')
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
@@ -99,6 +197,7 @@ function addRunOptions(run: Command): Command {
         .argParser(parseTier)
         .default({ kind: 'both', threshold: undefined } satisfies TierChoice, 'both'),
     );
+  return addDeviceOptions(run);
 }
 
 function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
@@ -114,9 +213,13 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     timeoutSeconds: flags.timeout,
     expect: flags.expect,
     stats: flags.stats ?? false,
+    profilePath: flags.profile,
     reboot: flags.reboot,
     clock: flags.clock,
+    control: flags.control,
+    name: flags.name,
     tier: flags.tier,
+    ...deviceRequests(flags),
   };
 }
 

@@ -19,6 +19,8 @@ export const ExitCode = {
   LEFT: 8,
   /** The guest suspended itself, or asked for a soft reset. */
   SUSPENDED: 9,
+  /** A command to a running VM: there is no such VM, it refused, or it does not answer. */
+  CONTROL: 10,
   SIGINT: 130,
   SIGTERM: 143,
 } as const;

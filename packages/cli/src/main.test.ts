@@ -49,6 +49,8 @@ describe('what cannot be done is refused in one line with its own exit code', ()
       /PV3002: cannot read the initrd/,
       ['run', '--plugin', 'none', text, '--initrd', './nosuch'],
     ],
+    ['entries of nothing', 2, /PV3001: missing required argument 'image'/, ['entries']],
+    ['entries of a text file', 3, /PV2003: notes\.txt is no kernel image/, ['entries', text]],
     ['a directory as image', 3, /PV3002: .*is a directory/, ['run', '--plugin', 'none', directory]],
   ])('%s', (_what, status, message, args) => {
     const result = runVm(...args);

@@ -1,12 +1,22 @@
 import { parseCommandLine } from './command-line.ts';
 import { reportFailure } from './diagnostics.ts';
+import { ExitCode } from './exit-codes.ts';
 
 async function main(args: readonly string[]): Promise<number> {
   const request = parseCommandLine(args);
-  if (request.kind === 'help') return 0;
   // The machine is large; help and usage errors do without it.
-  const { run } = await import('./run.ts');
-  return run(request.options);
+  switch (request.kind) {
+    case 'help':
+      return ExitCode.OK;
+    case 'run':
+      return (await import('./run.ts')).run(request.options);
+    case 'entries':
+      return (await import('./entries/index.ts')).entries(request.options);
+    case 'opsReport':
+      return (await import('./ops/report.ts')).opsReport(request.options);
+    case 'control':
+      return (await import('./control/commands.ts')).control(request.request);
+  }
 }
 
 // A failure outside of any await must not show our stack either; exit handlers restore the terminal.

@@ -1,6 +1,6 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { parseCommandLine } from './command-line.ts';
-import { parseConsole, parseMemory, parseTimeout, parseTrace } from './option-values.ts';
+import { parseConsole, parseMemory, parseProfile, parseTier, parseTimeout, parseTrace } from './option-values.ts';
 
 it('memory is a number with a unit, in whole pages', () => {
   expect(parseMemory('512M')).toBe(512 * 2 ** 20);
@@ -32,6 +32,25 @@ it('timeout is a positive number of seconds', () => {
   }
 });
 
+it('profile names a file', () => {
+  expect(parseProfile('boot.json')).toBe('boot.json');
+  expect(() => parseProfile('')).toThrow(expect.objectContaining({ code: 'PV3001' }));
+});
+
+describe('--tier', () => {
+  it.each([
+    ['0', { kind: 'interpret' }],
+    ['1', { kind: 'compile' }],
+    ['both', { kind: 'both', threshold: undefined }],
+    ['both:77', { kind: 'both', threshold: 77 }],
+  ])('%s', (text, choice) => {
+    expect(parseTier(text)).toEqual(choice);
+  });
+  it.each(['', '2', 'both:', 'both:0', 'both:-1', 'both:1e3', 'BOTH'])('refuses "%s"', (text) => {
+    expect(() => parseTier(text)).toThrow(/--tier/);
+  });
+});
+
 it('`vm run` has defaults, and collects plug-ins', () => {
   const request = parseCommandLine(['run']);
   expect(request).toEqual({
@@ -48,8 +67,13 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       timeoutSeconds: undefined,
       expect: undefined,
       stats: false,
+      profilePath: undefined,
       reboot: true,
       clock: 'wall',
+      tier: { kind: 'both', threshold: undefined },
+      disks: [],
+      net: { kind: 'none' },
+      shares: [],
     },
   });
   const plugins = (...args: string[]) => {

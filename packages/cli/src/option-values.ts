@@ -1,4 +1,5 @@
 import { usageError } from './cli-error.ts';
+import { isVmName } from './control/names.ts';
 import type { ConsoleChoice, TierChoice, TraceChannel, TraceRequest } from './options.ts';
 import { TRACE_CHANNELS } from './options.ts';
 
@@ -53,6 +54,11 @@ export function parseClock(text: string): 'icount' | 'wall' {
   throw usageError(`--clock ${text} is unknown`, 'use icount or wall');
 }
 
+export function parseProfile(text: string): string {
+  if (text !== '') return text;
+  throw usageError('--profile names no file', 'write --profile FILE.json for speedscope, or FILE for collapsed stacks');
+}
+
 /** `0`, `1`, `both` or `both:N`. */
 export function parseTier(text: string): TierChoice {
   if (text === '0') return { kind: 'interpret' };
@@ -65,4 +71,17 @@ export function parseTier(text: string): TierChoice {
 export function parseExpect(text: string): string {
   if (text !== '') return text;
   throw usageError('--expect has an empty text', 'give the text to wait for');
+}
+
+/** What a VM may be called: it becomes part of file names. */
+export function parseName(text: string): string {
+  if (isVmName(text)) return text;
+  throw usageError(`--name ${text} cannot be a VM's`, 'use letters, digits, dots, dashes and underscores, at most 40');
+}
+
+/** Seconds between two looks. */
+export function parseWatch(text: string): number {
+  const seconds = Number(text);
+  if (text.trim() !== '' && seconds >= 0.1 && seconds <= 3600) return seconds;
+  throw usageError(`--watch ${text} is not a number of seconds`, 'give a number from 0.1 to 3600');
 }

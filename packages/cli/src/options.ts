@@ -1,3 +1,12 @@
+import type { DiskMode, Machine, MachineOptions } from '@polyvisor/core';
+
+/** The part of a machine that is used here; tests bring their own. */
+export type RunnableMachine = Pick<
+  Machine,
+  'entry' | 'run' | 'stop' | 'stats' | 'paused' | 'pause' | 'resume' | 'requestPoweroff'
+>;
+export type CreateMachine = (options: MachineOptions) => Promise<RunnableMachine>;
+
 /** What `vm run` was asked to do. */
 export interface RunOptions {
   /** A path, or a name from the catalogue. */
@@ -13,9 +22,42 @@ export interface RunOptions {
   readonly timeoutSeconds: number | undefined;
   readonly expect: string | undefined;
   readonly stats: boolean;
+  /** Where the flame graph goes; `undefined`: no samples are taken. */
+  readonly profilePath: string | undefined;
   readonly reboot: boolean;
   readonly clock: 'icount' | 'wall';
+  /** Whether there is a control socket, and under which name; `undefined`: one made of the image's. */
+  readonly control: boolean;
+  readonly name: string | undefined;
   readonly tier: TierChoice;
+  readonly disks: readonly DiskRequest[];
+  readonly net: NetRequest;
+  readonly shares: readonly ShareRequest[];
+}
+
+export interface DiskRequest {
+  readonly file: string;
+  readonly mode: DiskMode;
+}
+
+export type NetRequest =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'nat'; readonly forwards: readonly PortForward[] }
+  | { readonly kind: 'socket'; readonly address: StreamAddress };
+
+/** A TCP port of the host's loopback that leads to one of the guest's. */
+export interface PortForward {
+  readonly hostPort: number;
+  readonly guestPort: number;
+}
+
+/** A Unix socket, or a TCP port of this host's loopback. */
+export type StreamAddress = { readonly path: string } | { readonly host: string; readonly port: number };
+
+export interface ShareRequest {
+  readonly directory: string;
+  readonly tag: string;
+  readonly writable: boolean;
 }
 
 /** How code is run: interpreted; compiled the first time it is reached; or compiled once it is reached `threshold` times. */
@@ -23,6 +65,45 @@ export type TierChoice =
   | { readonly kind: 'interpret' }
   | { readonly kind: 'compile' }
   | { readonly kind: 'both'; readonly threshold: number | undefined };
+
+/** What `vm entries` was asked to do. */
+export interface EntriesOptions {
+  /** A path, or a name from the catalogue. */
+  readonly image: string;
+  /** Plug-ins to ask beside those that come with `vm`. */
+  readonly plugins: readonly string[];
+  readonly json: boolean;
+}
+
+/** What `vm ops report` was asked to do. */
+export interface OpsReportOptions {
+  /** A path, or a name from the catalogue. */
+  readonly image: string;
+  readonly json: boolean;
+  /** Whether each call site is listed. */
+  readonly sites: boolean;
+  /** A table of ops to fit to the kernel's. */
+  readonly tablePath: string | undefined;
+  /** Whether a slot that the table forgets is an error. */
+  readonly strict: boolean;
+}
+
+/** A command to running VMs. `vm` is a name or pid; `undefined`: the only one that runs. */
+export type ControlRequest =
+  | { readonly command: 'ps'; readonly json: boolean }
+  | { readonly command: 'attach' | 'pause' | 'resume'; readonly vm: string | undefined }
+  | {
+      readonly command: 'stop';
+      readonly vm: string | undefined;
+      readonly force: boolean;
+      readonly timeoutSeconds: number;
+    }
+  | {
+      readonly command: 'stats';
+      readonly vm: string | undefined;
+      readonly json: boolean;
+      readonly watchSeconds: number | undefined;
+    };
 
 export type ConsoleChoice = { readonly kind: 'none' | 'stdio' } | { readonly kind: 'file'; readonly path: string };
 

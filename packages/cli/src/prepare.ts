@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { recogniseImage } from '@polyvisor/core';
 import { type GuestImage, PolyvisorError } from '@polyvisor/plugin-api';
-import { type CatalogueEntry, catalogue } from './catalogue/index.ts';
+import { type CatalogueEntry, type CatalogueGuest, catalogue } from './catalogue/index.ts';
 import { fileError } from './cli-error.ts';
 import { ExitCode } from './exit-codes.ts';
 import { withCache } from './node/decompress/cached.ts';
@@ -36,11 +36,8 @@ export async function prepareGuest(
     // First what is quick to find missing.
     const ownInitrd = options.initrdPath === undefined ? undefined : await readInput(options.initrdPath, 'initrd');
     const entry = catalogueEntry(options.image);
-    const guest = entry ? await entry.load(progress) : await readKernel(options.image);
-    const image = await recogniseImage(guest.file, guest.name, withCache(nodeDecompressor), (what, done, expected) =>
-      progress.update(`unpacking ${what} ${amount(done, expected)}`),
-    );
-    refuseUnknown(image);
+    const guest = await readGuest(options.image, progress);
+    const image = await recognise(guest, progress);
     const words = [entry?.commandLine(plugins), options.append].filter((text) => text);
     return { image, commandLine: words.join(' '), initrd: ownInitrd ?? guest.initrd };
   } finally {
@@ -48,7 +45,37 @@ export async function prepareGuest(
   }
 }
 
-async function readKernel(file: string): Promise<{ name: string; file: Uint8Array; initrd?: Uint8Array }> {
+/** An image and the file that it came in. */
+export interface LoadedImage {
+  readonly image: GuestImage;
+  /** As read: with its compression, if it has one. */
+  readonly fileBytes: Uint8Array;
+}
+
+/** Reads, recognises and unpacks a kernel file or catalogue entry. Throws `PolyvisorError` PV2001–PV2005, PV3002, PV3003. */
+export async function loadImage(name: string, progress: ProgressLine): Promise<LoadedImage> {
+  try {
+    const guest = await readGuest(name, progress);
+    return { image: await recognise(guest, progress), fileBytes: guest.file };
+  } finally {
+    progress.clear();
+  }
+}
+
+async function readGuest(name: string, progress: ProgressLine): Promise<CatalogueGuest> {
+  const entry = catalogueEntry(name);
+  return entry ? await entry.load(progress) : await readKernel(name);
+}
+
+async function recognise(guest: CatalogueGuest, progress: ProgressLine): Promise<GuestImage> {
+  const image = await recogniseImage(guest.file, guest.name, withCache(nodeDecompressor), (what, done, expected) =>
+    progress.update(`unpacking ${what} ${amount(done, expected)}`),
+  );
+  refuseUnknown(image);
+  return image;
+}
+
+async function readKernel(file: string): Promise<CatalogueGuest> {
   return { name: path.basename(file), file: await readInput(file, 'image') };
 }
 

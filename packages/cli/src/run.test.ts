@@ -4,8 +4,8 @@ import path from 'node:path';
 import type { MachineOptions, RunEnd } from '@polyvisor/core';
 import type { Entry, ShutdownReason } from '@polyvisor/plugin-api';
 import { afterAll, afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest';
-import type { RunOptions } from './options.ts';
-import { type CreateMachine, run } from './run.ts';
+import type { CreateMachine, RunOptions } from './options.ts';
+import { run } from './run.ts';
 
 const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-run-'));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -31,9 +31,15 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     timeoutSeconds: undefined,
     expect: undefined,
     stats: false,
+    profilePath: undefined,
     reboot: true,
     clock: 'icount',
+    control: false,
+    name: undefined,
     tier: { kind: 'interpret' },
+    disks: [],
+    net: { kind: 'none' },
+    shares: [],
     ...changes,
   };
 }
@@ -52,7 +58,16 @@ function scripted(...scripts: Script[]): { create: CreateMachine; created: Machi
     const stopped = new Promise<void>((resolve) => {
       stop = resolve;
     });
-    return { entry, run: () => script(machine, stopped), stop, stats: () => ({ instructions: 5_000_000 }) };
+    return {
+      entry,
+      run: () => script(machine, stopped),
+      stop,
+      stats: () => ({ instructions: 5_000_000 }),
+      paused: false,
+      pause() {},
+      resume() {},
+      requestPoweroff: () => false,
+    };
   };
   return { create, created };
 }
@@ -126,6 +141,36 @@ it('a crash is told in a few lines, none of them ours', async () => {
     'vm: guest crashed: Oops',
     'vm:   rip 1000 (start+0x4)',
   ]);
+});
+
+describe('--profile', () => {
+  const sampled: Script = async ({ onSample }) => {
+    onSample?.({ vcpu: 0, instructions: 1_500_000, cpl: 3, cr3: 0x5000n, rip: 0x401000n, callers: [] });
+    return { reason: { kind: 'poweroff' } };
+  };
+
+  it('writes what was sampled, and shows it', async () => {
+    const profilePath = path.join(directory, 'profile.folded');
+    expect(await run(options({ profilePath }), scripted(sampled).create)).toBe(0);
+    expect(readFileSync(profilePath, 'utf8')).toBe('[user];[cr3_0x5000] 1500000\n');
+    expect(said()).toContain('vm: profile: 1 samples of 1.5 million instructions, 1 symbols, in ');
+    expect(said()).toMatch(/^vm: 100\.0% {2}100\.0% {2}\[user\]$/m);
+  });
+
+  it('a file that cannot be written is refused before there is a machine', async () => {
+    const { create, created } = scripted(sampled);
+    await expect(run(options({ profilePath: directory }), create)).rejects.toMatchObject({
+      code: 'PV3002',
+      exitCode: 2,
+    });
+    expect(created).toEqual([]);
+  });
+
+  it('without it no samples are taken', async () => {
+    const { create, created } = scripted(sampled);
+    await run(options(), create);
+    expect(created[0].onSample).toBeUndefined();
+  });
 });
 
 it('--stats shows counters and speed', async () => {

@@ -10,7 +10,11 @@ import type { Entry } from '@polyvisor/plugin-api';
 import { ExpectWatcher } from './console/expect.ts';
 import { openFileConsole, openNullConsole } from './console/file.ts';
 import type { GuestConsole } from './console/guest-console.ts';
+import { ConsoleHub } from './console/hub.ts';
 import { openStdioConsole } from './console/stdio.ts';
+import { RunningVm } from './control/running-vm.ts';
+import { VmControl } from './control/vm-control.ts';
+import { type OpenDevices, openDevices } from './devices/open.ts';
 import { say } from './diagnostics.ts';
 import { Ending } from './ending.ts';
 import { ExitCode } from './exit-codes.ts';
@@ -18,16 +22,14 @@ import { Idle } from './idle.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
 import { heedBranchHints } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
-import type { RunOptions, TierChoice } from './options.ts';
+import type { CreateMachine, RunnableMachine, RunOptions, TierChoice } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
+import { GuestProfile } from './profile/profile.ts';
+import { ProfileSink } from './profile/profile-sink.ts';
 import { ProgressLine } from './progress.ts';
 import { formatStats } from './stats.ts';
 import { lazySymbols } from './symbols.ts';
 import { TraceSink } from './trace-sink.ts';
-
-/** The part of a machine that is used here; tests bring their own. */
-export type RunnableMachine = Pick<Machine, 'entry' | 'run' | 'stop' | 'stats'>;
-export type CreateMachine = (options: MachineOptions) => Promise<RunnableMachine>;
 
 /** `vm run`: answers the exit code (docs/cli.md). Throws `PolyvisorError` for what can be refused. */
 export async function run(options: RunOptions, createMachine: CreateMachine = Machine.create): Promise<number> {
@@ -35,17 +37,22 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
   const ending = new Ending();
   const releaseSignals = ending.handleSignals();
   const trace = options.trace && new TraceSink(options.trace);
+  let devices: OpenDevices | undefined;
+  const profile = options.profilePath === undefined ? undefined : new ProfileSink(options.profilePath);
   try {
     const registry = await loadRegistry(options, trace);
+    devices = await openDevices(options);
     const guest = await prepareGuest(
       options,
       registry.plugins.map((plugin) => plugin.name),
       new ProgressLine(),
     );
     say(`${guest.image.name}: ${guest.image.description}`);
-    return await new Session(options, guest, ending, createMachine, trace).run(registry);
+    return await new Session(options, { ...guest, devices }, ending, createMachine, { trace, profile }).run(registry);
   } finally {
+    await devices?.close();
     trace?.close();
+    profile?.close();
     releaseSignals();
   }
 }
@@ -66,6 +73,12 @@ function logPlugin(level: string, plugin: string, message: string): void {
   say(`${plugin}: ${level === 'info' ? '' : `${level}: `}${message}`);
 }
 
+/** Where a run leaves what it saw, if asked. */
+interface Sinks {
+  readonly trace: TraceSink | undefined;
+  readonly profile: ProfileSink | undefined;
+}
+
 /** Regions as `--tier` wants them; undefined: as the engine thinks best. */
 function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
   switch (tier.kind) {
@@ -78,43 +91,60 @@ function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
   }
 }
 
+/** What a machine is started from, and what it is wired to. */
+interface EquippedGuest extends PreparedGuest {
+  readonly devices: OpenDevices;
+}
+
 /** One `vm run` from power-on to its end, through any number of reboots. */
 class Session {
   readonly #options: RunOptions;
-  readonly #guest: PreparedGuest;
+  readonly #guest: EquippedGuest;
   readonly #ending: Ending;
   readonly #createMachine: CreateMachine;
-  readonly #trace: TraceSink | undefined;
+  readonly #sinks: Sinks;
+  readonly #symbols: ((gva: bigint) => string | undefined) | undefined;
+  /** Of all boots of this run. */
+  readonly #profile: GuestProfile | undefined;
   readonly #idle = new Idle();
   readonly #expect: ExpectWatcher | undefined;
   readonly #startMs = performance.now();
   /** Whether the guest left the cursor at the start of a line. */
   #atLineStart = true;
 
-  constructor(
-    options: RunOptions,
-    guest: PreparedGuest,
-    ending: Ending,
-    createMachine: CreateMachine,
-    trace: TraceSink | undefined,
-  ) {
+  constructor(options: RunOptions, guest: EquippedGuest, ending: Ending, createMachine: CreateMachine, sinks: Sinks) {
     this.#options = options;
     this.#guest = guest;
     this.#ending = ending;
     this.#createMachine = createMachine;
-    this.#trace = trace;
+    guest.devices.onWake(() => this.#idle.wake());
+    this.#sinks = sinks;
+    this.#symbols = guest.image.elf && lazySymbols(guest.image.elf);
+    this.#profile = sinks.profile && new GuestProfile(this.#symbols ?? (() => undefined));
     if (options.expect !== undefined) {
       this.#expect = new ExpectWatcher(options.expect, () => ending.request({ exitCode: ExitCode.OK }));
     }
   }
 
   async run(registry: PluginRegistry): Promise<number> {
-    const console = await this.#openConsole();
+    const console = new ConsoleHub(await this.#openConsole());
+    console.onWake(() => this.#idle.wake());
+    const vm = new RunningVm({
+      options: this.#options,
+      image: this.#guest.image,
+      console,
+      ending: this.#ending,
+      idle: this.#idle,
+    });
     const timer = this.#startTimer();
+    let control: VmControl | undefined;
     let summary: string[] = [];
+    let ended = { exitCode: ExitCode.INTERNAL as number, reason: 'ended by a failure' };
     try {
-      for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#trace)) {
+      if (this.#options.control) control = await VmControl.open(vm, this.#options.name);
+      for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#sinks.trace)) {
         const machine = await this.#createMachine(this.#machineOptions(console, plugins));
+        vm.started(machine, plugins);
         if (plugins === registry) say(describeEntry(machine.entry));
         const end = await this.#runMachine(machine);
         if (end.reason.kind === 'reboot' && this.#options.reboot) {
@@ -122,11 +152,14 @@ class Session {
           continue;
         }
         const { exitCode, lines } = this.#judge(end);
-        summary = [...lines, ...this.#statsLines(machine, plugins)];
+        ended = { exitCode, reason: lines[0] ?? 'the guest powered off' };
+        summary = [...lines, ...this.#profileLines(), ...this.#statsLines(machine, plugins)];
         return exitCode;
       }
     } finally {
       clearTimeout(timer);
+      vm.ended();
+      await control?.close(ended.exitCode, ended.reason);
       await console.close();
       if (!this.#atLineStart && process.stdout.isTTY && process.stderr.isTTY) process.stderr.write('\n');
       for (const line of summary) say(line);
@@ -141,10 +174,11 @@ class Session {
     return machine.run();
   }
 
-  #machineOptions(console: GuestConsole, plugins: PluginRegistry): MachineOptions {
-    const { image, commandLine, initrd } = this.#guest;
+  #machineOptions(console: ConsoleHub, plugins: PluginRegistry): MachineOptions {
+    const { image, commandLine, initrd, devices } = this.#guest;
     const { entryName, memoryBytes, clock } = this.#options;
-    const onExit = this.#trace?.onExit;
+    const onExit = this.#sinks.trace?.onExit;
+    const profile = this.#profile;
     return {
       image,
       ...(entryName !== undefined && { entryName }),
@@ -153,17 +187,19 @@ class Session {
       memoryBytes,
       clockKind: clock,
       console: { write: (bytes) => this.#write(console, bytes), onInput: (listener) => console.onInput(listener) },
+      devices: devices.devices,
       plugins,
       wallClock: wallClockFor(clock),
+      ...(this.#symbols && { symbols: this.#symbols }),
       engine: { regions: regionPolicy(this.#options.tier) },
-      ...(image.elf && { symbols: lazySymbols(image.elf) }),
       log: (message) => logPlugin('debug', 'pc', message),
       ...(onExit && { onExit }),
+      ...(profile && { onSample: (sample) => profile.add(sample) }),
       idle: (maxNs) => this.#idle.wait(maxNs),
     };
   }
 
-  #write(console: GuestConsole, bytes: Uint8Array): void {
+  #write(console: ConsoleHub, bytes: Uint8Array): void {
     if (bytes.length === 0 || this.#expect?.found) return;
     console.write(bytes);
     this.#atLineStart = this.#options.console.kind !== 'stdio' || bytes[bytes.length - 1] === 0x0a;
@@ -174,12 +210,10 @@ class Session {
     const choice = this.#options.console;
     if (choice.kind === 'none') return openNullConsole();
     if (choice.kind === 'file') return openFileConsole(choice.path);
-    const console = openStdioConsole(
+    return openStdioConsole(
       () => this.#ending.request({ exitCode: ExitCode.LEFT }),
       () => this.#ending.request({ exitCode: ExitCode.SIGTERM, message: 'nobody reads the console any more' }),
     );
-    console.onWake(() => this.#idle.wake());
-    return console;
   }
 
   #startTimer(): NodeJS.Timeout | undefined {
@@ -212,6 +246,14 @@ class Session {
       case 'stopped':
         return { exitCode: ExitCode.INTERNAL, lines: ['the machine stopped, but nobody had asked for it'] };
     }
+  }
+
+  /** Writes the flame graph; answers the table. */
+  #profileLines(): string[] {
+    const sink = this.#sinks.profile;
+    if (!sink || !this.#profile) return [];
+    sink.write(this.#profile, this.#guest.image.name);
+    return sink.table(this.#profile);
   }
 
   #statsLines(machine: RunnableMachine, plugins: PluginRegistry): string[] {

@@ -1,8 +1,9 @@
+import type { Devices } from './devices.ts';
 import type { Exit, ExitAnswer, ExitKind, ExitOf } from './exit.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** The version of this API; a plug-in's `api` range is checked against it. */
-export const API_VERSION = '1.0.0';
+export const API_VERSION = '1.1.0';
 
 /** A plug-in is plain data and one function. */
 export interface Plugin {
@@ -152,10 +153,23 @@ export interface Entry {
   /** Higher wins when no `--entry` is given. */
   readonly priority: number;
 }
-/** What a finder answers: doors, or why there is none. */
+/** A door that the image has, but that cannot be gone through here. */
+export interface ClosedDoor extends Omit<Entry, 'priority'> {
+  /** Why not. */
+  readonly reason: string;
+}
+/** A door that the image does not have. */
+export interface MissingDoor {
+  readonly name: string;
+  readonly abi: string;
+  readonly reason: string;
+}
+/** What a finder answers: doors that it opens, doors that it sees but does not open, and why others are not there. */
 export interface EntrySearch {
   readonly entries: readonly Entry[];
-  readonly missing: readonly { readonly name: string; readonly abi: string; readonly reason: string }[];
+  /** Since API 1.1. */
+  readonly closed?: readonly ClosedDoor[];
+  readonly missing: readonly MissingDoor[];
 }
 
 /** Everything needed to start one guest. */
@@ -170,11 +184,12 @@ export interface BootRequest {
 
 /**
  * The chips a PC may have: 8259 pair, 8254 timer with the system control ports, local APICs, I/O APIC, HPET, clock and CMOS,
- * 16550 at COM1, keyboard controller, PCI bus with the reset register, ACPI hardware and tables.
+ * 16550 at COM1, keyboard controller, PCI bus with the reset register, virtio
+ * functions on it for `Machine.devices`, ACPI hardware and tables.
  */
 // biome-ignore format: a table
 export const PLATFORM_CHIPS = [
-  'pic', 'pit', 'localApic', 'ioApic', 'hpet', 'rtc', 'uart', 'keyboardController', 'pci', 'acpi',
+  'pic', 'pit', 'localApic', 'ioApic', 'hpet', 'rtc', 'uart', 'keyboardController', 'pci', 'virtio', 'acpi',
 ] as const;
 export type PlatformChip = (typeof PLATFORM_CHIPS)[number];
 
@@ -198,6 +213,8 @@ export interface Machine {
   readonly memory: GuestMemory;
   readonly clock: Clock;
   readonly console: ConsolePort;
+  /** Host ends of disks, network links, folder shares and entropy, for a transport to serve (since 1.1). */
+  readonly devices: Devices;
   readonly vcpus: readonly Vcpu[];
   readonly platform: Readonly<PlatformDefinition>;
   /** The CPU's own CPUID answer, by the policy "what is implemented" (SDM vol. 2A, CPUID). */
@@ -231,6 +248,8 @@ export interface HostHooks {
   readonly exit: { for<K extends ExitKind>(kind: K): HookFacade<[vcpu: Vcpu, exit: ExitOf<K>], ExitAnswer> };
   /** SyncHook — before a runnable vCPU enters guest code: the place to deliver pending virtual interrupts. */
   readonly beforeEntry: HookFacade<[vcpu: Vcpu], void>;
+  /** SyncBailHook — the operator wants the guest to power off by itself; `true`: it has been asked. Since API 1.1. */
+  readonly requestPoweroff: HookFacade<[], true | undefined>;
   readonly shutdown: HookFacade<[reason: ShutdownReason], void>;
 }
 

@@ -16,7 +16,7 @@ import { mmHypercalls } from './mm/calls.ts';
 import { overheadBytes } from './mm/hole.ts';
 import { findXenEntries } from './notes/finder.ts';
 import { PvDomain } from './pvDomain.ts';
-import { createServices } from './services.ts';
+import { createServices, type XenServices } from './services.ts';
 
 const PV64_ENTRY = 'pv';
 const LAST_HYPERCALL = 55;
@@ -24,6 +24,7 @@ const LAST_HYPERCALL = 55;
 /** The running guest of one host; a reboot replaces it. */
 class Guests {
   #domain: PvDomain | undefined;
+  #services: XenServices | undefined;
 
   start(host: PluginHost, request: BootRequest, machine: Machine): void {
     this.stop();
@@ -31,7 +32,8 @@ class Guests {
     for (const [number, handler] of [...cpuHypercalls(domain), ...mmHypercalls(domain)]) {
       domain.hypercalls.set(number, handler);
     }
-    domain.attach(createServices(domain));
+    this.#services = createServices(domain);
+    domain.attach(this.#services);
     for (const vcpu of domain.vcpus.slice(1)) vcpu.cpu.offline = true;
     this.#domain = domain;
     try {
@@ -45,9 +47,16 @@ class Guests {
   stop(): void {
     const domain = this.#domain;
     this.#domain = undefined;
+    this.#services = undefined;
     if (domain === undefined) return;
     domain.ended = true;
     domain.services.stopped();
+  }
+
+  /** False: there is no guest to ask. */
+  requestPoweroff(): boolean {
+    this.#services?.requestShutdown('poweroff');
+    return this.#services !== undefined;
   }
 
   find(cpu: Vcpu): { readonly domain: PvDomain; readonly vcpu: XenVcpu } | undefined {
@@ -88,6 +97,7 @@ export const xenPlugin: Plugin = {
       const found = guests.find(cpu);
       if (found !== undefined) onBeforeEntry(found.domain, found.vcpu);
     });
+    host.hooks.requestPoweroff.tap('xen', () => guests.requestPoweroff() || undefined);
     host.hooks.shutdown.tap('xen', () => guests.stop());
   },
 };

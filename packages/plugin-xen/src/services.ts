@@ -1,5 +1,6 @@
 import { consoleIo, HypervisorLog } from './console/consoleIo.ts';
 import { GuestConsole } from './console/guestConsole.ts';
+import { DeviceBus } from './devices/deviceBus.ts';
 import type { DomainServices, XenDomain } from './domain.ts';
 import { eventChannelOp, eventChannelOpCompat } from './events/eventChannelOp.ts';
 import { EventChannels } from './events/eventChannels.ts';
@@ -47,7 +48,8 @@ export interface XenServices extends DomainServices {
 export function createServices(domain: XenDomain): XenServices {
   const rooms = buildRooms(domain);
   registerHypercalls(domain, rooms);
-  const { blocking, console, grants, log, runstates, storeDaemon, time, timers, watchdogs } = rooms;
+  const { blocking, console, events, grants, log, runstates, storeDaemon, time, timers, watchdogs } = rooms;
+  let devices: DeviceBus | undefined;
   return {
     upcallPending: (vcpu) => blocking.upcallPending(vcpu),
     beforeEntry(vcpu) {
@@ -60,10 +62,12 @@ export function createServices(domain: XenDomain): XenServices {
       grants.seedReserved(consoleMfn, storeMfn);
       storeDaemon.start(storeMfn, consoleMfn, console.port);
       console.start(consoleMfn);
+      devices = new DeviceBus(domain, events, grants, storeDaemon.store);
     },
     stopped() {
       timers.stopAll();
       watchdogs.stopAll();
+      devices?.stop();
       console.drain();
       log.flush();
     },

@@ -38,6 +38,7 @@ export class FakeHost implements PluginHost {
       vcpuTerminate: this.#hook('vcpuTerminate'),
       exit: { for: (kind) => this.#hook(`exit.${kind}`) },
       beforeEntry: this.#hook('beforeEntry'),
+      requestPoweroff: this.#hook('requestPoweroff'),
       shutdown: this.#hook('shutdown'),
     };
   }

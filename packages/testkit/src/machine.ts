@@ -1,4 +1,10 @@
-import type { Machine, PlatformDefinition, ShutdownReason } from '@polyvisor/plugin-api';
+import {
+  type Devices,
+  type Machine,
+  NO_DEVICES,
+  type PlatformDefinition,
+  type ShutdownReason,
+} from '@polyvisor/plugin-api';
 import { FakeClock } from './clock.ts';
 import { FakeConsole } from './console.ts';
 import { FakeMemory } from './memory.ts';
@@ -9,6 +15,7 @@ export interface FakeMachineOptions {
   readonly memoryBytes?: number;
   readonly vcpus?: number;
   readonly commandLine?: string;
+  readonly devices?: Partial<Devices>;
   readonly translate?: TranslateFunction;
   /** Leaf number → answer; leaves that are not here answer zeros. */
   readonly cpuid?: Readonly<Record<number, { eax: number; ebx: number; ecx: number; edx: number }>>;
@@ -21,6 +28,7 @@ export class FakeMachine implements Machine {
   readonly memory: FakeMemory;
   readonly clock = new FakeClock();
   readonly console = new FakeConsole();
+  readonly devices: Devices;
   readonly vcpus: readonly FakeVcpu[];
   readonly platform: PlatformDefinition;
   ended: ShutdownReason | undefined;
@@ -32,6 +40,7 @@ export class FakeMachine implements Machine {
     const { translate } = options;
     this.#options = options;
     this.memory = new FakeMemory(memoryBytes);
+    this.devices = { ...NO_DEVICES, ...options.devices };
     this.vcpus = Array.from({ length: count }, (_, id) => new FakeVcpu(this.memory, { id, translate }));
     this.platform = {
       chips: new Set(),

@@ -11,7 +11,7 @@ import { floatingControl, prepare, x87Control, x87Pending } from './prepare.ts';
 import { chooseForm, chooseTarget, memoryBytes } from './targets.ts';
 
 /** Cases made of each variant of an encoding. */
-const CASES_PER_VARIANT: Record<CaseMode, number> = { long64: 24, compat32: 10 };
+const CASES_PER_VARIANT: Record<CaseMode, number> = { long64: 24, flat32: 10 };
 /** Floating-point arithmetic has more edges than anything else. */
 const FLOATING_FACTOR = 3;
 
@@ -96,7 +96,7 @@ export function generate(row: EncodingRow, seed = 0): CaseInput[] {
   });
 }
 
-const PREFIXED_CASES: Record<CaseMode, number> = { long64: 8, compat32: 4 };
+const PREFIXED_CASES: Record<CaseMode, number> = { long64: 8, flat32: 4 };
 
 /** Cases of one encoding under prefixes that do not belong to it; what they decode to may be another encoding, or nothing. */
 export function generatePrefixed(row: EncodingRow, seed = 0): CaseInput[] {

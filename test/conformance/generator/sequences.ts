@@ -162,10 +162,10 @@ const LONGEST = 1500;
 /** Programs with jumps, loops, calls and code that changes itself; they end at the INT3 behind them. */
 export function generateSequences(rows: readonly EncodingRow[], count: number, seed: number): CaseInput[] {
   const random = new Random(seed);
-  const pools = { long64: programPool(rows, 'long64', random), compat32: programPool(rows, 'compat32', random) };
+  const pools = { long64: programPool(rows, 'long64', random), flat32: programPool(rows, 'flat32', random) };
   const inputs: CaseInput[] = [];
   while (inputs.length < count) {
-    const mode = random.oneIn(4) ? 'compat32' : 'long64';
+    const mode = random.oneIn(4) ? 'flat32' : 'long64';
     const maker = new ProgramMaker(mode, random, pools[mode]);
     const modifying = random.oneIn(4);
     // Across the page boundary at times.

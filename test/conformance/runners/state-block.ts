@@ -14,8 +14,11 @@ import {
   RIP,
   SEGMENT_ACCESS,
   SEGMENT_BASE,
+  SEGMENT_FLOOR,
   SEGMENT_LIMIT,
+  SEGMENT_READ_END,
   SEGMENT_SELECTOR,
+  SEGMENT_WRITE_END,
   type Slot,
   X87,
   X87_CONTROL,
@@ -44,7 +47,7 @@ export const EFER_VALUE = 0xd01n;
 /** The oracle's selectors: Linux's flat user segments; FS and GS of compatibility mode from its LDT. */
 const SELECTORS: Record<CaseMode, readonly number[]> = {
   long64: [0x2b, 0x33, 0x2b, 0x2b, 0, 0],
-  compat32: [0x2b, 0x23, 0x2b, 0x2b, 0x07, 0x0f],
+  flat32: [0x2b, 0x23, 0x2b, 0x2b, 0x07, 0x0f],
 };
 const ACCESS = { code64: 0xa0fb, code32: 0xc0fb, data: 0xc0f3 } as const;
 
@@ -87,6 +90,9 @@ export class StateBlock {
       this.#set32(SEGMENT_LIMIT[i], -1);
       this.#set32(SEGMENT_ACCESS[i], i === 1 ? code : ACCESS.data);
       this.#set64(SEGMENT_BASE[i], 0n);
+      this.#set64(SEGMENT_FLOOR[i], 0n);
+      this.#set64(SEGMENT_READ_END[i], 1n << 32n);
+      this.#set64(SEGMENT_WRITE_END[i], i === 1 ? 0n : 1n << 32n);
     }
   }
 

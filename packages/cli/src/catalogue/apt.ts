@@ -1,4 +1,5 @@
 import { execFile, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { mkdir, readdir, rename } from 'node:fs/promises';
 import path from 'node:path';
@@ -110,14 +111,16 @@ async function apt(args: readonly string[], directory: string, what: string): Pr
 
 /**
  * The directory with the members of `wanted` (tar patterns such as `./boot/vmlinuz-*`) of a
- * package, downloaded and unpacked on first use.
+ * package, downloaded and unpacked on first use. Other members make another directory.
  */
 export async function unpackedPackage(
   wanted: AptPackage,
   members: readonly string[],
   progress: ProgressLine,
 ): Promise<string> {
-  const directory = path.join(packagesDirectory(), `${wanted.name}_${wanted.version.replaceAll(':', '%3a')}`);
+  const selection = createHash('sha256').update(members.join('\n')).digest('hex').slice(0, 8);
+  const version = wanted.version.replaceAll(':', '%3a');
+  const directory = path.join(packagesDirectory(), `${wanted.name}_${version}_${selection}`);
   if (existsSync(directory)) return directory;
   await withTemporaryDirectory(packagesDirectory(), async (temporary) => {
     const ticker = setInterval(() => {

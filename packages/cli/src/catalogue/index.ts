@@ -8,6 +8,7 @@ import { fetchError, fileError } from '../cli-error.ts';
 import type { ProgressLine } from '../progress.ts';
 import { cachedPackage, findPackage, unpackedPackage } from './apt.ts';
 import { buildInitramfs } from './initramfs.ts';
+import { MODULE_MEMBERS, moduleEntries } from './modules.ts';
 
 /** A guest as the catalogue hands it over. */
 export interface CatalogueGuest {
@@ -50,7 +51,7 @@ async function loadDebian(progress: ProgressLine): Promise<CatalogueGuest> {
     const meta = await findPackage('linux-image-amd64', progress);
     const versioned = meta.depends.find((name) => name.startsWith('linux-image-'));
     if (!versioned) throw fetchError('linux-image-amd64 depends on no kernel package', 'check the apt sources');
-    return unpackedPackage(await findPackage(versioned, progress), ['./boot/vmlinuz-*'], progress);
+    return unpackedPackage(await findPackage(versioned, progress), ['./boot/vmlinuz-*', ...MODULE_MEMBERS], progress);
   }, /^linux-image-/);
   const busyboxDirectory = await fetchOrCached(
     async () => unpackedPackage(await findPackage('busybox-static', progress), ['*/bin/busybox'], progress),
@@ -58,7 +59,8 @@ async function loadDebian(progress: ProgressLine): Promise<CatalogueGuest> {
   );
   const kernel = await onlyFile(path.join(kernelDirectory, 'boot'), /^vmlinuz-/);
   const busybox = await onlyFile(busyboxDirectory, /(^|\/)bin\/busybox$/);
-  const initrd = buildInitramfs(await readFile(busybox), await appletsOf(busybox));
+  const modules = await moduleEntries(kernelDirectory);
+  const initrd = buildInitramfs(await readFile(busybox), await appletsOf(busybox), modules);
   return { name: path.basename(kernel), file: await readFile(kernel), initrd };
 }
 

@@ -18,7 +18,6 @@ export async function openFileConsole(path: string): Promise<GuestConsole> {
       stream.write(bytes.slice());
     },
     onInput: () => {},
-    onWake: () => {},
     async close() {
       await new Promise<void>((resolve) => stream.end(() => resolve()));
       if (failure) throw fileError(`cannot write the console file ${path}`, failure, ExitCode.USAGE);
@@ -28,5 +27,5 @@ export async function openFileConsole(path: string): Promise<GuestConsole> {
 
 /** Nothing in, nothing out. */
 export function openNullConsole(): GuestConsole {
-  return { write: () => {}, onInput: () => {}, onWake: () => {}, close: async () => {} };
+  return { write: () => {}, onInput: () => {}, close: async () => {} };
 }

@@ -32,7 +32,6 @@ export function openStdioConsole(onLeave: () => void, onOutputClosed: () => void
       if (!stdout.destroyed) stdout.write(bytes.slice());
     },
     onInput: (listener) => input.onInput(listener),
-    onWake: (listener) => input.onWake(listener),
     async close() {
       stdin.off('data', onData);
       stdin.pause();

@@ -53,12 +53,24 @@ slot('noSegmentBase', 'i64');
 export const SEGMENT_SELECTOR = slots('segmentSelector', 'i32', 6);
 export const SEGMENT_LIMIT = slots('segmentLimit', 'i32', 6);
 export const SEGMENT_ACCESS = slots('segmentAccess', 'i32', 6);
+/**
+ * What limit and access rights come to: offsets from the floor on, up to but not including the end, can be read or
+ * written; an end of 0: none can.
+ */
+export const SEGMENT_FLOOR = slots('segmentFloor', 'i64', 6);
+export const SEGMENT_READ_END = slots('segmentReadEnd', 'i64', 6);
+export const SEGMENT_WRITE_END = slots('segmentWriteEnd', 'i64', 6);
+/** The same by name, for IR. */
+export const SEGMENT_BOUNDS = { floor: SEGMENT_FLOOR, read: SEGMENT_READ_END, write: SEGMENT_WRITE_END } as const;
+export type SegmentBound = keyof typeof SEGMENT_BOUNDS;
 
 export const CPL = slot('cpl', 'i32');
 export const MXCSR = slot('mxcsr', 'i32');
 export const CR0 = slot('cr0', 'i64');
 export const CR2 = slot('cr2', 'i64');
 export const CR3 = slot('cr3', 'i64');
+/** PAE paging: the page-directory-pointer-table entries, loaded with CR3 (SDM vol. 3A, 4.4.1). */
+export const PDPTE = slots('pdpte', 'i64', 4);
 export const CR4 = slot('cr4', 'i64');
 export const EFER = slot('efer', 'i64');
 export const KERNEL_GS_BASE = slot('kernelGsBase', 'i64');
@@ -69,8 +81,8 @@ export const DR = slots('dr', 'i64', 8);
 export const TLB = slot('tlb', 'i32');
 /** What the page walker needs: see memory/walk.ts. */
 export const MMU_FLAGS = slot('mmuFlags', 'i32');
-/** 1 in 64-bit mode: code look-up misses can be filled without TypeScript. */
-export const LONG_MODE = slot('longMode', 'i32');
+/** Number of the mode that code is decoded in (isa/modes.ts). */
+export const CODE_MODE = slot('codeMode', 'i32');
 /** Entry table of the code page at PAGE_BASE; valid when regions hand over to tier 0. */
 export const ENTRY_TABLE = slot('entryTable', 'i32');
 /** Instructions left before the engine must leave guest code; signed. */

@@ -1,6 +1,7 @@
 import { PAGE_BASE } from '../cpu/state.ts';
 import type { FlagUse } from '../ir/flag-use.ts';
-import type { CpuMode, DecodedInstruction, DecodeResult, FetchByte, InstructionShape } from '../isa/types.ts';
+import { type CpuMode, modeFacts } from '../isa/modes.ts';
+import type { DecodedInstruction, DecodeResult, FetchByte, InstructionShape } from '../isa/types.ts';
 import {
   ENTRY_TABLE_BYTES,
   type MemoryLayout,
@@ -16,12 +17,20 @@ export interface CodePage {
   readonly mode: CpuMode;
   /** Host address of its entry table. */
   readonly table: number;
-  /** Host ranges of its records: start, end, start, end… */
-  ranges: number[];
+  /** What has been decoded in it, a run at a time. */
+  runs: Run[];
   /** One flag per byte: part of a decoded instruction. */
   readonly decoded: Uint8Array;
   /** Pages that have an instruction reaching into this one. */
   readonly reachedFrom: Set<CodePage>;
+}
+
+/** Records of code that was decoded at once: host addresses, and the bytes of the page that it stands for. */
+interface Run {
+  readonly start: number;
+  readonly end: number;
+  readonly firstByte: number;
+  readonly endByte: number;
 }
 
 export interface CodeCacheHooks {
@@ -31,8 +40,8 @@ export interface CodeCacheHooks {
   pairFor(first: number, second: number): number;
   /** A page has become a code page: writes to it must take the slow path from now on. */
   forbidWrites(hostPage: number): void;
-  /** Records of a page have become stale. */
-  invalidated(page: CodePage): void;
+  /** Bytes of a page have changed, and the records that satisfy `isStale` are not to be entered any more. */
+  invalidated(page: CodePage, from: number, to: number, isStale: (record: number) => boolean): void;
   /** Everything decoded is gone: drop all code look-ups. */
   flushed(): void;
 }
@@ -64,6 +73,8 @@ export class CodeCache {
   readonly #pages = new Map<number, CodePage[]>();
   #nextRecord: number;
   #nextTable = 0;
+  /** End of the bytes that were decoded last, in their page. */
+  #coveredEnd = 0;
   /** Shapes of the records, by number of the record; undefined for those that are no instruction. */
   readonly #shapes: (InstructionShape | undefined)[] = [];
   /** An encoding of each shape decoded, in hexadecimal; kept only while someone asks for it. */
@@ -88,7 +99,7 @@ export class CodeCache {
     const pages = this.#pages.get(physicalPage);
     const found = pages?.find((page) => page.mode === mode);
     if (found) {
-      this.#mark(found);
+      this.#enter(found);
       return found;
     }
     const table = this.#layout.entryTables + this.#nextTable++ * ENTRY_TABLE_BYTES;
@@ -96,15 +107,20 @@ export class CodeCache {
       physicalPage,
       mode,
       table,
-      ranges: [],
+      runs: [],
       decoded: new Uint8Array(PAGE_SIZE_BYTES),
       reachedFrom: new Set(),
     };
-    if (mode === 'long64') this.#words[(this.#layout.codeTables >>> 2) + physicalPage] = table;
     if (pages) pages.push(page);
     else this.#pages.set(physicalPage, [page]);
-    this.#mark(page);
+    this.#enter(page);
     return page;
+  }
+
+  /** Generated code finds the page in the mode that it was looked up in last. */
+  #enter(page: CodePage): void {
+    this.#words[(this.#layout.codeTables >>> 2) + page.physicalPage] = page.table | modeFacts(page.mode).number;
+    this.#mark(page);
   }
 
   #hostOf(page: CodePage): number {
@@ -147,6 +163,7 @@ export class CodeCache {
    */
   decodeRun(page: CodePage, offset: number, following: () => CodePage | undefined): void {
     const start = this.#nextRecord;
+    const firstByte = offset;
     let ordinal = 1;
     this.#choices.length = 0;
     this.#choiceRecords.length = 0;
@@ -163,7 +180,7 @@ export class CodeCache {
       offset = next;
       ordinal++;
     }
-    page.ranges.push(start, this.#nextRecord);
+    page.runs.push({ start, end: this.#nextRecord, firstByte, endByte: this.#coveredEnd });
     this.#silenceDeadFlags();
     this.#pairUp();
   }
@@ -241,6 +258,11 @@ export class CodeCache {
     return this.#shapes[(record - this.#layout.records) / RECORD_BYTES];
   }
 
+  /** What the record stood for is no longer there. */
+  isStale(record: number): boolean {
+    return record === 0 || this.#view.getUint16((record >>> 0) + RecordField.handler, true) === SpecialHandler.refetch;
+  }
+
   #keepExample(instruction: DecodedInstruction, host: number): void {
     if (!this.examples || this.examples.has(instruction.shape)) return;
     const bytes = [...this.#bytes.subarray(host, host + instruction.lengthBytes)];
@@ -249,6 +271,7 @@ export class CodeCache {
 
   #cover(page: CodePage, offset: number, sizeBytes: number): void {
     page.decoded.fill(1, offset, offset + sizeBytes);
+    this.#coveredEnd = offset + sizeBytes;
   }
 
   #special(handler: number, ordinal: number, offset: number, imm: number): void {
@@ -294,7 +317,7 @@ export class CodeCache {
     const end = next < 0 ? offset + this.#bytes[record + RecordField.length] : next;
     this.#special(SpecialHandler.stop, 2, end, end);
     this.#stopAtTarget(record);
-    page.ranges.push(at, this.#nextRecord);
+    page.runs.push({ start: at, end: this.#nextRecord, firstByte: offset, endByte: this.#coveredEnd });
     return at;
   }
 
@@ -317,30 +340,57 @@ export class CodeCache {
       if (!(this.#bytes[this.#layout.pageFlags + page] & 1)) continue;
       const from = Math.max(first, page * PAGE_SIZE_BYTES) & 0xfff;
       const to = Math.min(last, page * PAGE_SIZE_BYTES + 0xfff) & 0xfff;
-      for (const code of this.#pages.get(page) ?? []) if (overlaps(code.decoded, from, to)) this.#invalidate(code);
+      for (const code of this.#pages.get(page) ?? [])
+        if (overlaps(code.decoded, from, to)) this.#invalidate(code, from, to);
     }
   }
 
-  #invalidate(page: CodePage): void {
-    if (page.ranges.length === 0 && page.reachedFrom.size === 0) return;
+  /** Drop the runs of a page that hold any of these bytes; all of them where instructions reach in from another page. */
+  #invalidate(page: CodePage, from: number, to: number): void {
+    if (page.runs.length === 0 && page.reachedFrom.size === 0) return;
     this.statistics.invalidations++;
-    this.#hooks.invalidated(page);
-    for (let i = 0; i < page.ranges.length; i += 2) {
-      for (let at = page.ranges[i]; at < page.ranges[i + 1]; at += RECORD_BYTES) {
-        // The end of a run stands for no bytes of code; it stays, so that the run's instructions are counted.
-        if (this.#view.getUint16(at + RecordField.handler, true) === SpecialHandler.next) continue;
-        this.#view.setUint16(at + RecordField.handler, SpecialHandler.refetch, true);
-      }
+    const stale = page.runs.filter((run) => run.firstByte <= to && run.endByte > from);
+    const isStale = (record: number) => stale.some((run) => record >= run.start && record < run.end);
+    this.#hooks.invalidated(page, from, to, isStale);
+    page.runs = page.runs.filter((run) => !stale.includes(run));
+    for (const run of stale) this.#dropRun(page, run);
+    for (const run of page.runs) this.#unlink(run, isStale);
+    this.#recover(page);
+    const reaching = from < 15 ? [...page.reachedFrom] : [];
+    for (const other of reaching) {
+      page.reachedFrom.delete(other);
+      this.#invalidate(other, PAGE_SIZE_BYTES - 15, PAGE_SIZE_BYTES - 1);
     }
-    page.ranges = [];
-    page.decoded.fill(0);
-    this.#bytes.fill(0, page.table, page.table + ENTRY_TABLE_BYTES);
-    const reaching = [...page.reachedFrom];
-    page.reachedFrom.clear();
-    for (const other of reaching) this.#invalidate(other);
     const pages = this.#pages.get(page.physicalPage) as CodePage[];
-    if (pages.every((code) => code.ranges.length === 0 && code.reachedFrom.size === 0))
+    if (pages.every((code) => code.runs.length === 0 && code.reachedFrom.size === 0))
       this.#bytes[this.#layout.pageFlags + page.physicalPage] &= ~1;
+  }
+
+  #dropRun(page: CodePage, { start, end }: Run): void {
+    for (let at = start; at < end; at += RECORD_BYTES) {
+      // The end of a run stands for no bytes of code; it stays, so that the run's instructions are counted.
+      if (this.#view.getUint16(at + RecordField.handler, true) === SpecialHandler.next) continue;
+      this.#view.setUint16(at + RecordField.handler, SpecialHandler.refetch, true);
+      const entry = (page.table >>> 2) + this.#view.getUint16(at + RecordField.pageOffset, true);
+      if (this.#words[entry] >>> 0 === at) this.#words[entry] = 0;
+    }
+  }
+
+  /** Branches of a run forget targets that are stale. */
+  #unlink({ start, end }: Run, isStale: (record: number) => boolean): void {
+    for (let at = start; at < end; at += RECORD_BYTES) {
+      const branches = this.shapeOf(at)?.operands.some((operand) => operand.kind === 'rel');
+      const isNext = this.#view.getUint16(at + RecordField.handler, true) === SpecialHandler.next;
+      if ((branches || isNext) && isStale(this.#view.getUint32(at + RecordField.link, true)))
+        this.#view.setUint32(at + RecordField.link, 0, true);
+    }
+  }
+
+  /** Which bytes are decoded, from the runs that are left and the instructions that reach in. */
+  #recover(page: CodePage): void {
+    page.decoded.fill(0);
+    if (page.reachedFrom.size > 0) page.decoded.fill(1, 0, 15);
+    for (const { firstByte, endByte } of page.runs) page.decoded.fill(1, firstByte, endByte);
   }
 }
 

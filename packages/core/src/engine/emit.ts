@@ -9,6 +9,8 @@ import {
   FZ,
   RESULT,
   SEGMENT_BASE,
+  SEGMENT_BOUNDS,
+  type SegmentBound,
   type Slot,
 } from '../cpu/state.ts';
 import type { AccessBytes, Node, Program, RecordValue, Value, ValueType } from '../ir/types.ts';
@@ -27,7 +29,7 @@ export interface EmitTarget {
   readonly asm: Asm;
   /** Host address of the vCPU's state block. */
   readonly base: number;
-  readonly functions: MemoryFunctions & { readonly helper: number };
+  readonly functions: Pick<MemoryFunctions, 'slowRead' | 'slowWrite' | 'commit'> & { readonly helper: number };
   /** Locals that hold the record's address and the TLB bank. */
   readonly record: number;
   readonly tlb: number;
@@ -93,6 +95,10 @@ class Emitter extends ProgramEmitter {
     this.#field(Op.i32Load8U, 'segment').i32(3).op(Op.i32Shl);
     this.asm.mem(Op.i64Load, this.#target.base + SEGMENT_BASE[0].offset);
   }
+  protected segmentBound(bound: SegmentBound): void {
+    this.#field(Op.i32Load8U, 'segment').i32(3).op(Op.i32Shl);
+    this.asm.mem(Op.i64Load, this.#target.base + SEGMENT_BOUNDS[bound][0].offset);
+  }
 
   protected recordField(field: RecordValue): void {
     switch (field) {
@@ -103,7 +109,8 @@ class Emitter extends ProgramEmitter {
         this.#field(Op.i64Load, 'disp');
         return;
       case 'scale':
-        this.#field(Op.i64Load8U, 'scale');
+      case 'segment':
+        this.#field(Op.i64Load8U, field);
         return;
       case 'reg':
       case 'rm':

@@ -14,10 +14,11 @@ import {
 } from '../cpu/state.ts';
 import { decode } from '../isa/decoder.ts';
 import { type Helper, helpers as isaHelpers } from '../isa/helpers/index.ts';
-import type { CpuMode } from '../isa/types.ts';
+import type { CpuMode } from '../isa/modes.ts';
 import { TlbBanks } from '../memory/banks.ts';
 import {
   PENDING_GPA_OFFSET,
+  REGION_LOOKUP_BYTES,
   SCRATCH_OFFSET,
   stateBase,
   TLB_ENTRY_BYTES,
@@ -68,13 +69,14 @@ export interface RegionPolicy {
 
 /** Regions pack what is left together with two bits more. */
 const MAX_BUDGET = 2 ** 28;
-const DEFAULT_THRESHOLD = 500;
-const DEFAULT_BATCH = 16;
+const DEFAULT_THRESHOLD = 1000;
+const DEFAULT_BATCH = 128;
 
 interface CoreExports {
   readonly regionTable: WebAssembly.Table;
   run(): number;
   walk(gva: bigint, access: number): number;
+  logFill(entry: number): void;
   copy(to: number, from: number, sizeBytes: number): void;
   table: WebAssembly.Table;
 }
@@ -104,10 +106,12 @@ export class Engine {
     const { layout } = memory;
     this.banks = new TlbBanks(memory.memory.buffer, layout, { index, count: options.vcpus ?? 1 });
     const policy = options.profile ? false : (options.regions ?? { threshold: DEFAULT_THRESHOLD });
+    const regionLookup = layout.regionLookups + index * REGION_LOOKUP_BYTES;
     const helperNumber = (name: string) => this.#helperNumber(name);
     const forInterpreter = {
       layout,
       base: this.base,
+      regionLookup,
       hotThreshold: policy ? policy.threshold : 0,
       helperNumber,
       ...(options.profile ? { profileAt: layout.recordsEnd - ProfileLayout.sizeBytes } : {}),
@@ -119,7 +123,7 @@ export class Engine {
       handlerFor: (shape) => this.#handlers.choiceFor(shape),
       pairFor: (first, second) => this.#handlers.pairFor(first, second),
       forbidWrites: (hostPage) => this.banks.forbidWrites(hostPage),
-      invalidated: (page) => this.regions?.drop(page),
+      invalidated: (page, from, to, isStale) => this.regions?.drop(page, from, to, isStale),
       flushed: () => {
         this.banks.flushCode();
         this.regions?.dropAll();
@@ -141,6 +145,7 @@ export class Engine {
         code: this.code,
         batch: policy.batch ?? DEFAULT_BATCH,
         helperNumber,
+        lookup: regionLookup,
       });
       this.regions.attach(this.#core.regionTable, { ...instance.exports, helper: imports.helper });
     }
@@ -293,7 +298,7 @@ export class Engine {
     if (code === ExitCode.hot) code = this.#core.run();
     const executed = 1 - this.budget;
     this.budget = budget - executed;
-    if (this.memory.words[table] === record) this.memory.words[table] = before;
+    if (this.memory.words[table] === record) this.memory.words[table] = this.code.isStale(before) ? 0 : before;
     if (code !== ExitCode.refetch) return code;
     // The stop record itself, when the instruction has overwritten its own code; else the fetch of the second page.
     if (!this.#afterRefetch()) return ExitCode.fault;
@@ -379,6 +384,7 @@ export class Engine {
     const entry = tlb + TLB_EXEC_OFFSET + Number((linear >> 12n) & BigInt(TLB_EXEC_ENTRIES - 1)) * TLB_ENTRY_BYTES;
     this.memory.view.setBigInt64(entry, BigInt.asIntN(64, linear & ~0xfffn), true);
     this.memory.view.setInt32(entry + 8, page.table, true);
+    this.#core.logFill(entry);
     return page;
   }
 

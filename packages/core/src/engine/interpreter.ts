@@ -1,6 +1,6 @@
 import { BUDGET, ENTRY_TABLE, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, PAGE_BASE, REGION_INSTRUCTIONS, RIP, SEGMENT_BASE, TLB } from '../cpu/state.ts';
 import type { Program, ValueType } from '../ir/types.ts';
-import { type MemoryLayout, RECORD_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET } from '../memory/layout.ts';
+import { type MemoryLayout, RECORD_BYTES, REGION_LOOKUP_ENTRIES, REGION_LOOKUP_ENTRY_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET } from '../memory/layout.ts';
 import { Asm } from './asm.ts';
 import { type EmitTarget, emitPair, emitProgram, NO_ERROR_CODE } from './emit.ts';
 import { ExitCode, HandlerResult, REGION_EXIT_BITS, REGION_GO_ON, RESUME_VECTOR, RegionExit } from './exit-code.ts';
@@ -32,6 +32,8 @@ export interface InterpreterOptions {
   readonly inline: readonly InlineHandler[];
   /** Count executions here: for finding what to inline. See {@link ProfileLayout}. */
   readonly profileAt?: number;
+  /** Host address of the vCPU's region look-up. */
+  readonly regionLookup: number;
   /** A record reached so often leaves with {@link ExitCode.hot}; 0: none does. */
   readonly hotThreshold: number;
   helperNumber(name: string): number;
@@ -56,7 +58,7 @@ export function buildInterpreter(options: InterpreterOptions): Uint8Array {
   module.ownTable('table', HANDLER_TABLE_SIZE);
   const regionTable = module.ownTable('regionTable', REGION_TABLE_SIZE);
   const memory = addMemoryFunctions(module, layout, base, imports);
-  const regions = addRegionLoop(module, options, memory.fetch, { type: regionType, table: regionTable });
+  const regions = addRegionLoop(module, options, memory, { type: regionType, table: regionTable });
   addRun(module, options, { ...memory, helper, regions }, handlerType);
   return module.finish();
 }
@@ -66,13 +68,9 @@ export function buildHandler(options: Omit<InterpreterOptions, 'inline'>, progra
   const { layout, base } = options;
   const module = new ModuleBuilder(memoryPages(layout));
   const functions = {
-    walk: module.importFunction('walk', ['i64', 'i32'], ['i32']),
     slowRead: module.importFunction('slowRead', ['i64', 'i32'], ['i32']),
     slowWrite: module.importFunction('slowWrite', ['i64', 'i32'], ['i32']),
     commit: module.importFunction('commit', [], []),
-    fetch: module.importFunction('fetch', ['i64'], ['i32']),
-    regionRead: module.importFunction('regionRead', ['i64', 'i32'], ['i32']),
-    regionWrite: module.importFunction('regionWrite', ['i64', 'i32'], ['i32']),
     helper: module.importFunction('helper', ['i32'], ['i32']),
   };
   const asm = new Asm();
@@ -176,14 +174,17 @@ function emitFind(asm: Asm, fetch: number, l: { rip: number; tlb: number; entry:
   asm.end();
 }
 
-/** Count an arrival at the record in `record`; does `leave` when it has become hot. Nothing is counted where a region starts. */
+/** A place that is still reached so often without a region is reported again. */
+const ARRIVALS_MASK = 0x3fff;
+
+/** Count an arrival at the record in `record`; does `leave` when it has become hot. */
 function emitArrival(asm: Asm, options: InterpreterOptions, record: number, leave: () => void): void {
   if (options.hotThreshold === 0) return;
   const arrivals = recordInfoOffset(options.layout) + RecordInfo.arrivals;
   const info = () => asm.get(record).i32(2).op(Op.i32ShrU);
   info();
   info().mem(Op.i32Load, arrivals).i32(1).op(Op.i32Add).mem(Op.i32Store, arrivals);
-  info().mem(Op.i32Load, arrivals).i32(options.hotThreshold).op(Op.i32Eq).unlikelyIf();
+  info().mem(Op.i32Load, arrivals).i32(ARRIVALS_MASK).op(Op.i32And).i32(options.hotThreshold).op(Op.i32Eq).unlikelyIf();
   leave();
   asm.end();
 }
@@ -394,10 +395,11 @@ function exitBeforeRecord(asm: Asm, base: number, code: number): void {
  * regions(record, budget) → ExitCode or REGION_GO_ON: runs the region at a record, and the next one, as long as one leads
  * to the start of another. BUDGET, and RIP or EXIT_RECORD, are set on return.
  */
-function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, fetch: number, regions: { type: number; table: number }): number {
+function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, { fetch }: MemoryFunctions, regions: { type: number; table: number }): number {
   const { base, layout } = options;
-  const l = { record: 0, budget: 1, code: 2, tlb: 3, table: 4, entry: 5, rip: 6, pageBase: 7 } as const;
+  const l = { record: 0, budget: 1, code: 2, tlb: 3, table: 4, entry: 5, region: 6, known: 7, rip: 8, pageBase: 9 } as const;
   const asm = new Asm();
+  const lookup = options.regionLookup;
   const resuming = () => asm.get(l.code).i32(RegionExit.fault).op(Op.i32Eq);
   const leave = (code: number) => {
     asm.store(base, BUDGET, (a) => a.get(l.budget));
@@ -406,9 +408,10 @@ function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, fetch
   };
   asm.load(base, TLB).set(l.tlb);
   asm.load(base, PAGE_BASE).set(l.pageBase);
+  const regionOfRecord = () => asm.get(l.record).i32(2).op(Op.i32ShrU).mem(Op.i32Load, recordInfoOffset(layout) + RecordInfo.region).set(l.region);
+  regionOfRecord();
   asm.loop();
-  asm.get(l.budget).get(l.tlb).get(l.pageBase);
-  asm.get(l.record).i32(2).op(Op.i32ShrU).mem(Op.i32Load, recordInfoOffset(layout) + RecordInfo.region);
+  asm.get(l.budget).get(l.tlb).get(l.pageBase).get(l.region);
   asm.op(Op.callIndirect).out.u32(regions.type).byte(regions.table);
   asm.tee(l.code).i32(REGION_EXIT_BITS).op(Op.i32ShrS).set(l.budget);
   asm.get(l.code).i32((1 << REGION_EXIT_BITS) - 1).op(Op.i32And).set(l.code);
@@ -425,11 +428,26 @@ function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, fetch
   asm.get(l.code).i32(RegionExit.transfer).op(Op.i32Eq).get(l.budget).i32(0).op(Op.i32LeS, Op.i32And).unlikelyIf();
   leave(ExitCode.budget);
   asm.end();
-  emitFind(asm, fetch, l, () => leave(ExitCode.lookup));
   asm.get(l.rip).i64(-4096).op(Op.i64And).set(l.pageBase);
+  // Where a region is known to start the next one is at hand; tier 0 must not be passed by when it has to do an instruction.
+  asm.get(l.rip).op(Op.i32WrapI64).get(l.rip).i64(12).op(Op.i64ShrU, Op.i32WrapI64).op(Op.i32Xor);
+  asm.i32(REGION_LOOKUP_ENTRIES - 1).op(Op.i32And).i32(Math.log2(REGION_LOOKUP_ENTRY_BYTES)).op(Op.i32Shl).tee(l.known);
+  asm.mem(Op.i64Load, lookup).get(l.rip).op(Op.i64Eq).if();
+  pushCodeEntry(asm, l.rip, l.tlb).tee(l.entry).mem(Op.i64Load, TLB_EXEC_OFFSET).get(l.pageBase).op(Op.i64Eq).if();
+  asm.get(l.known).mem(Op.i32Load, lookup + 12).get(l.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).op(Op.i32Eq);
+  resuming().op(Op.i32Eqz, Op.i32And).if();
+  asm.get(l.known).mem(Op.i32Load, lookup + 8).set(l.region).br(3);
+  asm.end().end().end();
+  emitFind(asm, fetch, l, () => leave(ExitCode.lookup));
   asm.get(l.record).mem(Op.i32Load16U, RecordField.handler).i32(SpecialHandler.region).op(Op.i32Eq).if();
-  resuming().op(Op.i32Eqz).brIf(1);
+  resuming().if();
   leave(ExitCode.resume);
+  asm.end();
+  regionOfRecord();
+  asm.get(l.known).get(l.rip).mem(Op.i64Store, lookup);
+  asm.get(l.known).get(l.region).mem(Op.i32Store, lookup + 8);
+  asm.get(l.known).get(l.table).mem(Op.i32Store, lookup + 12);
+  asm.br(1);
   asm.end();
   asm.store(base, EXIT_RECORD, (a) => a.get(l.record));
   resuming().op(Op.i32Eqz).if();
@@ -441,5 +459,5 @@ function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, fetch
   asm.i32(REGION_GO_ON).return();
   asm.end();
   asm.op(Op.unreachable);
-  return module.addFunction('runRegions', REGION_LOOP_SIGNATURE, ['i32', 'i32', 'i32', 'i32', 'i64', 'i64'], asm);
+  return module.addFunction('runRegions', REGION_LOOP_SIGNATURE, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64'], asm);
 }

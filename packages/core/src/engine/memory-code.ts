@@ -1,7 +1,7 @@
-import { CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, LONG_MODE, MMU_FLAGS, TLB, TLB_FILLS } from '../cpu/state.ts';
+import { CODE_MODE, CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, MMU_FLAGS, PDPTE, TLB, TLB_FILLS } from '../cpu/state.ts';
 import {
-  LARGE_PAGES_OFFSET, LargePage, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
-  PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_INDEX_MASK, TLB_WRITE_OFFSET,
+  CODE_TABLE_MODE, LARGE_PAGES_OFFSET, LargePage, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
+  PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_INDEX_MASK, TLB_LOG_ENTRIES, TLB_LOG_OFFSET, TLB_WRITE_OFFSET,
 } from '../memory/layout.ts';
 import { MmuFlag, PageFaultCode, Pte, WalkAccess } from '../memory/walk.ts';
 import { Asm } from './asm.ts';
@@ -18,6 +18,8 @@ export interface MemoryFunctions {
   /** As slowRead and slowWrite, for regions: they only answer guest memory within a page, or scratch to read from. */
   readonly regionRead: number;
   readonly regionWrite: number;
+  /** (entry): note that an entry of the bank in use has been filled. */
+  readonly logFill: number;
 }
 export interface MemoryImports {
   /** (sizeBytes): read MMIO at FAULT_ADDRESS into scratch. */
@@ -46,24 +48,27 @@ function addCopy(module: ModuleBuilder): void {
 /** Page walk, TLB refill and the slow paths of loads and stores for one vCPU. */
 export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, base: number, imports: MemoryImports): MemoryFunctions {
   addCopy(module);
+  const logFill = addLogFill(module, base);
   const walk = addWalk(module, layout, base);
-  const slowRead = addSlowRead(module, base, walk, imports);
-  const slowWrite = addSlowWrite(module, layout, base, walk, imports);
+  const slowRead = addSlowRead(module, base, { walk, logFill }, imports);
+  const slowWrite = addSlowWrite(module, layout, base, { walk, logFill }, imports);
   const commit = addCommit(module, base, imports);
-  const fetch = addFetch(module, layout, base, walk);
-  const regionRead = addRegionRead(module, base, walk, slowRead);
-  const regionWrite = addRegionWrite(module, layout, base, walk);
-  return { walk, slowRead, slowWrite, commit, fetch, regionRead, regionWrite };
+  const fetch = addFetch(module, layout, base, { walk, logFill });
+  const regionRead = addRegionRead(module, base, { walk, logFill }, slowRead);
+  const regionWrite = addRegionWrite(module, layout, base, { walk, logFill });
+  return { walk, slowRead, slowWrite, commit, fetch, regionRead, regionWrite, logFill };
 }
 
 /**
  * walk(gva, access) → host address of the page, WALK_FAULT (fault slots set) or WALK_MMIO (gpa of the
- * byte in FAULT_ADDRESS). 4-level paging, SDM vol. 3A, 4.5; accessed and dirty bits are set as it says.
+ * byte in FAULT_ADDRESS). 32-bit, PAE and 4-level paging by MMU_FLAGS (SDM vol. 3A, 4.3 to 4.5); accessed and dirty bits
+ * are set as it says.
  */
 function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): number {
-  const [gva, access, flags, shift, entryHost, rights, error] = [0, 1, 2, 3, 4, 5, 6];
-  const [table, entry, pageMask, gpa] = [7, 8, 9, 10];
+  const [gva, access, flags, shift, entryHost, rights, error, legacy32] = [0, 1, 2, 3, 4, 5, 6, 7];
+  const [table, entry, pageMask, gpa] = [8, 9, 10, 11];
   const a = new Asm();
+  const flag = (bit: number) => a.get(flags).i32(bit).op(Op.i32And);
   const fault = (vector: number, code: (a: Asm) => unknown) => {
     a.store(base, FAULT_VECTOR, (x) => x.i32(vector));
     a.store(base, FAULT_ERROR_CODE, code);
@@ -71,32 +76,49 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
     a.i32(WALK_FAULT).return();
   };
   a.load(base, MMU_FLAGS).set(flags);
-  a.get(flags).i32(MmuFlag.PAGING).op(Op.i32And, Op.i32Eqz).if();
+  flag(MmuFlag.PAGING).op(Op.i32Eqz).if();
   a.get(gva).i64(0xffffffffn).op(Op.i64And).set(gpa);
   a.else();
-  // Non-canonical: #GP(0).
-  a.get(gva).i64(16).op(Op.i64Shl).i64(16).op(Op.i64ShrS).get(gva).op(Op.i64Ne).if();
-  fault(13, (x) => x.i32(0));
-  a.end();
   // The error code so far: what kind of access this is.
   a.get(access).i32(WalkAccess.write).op(Op.i32Eq).if('i32').i32(PageFaultCode.write).else();
   a.get(access).i32(WalkAccess.execute).op(Op.i32Eq).get(flags).i32(MmuFlag.NO_EXECUTE | MmuFlag.SMEP).op(Op.i32And).i32(0).op(Op.i32Ne, Op.i32And);
   a.i32(4).op(Op.i32Shl).end();
-  a.get(flags).i32(MmuFlag.USER).op(Op.i32And).i32(3).op(Op.i32ShrU).op(Op.i32Or).set(error);
+  flag(MmuFlag.USER).i32(3).op(Op.i32ShrU).op(Op.i32Or).set(error);
   a.load(base, CR3).i64(ADDRESS_MASK).op(Op.i64And).set(table);
   a.i32(Pte.write | Pte.user).set(rights);
+  flag(MmuFlag.FOUR_LEVEL).if();
+  // Non-canonical: #GP(0).
+  a.get(gva).i64(16).op(Op.i64Shl).i64(16).op(Op.i64ShrS).get(gva).op(Op.i64Ne).if();
+  fault(13, (x) => x.i32(0));
+  a.end();
   a.i32(39).set(shift);
+  a.else();
+  a.get(gva).i64(0xffffffffn).op(Op.i64And).set(gva);
+  flag(MmuFlag.PAE).if();
+  // The PDPTE, from its register: it gives no rights, and has been checked when it was loaded.
+  a.get(gva).i64(30).op(Op.i64ShrU, Op.i32WrapI64).i32(3).op(Op.i32Shl).mem(Op.i64Load, base + PDPTE[0].offset).tee(entry);
+  a.op(Op.i32WrapI64).i32(Pte.present).op(Op.i32And, Op.i32Eqz).if();
+  fault(14, (x) => x.get(error));
+  a.end();
+  a.get(entry).i64(ADDRESS_MASK).op(Op.i64And).set(table).i32(21).set(shift);
+  a.else();
+  a.i32(22).set(shift).i32(1).set(legacy32);
+  a.end().end();
   a.block().loop();
-  // entry = table[(gva >> shift) & 511]
-  a.get(table).get(gva).get(shift).op(Op.i64ExtendI32U, Op.i64ShrU).i64(511).op(Op.i64And).i64(3).op(Op.i64Shl, Op.i64Add).tee(gpa);
-  a.i64(BigInt(layout.ramSizeBytes - 8)).op(Op.i64GtU).if();
+  // entry = table[(gva >> shift) & 511], of 8 bytes; [… & 1023], of 4 bytes, in 32-bit paging.
+  a.get(table).get(gva).get(shift).op(Op.i64ExtendI32U, Op.i64ShrU).i64(511).get(legacy32).op(Op.i64ExtendI32U).i64(9).op(Op.i64Shl, Op.i64Or, Op.i64And);
+  a.i64(3).get(legacy32).op(Op.i64ExtendI32U, Op.i64Sub, Op.i64Shl, Op.i64Add).tee(gpa);
+  a.i64(BigInt(layout.ramSizeBytes - 1)).op(Op.i64GtU).if();
   fault(14, (x) => x.get(error));
   a.end();
-  a.get(gpa).op(Op.i32WrapI64).i32(layout.ram).op(Op.i32Add).tee(entryHost).mem(Op.i64Load, 0).tee(entry).op(Op.i32WrapI64).i32(1).op(Op.i32And, Op.i32Eqz).if();
+  a.get(gpa).op(Op.i32WrapI64).i32(layout.ram).op(Op.i32Add).set(entryHost);
+  a.get(legacy32).if('i64').get(entryHost).mem(Op.i64Load32U, 0).else().get(entryHost).mem(Op.i64Load, 0).end();
+  a.tee(entry).op(Op.i32WrapI64).i32(Pte.present).op(Op.i32And, Op.i32Eqz).if();
   fault(14, (x) => x.get(error));
   a.end();
-  // Reserved: bits 51:40 of the address, bit 63 without NXE, PS at level 4.
-  a.get(entry).i64(0x000fff0000000000n).op(Op.i64And).op(Op.i64Eqz, Op.i32Eqz);
+  // Reserved: bits 51:40 of the address (62:52 too in PAE paging), bit 63 without NXE, PS at level 4.
+  a.get(entry).i64(0x000fff0000000000n).i64(0x7fffff0000000000n);
+  flag(MmuFlag.FOUR_LEVEL).op(Op.select, Op.i64And).op(Op.i64Eqz, Op.i32Eqz);
   a.get(entry).i64(63).op(Op.i64ShrU).op(Op.i32WrapI64).get(flags).i32(MmuFlag.NO_EXECUTE).op(Op.i32And, Op.i32Eqz, Op.i32And).op(Op.i32Or);
   a.get(shift).i32(39).op(Op.i32Eq).get(entry).op(Op.i32WrapI64).i32(Pte.large).op(Op.i32And).i32(0).op(Op.i32Ne, Op.i32And).op(Op.i32Or).if();
   fault(14, (x) => x.get(error).i32(PageFaultCode.present | PageFaultCode.reserved).op(Op.i32Or));
@@ -104,20 +126,20 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   // Rights accumulate; bit 31 of `rights` remembers NX.
   a.get(rights).get(entry).op(Op.i32WrapI64).i32(Pte.write | Pte.user).op(Op.i32And).i32(0x80000000).op(Op.i32Or, Op.i32And);
   a.get(entry).i64(63).op(Op.i64ShrU, Op.i32WrapI64).i32(31).op(Op.i32Shl, Op.i32Or).set(rights);
-  a.get(shift).i32(12).op(Op.i32Eq).get(entry).op(Op.i32WrapI64).i32(Pte.large).op(Op.i32And).i32(0).op(Op.i32Ne).op(Op.i32Or).brIf(1);
+  // A leaf: the last level, or PS (which counts in 32-bit paging only with CR4.PSE).
+  a.get(shift).i32(12).op(Op.i32Eq).get(entry).op(Op.i32WrapI64).i32(Pte.large).op(Op.i32And).i32(0).op(Op.i32Ne);
+  a.get(legacy32).op(Op.i32Eqz);
+  flag(MmuFlag.PSE).op(Op.i32Or).i32(0).op(Op.i32Ne, Op.i32And, Op.i32Or).brIf(1);
   setBit(a, { entryHost, entry, flags }, Pte.accessed);
   a.get(entry).i64(ADDRESS_MASK).op(Op.i64And).set(table);
-  a.get(shift).i32(9).op(Op.i32Sub).set(shift).br(0);
+  a.get(shift).i32(9).get(legacy32).op(Op.i32Add, Op.i32Sub).set(shift).br(0);
   a.end().end();
   // Leaf: pageMask = (1 << shift) - 1; large pages have reserved address bits 12..shift-1 (bit 12 is PAT).
   a.i64(1).get(shift).op(Op.i64ExtendI32U, Op.i64Shl).i64(1).op(Op.i64Sub).set(pageMask);
   a.get(entry).get(pageMask).i64(0xffffffffffffe000n).op(Op.i64And, Op.i64And).op(Op.i64Eqz, Op.i32Eqz).get(shift).i32(12).op(Op.i32Ne, Op.i32And).if();
   fault(14, (x) => x.get(error).i32(PageFaultCode.present | PageFaultCode.reserved).op(Op.i32Or));
   a.end();
-  a.get(shift).i32(12).op(Op.i32Ne).if();
-  a.i32(0).i32(0).mem(Op.i32Load, base + LARGE_PAGES_OFFSET);
-  a.get(shift).i32(30).op(Op.i32Eq).if('i32').i32(LargePage.GIB1).else().i32(LargePage.MIB2).end().op(Op.i32Or).mem(Op.i32Store, base + LARGE_PAGES_OFFSET);
-  a.end();
+  rememberLargePage(a, base, shift);
   denied(a, { access, flags, rights });
   a.if();
   fault(14, (x) => x.get(error).i32(PageFaultCode.present).op(Op.i32Or));
@@ -134,8 +156,19 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   a.i32(WALK_MMIO).return();
   a.end();
   a.get(gpa).op(Op.i32WrapI64).i32(-4096).op(Op.i32And).i32(layout.ram).op(Op.i32Add);
-  const locals = ['i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64'] as const;
+  const locals = ['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64'] as const;
   return module.addFunction('walk', { params: ['i64', 'i32'], results: ['i32'] }, locals, a);
+}
+
+/** INVLPG has to know which sizes of page there can be in the TLB. */
+function rememberLargePage(a: Asm, base: number, shift: number): void {
+  const is = (bits: number) => a.get(shift).i32(bits).op(Op.i32Eq);
+  a.get(shift).i32(12).op(Op.i32Ne).if();
+  a.i32(0).i32(0).mem(Op.i32Load, base + LARGE_PAGES_OFFSET);
+  is(30).if('i32').i32(LargePage.GIB1).else();
+  is(22).if('i32').i32(LargePage.MIB4).else().i32(LargePage.MIB2).end().end();
+  a.op(Op.i32Or).mem(Op.i32Store, base + LARGE_PAGES_OFFSET);
+  a.end();
 }
 
 /** Set bits in the entry if they are not all set (only the low 32 bits are written). */
@@ -174,26 +207,50 @@ function denied(a: Asm, l: { access: number; flags: number; rights: number }): v
 }
 
 /** Fill the TLB entry of `gva`: tag and host page. `offset` chooses the read or the write half. */
-function fill(a: Asm, base: number, l: { gva: number; page: number; entry: number }, offset: number): void {
+function fill(a: Asm, base: number, logFill: number, l: { gva: number; page: number; entry: number }, offset: number): void {
   a.load(base, TLB).get(l.gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And, Op.i32Add).set(l.entry);
   a.get(l.entry).get(l.gva).i64(-4096).op(Op.i64And).mem(Op.i64Store, offset);
   a.get(l.entry).get(l.page).mem(Op.i32Store, offset + 8);
   a.store(base, TLB_FILLS, (x) => x.load(base, TLB_FILLS).i64(1).op(Op.i64Add));
+  a.get(l.entry);
+  if (offset) a.i32(offset).op(Op.i32Add);
+  a.call(logFill);
+}
+
+/** Functions that those which fill the TLB need. */
+interface Fillers {
+  readonly walk: number;
+  readonly logFill: number;
+}
+
+/** logFill(entry): the bank in use will have to empty this entry. A log that is full says nothing any more. */
+function addLogFill(module: ModuleBuilder, base: number): number {
+  const [entry, tlb, count] = [0, 1, 2];
+  const a = new Asm();
+  a.load(base, TLB).tee(tlb).mem(Op.i32Load, TLB_LOG_OFFSET).tee(count).i32(TLB_LOG_ENTRIES).op(Op.i32LtS).if();
+  a.get(tlb).get(count).i32(1).op(Op.i32Shl, Op.i32Add);
+  a.get(entry).get(tlb).op(Op.i32Sub).i32(4).op(Op.i32ShrU).mem(Op.i32Store16, TLB_LOG_OFFSET + 4);
+  a.get(tlb).get(count).i32(1).op(Op.i32Add).mem(Op.i32Store, TLB_LOG_OFFSET);
+  a.end();
+  return module.addFunction('logFill', { params: ['i32'], results: [] }, ['i32', 'i32'], a);
 }
 
 /**
  * fetch(address) → entry table of the code page at a linear address, entered into the code look-up; 0: TypeScript
- * has to see to it (a fault, a page without decoded code, not 64-bit mode).
+ * has to see to it (a fault, a page without decoded code in this mode).
  */
-function addFetch(module: ModuleBuilder, layout: MemoryLayout, base: number, walk: number): number {
+function addFetch(module: ModuleBuilder, layout: MemoryLayout, base: number, { walk, logFill }: Fillers): number {
   const [gva, page, table, entry] = [0, 1, 2, 3];
   const a = new Asm();
-  a.load(base, LONG_MODE).op(Op.i32Eqz).if().i32(0).return().end();
   a.get(gva).i32(WalkAccess.execute).call(walk).tee(page).i32(WALK_MMIO).op(Op.i32LeU).if().i32(0).return().end();
-  a.get(page).i32(layout.ram).op(Op.i32Sub).i32(12).op(Op.i32ShrU).i32(2).op(Op.i32Shl).mem(Op.i32Load, layout.codeTables).tee(table).op(Op.i32Eqz).if().i32(0).return().end();
+  a.get(page).i32(layout.ram).op(Op.i32Sub).i32(12).op(Op.i32ShrU).i32(2).op(Op.i32Shl).mem(Op.i32Load, layout.codeTables).tee(table).op(Op.i32Eqz);
+  // The low bits say which mode the table is for.
+  a.get(table).i32(CODE_TABLE_MODE).op(Op.i32And).load(base, CODE_MODE).op(Op.i32Ne, Op.i32Or).if().i32(0).return().end();
+  a.get(table).i32(~CODE_TABLE_MODE).op(Op.i32And).set(table);
   a.get(gva).i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_EXEC_ENTRIES - 1).op(Op.i32And).i32(4).op(Op.i32Shl).load(base, TLB).op(Op.i32Add).tee(entry);
   a.get(gva).i64(-4096).op(Op.i64And).mem(Op.i64Store, TLB_EXEC_OFFSET);
   a.get(entry).get(table).mem(Op.i32Store, TLB_EXEC_OFFSET + 8);
+  a.get(entry).i32(TLB_EXEC_OFFSET).op(Op.i32Add).call(logFill);
   a.get(table);
   return module.addFunction('fetch', { params: ['i64'], results: ['i32'] }, ['i32', 'i32', 'i32'], a);
 }
@@ -215,14 +272,14 @@ function crossingCopy(a: Asm, base: number, l: { i: number; size: number; first:
 }
 
 /** slowRead(gva, size) → host address of the bytes (guest memory or scratch), or 0 with the fault slots set. */
-function addSlowRead(module: ModuleBuilder, base: number, walk: number, imports: MemoryImports): number {
+function addSlowRead(module: ModuleBuilder, base: number, { walk, logFill }: Fillers, imports: MemoryImports): number {
   const [gva, size, offset, page, entry, host2, first, i] = [0, 1, 2, 3, 4, 5, 6, 7];
   const a = new Asm();
   a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).set(offset);
   a.get(gva).i32(WalkAccess.read).call(walk).tee(page).op(Op.i32Eqz).if().i32(0).return().end();
   a.get(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32LeS).if();
   a.get(page).i32(WALK_MMIO).op(Op.i32Eq).if().get(size).call(imports.mmioRead).i32(base + SCRATCH_OFFSET).return().end();
-  fill(a, base, { gva, page, entry }, 0);
+  fill(a, base, logFill, { gva, page, entry }, 0);
   a.get(page).get(offset).op(Op.i32Add).return();
   a.end();
   a.get(gva).i64(4095).op(Op.i64Or).i64(1).op(Op.i64Add).i32(WalkAccess.read).call(walk).tee(host2).op(Op.i32Eqz).if().i32(0).return().end();
@@ -242,7 +299,7 @@ function addSlowRead(module: ModuleBuilder, base: number, walk: number, imports:
  * slowWrite(gva, size) → where to store: guest memory, or scratch (holding the present bytes, for
  * read-modify-write) with a commit pending; 0 with the fault slots set.
  */
-function addSlowWrite(module: ModuleBuilder, layout: MemoryLayout, base: number, walk: number, imports: MemoryImports): number {
+function addSlowWrite(module: ModuleBuilder, layout: MemoryLayout, base: number, { walk, logFill }: Fillers, imports: MemoryImports): number {
   const [gva, size, offset, page, entry, host2, first, i] = [0, 1, 2, 3, 4, 5, 6, 7];
   const a = new Asm();
   const pend = (kind: number) => {
@@ -265,7 +322,7 @@ function addSlowWrite(module: ModuleBuilder, layout: MemoryLayout, base: number,
   crossingCopy(a, base, { i, size, first, host1: page, host2 }, true);
   a.i32(base + SCRATCH_OFFSET).return();
   a.end();
-  fill(a, base, { gva, page, entry }, TLB_WRITE_OFFSET);
+  fill(a, base, logFill, { gva, page, entry }, TLB_WRITE_OFFSET);
   a.get(page).get(offset).op(Op.i32Add).return();
   a.end();
   a.get(gva).i64(4095).op(Op.i64Or).i64(1).op(Op.i64Add).i32(WalkAccess.write).call(walk).tee(host2).op(Op.i32Eqz).if().i32(0).return().end();
@@ -289,7 +346,7 @@ function resume(a: Asm, base: number): void {
 }
 
 /** regionRead(gva, size) → where to load from; 0 with the fault slots set. Device memory is left to tier 0. */
-function addRegionRead(module: ModuleBuilder, base: number, walk: number, slowRead: number): number {
+function addRegionRead(module: ModuleBuilder, base: number, { walk, logFill }: Fillers, slowRead: number): number {
   const [gva, size, offset, page, entry] = [0, 1, 2, 3, 4];
   const a = new Asm();
   a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).tee(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32LeS).if();
@@ -297,7 +354,7 @@ function addRegionRead(module: ModuleBuilder, base: number, walk: number, slowRe
   a.get(page).i32(WALK_MMIO).op(Op.i32Eq).if();
   resume(a, base);
   a.end();
-  fill(a, base, { gva, page, entry }, 0);
+  fill(a, base, logFill, { gva, page, entry }, 0);
   a.get(page).get(offset).op(Op.i32Add).return();
   a.end();
   a.get(gva).get(size).call(slowRead);
@@ -308,7 +365,7 @@ function addRegionRead(module: ModuleBuilder, base: number, walk: number, slowRe
  * regionWrite(gva, size) → where to store; 0 with the fault slots set. Writes that cross pages, reach devices or hit
  * code pages are left to tier 0.
  */
-function addRegionWrite(module: ModuleBuilder, layout: MemoryLayout, base: number, walk: number): number {
+function addRegionWrite(module: ModuleBuilder, layout: MemoryLayout, base: number, { walk, logFill }: Fillers): number {
   const [gva, size, offset, page, entry] = [0, 1, 2, 3, 4];
   const a = new Asm();
   a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).tee(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32GtS).if();
@@ -321,7 +378,7 @@ function addRegionWrite(module: ModuleBuilder, layout: MemoryLayout, base: numbe
   a.get(page).i32(layout.ram).op(Op.i32Sub).i32(12).op(Op.i32ShrU).mem(Op.i32Load8U, layout.pageFlags).i32(1).op(Op.i32And).if();
   resume(a, base);
   a.end();
-  fill(a, base, { gva, page, entry }, TLB_WRITE_OFFSET);
+  fill(a, base, logFill, { gva, page, entry }, TLB_WRITE_OFFSET);
   a.get(page).get(offset).op(Op.i32Add);
   return module.addFunction('regionWrite', { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32'], a);
 }

@@ -1,4 +1,4 @@
-import type { Slot, SlotType } from '../cpu/state.ts';
+import type { SegmentBound, Slot, SlotType } from '../cpu/state.ts';
 import type { AccessBytes, Block, Node, Program, UpdateHandle, Value, ValueType, Variable } from '../ir/types.ts';
 import type { Asm } from './asm.ts';
 import { Op } from './wasm.ts';
@@ -59,6 +59,7 @@ export abstract class ProgramEmitter {
   /** Push what a record says of the instruction (i64). */
   protected abstract recordField(field: NodeOf<'recordField'>['field']): void;
   protected abstract segmentBase(): void;
+  protected abstract segmentBound(bound: SegmentBound): void;
   /** Push a register or slot. */
   protected abstract pushState(node: StateNode): void;
   protected abstract changeState(node: StateChange): void;
@@ -125,6 +126,9 @@ export abstract class ProgramEmitter {
       case 'segmentBase':
         this.segmentBase();
         return;
+      case 'segmentBound':
+        this.segmentBound(node.bound);
+        return;
       case 'getSlot':
       case 'getRegister':
       case 'getFixed':
@@ -155,6 +159,7 @@ export abstract class ProgramEmitter {
       case 'recordField':
         return;
       case 'segmentBase':
+      case 'segmentBound':
       case 'pure':
         if (this.usesOf(node.result) > 1) this.#computeAndKeep(node);
         return;

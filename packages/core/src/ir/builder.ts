@@ -1,4 +1,4 @@
-import { FC, FS, FZ, type Slot } from '../cpu/state.ts';
+import { FC, FS, FZ, type SegmentBound, type Slot } from '../cpu/state.ts';
 import { integerOps } from './ops.ts';
 import type {
   AccessBytes,
@@ -248,6 +248,14 @@ export class Builder {
   }
   segmentBase(): Value {
     return this.#value('i64', { kind: 'segmentBase' } as Node);
+  }
+  /** A bound of the segment that the record names (i64). */
+  segmentBound(bound: SegmentBound): Value {
+    return this.#value('i64', { kind: 'segmentBound', bound } as Node);
+  }
+  /** Index of the segment register that the record names (i64). */
+  segmentIndex(): Value {
+    return this.#value('i64', { kind: 'recordField', field: 'segment' } as Node);
   }
   /** Offset from the page's base of the next / this instruction (i64): add PAGE_BASE for the linear address. */
   nextOffset(): Value {

@@ -1,4 +1,4 @@
-import { ARG, RESULT, SEGMENT_BASE } from '../cpu/state.ts';
+import { ARG, RESULT, SEGMENT_BASE, SEGMENT_BOUNDS } from '../cpu/state.ts';
 import type {
   AccessBytes,
   Block,
@@ -143,6 +143,7 @@ class Evaluation {
       case 'setFixed':
       case 'recordField':
       case 'segmentBase':
+      case 'segmentBound':
         this.#stepState(node);
         return;
       case 'load':
@@ -181,6 +182,12 @@ class Evaluation {
         this.#values.set(node.result, segment < 0 ? 0n : this.#readState(SEGMENT_BASE[segment].offset, 8));
         return;
       }
+      case 'segmentBound':
+        this.#values.set(
+          node.result,
+          this.#readState(SEGMENT_BOUNDS[node.bound][this.#context.record.segment].offset, 8),
+        );
+        return;
       case 'recordField':
         this.#values.set(node.result, BigInt.asIntN(64, BigInt(this.#context.record[node.field])));
     }

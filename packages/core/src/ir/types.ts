@@ -1,4 +1,4 @@
-import type { Slot } from '../cpu/state.ts';
+import type { SegmentBound, Slot } from '../cpu/state.ts';
 
 /** Types of IR values: WebAssembly's own. Integers of 8, 16 and 32 bits travel as i32, of 64 as i64. */
 export type ValueType = 'i32' | 'i64' | 'f32' | 'f64' | 'v128';
@@ -48,7 +48,7 @@ export interface FlagSource {
 /** A register named by a field of the decoded record: the field holds its byte offset in the state block. */
 export type RegisterField = 'reg' | 'rm' | 'base' | 'index';
 /** A field of the decoded record that the IR can read as a number. */
-export type RecordValue = 'imm' | 'disp' | 'scale' | 'reg' | 'rm' | 'nextOffset' | 'thisOffset';
+export type RecordValue = 'imm' | 'disp' | 'scale' | 'segment' | 'reg' | 'rm' | 'nextOffset' | 'thisOffset';
 export type AccessBytes = 1 | 2 | 4 | 8 | 16;
 
 /** A mutable IR variable, for the few places where a select will not do. */
@@ -82,6 +82,8 @@ export type Node =
   | { readonly kind: 'recordField'; readonly field: RecordValue; result: Value }
   /** Base of the segment that the record names (i64). */
   | { readonly kind: 'segmentBase'; result: Value }
+  /** One of its bounds (i64): cpu/state.ts. */
+  | { readonly kind: 'segmentBound'; readonly bound: SegmentBound; result: Value }
   | { readonly kind: 'load'; readonly address: Value; readonly bytes: AccessBytes; result: Value }
   | { readonly kind: 'loadForUpdate'; readonly address: Value; readonly bytes: AccessBytes; readonly handle: UpdateHandle; result: Value }
   | { readonly kind: 'storeUpdate'; readonly handle: UpdateHandle; readonly bytes: AccessBytes; readonly value: Value }

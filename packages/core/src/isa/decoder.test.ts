@@ -4,8 +4,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { GPR, PAGE_BASE, ZERO } from '../cpu/state.ts';
 import { decode } from './decoder.ts';
+import { type CpuMode, MODES } from './modes.ts';
 import { compareWithObjdump } from './testing/objdump.ts';
-import type { CpuMode, DecodedInstruction } from './types.ts';
+import type { DecodedInstruction } from './types.ts';
 
 const bytesOf = (hex: string) => Buffer.from(hex.replaceAll(' ', ''), 'hex');
 const fetchFrom = (bytes: ArrayLike<number>) => (offset: number) => (offset < bytes.length ? bytes[offset] : -1);
@@ -25,8 +26,8 @@ describe('prefixes', () => {
   it('ignores ES CS SS DS overrides in 64-bit mode and keeps FS', () => {
     expect(decoded('3e 8b 03').segment).toBe(-1);
     expect(decoded('64 3e 8b 03').segment).toBe(4);
-    expect(decoded('3e 8b 45 00', 'compat32').segment).toBe(3);
-    expect(decoded('8b 45 00', 'compat32').segment).toBe(2);
+    expect(decoded('3e 8b 45 00', 'seg32').segment).toBe(3);
+    expect(decoded('8b 45 00', 'seg32').segment).toBe(2);
   });
   it('counts REX only right before the opcode', () => {
     expect(decoded('48 66 89 c8').shape.operandWidth).toBe(16);
@@ -70,7 +71,23 @@ describe('operands', () => {
     expect(decoded('8b 43 10').shape.key).toContain('mem4.base');
     expect(decoded('8b 04 8b').shape.key).toContain('mem4.full');
     expect(decoded('65 8b 03').shape.key).toContain('mem4.full');
-    expect(decoded('8b 03', 'compat32').shape.key).toContain('mem4.full');
+  });
+  it('looks at segments only where they are not flat', () => {
+    expect(decoded('8b 03', 'flat32').shape.key).toContain('mem4.base');
+    expect(decoded('36 8b 04 8b', 'flat32')).toMatchObject({ segment: -1 });
+    expect(decoded('36 8b 04 8b', 'flat32').shape.key).toContain('mem4.full');
+    for (const [prefix, segment] of [
+      ['2e', 1],
+      ['64', 4],
+      ['65', 5],
+    ] as const) {
+      expect(decoded(`${prefix} 8b 03`, 'flat32')).toMatchObject({ segment });
+      expect(decoded(`${prefix} 8b 03`, 'flat32').shape.key).toContain('mem4.checked');
+    }
+    for (const mode of ['seg32', 'seg32ss16', 'seg16', 'seg16ss32'] as const)
+      expect(decoded('67 66 8b 45 00', mode).shape.key).toContain(
+        'mem4.checked'.replace('4', mode < 'seg3' ? '4' : '2'),
+      );
   });
   it('knows RIP-relative, absolute and index-less SIB forms', () => {
     expect(decoded('8b 05 f0 ff ff ff')).toMatchObject({
@@ -86,23 +103,23 @@ describe('operands', () => {
     });
     expect(decoded('8b 04 24')).toMatchObject({ base: GPR[4].offset, index: ZERO.offset });
     expect(decoded('42 8b 04 24').index).toBe(GPR[12].offset);
-    expect(decoded('8b 05 78 56 34 12', 'compat32').ripRelative).toBe(false);
+    expect(decoded('8b 05 78 56 34 12', 'flat32').ripRelative).toBe(false);
   });
   it('reads 16-bit addressing', () => {
-    expect(decoded('67 8b 42 fe', 'compat32')).toMatchObject({
+    expect(decoded('67 8b 42 fe', 'seg32')).toMatchObject({
       base: GPR[5].offset,
       index: GPR[6].offset,
       dispLow: -2,
       segment: 2,
     });
-    expect(decoded('67 8b 06 34 12', 'compat32')).toMatchObject({ base: ZERO.offset, dispLow: 0x1234, segment: 3 });
+    expect(decoded('67 8b 06 34 12', 'seg32')).toMatchObject({ base: ZERO.offset, dispLow: 0x1234, segment: 3 });
   });
   it('reads immediates of every size', () => {
     expect(decoded('48 b8 01 02 03 04 05 06 07 88')).toMatchObject({ immLow: 0x04030201, immHigh: 0x88070605 | 0 });
     expect(decoded('48 c7 c0 ff ff ff ff')).toMatchObject({ immLow: -1, immHigh: -1 });
     expect(decoded('48 a1 01 02 03 04 05 06 07 08')).toMatchObject({ dispLow: 0x04030201, dispHigh: 0x08070605 });
     expect(decoded('67 a1 ff ff ff ff')).toMatchObject({ dispLow: -1, dispHigh: 0 });
-    expect(decoded('ea 01 02 03 04 05 06', 'compat32')).toMatchObject({ immLow: 0x04030201, immHigh: 0x0605 });
+    expect(decoded('ea 01 02 03 04 05 06', 'flat32')).toMatchObject({ immLow: 0x04030201, immHigh: 0x0605 });
     expect(decoded('c8 34 12 45')).toMatchObject({ immLow: 0x1234, imm2: 5 });
   });
   it('bases POP to memory on the stack pointer after the pop', () => {
@@ -129,22 +146,22 @@ describe('modes', () => {
   it('tells 64-bit mode from the others', () => {
     expect(refused('06')).toBe('undefined');
     expect(refused('27')).toBe('undefined');
-    expect(name('27', 'compat32')).toBe('DAA');
-    expect(name('40', 'compat32')).toBe('INC Zv');
+    expect(name('27', 'flat32')).toBe('DAA');
+    expect(name('40', 'flat32')).toBe('INC Zv');
     expect(name('63 c1')).toBe('MOVSXD Gv,Ez');
-    expect(name('63 c1', 'compat32')).toBe('ARPL Ew,Gw');
+    expect(name('63 c1', 'flat32')).toBe('ARPL Ew,Gw');
   });
   it('knows 64-bit defaults', () => {
     expect(decoded('50').shape.operandWidth).toBe(64);
     expect(decoded('66 50').shape.operandWidth).toBe(16);
     expect(decoded('66 e8 00 00 00 00').shape.operandWidth).toBe(64);
-    expect(decoded('66 e8 00 00', 'compat32').shape.operandWidth).toBe(16);
+    expect(decoded('66 e8 00 00', 'flat32').shape.operandWidth).toBe(16);
   });
 });
 
 describe('any bytes', () => {
   it('never throws and never answers more than 15 bytes', () => {
-    const mode = fc.constantFrom<CpuMode>('long64', 'compat32', 'compat16');
+    const mode = fc.constantFrom<CpuMode>(...MODES);
     const prefix = fc.constantFrom(0x66, 0x67, 0xf0, 0xf2, 0xf3, 0x2e, 0x64, 0x48, 0x41, 0x0f);
     const code = fc.tuple(fc.array(prefix, { maxLength: 4 }), fc.uint8Array({ maxLength: 16 }));
     fc.assert(

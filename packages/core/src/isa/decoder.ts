@@ -1,9 +1,10 @@
 import { GPR, PAGE_BASE, X87, XMM, ZERO } from '../cpu/state.ts';
 import { buildTable, type DecodeTable } from './decode-table.ts';
 import { encodings } from './encodings/index.ts';
+import { type CpuMode, isSegmented, modeFacts } from './modes.ts';
 import { type DecodePlan, ImmediateKind, RegisterClass, StaticSource, WidthRule } from './plan.ts';
 import { buildShape, variantKey } from './shape.ts';
-import type { CpuMode, DecodedInstruction, DecodeResult, FetchByte } from './types.ts';
+import type { DecodedInstruction, DecodeResult, FetchByte } from './types.ts';
 
 /** SDM vol. 2A, 2.3.11: a longer instruction raises #GP(0). */
 const MAX_LENGTH_BYTES = 15;
@@ -29,6 +30,8 @@ const MMX_OFFSETS = Int32Array.from(X87, ({ offset }) => offset);
 const RSP = GPR[4].offset;
 const SEGMENT_SS = 2;
 const SEGMENT_DS = 3;
+/** By register: whether `flat32` says all about it. */
+const FLAT_SEGMENTS = [true, false, true, true, false, false];
 
 const UNDEFINED: DecodeResult = { ok: false, reason: 'undefined' };
 const NEEDS_BYTES: DecodeResult = { ok: false, reason: 'fetch' };
@@ -58,6 +61,9 @@ let position = 0;
 let failure: DecodeResult | undefined;
 
 let longMode = true;
+/** Limits and rights count: of all segments, or only of those that `flat32` does not take for granted. */
+let segmented = false;
+let modeNumber = 0;
 let rex = 0;
 let operandSizePrefix = false;
 let addressSizePrefix = false;
@@ -101,7 +107,10 @@ export function decode(fetch: FetchByte, mode: CpuMode): DecodeResult {
   position = 0;
   failure = undefined;
   longMode = mode === 'long64';
-  const modeIndex = longMode ? 0 : mode === 'compat32' ? 1 : 2;
+  segmented = isSegmented(mode);
+  const facts = modeFacts(mode);
+  modeNumber = facts.number;
+  const modeIndex = longMode ? 0 : facts.codeBits === 32 ? 1 : 2;
   let byte = readPrefixes();
   addressIndex = longMode ? (addressSizePrefix ? 1 : 2) : (modeIndex === 1) === addressSizePrefix ? 0 : 1;
   let map = 0;
@@ -224,7 +233,7 @@ function registerOffset(registerClass: number, number: number): number {
   }
 }
 
-/** 32- and 64-bit addressing (SDM vol. 2A, tables 2-2, 2-3). Answers the kind of r/m: 1 base, 2 full. */
+/** 32- and 64-bit addressing (SDM vol. 2A, tables 2-2, 2-3). Answers the kind of r/m: 1 base, 2 full, 3 checked. */
 function decodeMemory(modrm: number): number {
   const mod = modrm >> 6;
   let baseNumber = modrm & 7;
@@ -258,7 +267,7 @@ function decodeMemory(modrm: number): number {
 const BASES_16 = [3, 3, 5, 5, 6, 7, 5, 3];
 const INDEXES_16 = [6, 7, 6, 7, -1, -1, -1, -1];
 
-/** 16-bit addressing (SDM vol. 2A, table 2-1): always `full`. */
+/** 16-bit addressing (SDM vol. 2A, table 2-1): never `base`. */
 function decodeMemory16(modrm: number): number {
   const mod = modrm >> 6;
   const form = modrm & 7;
@@ -275,11 +284,15 @@ function decodeMemory16(modrm: number): number {
   return chooseAddressing(true, defaultSegment);
 }
 
-/** `base` addressing needs neither index nor segment base; in 64-bit mode only FS and GS have one. */
+/**
+ * `base` addressing needs neither index nor segment base; in 64-bit mode only FS and GS have one, and in flat segments
+ * only they and CS need a look.
+ */
 function chooseAddressing(hasIndex: boolean, defaultSegment: number): number {
-  if (longMode && segmentOverride < 0 && !hasIndex) return 1;
-  instruction.segment = segmentOverride >= 0 ? segmentOverride : defaultSegment;
-  return 2;
+  const segment = segmentOverride >= 0 ? segmentOverride : defaultSegment;
+  if (longMode ? segmentOverride < 0 : !segmented && FLAT_SEGMENTS[segment]) return hasIndex ? 2 : 1;
+  instruction.segment = segment;
+  return longMode ? 2 : 3;
 }
 
 function setDisplacement(value: number): void {
@@ -370,7 +383,7 @@ function selectShape(
   staticValue: number,
 ): void {
   const key = variantKey(
-    modeIndex,
+    modeNumber,
     widthIndex,
     plan.usesAddress && (rmKind !== 0 || plan.usesSegmentOverride) ? addressIndex : nativeAddressIndex(modeIndex),
     rmKind,

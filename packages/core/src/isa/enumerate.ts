@@ -1,5 +1,6 @@
 import { encodings } from './encodings/index.ts';
 import type { EncodingRow } from './encodings/row.ts';
+import { isSegmented, MODES, modeFacts } from './modes.ts';
 import { planRow, StaticSource, WidthRule } from './plan.ts';
 import { buildShape, variantKey } from './shape.ts';
 import type { InstructionShape } from './types.ts';
@@ -14,16 +15,18 @@ export function* shapesOfRow(row: EncodingRow): Generator<InstructionShape> {
   const plan = planRow(row);
   const hasRm = row.operandCodes.some(({ letter }) => 'EWQ'.includes(letter));
   const hasOffset = row.operandCodes.some(({ letter }) => letter === 'O');
-  for (const mode of [0, 1, 2]) {
+  for (const [number, name] of MODES.entries()) {
+    const mode = { 64: 0, 32: 1, 16: 2 }[modeFacts(name).codeBits];
     if (row.options.mode === (mode === 0 ? 'i64' : 'o64')) continue;
-    for (const rm of rmKinds(row, mode, hasRm, hasOffset)) {
+    const memory = isSegmented(name) ? [3] : mode === 0 ? [1, 2] : [1, 2, 3];
+    for (const rm of rmKinds(row, memory, hasRm, hasOffset)) {
       for (const width of widths(plan.widthRule, plan.widthIndex, mode)) {
         for (const address of rm > 0 || plan.usesSegmentOverride ? addresses(mode) : [2 - mode]) {
           for (const rep of plan.repeatable ? [0, 1, 2] : [0]) {
             for (const lock of plan.lockable && rm > 0 ? [0, 1] : [0]) {
               for (const segment of plan.usesSegmentOverride ? [-1, 4] : [-1]) {
                 for (const value of staticValues(plan.staticSource, plan.staticMask)) {
-                  yield buildShape(row, variantKey(mode, width, address, rm, rep, lock, segment, value));
+                  yield buildShape(row, variantKey(number, width, address, rm, rep, lock, segment, value));
                 }
               }
             }
@@ -34,10 +37,9 @@ export function* shapesOfRow(row: EncodingRow): Generator<InstructionShape> {
   }
 }
 
-function rmKinds(row: EncodingRow, mode: number, hasRm: boolean, hasOffset: boolean): readonly number[] {
-  if (hasOffset) return mode === 0 ? [1, 2] : [2];
+function rmKinds(row: EncodingRow, memory: readonly number[], hasRm: boolean, hasOffset: boolean): readonly number[] {
+  if (hasOffset) return memory;
   if (!hasRm || row.options.modIgnored || row.mod === 'reg') return [0];
-  const memory = mode === 0 ? [1, 2] : [2];
   return row.mod === 'mem' ? memory : [0, ...memory];
 }
 

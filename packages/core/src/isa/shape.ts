@@ -1,13 +1,14 @@
 import { GPR } from '../cpu/state.ts';
 import type { EncodingRow, OperandCode, SizeCode } from './encodings/row.ts';
-import type { CpuMode, InstructionShape, OperandShape, Width } from './types.ts';
+import { type CpuMode, MODES } from './modes.ts';
+import type { InstructionShape, OperandShape, Width } from './types.ts';
 
 /** Everything beside the row that decides a shape; packed into a small integer as the cache key. */
 export interface Variant {
   readonly mode: CpuMode;
   readonly operandWidth: Width;
   readonly addressWidth: 16 | 32 | 64;
-  readonly rm: 'reg' | 'base' | 'full';
+  readonly rm: 'reg' | 'base' | 'full' | 'checked';
   readonly rep: 'none' | 'rep' | 'repne';
   readonly lock: boolean;
   /** −1: none. */
@@ -16,10 +17,9 @@ export interface Variant {
   readonly staticValue: number;
 }
 
-export const MODES = ['long64', 'compat32', 'compat16'] as const;
 export const WIDTHS = [8, 16, 32, 64] as const;
 const ADDRESS_WIDTHS = [16, 32, 64] as const;
-const RM_KINDS = ['reg', 'base', 'full'] as const;
+const RM_KINDS = ['reg', 'base', 'full', 'checked'] as const;
 const REP_KINDS = ['none', 'rep', 'repne'] as const;
 
 /** The packed key of a variant, from indices into the lists above; `segment` is −1 to 5. */
@@ -35,26 +35,26 @@ export function variantKey(
 ): number {
   return (
     mode |
-    (width << 2) |
-    (address << 4) |
-    (rm << 6) |
-    (rep << 8) |
-    (lock << 10) |
-    ((segment + 1) << 11) |
-    (staticValue << 14)
+    (width << 3) |
+    (address << 5) |
+    (rm << 7) |
+    (rep << 9) |
+    (lock << 11) |
+    ((segment + 1) << 12) |
+    (staticValue << 15)
   );
 }
 
 function unpackVariant(key: number): Variant {
   return {
-    mode: MODES[key & 3],
-    operandWidth: WIDTHS[(key >> 2) & 3],
-    addressWidth: ADDRESS_WIDTHS[(key >> 4) & 3],
-    rm: RM_KINDS[(key >> 6) & 3],
-    rep: REP_KINDS[(key >> 8) & 3],
-    lock: ((key >> 10) & 1) === 1,
-    segmentOverride: ((key >> 11) & 7) - 1,
-    staticValue: key >> 14,
+    mode: MODES[key & 7],
+    operandWidth: WIDTHS[(key >> 3) & 3],
+    addressWidth: ADDRESS_WIDTHS[(key >> 5) & 3],
+    rm: RM_KINDS[(key >> 7) & 3],
+    rep: REP_KINDS[(key >> 9) & 3],
+    lock: ((key >> 11) & 1) === 1,
+    segmentOverride: ((key >> 12) & 7) - 1,
+    staticValue: key >> 15,
   };
 }
 
@@ -132,7 +132,7 @@ function operandShape(code: OperandCode, variant: Variant): OperandShape {
   const memory = (): OperandShape => ({
     kind: 'mem',
     sizeBytes: bitsOf(code.memorySize, variant.operandWidth) / 8,
-    addressing: variant.rm === 'base' ? 'base' : 'full',
+    addressing: variant.rm === 'reg' ? 'full' : variant.rm,
   });
   switch (code.letter) {
     case 'E':

@@ -1,8 +1,7 @@
 import type { Builder } from '../ir/builder.ts';
 import type { RegisterField } from '../ir/types.ts';
+import type { CpuMode } from './modes.ts';
 
-/** What CS and EFER make of code bytes. `long64`: 64-bit mode; the others: compatibility mode by CS.D. */
-export type CpuMode = 'long64' | 'compat32' | 'compat16';
 export type Width = 8 | 16 | 32 | 64;
 
 /**
@@ -18,10 +17,10 @@ export type OperandShape =
   /** Something known at decode time that selects other semantics: segment register, CR/DR number, x87 stack index, shift by 1. */
   | { readonly kind: 'static'; readonly what: string; readonly value: number }
   /**
-   * Memory. `base`: base + disp, no segment base; `full`: segment + base + index << scale + disp;
-   * `sizeBytes` 0: the address only (LEA, INVLPG, prefetch).
+   * Memory. `base`: base + disp, no segment base; `full`: segment + base + index << scale + disp; `checked`: as `full`,
+   * and the segment's limit and rights count. `sizeBytes` 0: the address only (LEA, INVLPG, prefetch).
    */
-  | { readonly kind: 'mem'; readonly sizeBytes: number; readonly addressing: 'base' | 'full' }
+  | { readonly kind: 'mem'; readonly sizeBytes: number; readonly addressing: 'base' | 'full' | 'checked' }
   | { readonly kind: 'imm'; readonly width: Width }
   /** Direct branch target, in the record. */
   | { readonly kind: 'rel' };
@@ -69,7 +68,7 @@ export interface DecodedInstruction {
   index: number;
   /** log2 of the index scale. */
   scale: number;
-  /** Segment register index whose base is added (`full` addressing), else −1. */
+  /** Segment register index whose base is added (`full` and `checked` addressing), else −1. */
   segment: number;
   /** `base` is RIP: disp counts from the end of the instruction. */
   ripRelative: boolean;

@@ -73,4 +73,23 @@ describe('the machine clock', () => {
     now = 1500;
     expect([wall.nowNs(), wall.skipTo(9000), wall.nowNs()]).toEqual([500, false, 500]);
   });
+
+  it('stands still while frozen and goes on where it stood', () => {
+    let now = 1000;
+    const clock = new MachineClock(new WallTime(() => now), 0n);
+    let fired = 0;
+    clock.at(600, () => fired++);
+    now = 1500;
+    clock.freeze();
+    now = 9000;
+    clock.freeze();
+    clock.fireDue();
+    expect([clock.nowNs(), fired]).toEqual([500, 0]);
+    clock.thaw();
+    clock.thaw();
+    expect(clock.nowNs()).toBe(500);
+    now += 100;
+    clock.fireDue();
+    expect([clock.nowNs(), fired]).toEqual([600, 1]);
+  });
 });

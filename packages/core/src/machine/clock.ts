@@ -14,6 +14,9 @@ export interface TimeSource {
   nowNs(): number;
   /** Called when the machine has nothing to do until `untilNs`; true: time has been moved there. */
   skipTo(untilNs: number): boolean;
+  /** Time stands still from now on, until {@link thaw}; it goes on where it stood. */
+  freeze(): void;
+  thaw(): void;
 }
 
 /** Time that follows the number of executed instructions: one nanosecond each. Runs are reproducible. */
@@ -31,21 +34,32 @@ export class InstructionTime implements TimeSource {
     if (untilNs > this.#ns) this.#ns = untilNs;
     return true;
   }
+  /** No instruction, no time: there is nothing to do. */
+  freeze(): void {}
+  thaw(): void {}
 }
 
-/** Time as the host's clock tells it, from the machine's start on. */
+/** Time as the host's clock tells it, from the machine's start on, less what it stood still. */
 export class WallTime implements TimeSource {
   readonly #now: () => number;
-  readonly #startNs: number;
+  #startNs: number;
+  #frozenAtNs: number | undefined;
   constructor(nowNs: () => number) {
     this.#now = nowNs;
     this.#startNs = nowNs();
   }
   nowNs(): number {
-    return this.#now() - this.#startNs;
+    return (this.#frozenAtNs ?? this.#now()) - this.#startNs;
   }
   skipTo(): boolean {
     return false;
+  }
+  freeze(): void {
+    this.#frozenAtNs ??= this.#now();
+  }
+  thaw(): void {
+    if (this.#frozenAtNs !== undefined) this.#startNs += this.#now() - this.#frozenAtNs;
+    this.#frozenAtNs = undefined;
   }
 }
 
@@ -98,6 +112,12 @@ export class MachineClock implements Clock {
     while (due < this.#timers.length && this.#timers[due].deadlineNs <= now) due++;
     // A cancelled timer has no callback any more.
     for (const timer of this.#timers.splice(0, due)) timer.callback?.();
+  }
+  freeze(): void {
+    this.#source.freeze();
+  }
+  thaw(): void {
+    this.#source.thaw();
   }
   /** Nothing to do until then: move the time if the source lets itself be moved. */
   skipTo(untilNs: number): boolean {

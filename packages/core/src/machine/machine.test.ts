@@ -148,3 +148,69 @@ describe('a run', () => {
     expect(report).toContain('code 0f 0b');
   });
 });
+
+describe.each(['icount', 'wall'] as const)('a paused machine under --clock %s', (clockKind) => {
+  /** inc rbx ; jmp to it */
+  const LOOP = '48ffc3 ebfb';
+
+  it('executes nothing and its time stands still, until it is resumed', async () => {
+    let hostNs = 0;
+    const wallClock = { nowNs: () => (hostNs += 10_000), epochNs: () => 0n };
+    let turns = 0;
+    let turn = () => {};
+    const idle = async () => {
+      turns++;
+      turn();
+      await new Promise(setImmediate);
+    };
+    const guest = await testGuest({ code: { [CODE]: LOOP }, options: { clockKind, wallClock, idle } });
+    const { machine } = guest;
+    const seen: unknown[] = [];
+    const state = () => [machine.vcpus[0].gpr[3], machine.clock.nowNs(), turns];
+    turn = () => {
+      if (turns === 2) machine.pause();
+    };
+    const ended = guest.run();
+    while (!machine.paused) await new Promise(setImmediate);
+    const before = state();
+    let fired = false;
+    machine.clock.at(machine.clock.nowNs(), () => {
+      fired = true;
+    });
+    hostNs += 1e12;
+    for (let i = 0; i < 20; i++) await new Promise(setImmediate);
+    seen.push(state(), fired);
+    expect(seen).toEqual([before, false]);
+    turn = () => {
+      if (turns === 4) machine.stop();
+    };
+    machine.resume();
+    expect(await ended).toEqual({ reason: { kind: 'stopped' } });
+    expect([fired, machine.vcpus[0].gpr[3] > (before[0] as bigint)]).toEqual([true, true]);
+    expect(machine.clock.nowNs() - (before[1] as number)).toBeLessThan(1e12);
+  });
+
+  it('can be stopped', async () => {
+    const guest = await testGuest({ code: { [CODE]: LOOP }, options: { clockKind } });
+    guest.machine.pause();
+    const ended = guest.run();
+    guest.machine.stop();
+    expect(await ended).toEqual({ reason: { kind: 'stopped' } });
+  });
+});
+
+it('a guest is asked to power off by the first plug-in that can', async () => {
+  const asked: string[] = [];
+  const guest = await testGuest({
+    code: {},
+    tap(host) {
+      host.hooks.requestPoweroff.tap('deaf', () => void asked.push('deaf'));
+      host.hooks.requestPoweroff.tap('button', () => {
+        asked.push('button');
+        return true;
+      });
+    },
+  });
+  expect([guest.machine.requestPoweroff(), asked]).toEqual([true, ['deaf', 'button']]);
+  expect((await testGuest({ code: {} })).machine.requestPoweroff()).toBe(false);
+});

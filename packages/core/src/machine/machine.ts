@@ -1,11 +1,12 @@
 import {
   type BootRequest,
   type ConsolePort,
+  type Devices,
   type Entry,
-  type EntrySearch,
   type Exit,
   type ExitAnswer,
   type GuestImage,
+  NO_DEVICES,
   PLATFORM_CHIPS,
   type PlatformDefinition,
   type Machine as PluginMachine,
@@ -13,12 +14,16 @@ import {
   type ShutdownReason,
 } from '@polyvisor/plugin-api';
 import { ARG, DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
+import { virtioModels } from '../devices/virtio/index.ts';
+import { virtioFunction } from '../devices/virtio/pci/function.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { ExitCode } from '../engine/exit-code.ts';
 import type { EngineMemory } from '../engine/memory.ts';
-import { bootNatively, CORE, findNativeEntries } from '../loader/boot/entries.ts';
+import { CORE } from '../loader/boot/doors.ts';
+import { bootNatively } from '../loader/boot/index.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
+import { chooseEntry } from './entries.ts';
 import { MachineMemory } from './guest-memory.ts';
 import { instructionExit } from './instruction-exits.ts';
 import { afterDeliveryFault, type NativeAnswer, type NativeFault, undefinedOpcode, Vector } from './native/answer.ts';
@@ -30,7 +35,8 @@ import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
 import type { InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { crashReport } from './report.ts';
-import { allocate, chooseEntry } from './start.ts';
+import { type GuestSample, Sampler } from './sampler.ts';
+import { allocate } from './start.ts';
 import { MachineVcpu } from './vcpu.ts';
 
 /** Instructions between looks at timers and the console. */
@@ -52,6 +58,8 @@ export interface MachineOptions {
   readonly memoryBytes: number;
   readonly clockKind: 'icount' | 'wall';
   readonly console: ConsolePort;
+  /** Host ends of the guest's devices; without them it has none. */
+  readonly devices?: Devices;
   /** The loaded plug-ins, by their hooks. */
   readonly plugins: { readonly calls: PluginCalls };
   readonly wallClock: { nowNs(): number; epochNs(): bigint };
@@ -63,6 +71,8 @@ export interface MachineOptions {
   readonly log?: (message: string) => void;
   /** Told of every exit that a plug-in could see; only if someone wants it. */
   readonly onExit?: (event: ExitEvent) => void;
+  /** Told every 20,000 to 60,000 instructions where the guest is; only if someone wants it. */
+  readonly onSample?: (sample: GuestSample) => void;
 }
 
 /** An exit as a trace shows it. */
@@ -87,6 +97,7 @@ export class Machine implements PluginMachine {
   readonly memory: MachineMemory;
   readonly clock: MachineClock;
   readonly console: ConsolePort;
+  readonly devices: Devices;
   readonly vcpus: readonly MachineVcpu[];
   readonly platform: PlatformDefinition;
   readonly entry: Entry;
@@ -96,8 +107,11 @@ export class Machine implements PluginMachine {
   readonly #engineMemory: EngineMemory;
   readonly #pc: PcPlatform;
   #end: RunEnd | undefined;
+  /** Opens when a paused machine goes on or ends. */
+  #gate: { readonly opened: Promise<void>; open(): void } | undefined;
   #executed = 0;
   readonly #exitCounts = new Map<string, number>();
+  readonly #sampler: Sampler | undefined;
 
   /** Finds the door, lays out memory, lets the plug-ins boot the image. @throws PolyvisorError */
   static async create(options: MachineOptions): Promise<Machine> {
@@ -108,7 +122,8 @@ export class Machine implements PluginMachine {
     this.#options = options;
     this.#calls = options.plugins.calls;
     this.console = options.console;
-    this.entry = chooseEntry(this.#doors(), options.image.name, options.entryName);
+    this.devices = options.devices ?? NO_DEVICES;
+    this.entry = chooseEntry(options.image, options.plugins.calls, options.entryName);
     this.platform = {
       chips: new Set(this.entry.plugin === CORE ? PLATFORM_CHIPS : []),
       memoryBytes: options.memoryBytes,
@@ -122,21 +137,24 @@ export class Machine implements PluginMachine {
     this.memory = new MachineMemory(this.#engineMemory, (host, size) => {
       for (const vcpu of this.vcpus) vcpu.engine.code.written(host, size);
     });
+    this.#sampler = options.onSample && new Sampler(this.memory, options.onSample);
     this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
     this.clock = new MachineClock(source, options.wallClock.epochNs());
     this.#pc = new PcPlatform(this.platform, this.#platformHost());
+    this.#plugInDevices();
     this.vcpus = [new MachineVcpu(0, this.#engine(this.#pc.processors[0]), this.#pc.processors[0])];
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
     this.#boot();
   }
 
-  /** The machine's own doors, then those of the plug-ins. */
-  #doors(): EntrySearch {
-    const { image } = this.#options;
-    const own = findNativeEntries(image);
-    const others = this.#calls.findEntries(image);
-    return { entries: [...own.entries, ...others.entries], missing: [...own.missing, ...others.missing] };
+  /** The host's ends of devices, as virtio functions where there is a PCI bus for them. */
+  #plugInDevices(): void {
+    const { pci } = this.#pc;
+    if (!pci || !this.platform.chips.has('virtio')) return;
+    for (const model of virtioModels(this.devices)) {
+      pci.plug(virtioFunction(model, this.memory, (message) => this.#options.log?.(message)));
+    }
   }
 
   #platformHost(): PlatformHost {
@@ -224,13 +242,43 @@ export class Machine implements PluginMachine {
   /** End the run from outside; the guest is not told. */
   stop(): void {
     this.#end ??= { reason: { kind: 'stopped' } };
+    this.resume();
+  }
+  get paused(): boolean {
+    return this.#gate !== undefined;
+  }
+  /**
+   * Between instructions: none is executed and no timer fires until {@link resume}. The guest's time stands still: by
+   * itself if it comes from instructions; under a wall clock it is behind the host's from then on.
+   */
+  pause(): void {
+    if (this.#gate || this.#end) return;
+    let open = () => {};
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    this.#gate = { opened, open };
+    this.clock.freeze();
+  }
+  resume(): void {
+    const gate = this.#gate;
+    if (!gate) return;
+    this.#gate = undefined;
+    this.clock.thaw();
+    gate.open();
+  }
+  /** Ask the guest to power off by itself. False: nobody here can ask it. */
+  requestPoweroff(): boolean {
+    return this.#calls.requestPoweroff();
   }
 
   /** Run until the guest ends or {@link stop} is called. */
   async run(): Promise<RunEnd> {
     while (!this.#end) {
-      this.#slice();
+      if (this.#gate) await this.#gate.opened;
+      else this.#slice();
       if (this.#end) break;
+      if (this.#gate) continue;
       this.#pc.flush();
       await this.#options.idle(this.#idleNs());
     }
@@ -245,8 +293,13 @@ export class Machine implements PluginMachine {
     while (!this.#end && this.#options.wallClock.nowNs() < until) {
       this.clock.fireDue();
       let ran = false;
-      for (const vcpu of this.vcpus) ran = this.#runVcpu(vcpu) || ran;
-      if (!ran && !this.#skipIdleTime()) return;
+      for (const vcpu of this.vcpus) {
+        ran = this.#runVcpu(vcpu) || ran;
+        this.#sampler?.look(vcpu);
+      }
+      if (ran) continue;
+      // With a network the next event may come from outside: the host gets its turn before each leap in time.
+      if (!this.#skipIdleTime() || this.devices.nics.length > 0) return;
     }
   }
 
@@ -287,12 +340,14 @@ export class Machine implements PluginMachine {
   }
 
   #turn(): number {
-    if (!this.#instructionTime) return QUANTUM;
+    const most = Math.min(QUANTUM, this.#sampler?.untilNext ?? QUANTUM);
+    if (!this.#instructionTime) return most;
     const untilTimer = this.clock.nextDeadlineNs - this.clock.nowNs();
-    return Math.max(1, Math.min(QUANTUM, Math.ceil(untilTimer)));
+    return Math.max(1, Math.min(most, Math.ceil(untilTimer)));
   }
   #account(executed: number): void {
     this.#executed += executed;
+    this.#sampler?.executed(executed);
     if (!this.#instructionTime) return;
     this.#instructionTime.pendingInstructions = () => 0;
     this.#instructionTime.advance(executed);
@@ -384,7 +439,7 @@ export class Machine implements PluginMachine {
     }
     if (exit?.kind === 'softwareInterrupt') {
       vcpu.rip = rip + BigInt(lengthBytes);
-      this.#softwareInterrupt(vcpu, exit.vector, rip);
+      this.#softwareInterrupt(vcpu, exit.vector, rip, name === 'softwareInterrupt');
       return false;
     }
     const native = nativeInstructions[name];
@@ -402,8 +457,8 @@ export class Machine implements PluginMachine {
     portWrite: (port: number, sizeBytes: number, value: number) => this.#pc.ports.write(port, sizeBytes, value),
   };
 
-  #softwareInterrupt(vcpu: MachineVcpu, vector: number, rip: bigint): void {
-    const fault = deliver(vcpu, { vector, errorCode: undefined, software: true });
+  #softwareInterrupt(vcpu: MachineVcpu, vector: number, rip: bigint, needsIopl: boolean): void {
+    const fault = deliver(vcpu, { vector, errorCode: undefined, software: true, needsIopl });
     if (!fault) return;
     vcpu.rip = rip;
     this.#raise(vcpu, fault);

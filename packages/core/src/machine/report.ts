@@ -1,4 +1,5 @@
 import type { Machine } from '@polyvisor/plugin-api';
+import { endsInCall, LONGEST_CALL_BYTES } from './call-site.ts';
 import type { MachineVcpu } from './vcpu.ts';
 
 const REGISTERS = [
@@ -56,14 +57,8 @@ function stackLines(machine: Machine, vcpu: MachineVcpu): string[] {
   return [`  stack ${row(0)}`, `        ${row(4)}`, ...(named.length > 0 ? [`  called from ${named.join(', ')}`] : [])];
 }
 
-/** Longest form of CALL near indirect, bytes, without prefixes. */
-const LONGEST_CALL_BYTES = 7;
-
-/** Whether the bytes before an address look like a near call: E8 rel32, or FF /2 of some length. */
+/** Whether the bytes before an address look like a near call. */
 function followsCall(vcpu: MachineVcpu, address: bigint): boolean {
   const before = vcpu.read(address - BigInt(LONGEST_CALL_BYTES), LONGEST_CALL_BYTES, { as: 'supervisor' });
-  if (!before.ok) return false;
-  const { bytes } = before;
-  if (bytes[LONGEST_CALL_BYTES - 5] === 0xe8) return true;
-  return bytes.some((byte, i) => byte === 0xff && i < LONGEST_CALL_BYTES - 1 && ((bytes[i + 1] >> 3) & 7) === 2);
+  return before.ok && endsInCall(before.bytes);
 }

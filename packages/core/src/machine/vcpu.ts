@@ -12,6 +12,7 @@ import type {
 import { fpuTrapFor } from '../cpu/fpu-trap.ts';
 import { readFxsave, writeFxsave } from '../cpu/fxsave-image.ts';
 import {
+  CODE_MODE,
   CPL,
   CR0,
   CR2,
@@ -33,14 +34,17 @@ import {
   IDTR_LIMIT,
   KERNEL_GS_BASE,
   LDTR_SELECTOR,
-  LONG_MODE,
   MMU_FLAGS,
   MXCSR,
+  PDPTE,
   RIP,
   SEGMENT_ACCESS,
   SEGMENT_BASE,
+  SEGMENT_FLOOR,
   SEGMENT_LIMIT,
+  SEGMENT_READ_END,
   SEGMENT_SELECTOR,
+  SEGMENT_WRITE_END,
   type Slot,
   TLB,
   TR_SELECTOR,
@@ -50,18 +54,25 @@ import type { Engine } from '../engine/engine.ts';
 import type { EngineMemory } from '../engine/memory.ts';
 import { WALK_FAULT, WALK_MMIO } from '../engine/memory-code.ts';
 import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
-import type { CpuMode } from '../isa/types.ts';
+import { type CpuMode, modeFacts } from '../isa/modes.ts';
 import { LARGE_PAGES_OFFSET } from '../memory/layout.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
+import {
+  AccessRights,
+  cpuMode,
+  FLAT_SEGMENTS,
+  isFlatSegment,
+  RESET_LDTR,
+  RESET_SEGMENTS,
+  RESET_TR,
+  segmentBounds,
+} from './cpu-mode.ts';
+import { BankKeys, bankKey, mmuFlags, rootNumber, rootOfKey, usesPdptes } from './mmu-state.ts';
 import { ProcessorPlatform } from './platform/processor.ts';
 
-const MODE_NUMBER: Record<CpuMode, number> = { long64: 0, compat32: 1, compat16: 2 };
-const Cr0 = { WP: 1n << 16n, PG: 1n << 31n } as const;
-const Cr4 = { SMEP: 1n << 20n, SMAP: 1n << 21n } as const;
-const EFER_LMA = 1n << 10n;
-const EFER_NXE = 1n << 11n;
-/** Access-rights bits of a segment: L, D/B, unusable. */
-export const AccessRights = { L: 1 << 13, DB: 1 << 14, UNUSABLE: 1 << 16 } as const;
+const EFER_LMA = 1 << 10;
+const SEGMENT_CS = 1;
+const SEGMENT_SS = 2;
 
 /** An event that waits to be delivered before the next instruction. */
 export interface PendingException {
@@ -116,6 +127,7 @@ export class MachineVcpu implements Vcpu {
     this.id = id;
     this.platform = platform;
     this.engine = engine;
+    this.#bankKeys = new BankKeys(() => engine.banks.flushAll());
     this.#memory = engine.memory;
     this.#view = engine.memory.view;
     this.#base = engine.base;
@@ -128,8 +140,10 @@ export class MachineVcpu implements Vcpu {
     this.#set32(MXCSR, 0x1f80);
     this.#set32(X87_CONTROL, 0x37f);
     this.#setQuad(CR0, 0x60000010n);
+    this.#setQuad(RIP, 0xfff0n);
     this.#setQuad(DR[6], 0xffff0ff0n);
     this.#setQuad(DR[7], 0x400n);
+    RESET_SEGMENTS.forEach((segment, index) => this.setSegment(index, segment));
     this.updateMmu();
   }
 
@@ -200,6 +214,7 @@ export class MachineVcpu implements Vcpu {
     this.#setQuad(CR0, value);
     this.#set32(FPU_TRAP, fpuTrapFor(value, this.cr4));
     this.updateMmu();
+    this.#loadPdptes();
   }
   get cr2(): bigint {
     return this.#quad(CR2);
@@ -212,8 +227,9 @@ export class MachineVcpu implements Vcpu {
   }
   set cr3(value: bigint) {
     this.#setQuad(CR3, value);
-    const root = rootOf(value);
-    this.engine.banks.flushMatching((key) => Math.floor(key / 256) === root);
+    this.#loadPdptes();
+    const root = this.#root();
+    this.engine.banks.flushMatching((key) => rootOfKey(key) === root);
     this.updateMmu();
   }
   get cr4(): bigint {
@@ -224,6 +240,7 @@ export class MachineVcpu implements Vcpu {
     this.#setQuad(CR4, value);
     this.#set32(FPU_TRAP, fpuTrapFor(this.cr0, value));
     this.flushTlb();
+    this.#loadPdptes();
   }
   get efer(): bigint {
     return this.#quad(EFER);
@@ -262,16 +279,30 @@ export class MachineVcpu implements Vcpu {
     };
   }
   setSegment(index: number, segment: Segment): void {
-    this.#set32(SEGMENT_SELECTOR[index], segment.selector & 0xffff);
-    this.#setQuad(SEGMENT_BASE[index], segment.base);
-    this.#set32(SEGMENT_LIMIT[index], segment.limit | 0);
-    if (this.#get32(SEGMENT_ACCESS[index]) === segment.accessRights) return;
-    this.#set32(SEGMENT_ACCESS[index], segment.accessRights);
-    if (index === 1) this.updateMmu();
+    const { selector, base, limit, accessRights } = segment;
+    const sameRights = this.#get32(SEGMENT_ACCESS[index]) === accessRights;
+    this.#set32(SEGMENT_SELECTOR[index], selector & 0xffff);
+    this.#setQuad(SEGMENT_BASE[index], base);
+    if (!sameRights || this.#get32(SEGMENT_LIMIT[index]) !== (limit | 0)) {
+      this.#set32(SEGMENT_LIMIT[index], limit | 0);
+      this.#set32(SEGMENT_ACCESS[index], accessRights);
+      const bounds = segmentBounds(limit, accessRights);
+      this.#setBound(SEGMENT_FLOOR[index], bounds.floor);
+      this.#setBound(SEGMENT_READ_END[index], bounds.readEnd);
+      this.#setBound(SEGMENT_WRITE_END[index], bounds.writeEnd);
+    }
+    const matters = this.engine.mode !== 'long64' || (index === SEGMENT_CS && !sameRights);
+    if (matters && this.#mode() !== this.engine.mode) this.updateMmu();
+  }
+  /** A number of up to 33 bits. */
+  #setBound(slot: Slot, value: number): void {
+    this.#view.setUint32(this.#base + slot.offset, value % 2 ** 32, true);
+    this.#view.setUint32(this.#base + slot.offset + 4, value === 2 ** 32 ? 1 : 0, true);
   }
 
   switchRoot(cr3: bigint): void {
     this.#setQuad(CR3, cr3);
+    this.#loadPdptes();
     this.#selectBank();
   }
   flushTlb(gva?: bigint): void {
@@ -290,33 +321,55 @@ export class MachineVcpu implements Vcpu {
 
   /** Recompute what the page walk and the decoder depend on, and take the TLB bank that belongs to it. */
   updateMmu(): void {
-    const cr0 = this.cr0;
-    const cr4 = this.cr4;
-    const flags =
-      (cr0 & Cr0.PG ? MmuFlag.PAGING : 0) |
-      (cr0 & Cr0.WP ? MmuFlag.WRITE_PROTECT : 0) |
-      (this.efer & EFER_NXE ? MmuFlag.NO_EXECUTE : 0) |
-      (cr4 & Cr4.SMEP ? MmuFlag.SMEP : 0) |
-      (cr4 & Cr4.SMAP && !(this.#get32(EFLAGS_SYSTEM) & Flag.AC) ? MmuFlag.SMAP : 0) |
-      (this.cpl === 3 ? MmuFlag.USER : 0);
+    const flags = mmuFlags({
+      cr0: this.cr0,
+      cr4: this.cr4,
+      efer: this.efer,
+      eflags: this.#get32(EFLAGS_SYSTEM),
+      cpl: this.cpl,
+    });
     this.#set32(MMU_FLAGS, flags);
     this.engine.mode = this.#mode();
-    this.#set32(LONG_MODE, this.engine.mode === 'long64' ? 1 : 0);
-    this.#bankKeyLow = MODE_NUMBER[this.engine.mode] * 64 + flags;
+    const mode = modeFacts(this.engine.mode).number;
+    this.#set32(CODE_MODE, mode);
+    this.#manner = this.#bankKeys.manner(flags, mode);
     this.#selectBank();
   }
+  readonly #bankKeys: BankKeys;
   /** The part of the TLB bank's key that does not come from CR3. */
-  #bankKeyLow = 0;
-
+  #manner = 0;
   #selectBank(): void {
-    const root = this.#view.getUint32(this.#base + CR3.offset, true) >>> 12;
-    this.#set32(TLB, this.engine.banks.select(root * 256 + this.#bankKeyLow));
+    this.#set32(TLB, this.engine.banks.select(bankKey(this.#root(), this.#manner)));
+  }
+  #root(): number {
+    const at = this.#base + CR3.offset;
+    return rootNumber(this.#view.getUint32(at, true), this.#view.getUint32(at + 4, true), this.#get32(MMU_FLAGS));
   }
 
+  /** The PDPTEs that PAE paging finds where CR3 points. Beyond the memory they read as all ones. */
+  readPdptes(cr3: bigint): bigint[] {
+    const { ram, ramSizeBytes } = this.#memory.layout;
+    const at = Number(cr3 & 0xffffffe0n);
+    return PDPTE.map((_, i) =>
+      at + 32 <= ramSizeBytes ? this.#view.getBigUint64(ram + at + i * 8, true) : (1n << 64n) - 1n,
+    );
+  }
+  #loadPdptes(): void {
+    if (!usesPdptes(this.#get32(MMU_FLAGS))) return;
+    this.readPdptes(this.cr3).forEach((entry, i) => this.#setQuad(PDPTE[i], entry));
+  }
   #mode(): CpuMode {
-    const rights = this.#get32(SEGMENT_ACCESS[1]);
-    if (!(this.efer & EFER_LMA) || rights & AccessRights.L) return 'long64';
-    return rights & AccessRights.DB ? 'compat32' : 'compat16';
+    const rights = this.#get32(SEGMENT_ACCESS[SEGMENT_CS]);
+    if (rights & AccessRights.L && this.#view.getInt32(this.#base + EFER.offset, true) & EFER_LMA) return 'long64';
+    return cpuMode(rights, this.#get32(SEGMENT_ACCESS[SEGMENT_SS]), () =>
+      FLAT_SEGMENTS.every((index) => this.#isFlat(index)),
+    );
+  }
+  #isFlat(index: number): boolean {
+    return (
+      isFlatSegment(index, this.#get32(SEGMENT_LIMIT[index]), this.#get32(SEGMENT_ACCESS[index])) &&
+      this.#view.getInt32(this.#base + SEGMENT_BASE[index].offset, true) === 0
+    );
   }
 
   /** Walk with the rights that `options` name; TLB and registers stay as they are. */
@@ -435,8 +488,8 @@ class StateTables implements DescriptorTables {
   readonly idtr: DescriptorTable;
   readonly #view: DataView;
   readonly #base: number;
-  #ldtr: Segment = ABSENT;
-  #tr: Segment = ABSENT;
+  #ldtr: Segment = RESET_LDTR;
+  #tr: Segment = RESET_TR;
   constructor(view: DataView, base: number) {
     this.#view = view;
     this.#base = base;
@@ -458,7 +511,6 @@ class StateTables implements DescriptorTables {
     this.#view.setInt32(this.#base + TR_SELECTOR.offset, segment.selector, true);
   }
 }
-const ABSENT: Segment = { selector: 0, base: 0n, limit: 0, accessRights: AccessRights.UNUSABLE };
 
 const WRITTEN: WriteResult = { ok: true };
 /** Below this, a loop is faster than setting up a typed-array copy on shared memory. */
@@ -470,11 +522,6 @@ function copyBytes(from: Uint8Array, at: number, to: Uint8Array, toAt: number, s
     return;
   }
   for (let i = 0; i < sizeBytes; i++) to[toAt + i] = from[at + i];
-}
-
-/** Page number of the root that CR3 names. */
-function rootOf(cr3: bigint): number {
-  return Number((cr3 >> 12n) & 0xffffffffffn);
 }
 
 function evenParity(byte: number): boolean {

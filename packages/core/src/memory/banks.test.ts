@@ -1,11 +1,28 @@
 import { describe, expect, it } from 'vitest';
 import { TlbBanks } from './banks.ts';
-import { layoutFor, TLB_BANKS, TLB_ENTRY_BYTES, TLB_EXEC_OFFSET, TLB_WRITE_OFFSET } from './layout.ts';
+import {
+  layoutFor,
+  TLB_BANKS,
+  TLB_ENTRY_BYTES,
+  TLB_EXEC_OFFSET,
+  TLB_LOG_ENTRIES,
+  TLB_LOG_OFFSET,
+  TLB_WRITE_OFFSET,
+} from './layout.ts';
 
 const layout = layoutFor(4096);
 const make = (owner = { index: 0, count: 1 }) => {
   const buffer = new ArrayBuffer(layout.pageFlags);
-  return { banks: new TlbBanks(buffer, layout, owner), view: new DataView(buffer) };
+  const view = new DataView(buffer);
+  /** Fill an entry of a bank as generated code does, which logs it. */
+  const fillEntry = (bank: number, entry: number) => {
+    view.setInt32(bank + entry * TLB_ENTRY_BYTES + 8, 42, true);
+    const count = view.getInt32(bank + TLB_LOG_OFFSET, true);
+    if (count === TLB_LOG_ENTRIES) return;
+    view.setUint16(bank + TLB_LOG_OFFSET + 4 + count * 2, entry, true);
+    view.setInt32(bank + TLB_LOG_OFFSET, count + 1, true);
+  };
+  return { banks: new TlbBanks(buffer, layout, owner), view, fillEntry };
 };
 
 describe('TLB banks', () => {
@@ -19,11 +36,11 @@ describe('TLB banks', () => {
   });
 
   it('give the least recently used bank, emptied, to a new key', () => {
-    const { banks, view } = make();
+    const { banks, view, fillEntry } = make();
     const hosts = Array.from({ length: TLB_BANKS }, (_, key) => banks.select(key));
     expect(new Set(hosts).size).toBe(TLB_BANKS);
     banks.select(0);
-    view.setInt32(hosts[1] + 8, 42, true);
+    fillEntry(hosts[1], 0);
     expect(banks.select(1000)).toBe(hosts[1]);
     expect(view.getInt32(hosts[1] + 8, true)).toBe(0);
     expect(banks.select(0)).toBe(hosts[0]);
@@ -45,11 +62,19 @@ describe('TLB banks', () => {
     }
   });
 
+  it('empty everything when too much was filled to remember what', () => {
+    const { banks, view, fillEntry } = make();
+    const bank = banks.select(1);
+    for (let entry = 0; entry < 2048; entry++) fillEntry(bank, entry);
+    banks.flushMatching((key) => key === 1);
+    for (let entry = 0; entry < 2048; entry++) expect(view.getInt32(bank + entry * TLB_ENTRY_BYTES + 8, true)).toBe(0);
+  });
+
   it('empty one page, the banks of some keys, or everything', () => {
-    const { banks, view } = make();
+    const { banks, view, fillEntry } = make();
     const [a, b] = [banks.select(1), banks.select(2)];
     const set = () => {
-      for (const bank of [a, b]) for (const page of [5, 6]) view.setInt32(bank + page * TLB_ENTRY_BYTES + 8, 42, true);
+      for (const bank of [a, b]) for (const page of [5, 6]) fillEntry(bank, page);
     };
     const held = () =>
       [a, b].map((bank) => [5, 6].map((page) => view.getInt32(bank + page * TLB_ENTRY_BYTES + 8, true)));

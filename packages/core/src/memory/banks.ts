@@ -7,6 +7,8 @@ import {
   TLB_ENTRY_BYTES,
   TLB_EXEC_ENTRIES,
   TLB_EXEC_OFFSET,
+  TLB_LOG_ENTRIES,
+  TLB_LOG_OFFSET,
   TLB_WRITE_OFFSET,
 } from './layout.ts';
 
@@ -14,6 +16,8 @@ interface Bank {
   readonly host: number;
   key: number;
   lastUse: number;
+  /** Memory as it was found: nothing in it means anything. */
+  isNew: boolean;
 }
 
 /**
@@ -23,6 +27,7 @@ interface Bank {
 export class TlbBanks {
   readonly #bytes: Uint8Array;
   readonly #words: Int32Array;
+  readonly #halfWords: Uint16Array;
   readonly #layout: MemoryLayout;
   readonly #banks: Bank[];
   readonly #byKey = new Map<number, Bank>();
@@ -37,12 +42,14 @@ export class TlbBanks {
   constructor(buffer: ArrayBufferLike, layout: MemoryLayout, owner: { index: number; count: number }) {
     this.#bytes = new Uint8Array(buffer);
     this.#words = new Int32Array(buffer);
+    this.#halfWords = new Uint16Array(buffer);
     this.#layout = layout;
     const share = Math.floor(TLB_BANKS / owner.count);
     this.#banks = Array.from({ length: share }, (_, i) => ({
       host: layout.tlbBanks + (owner.index * share + i) * TLB_BANK_BYTES,
       key: -1,
       lastUse: 0,
+      isNew: true,
     }));
     writeEmptyBank(this.#words, layout.emptyBank);
   }
@@ -63,9 +70,27 @@ export class TlbBanks {
     return bank.host;
   }
 
+  /** Only what was filled is emptied, as long as the bank knows what that is. */
   #empty(bank: Bank): void {
     this.flushes++;
-    this.copy(bank.host, this.#layout.emptyBank, TLB_BANK_BYTES);
+    const words = this.#words;
+    const log = (bank.host + TLB_LOG_OFFSET) >>> 2;
+    const count = words[log];
+    if (count >= TLB_LOG_ENTRIES || bank.isNew) {
+      this.copy(bank.host, this.#layout.emptyBank, TLB_BANK_BYTES);
+      bank.isNew = false;
+      return;
+    }
+    const offsets = (bank.host + TLB_LOG_OFFSET + 4) >>> 1;
+    for (let i = 0; i < count; i++) {
+      const offset = this.#halfWords[offsets + i] * TLB_ENTRY_BYTES;
+      const from = (this.#layout.emptyBank + offset) >>> 2;
+      const to = (bank.host + offset) >>> 2;
+      words[to] = words[from];
+      words[to + 1] = words[from + 1];
+      words[to + 2] = 0;
+    }
+    words[log] = 0;
   }
 
   /** Forget every translation. The caller selects its bank anew. */
@@ -96,7 +121,8 @@ export class TlbBanks {
    * (SDM vol. 3A, 4.10.2.3).
    */
   flushLargePage(virtualPageLow: number, sizes: number): void {
-    const first = (virtualPageLow & (TLB_ENTRIES - 1) & ~511) * TLB_ENTRY_BYTES;
+    const pages = sizes & LargePage.MIB4 ? 1024 : 512;
+    const first = (virtualPageLow & (TLB_ENTRIES - 1) & ~(pages - 1)) * TLB_ENTRY_BYTES;
     const empty = this.#layout.emptyBank;
     const copy = (bank: Bank, offset: number, sizeBytes: number) =>
       this.#bytes.copyWithin(bank.host + offset, empty + offset, empty + offset + sizeBytes);
@@ -105,8 +131,8 @@ export class TlbBanks {
         this.#empty(bank);
         continue;
       }
-      copy(bank, first, 512 * TLB_ENTRY_BYTES);
-      copy(bank, TLB_WRITE_OFFSET + first, 512 * TLB_ENTRY_BYTES);
+      copy(bank, first, pages * TLB_ENTRY_BYTES);
+      copy(bank, TLB_WRITE_OFFSET + first, pages * TLB_ENTRY_BYTES);
       copy(bank, TLB_EXEC_OFFSET, TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES);
     }
   }
@@ -126,7 +152,7 @@ export class TlbBanks {
   flushCode(): void {
     for (const bank of this.#byKey.values()) {
       const from = this.#layout.emptyBank + TLB_EXEC_OFFSET;
-      this.#bytes.copyWithin(bank.host + TLB_EXEC_OFFSET, from, this.#layout.emptyBank + TLB_BANK_BYTES);
+      this.#bytes.copyWithin(bank.host + TLB_EXEC_OFFSET, from, from + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES);
     }
   }
 

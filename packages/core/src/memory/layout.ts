@@ -21,7 +21,7 @@ export const PENDING_FIRST_BYTES_OFFSET = 0xf30;
 export const PENDING_GPA_OFFSET = 0xf38;
 /** Sizes of large pages that the page walk has met: {@link LargePage} bits. */
 export const LARGE_PAGES_OFFSET = 0xf40;
-export const LargePage = { MIB2: 1, GIB1: 2 } as const;
+export const LargePage = { MIB2: 1, GIB1: 2, MIB4: 4 } as const;
 
 /** A TLB entry is {i64 page tag, i32 host page, i32 unused}. An empty entry's tag cannot match in its place. */
 export const TLB_ENTRY_BYTES = 16;
@@ -32,8 +32,14 @@ export const TLB_WRITE_OFFSET = TLB_ENTRIES * TLB_ENTRY_BYTES;
 /** Code look-up: {i64 page tag, i32 entry table}. */
 export const TLB_EXEC_OFFSET = 2 * TLB_WRITE_OFFSET;
 export const TLB_EXEC_ENTRIES = 512;
-export const TLB_BANK_BYTES = TLB_EXEC_OFFSET + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES;
+/** Which entries have been filled since the bank was empty: i32 count, then u16 offsets / 16; full: any may have been. */
+export const TLB_LOG_OFFSET = TLB_EXEC_OFFSET + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES;
+export const TLB_LOG_ENTRIES = 1022;
+export const TLB_BANK_BYTES = TLB_LOG_OFFSET + 4 + TLB_LOG_ENTRIES * 2;
 export const TLB_BANKS = 48;
+
+/** Bits of a `codeTables` entry that hold the number of the mode (isa/modes.ts); entry tables are aligned. */
+export const CODE_TABLE_MODE = 7;
 
 /** A decoded record; see engine/record.ts. */
 export const RECORD_BYTES = 32;
@@ -42,14 +48,24 @@ const MAX_RECORDS = 2_000_000;
 /** An entry table: for each byte of a code page the record that starts there, or 0. */
 export const ENTRY_TABLE_BYTES = PAGE_SIZE_BYTES * 4;
 
+/**
+ * Where regions start, of one vCPU: {i64 linear address, i32 region, i32 entry table of its page}, placed by the address's
+ * page number and offset xored. An entry holds wherever the code look-up of the bank in use leads to the same table.
+ */
+export const REGION_LOOKUP_ENTRIES = 4096;
+export const REGION_LOOKUP_ENTRY_BYTES = 16;
+export const REGION_LOOKUP_BYTES = REGION_LOOKUP_ENTRIES * REGION_LOOKUP_ENTRY_BYTES;
+
 export interface MemoryLayout {
   readonly ramSizeBytes: number;
+  /** A region look-up for each vCPU. */
+  readonly regionLookups: number;
   readonly tlbBanks: number;
   /** An empty bank, copied over a bank to flush it. */
   readonly emptyBank: number;
   /** One byte per guest page: bit 0, the page has decoded code. */
   readonly pageFlags: number;
-  /** i32 per guest page: its entry table for 64-bit code, or 0. */
+  /** i32 per guest page: its entry table, and in {@link CODE_TABLE_MODE} for which code mode; or 0. */
   readonly codeTables: number;
   readonly entryTables: number;
   readonly entryTableCount: number;
@@ -65,7 +81,8 @@ const align = (value: number, to: number) => Math.ceil(value / to) * to;
 
 /** Lay the memory out for `ramSizeBytes` of guest RAM (a multiple of 4 KiB). */
 export function layoutFor(ramSizeBytes: number): MemoryLayout {
-  const tlbBanks = SCRATCH_LIMIT;
+  const regionLookups = SCRATCH_LIMIT;
+  const tlbBanks = regionLookups + MAX_VCPUS * REGION_LOOKUP_BYTES;
   const emptyBank = tlbBanks + TLB_BANKS * TLB_BANK_BYTES;
   const pageFlags = emptyBank + TLB_BANK_BYTES;
   const codeTables = align(pageFlags + ramSizeBytes / PAGE_SIZE_BYTES, 4);
@@ -78,6 +95,7 @@ export function layoutFor(ramSizeBytes: number): MemoryLayout {
   const totalBytes = align(ram + ramSizeBytes, 65536);
   return {
     ramSizeBytes,
+    regionLookups,
     tlbBanks,
     emptyBank,
     pageFlags,

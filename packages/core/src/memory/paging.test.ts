@@ -88,6 +88,104 @@ const controls = fc.record({
   user: fc.boolean(),
 });
 
+/** 32-bit and PAE paging: entries of 4 or 8 bytes at places 0 and 1 of each table; both PAE roots' four PDPTEs. */
+const legacyEntry = fc.record({
+  target: fc.constantFrom(...TABLES.slice(1).map(BigInt), 0x200000n, 0x201000n, 0x402000n, 0x80000000n, 0x1000n),
+  bits: fc.array(fc.constantFrom(RW, US, Pte.large, 0x20, 0x40, 0x100), { maxLength: 6 }),
+  present: fc.integer({ min: 0, max: 9 }).map((n) => n > 0),
+  generous: fc.boolean(),
+  high: fc.constantFrom(0n, 0n, 0n, 0n, NX, NX, 1n << 52n, 1n << 40n, 1n << 33n),
+});
+const legacyTables = fc.array(fc.array(legacyEntry, { minLength: 4, maxLength: 4 }), {
+  minLength: TABLES.length,
+  maxLength: TABLES.length,
+});
+const legacyAddress = fc
+  .record({
+    top: fc.integer({ min: 0, max: 3 }),
+    indexes: fc.tuple(fc.integer({ min: 0, max: 1 }), fc.integer({ min: 0, max: 1 })),
+    wide: fc.boolean(),
+    low: fc.integer({ min: 0, max: 0xfff }),
+  })
+  // Bits 30 and 21 for PAE, 22 for 32-bit paging; 12 for both.
+  .map(({ top, indexes: [upper, lower], wide, low }) =>
+    wide ? BigInt(top * 2 ** 30 + upper * 2 ** 21 + lower * 4096 + low) : BigInt(upper * 2 ** 22 + lower * 4096 + low),
+  );
+type LegacyEntries = { target: bigint; bits: number[]; present: boolean; generous: boolean; high: bigint }[][];
+const lowHalf = (e: LegacyEntries[0][0]) =>
+  e.target | BigInt(e.bits.reduce((x, bit) => x | bit, (e.present ? P : 0) | (e.generous ? RW | US : 0)));
+
+function build32(all: LegacyEntries): void {
+  all.forEach((row, t) => {
+    row.forEach((e, i) => {
+      ram.write32(TABLES[t] + i * 4, Number(lowHalf(e)));
+    });
+  });
+}
+function buildPae(all: LegacyEntries): void {
+  all.forEach((row, t) => {
+    row.forEach((e, i) => {
+      if (t === 0) ram.write64(TABLES[0] + i * 8, (lowHalf(e) & 0xfffff001n) | (e.high & (1n << 33n)));
+      else ram.write64(TABLES[t] + i * 8, lowHalf(e) | e.high);
+    });
+  });
+}
+function legacyControl(c: Controls, pae: boolean, pse: boolean): void {
+  vcpu.cr0 = 0x11n;
+  vcpu.efer = c.nxe ? 0x800n : 0n;
+  vcpu.cr4 = (pae ? 0x20n : 0n) | (pse ? 0x10n : 0n) | (c.smep ? 1n << 20n : 0n) | (c.smap ? 1n << 21n : 0n);
+  vcpu.cr3 = BigInt(TABLES[0]);
+  vcpu.cr0 = c.wp ? 0x80010011n : 0x80000011n;
+  vcpu.cpl = c.user ? 3 : 0;
+}
+
+/** The entries that a walk meets, in order; it ends at a leaf, an absent entry, or the memory's end. */
+function legacyPath(gva: number, pae: boolean, pse: boolean) {
+  const path: { at: number; value: bigint; leaf: boolean; sizeBytes: bigint; reserved: boolean }[] = [];
+  const read = (at: number) => (pae ? ram.read64(at) : BigInt(ram.read32(at) >>> 0));
+  let table = TABLES[0];
+  if (pae) {
+    const pdpte = ram.read64(TABLES[0] + (gva >>> 30) * 8);
+    if (!(pdpte & 1n)) return path;
+    table = Number(pdpte & 0x000ffffffffff000n);
+  }
+  const shifts = pae ? [21, 12] : [22, 12];
+  for (const shift of shifts) {
+    const at = table + ((gva >>> shift) & (pae ? 511 : 1023)) * (pae ? 8 : 4);
+    if (at >= RAM_BYTES) return path;
+    const value = read(at);
+    if (!(value & 1n)) return path;
+    const large = shift > 12 && (value & 0x80n) !== 0n && (pae || pse);
+    const sizeBytes = 1n << BigInt(shift);
+    const reserved =
+      (pae && (value & 0x7fffff0000000000n) !== 0n) || (large && (value & (sizeBytes - 1n) & ~0x1fffn) !== 0n);
+    path.push({ at, value, leaf: large || shift === 12, sizeBytes, reserved });
+    if (large || reserved) return path;
+    table = Number(value & 0x000ffffffffff000n);
+  }
+  return path;
+}
+
+/** 32-bit and PAE paging in the manual's words (SDM vol. 3A, 4.3, 4.4, 4.6, 4.7). */
+function legacyReference(gva: number, access: Access, c: Controls, pae: boolean, pse: boolean) {
+  const nxe = c.nxe && pae;
+  const base = (access === 'execute' && (nxe || c.smep) ? 16 : 0) | (access === 'write' ? 2 : 0) | (c.user ? 4 : 0);
+  const path = legacyPath(gva, pae, pse);
+  if (path.some(({ reserved, value }) => reserved || (!nxe && pae && value & NX))) return { errorCode: base | 9 };
+  const last = path.at(-1);
+  if (!last?.leaf) return { errorCode: base };
+  const writable = path.every(({ value }) => value & BigInt(RW));
+  const userPage = path.every(({ value }) => value & BigInt(US));
+  const noExecute = nxe && path.some(({ value }) => value & NX);
+  const refused = c.user
+    ? !userPage || (access === 'write' && !writable) || (access === 'execute' && noExecute)
+    : (access === 'write' && !writable && c.wp) ||
+      (access === 'execute' ? noExecute || (userPage && c.smep) : userPage && c.smap);
+  if (refused) return { errorCode: base | 1 };
+  const offset = last.sizeBytes - 1n;
+  return { gpa: Number((last.value & 0x000ffffffffff000n & ~offset) | (BigInt(gva) & offset)) };
+}
+
 function build(all: { target: bigint; bits: number[]; present: boolean; generous: boolean; nx: boolean }[][]): void {
   all.forEach((row, t) => {
     row.forEach((e, i) => {
@@ -132,6 +230,70 @@ describe('the page walk', () => {
       ),
       { seed: 7, numRuns: 300 },
     );
+  });
+
+  it('agrees with the reference in 32-bit and PAE paging', () => {
+    const accesses = fc.array(fc.tuple(legacyAddress, fc.constantFrom<Access>('read', 'write', 'execute')), {
+      minLength: 1,
+      maxLength: 8,
+    });
+    fc.assert(
+      fc.property(legacyTables, accesses, controls, fc.boolean(), fc.boolean(), (all, tried, c, pae, pse) => {
+        if (pae) buildPae(all);
+        else build32(all);
+        legacyControl(c, pae, pse);
+        for (const [gva, access] of tried) {
+          const expected = legacyReference(Number(gva), access, c, pae, pse);
+          const before = TABLES.map((at) => ram.readBytes(at, 32));
+          const found = vcpu.translate(gva, access);
+          if ('gpa' in expected) expect(found).toEqual({ ok: true, gpa: expected.gpa });
+          else expect(found).toEqual({ ok: false, fault: { gva, errorCode: expected.errorCode } });
+          expect(TABLES.map((at) => ram.readBytes(at, 32))).toEqual(before);
+        }
+      }),
+      { seed: 11, numRuns: 600 },
+    );
+  });
+
+  it('sets accessed and dirty bits in 32-bit and PAE paging, and nothing else', () => {
+    const walks = fc.array(fc.tuple(legacyAddress, fc.integer({ min: 0, max: 2 })), { minLength: 1, maxLength: 8 });
+    fc.assert(
+      fc.property(legacyTables, walks, controls, fc.boolean(), fc.boolean(), (all, tried, c, pae, pse) => {
+        if (pae) buildPae(all);
+        else build32(all);
+        legacyControl(c, pae, pse);
+        for (const [gva, access] of tried) {
+          const before = TABLES.map((at) => ram.readBytes(at, 32));
+          const path = legacyPath(Number(gva), pae, pse);
+          const expected = legacyReference(Number(gva), (['read', 'write', 'execute'] as const)[access], c, pae, pse);
+          bench.engine.walk(gva, access);
+          // Upper entries that lead further are marked accessed even if the walk then fails (SDM vol. 3A, 4.8).
+          const marks = new Map<number, number>();
+          for (const { at, value, leaf, reserved } of path) {
+            if (leaf && 'gpa' in expected) marks.set(at, access === 1 ? 0x60 : 0x20);
+            else if (!leaf && !reserved && (!pae || c.nxe || !(value & NX))) marks.set(at, 0x20);
+          }
+          TABLES.forEach((table, t) => {
+            for (let byte = 0; byte < 32; byte++)
+              expect(ram.readBytes(table + byte, 1)[0]).toBe(before[t][byte] | (marks.get(table + byte) ?? 0));
+          });
+        }
+      }),
+      { seed: 12, numRuns: 300 },
+    );
+  });
+
+  it('keeps the PDPTEs that CR3 was loaded with', () => {
+    ram.write64(0x100000, 0x101001n);
+    ram.write64(0x101000, 0x102007n);
+    ram.write64(0x102000, 0x6003n);
+    legacyControl({ wp: true, nxe: false, smep: false, smap: false, user: false }, true, false);
+    expect(vcpu.translate(0x123n, 'read')).toEqual({ ok: true, gpa: 0x6123 });
+    ram.write64(0x100000, 0n);
+    vcpu.flushTlb();
+    expect(vcpu.translate(0x123n, 'read')).toEqual({ ok: true, gpa: 0x6123 });
+    vcpu.cr3 = 0x100000n;
+    expect(vcpu.translate(0x123n, 'read')).toMatchObject({ ok: false, fault: { errorCode: 0 } });
   });
 
   it('sets accessed bits on the way and the dirty bit for writes', () => {

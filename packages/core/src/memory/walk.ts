@@ -4,7 +4,7 @@ export const MmuFlag = {
   PAGING: 1,
   /** CR0.WP. */
   WRITE_PROTECT: 2,
-  /** IA32_EFER.NXE. */
+  /** IA32_EFER.NXE, where entries have an XD bit (not in 32-bit paging). */
   NO_EXECUTE: 4,
   /** CR4.SMEP. */
   SMEP: 8,
@@ -14,6 +14,12 @@ export const MmuFlag = {
   USER: 32,
   /** Only look: accessed and dirty bits stay as they are. */
   PROBE: 64,
+  /** 4-level paging (IA32_EFER.LMA); without it and without PAE: 32-bit paging (SDM vol. 3A, 4.1.1). */
+  FOUR_LEVEL: 128,
+  /** PAE paging: the four PDPTEs are in registers. */
+  PAE: 256,
+  /** CR4.PSE: 4-MiB pages of 32-bit paging. */
+  PSE: 512,
 } as const;
 
 export const WalkAccess = { read: 0, write: 1, execute: 2 } as const;
@@ -23,3 +29,6 @@ export const PageFaultCode = { present: 1, write: 2, user: 4, reserved: 8, fetch
 
 /** Paging-structure entry bits (SDM vol. 3A, 4.5.4). */
 export const Pte = { present: 1, write: 2, user: 4, accessed: 0x20, dirty: 0x40, large: 0x80, global: 0x100 } as const;
+
+/** Reserved bits of a PDPTE of PAE paging: MOV to CR3 raises #GP(0) for them (SDM vol. 3A, table 4-8; 40 address bits). */
+export const PDPTE_RESERVED = 0xffffff00000001e6n;

@@ -1,4 +1,4 @@
-import type { Entry, EntrySearch, ExitAnswer } from '@polyvisor/plugin-api';
+import type { ClosedDoor, Entry, EntrySearch, ExitAnswer } from '@polyvisor/plugin-api';
 import { PluginFailure } from './codes.ts';
 
 /** Whose tap, in which hook. */
@@ -33,7 +33,8 @@ function isFault(answer: unknown): boolean {
   );
 }
 
-export function checkedBootAnswer(place: TapPlace, answer: unknown): true | undefined {
+/** Of a hook in which `true` means that this plug-in has done it. @throws PV1015 */
+export function checkedTrue(place: TapPlace, answer: unknown): true | undefined {
   if (answer === true || answer === undefined) return answer;
   throw new PluginFailure('PV1015', place, `answered ${describe(answer)} instead of true or nothing`);
 }
@@ -46,16 +47,27 @@ export function checkedSearch(place: TapPlace, search: EntrySearch): EntrySearch
     if (!isEntry(entry)) throw wrong('an entry without name, address, place or priority');
     return { ...entry, plugin: place.plugin };
   });
-  return { entries, missing: search.missing };
+  const { closed = [], missing } = search;
+  if (!Array.isArray(closed) || !closed.every(isClosedDoor)) {
+    throw wrong('a closed door without name, address, place or reason');
+  }
+  return { entries, closed: closed.map((door) => ({ ...door, plugin: place.plugin })), missing };
 }
 
 function isEntry(entry: Partial<Entry> | undefined): entry is Entry {
+  return isDoor(entry) && Number.isFinite(entry?.priority);
+}
+
+function isClosedDoor(door: Partial<ClosedDoor> | undefined): door is ClosedDoor {
+  return isDoor(door) && typeof door?.reason === 'string';
+}
+
+function isDoor(door: Partial<Entry | ClosedDoor> | undefined): boolean {
   return (
-    typeof entry?.name === 'string' &&
-    typeof entry.abi === 'string' &&
-    typeof entry.address === 'bigint' &&
-    typeof entry.foundIn === 'string' &&
-    Number.isFinite(entry.priority)
+    typeof door?.name === 'string' &&
+    typeof door.abi === 'string' &&
+    typeof door.address === 'bigint' &&
+    typeof door.foundIn === 'string'
   );
 }
 

@@ -77,6 +77,14 @@ export const hookTable: Readonly<Record<keyof HostHooks, HookRow>> = {
     next: 'guest code, then exit',
     late: 'nothing to replay: called before the next entry',
   },
+  requestPoweroff: {
+    type: 'SyncBailHook',
+    kind: 'the first answer decides',
+    when: 'the operator wants the guest to power off by itself; `true` means that it has been asked',
+    previous: 'beforeEntry',
+    next: 'exit, beforeEntry',
+    late: 'nothing to replay: asked at the next request',
+  },
   shutdown: {
     type: 'SyncHook',
     kind: 'every tap is called',

@@ -86,6 +86,17 @@ describe('hooks', () => {
     ]);
   });
 
+  it('collect doors that nobody opens, signed as well, and refuse one without a reason', () => {
+    const registry = new PluginRegistry();
+    const closed = { name: 'side', abi: 'side', address: 2n, foundIn: 'a test', plugin: 'else', reason: 'locked' };
+    load(registry, 'a', (host) => host.hooks.findEntries.tap('a', () => ({ ...search('left'), closed: [closed] })));
+    expect(registry.calls.findEntries(image).closed).toEqual([{ ...closed, plugin: 'a' }]);
+    const { reason: _, ...without } = closed;
+    const bad = (host: PluginHost) =>
+      host.hooks.findEntries.tap('b', () => ({ ...search('right'), closed: [without] as never }));
+    expect(thrownBy(() => load(registry, 'b', bad))).toMatchObject({ code: 'PV1015' });
+  });
+
   it('say whether anybody booted the guest', () => {
     const registry = new PluginRegistry();
     load(registry, 'a', (host) =>

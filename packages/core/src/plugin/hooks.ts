@@ -14,7 +14,7 @@ import type {
 } from '@polyvisor/plugin-api';
 import { HookMap, SyncBailHook, SyncHook } from 'tapable';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
-import { checkedBootAnswer, checkedExitAnswer, checkedNothing, checkedSearch, type TapPlace } from './answers.ts';
+import { checkedExitAnswer, checkedNothing, checkedSearch, checkedTrue, type TapPlace } from './answers.ts';
 import { isCoded, messageOf, PluginFailure, refusal } from './codes.ts';
 import { hookTable } from './hook-table.ts';
 
@@ -42,6 +42,7 @@ export class HookSet implements PluginCalls {
   readonly #vcpuTerminate = new SyncHook<[Vcpu]>(['vcpu']);
   readonly #exit = new HookMap(() => new SyncBailHook<[Vcpu, Exit], ExitAnswer | undefined>(['vcpu', 'exit']));
   readonly #beforeEntry = new SyncHook<[Vcpu]>(['vcpu']);
+  readonly #requestPoweroff = new SyncBailHook<[], true | undefined>([]);
   readonly #shutdown = new SyncHook<[ShutdownReason]>(['reason']);
 
   // What a late tap has missed.
@@ -71,6 +72,7 @@ export class HookSet implements PluginCalls {
     }
     return {
       entries: searches.flatMap((search) => search.entries),
+      closed: searches.flatMap((search) => search.closed ?? []),
       missing: searches.flatMap((search) => search.missing),
     };
   }
@@ -101,6 +103,9 @@ export class HookSet implements PluginCalls {
   beforeEntry(vcpu: Vcpu): void {
     this.#beforeEntry.call(vcpu);
   }
+  requestPoweroff(): boolean {
+    return this.#requestPoweroff.call() === true;
+  }
   shutdown(reason: ShutdownReason): void {
     this.#ended = reason;
     this.#shutdown.call(reason);
@@ -115,7 +120,10 @@ export class HookSet implements PluginCalls {
     });
   }
 
-  #machineFacades(plugin: string, submit: Submit): Pick<HostHooks, 'findEntries' | 'configure' | 'boot' | 'shutdown'> {
+  #machineFacades(
+    plugin: string,
+    submit: Submit,
+  ): Pick<HostHooks, 'findEntries' | 'configure' | 'boot' | 'requestPoweroff' | 'shutdown'> {
     return {
       findEntries: facade(plugin, 'findEntries', submit, (place, fn: TapFunction<[GuestImage], EntrySearch>) => {
         const search = guarded(place, (image: GuestImage) => checkedSearch(place, fn(image)));
@@ -141,10 +149,18 @@ export class HookSet implements PluginCalls {
         if (this.#booted) throw lateRefusal(place);
         const boot = guarded(
           place,
-          (request: BootRequest, machine: Machine) => checkedBootAnswer(place, fn(request, machine)),
+          (request: BootRequest, machine: Machine) => checkedTrue(place, fn(request, machine)),
           (_request, machine) => machine.vcpus[0]?.rip,
         );
         return { replay() {}, connect: () => this.#boot.tap(place.plugin, boot) };
+      }),
+      requestPoweroff: facade(plugin, 'requestPoweroff', submit, (place, fn: TapFunction<[], true | undefined>) => {
+        const call = guarded(
+          place,
+          () => checkedTrue(place, fn()),
+          () => this.#current?.rip,
+        );
+        return { replay() {}, connect: () => this.#requestPoweroff.tap(place.plugin, call) };
       }),
       shutdown: facade(plugin, 'shutdown', submit, (place, fn: TapFunction<[ShutdownReason], void>) => {
         const call = guardedVoid(place, fn, () => this.#current?.rip);

@@ -33,5 +33,7 @@ export interface PluginCalls {
   /** First answer that is not `pass`, in order of loading. */
   exit(kind: ExitKind, vcpu: Vcpu, exit: Exit): ExitAnswer;
   beforeEntry(vcpu: Vcpu): void;
+  /** `true`: a plug-in has asked the guest to power off. */
+  requestPoweroff(): boolean;
   shutdown(reason: ShutdownReason): void;
 }

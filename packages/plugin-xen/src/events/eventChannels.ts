@@ -68,6 +68,27 @@ export class EventChannels {
     return port;
   }
 
+  /**
+   * Take the host's end of a channel that the guest opened for the control domain; `peer` runs when the guest sends.
+   * `false`: there is no such channel.
+   */
+  connectHost(port: number, peer: () => void): boolean {
+    const channel = this.#channels[port];
+    if (channel === undefined || channel.state !== 'unbound' || channel.remoteDomain !== Domid.CONTROL) return false;
+    channel.state = 'interdomain';
+    channel.remotePort = port;
+    channel.peer = peer;
+    return true;
+  }
+
+  /** Let go of the host's end; the guest's end is unbound again, unless the guest has closed it. */
+  disconnectHost(port: number, peer: () => void): void {
+    const channel = this.#channels[port];
+    if (channel?.peer !== peer) return;
+    channel.state = 'unbound';
+    channel.peer = undefined;
+  }
+
   bindInterdomain(remoteDomain: number, remotePort: number): PortOrErrno {
     if (remoteDomain !== Domid.CONTROL && !isOwnDomid(remoteDomain)) return ESRCH;
     // The control domain keeps no unbound port open for the guest.

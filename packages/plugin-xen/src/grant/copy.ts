@@ -1,6 +1,6 @@
 import type { XenDomain } from '../domain.ts';
 import { Domid } from '../hypercall/domid.ts';
-import { GrantFlags, type GrantTable } from './grantTable.ts';
+import type { GrantTable } from './grantTable.ts';
 import { GrantStatus } from './status.ts';
 
 const PAGE_BYTES = 4096;
@@ -61,15 +61,9 @@ function resolve(
   const ref = Number(BigInt.asUintN(32, value));
   if (domid === Domid.CONTROL) return GrantStatus.BAD_GNTREF;
   if (domid !== Domid.GUEST) return GrantStatus.BAD_DOMAIN;
-  const entry = table.entry(ref);
-  const permits =
-    entry !== undefined &&
-    (entry.flags & GrantFlags.TYPE_MASK) === GrantFlags.PERMIT_ACCESS &&
-    entry.domid === Domid.GUEST &&
-    !(write && (entry.flags & GrantFlags.READONLY) !== 0);
-  if (!permits) return GrantStatus.GENERAL_ERROR;
-  if (offset < entry.offset || offset + sizeBytes > entry.offset + entry.sizeBytes) return GrantStatus.GENERAL_ERROR;
-  return domain.mm.isGuestFrame(entry.mfn) ? entry.mfn : GrantStatus.BAD_PAGE;
+  const mfn = table.permitted(ref, Domid.GUEST, { offset, sizeBytes, write });
+  if (mfn === undefined) return GrantStatus.GENERAL_ERROR;
+  return domain.mm.isGuestFrame(mfn) ? mfn : GrantStatus.BAD_PAGE;
 }
 
 function ownFrame(domain: XenDomain, domid: number, mfn: number): number {

@@ -114,6 +114,32 @@ export class GrantTable {
     };
   }
 
+  /** The frame that a grant opens to `domid` for this access; `undefined`: it does not. */
+  permitted(
+    ref: number,
+    domid: number,
+    { offset, sizeBytes, write }: { readonly offset: number; readonly sizeBytes: number; readonly write: boolean },
+  ): number | undefined {
+    const entry = this.entry(ref);
+    const permits =
+      entry !== undefined &&
+      (entry.flags & GrantFlags.TYPE_MASK) === GrantFlags.PERMIT_ACCESS &&
+      entry.domid === domid &&
+      !(write && (entry.flags & GrantFlags.READONLY) !== 0) &&
+      offset >= entry.offset &&
+      offset + sizeBytes <= entry.offset + entry.sizeBytes;
+    return permits ? entry.mfn : undefined;
+  }
+
+  /** Show the guest that a grant is held (GTF_reading, GTF_writing), or no longer. */
+  markInUse(ref: number, inUse: boolean): void {
+    if (ref >= this.entryCount) return;
+    const { memory } = this.#domain;
+    const gpa = this.#version === 1 ? this.#entryGpa(ref) : this.#statusGpa(ref);
+    const kept = memory.read16(gpa) & ~GrantFlags.IN_USE_MASK;
+    memory.write16(gpa, inUse ? kept | GrantFlags.IN_USE_MASK : kept);
+  }
+
   /** A reserved entry in a form both versions have; invalid ones read as zero; `undefined`: it has no such form. */
   #reservedEntry(ref: number): GrantEntry | undefined {
     const entry = this.entry(ref);
@@ -137,6 +163,11 @@ export class GrantTable {
   #entryGpa(ref: number): number {
     const offset = ref * ENTRY_BYTES[this.#version];
     return this.#frames[Math.floor(offset / PAGE_BYTES)] * PAGE_BYTES + (offset % PAGE_BYTES);
+  }
+
+  #statusGpa(ref: number): number {
+    const offset = ref * STATUS_BYTES;
+    return this.#statusFrames[Math.floor(offset / PAGE_BYTES)] * PAGE_BYTES + (offset % PAGE_BYTES);
   }
 
   #extend(frames: number[], count: number): boolean {

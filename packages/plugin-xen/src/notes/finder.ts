@@ -1,62 +1,96 @@
-import type { ElfImage, EntrySearch, GuestImage } from '@polyvisor/plugin-api';
+import type { ClosedDoor, ElfImage, EntrySearch, GuestImage, MissingDoor } from '@polyvisor/plugin-api';
 import { missingFeatures } from './features.ts';
 import { readImageNotes } from './imageNotes.ts';
 import type { ImageNotes } from './types.ts';
 
 const EM_X86_64 = 62;
-const PV = { name: 'pv', abi: 'Xen PV 64-bit' } as const;
+const PLUGIN = 'xen';
+const PV_PRIORITY = 100;
+const pv = (elf?: ElfImage) => ({ name: 'pv', abi: elf ? `Xen PV ${elf.class}-bit` : 'Xen PV' });
 const PVH = { name: 'pvh', abi: 'Xen PVH' } as const;
 
-/** Doors of an image that this plug-in knows. NOT IMPLEMENTED yet: PVH and 32-bit PV; both are named with the reason. */
+type Door = { readonly name: string; readonly abi: string };
+/** A door that can be gone through has no `closed`; one that is not there has no address. */
+type Finding =
+  | { readonly door: Door; readonly address: bigint; readonly foundIn: string; readonly closed?: string }
+  | { readonly door: Door; readonly missing: string };
+
+/** Doors of an image that this plug-in knows. NOT IMPLEMENTED yet: PVH and 32-bit PV; where they are there, they are closed. */
 export function findXenEntries(image: GuestImage): EntrySearch {
-  const elf = image.elf;
-  if (elf === undefined) {
-    const reason = `no ELF image inside (${image.description})`;
-    return {
-      entries: [],
-      missing: [
-        { ...PV, reason },
-        { ...PVH, reason },
-      ],
-    };
-  }
-  const notes = readImageNotes(elf);
-  if (notes === undefined) {
-    const reason = 'no ELF notes of owner "Xen" and no __xen_guest section';
-    return {
-      entries: [],
-      missing: [
-        { ...PV, reason },
-        { ...PVH, reason },
-      ],
-    };
-  }
-  const missing = [{ ...PVH, reason: pvhReason(notes) }];
-  const refusal = pvRefusal(elf, notes);
-  if (refusal !== undefined) return { entries: [], missing: [{ ...PV, reason: refusal }, ...missing] };
+  const findings = findingsIn(image);
+  return {
+    entries: findings.flatMap((finding) => {
+      if ('missing' in finding || finding.closed !== undefined) return [];
+      const { door, address, foundIn } = finding;
+      return [{ ...door, address, foundIn, plugin: PLUGIN, priority: PV_PRIORITY }];
+    }),
+    closed: findings.flatMap((finding): ClosedDoor[] => {
+      if ('missing' in finding || finding.closed === undefined) return [];
+      const { door, address, foundIn, closed } = finding;
+      return [{ ...door, address, foundIn, plugin: PLUGIN, reason: closed }];
+    }),
+    missing: findings.flatMap((finding): MissingDoor[] =>
+      'missing' in finding ? [{ ...finding.door, reason: finding.missing }] : [],
+    ),
+  };
+}
+
+function findingsIn({ elf, description }: GuestImage): Finding[] {
+  const notes = elf && readImageNotes(elf);
+  if (elf && notes) return [pvDoor(elf, notes), pvhDoor(notes)];
+  const missing = elf
+    ? 'no ELF notes of owner "Xen" and no __xen_guest section'
+    : `no ELF image inside (${description})`;
+  return [
+    { door: pv(elf), missing },
+    { door: PVH, missing },
+  ];
+}
+
+function pvDoor(elf: ElfImage, notes: ImageNotes): Finding {
+  const door = pv(elf);
+  const missing = whyNoPv(elf, notes);
+  if (missing !== undefined) return { door, missing };
+  const closed = pvRefusal(elf, notes);
   const foundIn = notes.entry === undefined ? 'ELF header e_entry' : entrySource(notes);
-  const entry = { ...PV, address: notes.entry ?? elf.entry, foundIn, plugin: 'xen', priority: 100 };
-  return { entries: [entry], missing };
+  return { door, address: notes.entry ?? elf.entry, foundIn, ...(closed !== undefined && { closed }) };
 }
 
 function entrySource(notes: ImageNotes): string {
   return notes.legacy ? '__xen_guest VIRT_ENTRY' : `ELF note XEN_ELFNOTE_ENTRY (${notes.where})`;
 }
 
-function pvhReason(notes: ImageNotes): string {
-  if (notes.phys32Entry === undefined) return 'no XEN_ELFNOTE_PHYS32_ENTRY note';
-  return `note XEN_ELFNOTE_PHYS32_ENTRY gives 0x${notes.phys32Entry.toString(16)}; booting through it is NOT IMPLEMENTED yet`;
+function pvhDoor(notes: ImageNotes): Finding {
+  if (notes.phys32Entry === undefined) return { door: PVH, missing: 'no XEN_ELFNOTE_PHYS32_ENTRY note' };
+  return {
+    door: PVH,
+    address: notes.phys32Entry,
+    foundIn: `ELF note XEN_ELFNOTE_PHYS32_ENTRY (${notes.where})`,
+    closed: 'booting through it is NOT IMPLEMENTED yet',
+  };
 }
 
-/** Why the image cannot be started as PV64, or `undefined`; the checks are those of Xen's domain builder. */
-export function pvRefusal(elf: ElfImage, notes: ImageNotes): string | undefined {
-  if (elf.class !== 64) return '32-bit image: 32-bit PV is NOT IMPLEMENTED yet';
-  if (elf.machine !== EM_X86_64) return `ELF machine ${elf.machine} is not x86-64`;
+/**
+ * Why the image is no PV guest, or `undefined`; the checks are those of Xen's domain builder. An image that gives the
+ * PVH entry and no ENTRY has not said where PV begins, and its e_entry is for others: Linux without XEN_PV keeps all
+ * other notes.
+ */
+function whyNoPv(elf: ElfImage, notes: ImageNotes): string | undefined {
+  if (elf.class === 64 && elf.machine !== EM_X86_64) return `ELF machine ${elf.machine} is not x86-64`;
+  if (notes.phys32Entry !== undefined && notes.entry === undefined) {
+    return 'no XEN_ELFNOTE_ENTRY beside XEN_ELFNOTE_PHYS32_ENTRY: the image is for PVH only';
+  }
   if (notes.loader?.startsWith('generic') !== true && notes.guestOs?.startsWith('linux') !== true) {
     return 'neither LOADER is "generic" nor GUEST_OS "linux"';
   }
   if (notes.xenVersion?.startsWith('xen-3.0') !== true)
     return `built for ${notes.xenVersion ?? 'no'} Xen version, not xen-3.0`;
+  return undefined;
+}
+
+/** Why a PV guest cannot be started here, or `undefined`. */
+function pvRefusal(elf: ElfImage, notes: ImageNotes): string | undefined {
+  if (elf.class !== 64) return '32-bit PV is NOT IMPLEMENTED yet';
   const unmet = missingFeatures(notes.features);
   if (unmet.length > 0) return `requires ${unmet.join(', ')}, which a PV64 guest cannot have here`;
   return undefined;

@@ -1,7 +1,7 @@
 import type { ElfSection } from '@polyvisor/plugin-api';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { elfImage, guestImage, numberNote, PLAIN_NOTES, textNote } from '../testing/guest.ts';
+import { elfImage, guestImage, KERNEL_PADDR, numberNote, PLAIN_NOTES, textNote, VIRT_BASE } from '../testing/guest.ts';
 import { NoteType, xenNotes } from './elfNotes.ts';
 import { missingFeatures, parseFeatures } from './features.ts';
 import { findXenEntries } from './finder.ts';
@@ -115,23 +115,53 @@ describe('finding entries', () => {
   it.each([
     ['no ELF', undefined, 'no ELF image inside'],
     ['no notes', elfImage({ notes: [] }), 'no ELF notes of owner "Xen"'],
-    ['32 bits', elfImage({ class: 32 }), '32-bit PV is NOT IMPLEMENTED'],
     ['another loader', elfImage({ notes: [textNote(NoteType.XEN_VERSION, 'xen-3.0')] }), 'LOADER'],
     ['another Xen', elfImage({ notes: [textNote(NoteType.LOADER, 'generic')] }), 'xen-3.0'],
-    [
-      'a feature',
-      elfImage({ notes: [...PLAIN_NOTES, textNote(NoteType.FEATURES, '!supervisor_mode_kernel|!xyz')] }),
-      'requires xyz, supervisor_mode_kernel',
-    ],
   ])('says why there is no pv: %s', (_name, elf, reason) => {
     const { entries, missing } = findXenEntries(guestImage(elf));
     expect(entries).toEqual([]);
     expect(missing.find(({ name }) => name === 'pv')?.reason).toContain(reason);
   });
 
-  it('names a pvh note as found and not implemented', () => {
+  it.each([
+    ['32 bits', elfImage({ class: 32 }), '32-bit PV is NOT IMPLEMENTED'],
+    [
+      'a feature',
+      elfImage({ notes: [...PLAIN_NOTES, textNote(NoteType.FEATURES, '!supervisor_mode_kernel|!xyz')] }),
+      'requires xyz, supervisor_mode_kernel',
+    ],
+  ])('says why pv is closed: %s', (_name, elf, reason) => {
+    const { entries, closed } = findXenEntries(guestImage(elf));
+    expect(entries).toEqual([]);
+    expect(closed).toEqual([
+      expect.objectContaining({
+        name: 'pv',
+        address: VIRT_BASE + KERNEL_PADDR + 0x10n,
+        foundIn: expect.stringContaining('XEN_ELFNOTE_ENTRY'),
+        reason: expect.stringContaining(reason),
+      }),
+    ]);
+  });
+
+  it('names a pvh note with its address, as a door that is closed', () => {
     const notes = [...PLAIN_NOTES, numberNote(NoteType.PHYS32_ENTRY, 0x100_0850n)];
-    const { missing } = findXenEntries(guestImage(elfImage({ notes })));
-    expect(missing).toEqual([expect.objectContaining({ name: 'pvh', reason: expect.stringContaining('0x1000850') })]);
+    const { closed, missing } = findXenEntries(guestImage(elfImage({ notes })));
+    expect(closed).toEqual([
+      expect.objectContaining({
+        name: 'pvh',
+        address: 0x100_0850n,
+        foundIn: 'ELF note XEN_ELFNOTE_PHYS32_ENTRY (PT_NOTE)',
+        reason: expect.stringContaining('NOT IMPLEMENTED'),
+      }),
+    ]);
+    expect(missing).toEqual([]);
+  });
+
+  it('sees no pv in an image whose notes are those of PVH', () => {
+    const common = PLAIN_NOTES.filter(({ type }) => type !== NoteType.ENTRY);
+    const notes = [...common, numberNote(NoteType.PHYS32_ENTRY, 0x100_0850n)];
+    const { closed, missing } = findXenEntries(guestImage(elfImage({ notes })));
+    expect(closed?.map(({ name }) => name)).toEqual(['pvh']);
+    expect(missing).toEqual([expect.objectContaining({ name: 'pv', reason: expect.stringContaining('PVH only') })]);
   });
 });

@@ -1,3 +1,4 @@
+import type { Devices } from '@polyvisor/plugin-api';
 import { FakeHost, FakeMachine, type FakeVcpu } from '@polyvisor/testkit';
 import {
   type HypercallContext,
@@ -52,8 +53,8 @@ export class FakeDomain implements XenDomain {
   vmAssist = 0n;
   #nextFrame = FIRST_HYPERVISOR_MFN + 1;
 
-  constructor(vcpuCount = 2) {
-    this.machine = new FakeMachine({ memoryBytes: MEMORY_BYTES, vcpus: vcpuCount });
+  constructor(vcpuCount = 2, devices: Partial<Devices> = {}) {
+    this.machine = new FakeMachine({ memoryBytes: MEMORY_BYTES, vcpus: vcpuCount, devices });
     this.vcpus = this.machine.vcpus.map((cpu) => fakeVcpu(cpu, this.sharedInfoGpa));
     for (const vcpu of this.vcpus) {
       vcpu.cpu.cpl = 3;

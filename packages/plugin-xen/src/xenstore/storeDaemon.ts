@@ -14,7 +14,7 @@ const GUEST_UUID = '706f6c79-7669-4736-8f72-000000000001';
 
 /** The store daemon and toolstack of this one guest. */
 export class StoreDaemon {
-  readonly #store = new Store();
+  readonly store = new Store();
   readonly port: number;
   readonly #domain: XenDomain;
   readonly #events: EventChannels;
@@ -29,7 +29,7 @@ export class StoreDaemon {
   /** The rings are in place: introduce the domain. */
   start(storeMfn: number, consoleMfn: number, consolePort: number): void {
     const domain = this.#domain;
-    writeInitialTree(this.#store, {
+    writeInitialTree(this.store, {
       domid: Domid.GUEST,
       name: GUEST_NAME,
       uuid: GUEST_UUID,
@@ -41,14 +41,14 @@ export class StoreDaemon {
       consolePort,
       consoleMfn,
     });
-    this.#ring = new StoreRing(domain.memory, storeMfn * PAGE_BYTES, this.#store, Domid.GUEST, (message) =>
+    this.#ring = new StoreRing(domain.memory, storeMfn * PAGE_BYTES, this.store, Domid.GUEST, (message) =>
       domain.host.log('info', `xenstore: ${message}`),
     );
   }
 
   /** Ask the guest's kernel to shut down, as `xl shutdown` and `xl reboot` do. */
   requestShutdown(kind: 'poweroff' | 'reboot' | 'suspend'): void {
-    this.#store.set(`${domainPath(Domid.GUEST)}/control/shutdown`, kind);
+    this.store.set(`${domainPath(Domid.GUEST)}/control/shutdown`, kind);
     // The guest's watches have queued their events.
     this.#serve();
   }

@@ -11,11 +11,13 @@ import {
   PAGE_BASE,
   RESULT,
   SEGMENT_BASE,
+  SEGMENT_BOUNDS,
+  type SegmentBound,
   type Slot,
   XMM,
   ZERO,
 } from '../../cpu/state.ts';
-import type { AccessBytes, Evaluated, Node, PureOp, Value, ValueType } from '../../ir/types.ts';
+import type { AccessBytes, Evaluated, Node, PureOp, RecordValue, Value, ValueType } from '../../ir/types.ts';
 import { TLB_INDEX_MASK, TLB_WRITE_OFFSET } from '../../memory/layout.ts';
 import type { Asm } from '../asm.ts';
 import { NO_ERROR_CODE } from '../emit.ts';
@@ -108,7 +110,7 @@ export class InstructionEmitter extends ProgramEmitter {
       case 'const':
         return node.value;
       case 'recordField':
-        return this.#instruction[node.field];
+        return BigInt(this.#instruction[node.field]);
       case 'segmentBase':
         return this.#instruction.segment === NO_SEGMENT ? 0n : undefined;
       case 'getRegister':
@@ -221,11 +223,14 @@ export class InstructionEmitter extends ProgramEmitter {
   }
 
   // ---- registers and slots ----
-  protected recordField(field: 'imm' | 'disp' | 'scale' | 'reg' | 'rm' | 'nextOffset' | 'thisOffset'): void {
-    this.asm.i64(this.#instruction[field]);
+  protected recordField(field: RecordValue): void {
+    this.asm.i64(BigInt(this.#instruction[field]));
   }
   protected segmentBase(): void {
     this.asm.load(this.#region.base, SEGMENT_BASE[this.#instruction.segment]);
+  }
+  protected segmentBound(bound: SegmentBound): void {
+    this.asm.load(this.#region.base, SEGMENT_BOUNDS[bound][this.#instruction.segment]);
   }
 
   protected pushState(node: StateNode): void {

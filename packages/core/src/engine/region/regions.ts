@@ -1,21 +1,23 @@
 import { Builder } from '../../ir/builder.ts';
 import type { InstructionShape } from '../../isa/types.ts';
-import { PAGE_SIZE_BYTES } from '../../memory/layout.ts';
+import { PAGE_SIZE_BYTES, REGION_LOOKUP_BYTES, REGION_LOOKUP_ENTRY_BYTES } from '../../memory/layout.ts';
 import type { CodeCache, CodePage } from '../code-cache.ts';
 import { memoryPages, REGION_SIGNATURE, REGION_TABLE_SIZE } from '../interpreter.ts';
 import type { EngineMemory } from '../memory.ts';
 import { NO_SEGMENT, RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
 import { ModuleBuilder } from '../wasm.ts';
 import { demandOf } from './demand.ts';
-import { buildGraph, type RegionInstruction, type ShapeCode } from './graph.ts';
+import { buildGraph, type RegionGraph, type RegionInstruction, type ShapeCode } from './graph.ts';
 import { type RegionCode, RegionFunction, type RegionOptions } from './region-function.ts';
 
 /** Longest region, in instructions: TurboFan's time grows with the size of a function. */
 const MAX_INSTRUCTIONS = 120;
 /** Beyond so many live modules V8 and the operating system get slow; then all regions are dropped. */
 const MAX_MODULES = 4000;
+/** No code lies there: not canonical. */
+const NOWHERE = -(1n << 63n);
 /** Entries of the engine after which an incomplete batch is compiled. */
-const TICKS_TO_WAIT = 200;
+const TICKS_TO_WAIT = 5000;
 
 export interface RegionsOptions {
   readonly memory: EngineMemory;
@@ -24,13 +26,26 @@ export interface RegionsOptions {
   /** How many regions make a module. */
   readonly batch: number;
   helperNumber(name: string): number;
+  /** Host address of the region look-up. */
+  readonly lookup: number;
 }
 
-/** A region that waits for its module. */
-interface Waiting {
+/** What a region was made of: the record it starts at, and blocks of bytes of its page (first, end, first, end…). */
+interface Source {
   readonly page: CodePage;
   readonly record: number;
+  readonly blocks: readonly number[];
+}
+/** A region that waits for its module. */
+interface Waiting extends Source {
   readonly code: RegionCode;
+}
+
+/** A region in its place. */
+interface Installed extends Source {
+  readonly index: number;
+  /** What ran its record before. */
+  readonly handler: number;
 }
 
 /** Tier 1: which regions there are, how they come to be and go. */
@@ -50,7 +65,7 @@ export class Regions {
   #table: WebAssembly.Table | undefined;
   #functions: WebAssembly.ModuleImports = {};
   #waiting: Waiting[] = [];
-  readonly #byPage = new Map<CodePage, number[]>();
+  readonly #byPage = new Map<CodePage, Installed[]>();
   readonly #free: number[] = [];
   #nextIndex = 0;
   /** How many regions of a module are in use, by region index. */
@@ -61,6 +76,7 @@ export class Regions {
   constructor(options: RegionsOptions) {
     this.#options = options;
     this.#infoOffset = recordInfoOffset(options.memory.layout);
+    this.#emptyLookup();
   }
 
   attach(table: WebAssembly.Table, functions: WebAssembly.ModuleImports): void {
@@ -95,13 +111,18 @@ export class Regions {
     const { memory, base, helperNumber } = this.#options;
     const record = memory.words[(page.table >>> 2) + offset] >>> 0;
     if (record === 0 || memory.view.getUint16(record + RecordField.handler, true) === SpecialHandler.region) return;
+    // Reached again and again while it waits for its batch: it cannot wait.
+    if (this.#waiting.some((waiting) => waiting.record === record)) {
+      this.compileWaiting();
+      return;
+    }
     const started = performance.now();
     const graph = buildGraph(offset, (at) => this.#read(page, at), MAX_INSTRUCTIONS);
     if (graph) {
       const options: RegionOptions = { base, codeSegmentBase: page.mode !== 'long64', helperNumber };
       const code = new RegionFunction(graph, options).compile();
       for (const block of graph.blocks.values()) this.#statistics.instructions += block.instructions.length;
-      this.#waiting.push({ page, record, code });
+      this.#waiting.push({ page, record, code, blocks: blocksOf(graph) });
     }
     this.#statistics.generateMs += performance.now() - started;
     if (this.#waiting.length >= this.#options.batch) this.compileWaiting();
@@ -181,31 +202,63 @@ export class Regions {
     this.#statistics.compileMs += performance.now() - started;
   }
 
-  #install({ page, record }: Waiting, run: () => number, module: { live: number }): void {
+  #install({ page, record, blocks }: Waiting, run: () => number, module: { live: number }): void {
     const { view } = this.#options.memory;
     const index = this.#free.pop() ?? this.#nextIndex++;
     this.#table?.set(index, run);
     this.#moduleOf[index] = module;
     view.setInt32((record >>> 2) + this.#infoOffset + RecordInfo.region, index, true);
+    const region = { page, record, blocks, index, handler: view.getUint16(record + RecordField.handler, true) };
     view.setUint16(record + RecordField.handler, SpecialHandler.region, true);
-    const indexes = this.#byPage.get(page);
-    if (indexes) indexes.push(index);
-    else this.#byPage.set(page, [index]);
+    const others = this.#byPage.get(page);
+    if (others) others.push(region);
+    else this.#byPage.set(page, [region]);
   }
 
-  /** A page's decoded records are stale: so are its regions. */
-  drop(page: CodePage): void {
-    this.#waiting = this.#waiting.filter((waiting) => waiting.page !== page);
-    const indexes = this.#byPage.get(page);
-    if (!indexes) return;
-    this.#byPage.delete(page);
-    for (const index of indexes) this.#release(index);
+  /** Drop the regions of a page that start at stale records or were made of any of these bytes. */
+  drop(page: CodePage, from: number, to: number, isStale: (record: number) => boolean): void {
+    const isGone = (source: Source) => isStale(source.record) || holds(source.blocks, from, to);
+    this.#waiting = this.#waiting.filter((waiting) => waiting.page !== page || !isGone(waiting));
+    const regions = this.#byPage.get(page);
+    if (!regions) return;
+    const gone = regions.filter(isGone);
+    if (gone.length === 0) return;
+    this.#byPage.set(
+      page,
+      regions.filter((region) => !gone.includes(region)),
+    );
+    this.#forget(new Set(gone.map(({ index }) => index)));
+    for (const { index, record, handler } of gone) {
+      if (!isStale(record)) this.#restore(record, handler);
+      this.#release(index);
+    }
+  }
+  /** A record whose region is gone, though its own bytes are as they were, is interpreted again. */
+  #restore(record: number, handler: number): void {
+    const { view } = this.#options.memory;
+    view.setUint16(record + RecordField.handler, handler, true);
+    view.setInt32((record >>> 2) + this.#infoOffset + RecordInfo.arrivals, 0, true);
+  }
+
+  /** Take regions out of the look-up. */
+  #forget(gone: ReadonlySet<number>): void {
+    const { memory, lookup } = this.#options;
+    for (let at = lookup; at < lookup + REGION_LOOKUP_BYTES; at += REGION_LOOKUP_ENTRY_BYTES)
+      if (gone.has(memory.words[(at + 8) >>> 2])) this.#emptyEntry(at);
+  }
+  #emptyEntry(at: number): void {
+    this.#options.memory.view.setBigInt64(at, NOWHERE, true);
   }
   /** All records are gone. */
   dropAll(): void {
     this.#waiting = [];
-    for (const indexes of this.#byPage.values()) for (const index of indexes) this.#release(index);
+    for (const regions of this.#byPage.values()) for (const { index } of regions) this.#release(index);
     this.#byPage.clear();
+    this.#emptyLookup();
+  }
+  #emptyLookup(): void {
+    const { lookup } = this.#options;
+    for (let at = lookup; at < lookup + REGION_LOOKUP_BYTES; at += REGION_LOOKUP_ENTRY_BYTES) this.#emptyEntry(at);
   }
   #release(index: number): void {
     this.#table?.set(index, null);
@@ -213,4 +266,15 @@ export class Regions {
     this.#statistics.dropped++;
     if (--this.#moduleOf[index].live === 0) this.#liveModules--;
   }
+}
+
+function blocksOf(graph: RegionGraph): number[] {
+  return [...graph.blocks.values()].flatMap(({ offset, instructions }) => {
+    const last = instructions[instructions.length - 1];
+    return [offset, last.offset + last.lengthBytes];
+  });
+}
+function holds(blocks: readonly number[], from: number, to: number): boolean {
+  for (let i = 0; i < blocks.length; i += 2) if (blocks[i] <= to && blocks[i + 1] > from) return true;
+  return false;
 }

@@ -131,7 +131,7 @@ export const compareExchange: Semantics = (b, shape) => {
 /** CMPXCHG8B and CMPXCHG16B by operand width (the width of each half: 32 or 64). Only ZF changes. */
 export const compareExchangePair: Semantics = (b, shape) => {
   const bytes = shape.operandWidth === 64 ? 8 : 4;
-  const address = linearAddress(b, shape, shape.operands[0]);
+  const address = linearAddress(b, shape, shape.operands[0], 'write', 2 * bytes);
   if (bytes === 8) b.raiseIf(b.wrap(b.and(address, b.i64(15))), 13, 0);
   const fixed = (register: number) => b.getFixed(GPR[register].offset, bytes);
   const low = b.loadForUpdate(address, bytes);

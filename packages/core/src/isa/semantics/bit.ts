@@ -39,7 +39,9 @@ function bitInMemory(b: Builder, shape: InstructionShape, operation: BitOperatio
   const bytes = bytesOf(width);
   const signedNumber = width === 64 ? number : b.extendS(width === 16 ? b.extend16S(number) : number);
   const unit = b.shrS(signedNumber, b.i64(Math.log2(width)));
-  const address = linearAddressPlus(b, shape, shape.operands[0], b.shl(unit, b.i64(Math.log2(bytes))));
+  const offset = b.shl(unit, b.i64(Math.log2(bytes)));
+  const access = operation === 'test' ? 'read' : 'write';
+  const address = linearAddressPlus(b, shape, shape.operands[0], offset, access, bytes);
   if (operation === 'test') {
     setCF(b, selectBit(b, width, b.load(address, bytes as AccessBytes), number));
     return;

@@ -3,8 +3,10 @@ import { GPR, PAGE_BASE } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
 import { condition, getZF } from '../flags.ts';
+import { isSegmented } from '../modes.ts';
 import {
   bytesOf,
+  checkBranchTarget,
   drop,
   lessCsBase,
   nextRip,
@@ -16,22 +18,34 @@ import {
 } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
 
+/** Offset of a direct branch's target in the code segment; its record holds the offset from the page's base. */
+function branchTarget(b: Builder, shape: InstructionShape): Value {
+  const target = lessCsBase(b, shape, b.add(b.get(PAGE_BASE), b.immediate()));
+  return shape.operandWidth === 16 ? b.and(target, b.i64(0xffff)) : target;
+}
+/** The checks of a direct branch, before anything changes. */
+function checkBranch(b: Builder, shape: InstructionShape): void {
+  if (isSegmented(shape.mode)) checkBranchTarget(b, shape, branchTarget(b, shape));
+}
 /** Take the direct branch. With a 16-bit operand size the target is cut to 16 bits, which `branch` does not do. */
 function takeBranch(b: Builder, shape: InstructionShape): void {
   if (shape.operandWidth !== 16) b.branch();
-  // A record of a direct branch holds the target's offset from the page's base.
-  else b.jump(b.and(lessCsBase(b, shape, b.add(b.get(PAGE_BASE), b.immediate())), b.i64(0xffff)));
+  else b.jump(branchTarget(b, shape));
+}
+function checkAndTakeBranch(b: Builder, shape: InstructionShape): void {
+  checkBranch(b, shape);
+  takeBranch(b, shape);
 }
 
-export const jumpRelative: Semantics = (b, shape) => takeBranch(b, shape);
+export const jumpRelative: Semantics = checkAndTakeBranch;
 
 export function jumpOnCondition(code: number): Semantics {
-  return (b, shape) => b.when(condition(b, code), () => takeBranch(b, shape));
+  return (b, shape) => b.when(condition(b, code), () => checkAndTakeBranch(b, shape));
 }
 
 /** JCXZ, JECXZ, JRCXZ: the address size says which. */
 export const jumpIfCountZero: Semantics = (b, shape) => {
-  b.when(b.eqz(b.getFixed(GPR[1].offset, bytesOf(shape.addressWidth))), () => takeBranch(b, shape));
+  b.when(b.eqz(b.getFixed(GPR[1].offset, bytesOf(shape.addressWidth))), () => checkAndTakeBranch(b, shape));
 };
 
 /** LOOP, LOOPE, LOOPNE: count in CX, ECX or RCX by address size; flags stay. */
@@ -44,6 +58,7 @@ export function loop(kind: 'always' | 'equal' | 'notEqual'): Semantics {
     const taken = b.ne(left, b.constant(old, 0));
     const zero = kind === 'always' ? undefined : getZF(b);
     const all = zero === undefined ? taken : b.and(taken, kind === 'equal' ? zero : b.eqz(zero));
+    if (isSegmented(shape.mode)) b.when(all, () => checkBranch(b, shape));
     if (width === 32) b.setFixed(GPR[1].offset, 8, b.extendU(left));
     else b.setFixed(GPR[1].offset, bytesOf(width), left);
     b.when(all, () => takeBranch(b, shape));
@@ -56,16 +71,20 @@ function pushReturnAddress(b: Builder, shape: InstructionShape): void {
 }
 
 export const callRelative: Semantics = (b, shape) => {
+  checkBranch(b, shape);
   pushReturnAddress(b, shape);
   takeBranch(b, shape);
 };
 
 export const jumpIndirect: Semantics = (b, shape) => {
-  b.jump(b.extendU(read(b, shape, shape.operands[0])));
+  const target = b.extendU(read(b, shape, shape.operands[0]));
+  checkBranchTarget(b, shape, target);
+  b.jump(target);
 };
 
 export const callIndirect: Semantics = (b, shape) => {
   const target: Value = b.extendU(read(b, shape, shape.operands[0]));
+  checkBranchTarget(b, shape, target);
   pushReturnAddress(b, shape);
   b.jump(target);
 };
@@ -73,6 +92,7 @@ export const callIndirect: Semantics = (b, shape) => {
 export const returnNear: Semantics = (b, shape) => {
   const bytes = bytesOf(shape.operandWidth);
   const target = b.extendU(peek(b, shape, bytes));
+  checkBranchTarget(b, shape, target);
   drop(b, shape, bytes);
   b.jump(target);
 };
@@ -81,6 +101,7 @@ export const returnNear: Semantics = (b, shape) => {
 export const returnAndRelease: Semantics = (b, shape) => {
   const bytes = bytesOf(shape.operandWidth);
   const target = b.extendU(peek(b, shape, bytes));
+  checkBranchTarget(b, shape, target);
   const released = b.and(b.immediate(), b.i64(0xffff));
   setStackPointer(b, shape, b.add(stackPointerPlus(b, shape, bytes), released));
   b.jump(target);

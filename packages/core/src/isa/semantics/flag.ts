@@ -1,10 +1,14 @@
 /** LAHF, SAHF, single-flag instructions, PUSHF, POPF (SDM vol. 2). */
 import { ARG, CPL, EFLAGS_SYSTEM, GPR } from '../../cpu/state.ts';
+import type { Builder } from '../../ir/builder.ts';
 import { Flag, getCF, getOF, packArithmeticFlags, packFlags, setCF, setOF, unpackArithmeticFlags } from '../flags.ts';
 import { exitNumber } from '../instruction-exit.ts';
+import { isSegmented } from '../modes.ts';
 import { bytesOf, drop, peek, push } from '../operands.ts';
-import type { Semantics } from '../types.ts';
+import type { InstructionShape, Semantics } from '../types.ts';
 
+const GENERAL_PROTECTION = 13;
+const VM_BIT = 17;
 const AH_OFFSET = GPR[0].offset + 1;
 
 export const loadFlagsIntoAh: Semantics = (b) => {
@@ -32,8 +36,17 @@ export function setDirection(direction: 0 | 1): Semantics {
   };
 }
 
+/** In virtual-8086 mode PUSHF and POPF need IOPL 3: #GP(0) (SDM vol. 3B, 20.2.7; CR4.VME is not there). */
+function checkVirtual8086(b: Builder, shape: InstructionShape): void {
+  if (!isSegmented(shape.mode)) return;
+  const system = b.get(EFLAGS_SYSTEM);
+  const lacksIopl = b.ne(b.and(system, b.i32(Flag.IOPL)), b.i32(Flag.IOPL));
+  b.raiseIf(b.and(b.shrU(system, b.i32(VM_BIT)), lacksIopl), GENERAL_PROTECTION, 0);
+}
+
 /** PUSHF: VM and RF are pushed as 0. */
 export const pushFlags: Semantics = (b, shape) => {
+  checkVirtual8086(b, shape);
   const image = b.and(packFlags(b), b.i32(~(Flag.RF | Flag.VM)));
   const bytes = bytesOf(shape.operandWidth);
   push(b, shape, bytes === 8 ? b.extendU(image) : image, bytes);
@@ -47,6 +60,7 @@ const PLAIN_FLAGS = Flag.DF | Flag.NT | Flag.AC | Flag.ID | Flag.TF;
  * changing stays silently (SDM vol. 2B, POPF, table 4-15).
  */
 export const popFlags: Semantics = (b, shape) => {
+  checkVirtual8086(b, shape);
   const bytes = bytesOf(shape.operandWidth);
   const image = b.wrap(peek(b, shape, bytes));
   const system = b.get(EFLAGS_SYSTEM);

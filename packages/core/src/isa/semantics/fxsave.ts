@@ -62,7 +62,7 @@ function header(b: Builder, shape: InstructionShape): [Value, Value, Value, Valu
 /** FXSAVE, FXSAVE64. Both ends are checked for writing first: the image lies in two pages at most. */
 export const fxsave: Semantics = (b, shape) => {
   checkX87Available(b);
-  const base = alignedAddress(b, shape, shape.operands[0]);
+  const base = alignedAddress(b, shape, shape.operands[0], 'write', IMAGE_SIZE_BYTES);
   b.loadForUpdate(base, 16);
   b.loadForUpdate(at(b, base, IMAGE_SIZE_BYTES - 16), 16);
   header(b, shape).forEach((value, i) => b.store(at(b, base, i * 8), 8, value));
@@ -76,7 +76,7 @@ export const fxsave: Semantics = (b, shape) => {
 /** FXRSTOR, FXRSTOR64: all is read and checked before anything changes. */
 export const fxrstor: Semantics = (b, shape) => {
   checkX87Available(b);
-  const base = alignedAddress(b, shape, shape.operands[0]);
+  const base = alignedAddress(b, shape, shape.operands[0], 'read', IMAGE_SIZE_BYTES);
   const words = [0, 8, 16, 24].map((offset) => b.load(at(b, base, offset), 8));
   const stack = Array.from({ length: 8 }, (_, i) => b.load(at(b, base, 32 + i * 16), 16));
   const xmm = Array.from({ length: xmmCount(shape) }, (_, i) => b.load(at(b, base, XMM_OFFSET + i * 16), 16));

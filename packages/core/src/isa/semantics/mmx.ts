@@ -186,7 +186,7 @@ export const mmxMaskedStore = mmx((b, shape) => {
   const bits = b.and(b.pure(i8x16.bitmask, twice(b, b.getRegister(mmxField(mask), 8))), b.i32(0xff));
   const address = (offset: Value) => {
     const pointer = truncateAddress(b, shape, b.add(b.getFixed(GPR[7].offset, 8), offset));
-    return segmentAddress(b, shape, dataSegment(shape), pointer);
+    return segmentAddress(b, shape, dataSegment(shape), pointer, 'write', 1);
   };
   b.when(bits, () => {
     // All faults before the first write: two pages at most are touched, by the first and the last byte that go there.

@@ -104,7 +104,7 @@ export const extendIntoData: Semantics = (b, shape) => {
 export const translate: Semantics = (b, shape) => {
   const table = b.getFixed(GPR[3].offset, 8);
   const offset = truncateAddress(b, shape, b.add(table, b.extendU(b.getFixed(GPR[0].offset, 1))));
-  b.setFixed(GPR[0].offset, 1, b.load(segmentAddress(b, shape, dataSegment(shape), offset), 1));
+  b.setFixed(GPR[0].offset, 1, b.load(segmentAddress(b, shape, dataSegment(shape), offset, 'read', 1), 1));
 };
 
 /** DS, or what overrides it. */

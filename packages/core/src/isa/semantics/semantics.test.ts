@@ -27,7 +27,7 @@ describe('decimal adjustment', () => {
     ['2f', 0xa0n, 0x40n, CF],
   ] as const;
   it.each(cases)('%s of %s', (hex, before, after, flags) => {
-    const cpu = new TestCpu('compat32');
+    const cpu = new TestCpu('flat32');
     cpu.set(FZ, 1);
     cpu.set(GPR[0], before);
     cpu.run(hex);
@@ -35,7 +35,7 @@ describe('decimal adjustment', () => {
     expect(lahf(cpu) & (CF | AF)).toBe(flags);
   });
   it('splits and joins digits', () => {
-    const cpu = new TestCpu('compat32');
+    const cpu = new TestCpu('flat32');
     cpu.set(GPR[0], 47);
     cpu.run('d4 0a');
     expect(cpu.gpr(0)).toBe(0x0407n);
@@ -44,7 +44,7 @@ describe('decimal adjustment', () => {
     expect(cpu.run('d4 00')).toMatchObject({ kind: 'fault', vector: 0 });
   });
   it('adjusts unpacked digits', () => {
-    const cpu = new TestCpu('compat32');
+    const cpu = new TestCpu('flat32');
     cpu.set(GPR[0], 0x000f);
     cpu.run('37');
     expect(cpu.gpr(0)).toBe(0x0105n);
@@ -53,7 +53,7 @@ describe('decimal adjustment', () => {
 
 describe('stack outside 64-bit mode', () => {
   it('pushes and pops all registers, rSP as it was before', () => {
-    const cpu = new TestCpu('compat32');
+    const cpu = new TestCpu('flat32');
     GPR.slice(0, 8).forEach((slot, i) => {
       cpu.set(slot, i === 4 ? 0x8000 : 0x100 + i);
     });
@@ -74,7 +74,7 @@ describe('stack outside 64-bit mode', () => {
     ]);
   });
   it('writes nothing when one of the eight places faults', () => {
-    const cpu = new TestCpu('compat32');
+    const cpu = new TestCpu('flat32');
     cpu.set(GPR[4], 0x8010);
     cpu.writableEnd = 0x8000n;
     expect(cpu.run('60')).toMatchObject({ kind: 'fault', vector: 14 });
@@ -153,7 +153,7 @@ describe('exits', () => {
     expect(exitOf(cpu, '0f 02 c8').slice(0, 4)).toEqual(['lar', 0x5678n, 1n, 32n]);
   });
   it('take far pointers of compatibility mode from the instruction', () => {
-    expect(exitOf(new TestCpu('compat32'), 'ea 78 56 34 12 33 00').slice(0, 4)).toEqual([
+    expect(exitOf(new TestCpu('flat32'), 'ea 78 56 34 12 33 00').slice(0, 4)).toEqual([
       'farJump',
       0x33n,
       0x12345678n,
@@ -183,7 +183,7 @@ describe('system instructions inside the engine', () => {
     expect(cpu.get(SEGMENT_BASE[4])).toBe(0x7fff_0000_0000n);
   });
   it('raises #BR outside the bounds only', () => {
-    const cpu = new TestCpu('compat32');
+    const cpu = new TestCpu('flat32');
     cpu.set(GPR[3], 0x2000);
     cpu.memory.setInt32(0x2000, -2, true);
     cpu.memory.setInt32(0x2004, 5, true);
@@ -193,7 +193,7 @@ describe('system instructions inside the engine', () => {
     expect(cpu.run('62 03')).toMatchObject({ kind: 'fault', vector: 5 });
   });
   it('raises the RPL with ARPL', () => {
-    const cpu = new TestCpu('compat32');
+    const cpu = new TestCpu('flat32');
     cpu.set(GPR[0], 0x10);
     cpu.set(GPR[1], 0x1b);
     cpu.run('63 c8');
@@ -204,7 +204,7 @@ describe('system instructions inside the engine', () => {
 
 describe('16-bit branches', () => {
   it('cut the target', () => {
-    const cpu = new TestCpu('compat32');
+    const cpu = new TestCpu('flat32');
     expect(cpu.run('66 e9 00 f0')).toEqual({ kind: 'jump', target: (CODE_ADDRESS + 4n + 0xf000n) & 0xffffn });
   });
 });

@@ -4,7 +4,7 @@ import { FPU_TRAP } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { AccessBytes, Value } from '../../ir/types.ts';
 import { vectorOps } from '../../ir/vector-ops.ts';
-import { linearAddress } from '../operands.ts';
+import { type Access, linearAddress } from '../operands.ts';
 import type { InstructionShape, OperandShape, Semantics } from '../types.ts';
 
 export const Vector = { UD: 6, NM: 7, GP: 13, MF: 16, XM: 19 } as const;
@@ -27,8 +27,14 @@ export function sse(body: Semantics): Semantics {
 }
 
 /** Linear address of a memory operand that has to be a multiple of 16: #GP(0) else. */
-export function alignedAddress(b: Builder, shape: InstructionShape, operand: OperandShape): Value {
-  const address = linearAddress(b, shape, operand);
+export function alignedAddress(
+  b: Builder,
+  shape: InstructionShape,
+  operand: OperandShape,
+  access: Access,
+  bytes: number,
+): Value {
+  const address = linearAddress(b, shape, operand, access, bytes);
   b.raiseIf(b.and(b.wrap(address), b.i32(15)), Vector.GP, 0);
   return address;
 }
@@ -36,13 +42,13 @@ export function alignedAddress(b: Builder, shape: InstructionShape, operand: Ope
 /** All 16 bytes of an XMM register or an aligned memory operand. */
 export function readAligned(b: Builder, shape: InstructionShape, operand: OperandShape): Value {
   if (operand.kind === 'xmm') return b.getRegister(operand.field, 16);
-  return b.load(alignedAddress(b, shape, operand), 16);
+  return b.load(alignedAddress(b, shape, operand, 'read', 16), 16);
 }
 
 /** The low `bytes` of an XMM register, or a memory operand of that size (no alignment asked). */
 export function readLow(b: Builder, shape: InstructionShape, operand: OperandShape, bytes: AccessBytes): Value {
   if (operand.kind === 'xmm') return b.getRegister(operand.field, bytes);
-  return b.load(linearAddress(b, shape, operand), bytes);
+  return b.load(linearAddress(b, shape, operand, 'read', bytes), bytes);
 }
 
 export function xmmField(operand: OperandShape): 'reg' | 'rm' | 'base' | 'index' {

@@ -90,7 +90,7 @@ export const shiftBytes = (direction: 'left' | 'right'): Semantics =>
 /** PINSRW xmm, r32/m16, imm8. */
 export const insertWord: Semantics = sse((b, shape) => {
   const [destination, source] = shape.operands;
-  const word = source.kind === 'mem' ? b.load(linearAddress(b, shape, source), 2) : generalLow(b, source);
+  const word = source.kind === 'mem' ? b.load(linearAddress(b, shape, source, 'read', 2), 2) : generalLow(b, source);
   const lane = b.pure(i16x8.splat, b.and(b.wrap(b.immediate()), b.i32(7)));
   const selected = b.pure(
     i16x8.eq,

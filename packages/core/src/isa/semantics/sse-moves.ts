@@ -22,7 +22,7 @@ export const moveAligned: Semantics = sse((b, shape) => {
   const [destination, source] = shape.operands;
   if (destination.kind !== 'mem') return writeXmm(b, destination, readAligned(b, shape, source));
   const value = b.getRegister(xmmField(source), 16);
-  b.store(alignedAddress(b, shape, destination), 16, value);
+  b.store(alignedAddress(b, shape, destination, 'write', 16), 16, value);
 });
 
 /** MOVUPS, MOVUPD, MOVDQU. */
@@ -36,7 +36,7 @@ export const moveScalar = (bytes: 4 | 8): Semantics =>
   sse((b, shape) => {
     const [destination, source] = shape.operands;
     const value = readLow(b, shape, source, bytes);
-    if (destination.kind === 'mem') b.store(linearAddress(b, shape, destination), bytes, value);
+    if (destination.kind === 'mem') b.store(linearAddress(b, shape, destination, 'write', bytes), bytes, value);
     else if (source.kind === 'mem') writeLowZeroed(b, destination, value);
     else writeLow(b, destination, bytes, value);
   });
@@ -45,7 +45,7 @@ export const moveScalar = (bytes: 4 | 8): Semantics =>
 export const moveQuadword: Semantics = sse((b, shape) => {
   const [destination, source] = shape.operands;
   const value = readLow(b, shape, source, 8);
-  if (destination.kind === 'mem') b.store(linearAddress(b, shape, destination), 8, value);
+  if (destination.kind === 'mem') b.store(linearAddress(b, shape, destination, 'write', 8), 8, value);
   else writeLowZeroed(b, destination, value);
 });
 
@@ -64,7 +64,7 @@ export const moveHalf = (half: 0 | 8): Semantics =>
   sse((b, shape) => {
     const [destination, source] = shape.operands;
     if (destination.kind === 'mem')
-      b.store(linearAddress(b, shape, destination), 8, b.getRegister(xmmField(source), 8, half));
+      b.store(linearAddress(b, shape, destination, 'write', 8), 8, b.getRegister(xmmField(source), 8, half));
     else b.setRegister(xmmField(destination), 8, readLow(b, shape, source, 8), half);
   });
 
@@ -107,5 +107,5 @@ export const maskedStore: Semantics = sse((b, shape) => {
 
 function maskedStoreAddress(b: Builder, shape: InstructionShape, offset: Value): Value {
   const pointer = b.add(b.getFixed(GPR[7].offset, 8), offset);
-  return segmentAddress(b, shape, dataSegment(shape), truncateAddress(b, shape, pointer));
+  return segmentAddress(b, shape, dataSegment(shape), truncateAddress(b, shape, pointer), 'write', 1);
 }

@@ -65,7 +65,7 @@ export const pushAll: Semantics = (b, shape) => {
 function pushTogether(b: Builder, shape: InstructionShape, bytes: AccessBytes, values: readonly Value[]): void {
   const handles = values.map((_, i) => {
     const pointer = stackPointerPlus(b, shape, -bytes * (i + 1));
-    return b.loadForUpdate(segmentAddress(b, shape, SEGMENT_SS, pointer), bytes).handle;
+    return b.loadForUpdate(segmentAddress(b, shape, SEGMENT_SS, pointer, 'write', bytes), bytes).handle;
   });
   const pointer = stackPointerPlus(b, shape, -bytes * values.length);
   values.forEach((value, i) => {
@@ -91,7 +91,7 @@ const frameBase = (b: Builder, shape: InstructionShape) =>
 export const leave: Semantics = (b, shape) => {
   const bytes = bytesOf(shape.operandWidth);
   const frame = frameBase(b, shape);
-  const saved = b.load(segmentAddress(b, shape, SEGMENT_SS, frame), bytes);
+  const saved = b.load(segmentAddress(b, shape, SEGMENT_SS, frame, 'read', bytes), bytes);
   setStackPointer(b, shape, b.add(frame, b.i64(bytes)));
   write(b, shape, { kind: 'fixedGpr', offset: GPR[5].offset, width: shape.operandWidth }, saved);
 };
@@ -103,7 +103,7 @@ export const enter: Semantics = (b, shape) => {
   const values = [b.getFixed(GPR[5].offset, bytes)];
   for (let i = 1; i < level; i++) {
     const pointer = maskToStack(b, shape, b.sub(frameBase(b, shape), b.i64(bytes * i)));
-    values.push(b.load(segmentAddress(b, shape, SEGMENT_SS, pointer), bytes));
+    values.push(b.load(segmentAddress(b, shape, SEGMENT_SS, pointer, 'read', bytes), bytes));
   }
   const frame = stackPointerPlus(b, shape, -bytes);
   if (level > 0) values.push(bytes === 8 ? frame : b.wrap(frame));
@@ -111,7 +111,7 @@ export const enter: Semantics = (b, shape) => {
   const size = b.and(b.immediate(), b.i64(0xffff));
   const final = maskToStack(b, shape, b.sub(stackPointerPlus(b, shape, -pushed), size));
   // The last word of the new frame must be writable (SDM vol. 2A, ENTER).
-  b.loadForUpdate(segmentAddress(b, shape, SEGMENT_SS, final), bytes);
+  b.loadForUpdate(segmentAddress(b, shape, SEGMENT_SS, final, 'write', bytes), bytes);
   pushTogether(b, shape, bytes, values);
   setStackPointer(b, shape, final);
   writeFramePointer(b, shape, frame);

@@ -56,9 +56,9 @@ function repeated(b: Builder, shape: InstructionShape, iteration: () => Value | 
 }
 
 const source = (b: Builder, shape: InstructionShape, offset: Value) =>
-  segmentAddress(b, shape, dataSegment(shape), offset);
-const destination = (b: Builder, shape: InstructionShape, offset: Value) =>
-  segmentAddress(b, shape, SEGMENT_ES, offset);
+  segmentAddress(b, shape, dataSegment(shape), offset, 'read', bytesOf(shape.operandWidth));
+const destination = (b: Builder, shape: InstructionShape, offset: Value, access: 'read' | 'write') =>
+  segmentAddress(b, shape, SEGMENT_ES, offset, access, bytesOf(shape.operandWidth));
 const accumulator = (shape: InstructionShape) =>
   ({ kind: 'fixedGpr', offset: GPR[RAX].offset, width: shape.operandWidth }) as const;
 
@@ -68,7 +68,7 @@ export const moveString: Semantics = (b, shape) => {
     const from = counter(b, shape, RSI);
     const to = counter(b, shape, RDI);
     const step = elementStep(b, shape);
-    b.store(destination(b, shape, to), bytes, b.load(source(b, shape, from), bytes));
+    b.store(destination(b, shape, to, 'write'), bytes, b.load(source(b, shape, from), bytes));
     setCounter(b, shape, RSI, b.add(from, step));
     setCounter(b, shape, RDI, b.add(to, step));
     return undefined;
@@ -80,7 +80,7 @@ export const storeString: Semantics = (b, shape) => {
   repeated(b, shape, () => {
     const to = counter(b, shape, RDI);
     const step = elementStep(b, shape);
-    b.store(destination(b, shape, to), bytes, b.getFixed(GPR[RAX].offset, bytes));
+    b.store(destination(b, shape, to, 'write'), bytes, b.getFixed(GPR[RAX].offset, bytes));
     setCounter(b, shape, RDI, b.add(to, step));
     return undefined;
   });
@@ -107,7 +107,7 @@ export const scanString: Semantics = (b, shape) => {
   repeated(b, shape, () => {
     const to = counter(b, shape, RDI);
     const step = elementStep(b, shape);
-    const right = b.load(destination(b, shape, to), bytes);
+    const right = b.load(destination(b, shape, to, 'read'), bytes);
     const left = b.getFixed(GPR[RAX].offset, bytes);
     setSubFlags(b, shape.operandWidth, left, right, b.sub(left, right));
     setCounter(b, shape, RDI, b.add(to, step));
@@ -122,7 +122,7 @@ export const compareString: Semantics = (b, shape) => {
     const to = counter(b, shape, RDI);
     const step = elementStep(b, shape);
     const left = b.load(source(b, shape, from), bytes);
-    const right = b.load(destination(b, shape, to), bytes);
+    const right = b.load(destination(b, shape, to, 'read'), bytes);
     setSubFlags(b, shape.operandWidth, left, right, b.sub(left, right));
     setCounter(b, shape, RSI, b.add(from, step));
     setCounter(b, shape, RDI, b.add(to, step));

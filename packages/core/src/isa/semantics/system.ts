@@ -29,6 +29,7 @@ import {
   linearAddress,
   linearAddressPlus,
   read,
+  requireProtectedMode,
   segmentAddress,
   truncateAddress,
   write,
@@ -79,7 +80,7 @@ export const noOperation: Semantics = () => {};
 
 /** CLFLUSH: checked like a read; there is no cache to flush. */
 export const flushLine: Semantics = (b, shape) => {
-  b.load(linearAddress(b, shape, shape.operands[0]), 1);
+  b.load(linearAddress(b, shape, shape.operands[0], 'read', 1), 1);
 };
 
 export const softwareInterrupt: Semantics = (b) => {
@@ -134,7 +135,10 @@ export const storeMachineStatus: Semantics = (b, shape) => storeSystemValue(b, s
 /** SLDT, STR. */
 export function storeSelector(which: 'ldt' | 'tr'): Semantics {
   const slot = which === 'ldt' ? LDTR_SELECTOR : TR_SELECTOR;
-  return (b, shape) => storeSystemValue(b, shape, b.extendU(b.and(b.get(slot), b.i32(0xffff))));
+  return (b, shape) => {
+    requireProtectedMode(b, shape);
+    storeSystemValue(b, shape, b.extendU(b.and(b.get(slot), b.i32(0xffff))));
+  };
 }
 
 // ---- descriptor tables ----
@@ -144,8 +148,8 @@ export function storeTable(table: 'gdt' | 'idt'): Semantics {
   return (b, shape) => {
     const [operand] = shape.operands;
     const bytes = shape.operandWidth === 64 ? 8 : 4;
-    const first = b.loadForUpdate(linearAddress(b, shape, operand), 2);
-    const second = b.loadForUpdate(linearAddressPlus(b, shape, operand, b.i64(2)), bytes);
+    const first = b.loadForUpdate(linearAddress(b, shape, operand, 'write', 2), 2);
+    const second = b.loadForUpdate(linearAddressPlus(b, shape, operand, b.i64(2), 'write', bytes), bytes);
     b.storeUpdate(first.handle, 2, b.get(limit));
     b.storeUpdate(second.handle, bytes, bytes === 8 ? b.get(base) : b.wrap(b.get(base)));
   };
@@ -154,23 +158,24 @@ export function storeTable(table: 'gdt' | 'idt'): Semantics {
 export function loadTable(name: 'lgdt' | 'lidt'): Semantics {
   return (b, shape) => {
     const [operand] = shape.operands;
-    const limit = b.load(linearAddress(b, shape, operand), 2);
-    const base = b.load(linearAddressPlus(b, shape, operand, b.i64(2)), shape.operandWidth === 64 ? 8 : 4);
+    const limit = b.load(linearAddress(b, shape, operand, 'read', 2), 2);
+    const bytes = shape.operandWidth === 64 ? 8 : 4;
+    const base = b.load(linearAddressPlus(b, shape, operand, b.i64(2), 'read', bytes), bytes);
     leaveWith(b, name, limit, shape.operandWidth === 16 ? b.and(base, b.i32(0xffffff)) : base);
   };
 }
 export const invalidatePage: Semantics = (b, shape) => {
-  leaveWith(b, 'invlpg', linearAddress(b, shape, shape.operands[0]));
+  leaveWith(b, 'invlpg', linearAddress(b, shape, shape.operands[0], 'none', 0));
 };
 export const invalidateProcessContext: Semantics = (b, shape) => {
   const [type, descriptor] = shape.operands;
-  const low = b.load(linearAddress(b, shape, descriptor), 8);
-  const high = b.load(linearAddressPlus(b, shape, descriptor, b.i64(8)), 8);
+  const low = b.load(linearAddress(b, shape, descriptor, 'read', 8), 8);
+  const high = b.load(linearAddressPlus(b, shape, descriptor, b.i64(8), 'read', 8), 8);
   leaveWith(b, 'invpcid', read(b, shape, type), low, high);
 };
 export const monitor: Semantics = (b, shape) => {
   const offset = truncateAddress(b, shape, b.getFixed(GPR[0].offset, 8));
-  leaveWith(b, 'monitor', segmentAddress(b, shape, dataSegment(shape), offset));
+  leaveWith(b, 'monitor', segmentAddress(b, shape, dataSegment(shape), offset, 'read', 1));
 };
 
 // ---- segments and far transfers ----
@@ -187,8 +192,8 @@ export const loadSegment: Semantics = (b, shape) => {
 function readFarPointer(b: Builder, shape: InstructionShape, index: number): { offset: Value; selector: Value } {
   const operand = shape.operands[index];
   const bytes = bytesOf(shape.operandWidth);
-  const offset = b.load(linearAddress(b, shape, operand), bytes);
-  const selector = b.load(linearAddressPlus(b, shape, operand, b.i64(bytes)), 2);
+  const offset = b.load(linearAddress(b, shape, operand, 'read', bytes), bytes);
+  const selector = b.load(linearAddressPlus(b, shape, operand, b.i64(bytes), 'read', 2), 2);
   return { offset, selector };
 }
 /** LDS, LES, LSS, LFS, LGS. */
@@ -218,6 +223,7 @@ export const farReturn: Semantics = (b, shape) => {
 
 /** ARPL: raise the destination's RPL to the source's. */
 export const adjustRpl: Semantics = (b, shape) => {
+  requireProtectedMode(b, shape);
   const source = b.and(read(b, shape, shape.operands[1]), b.i32(3));
   const [destination] = shape.operands;
   const target = read(b, shape, destination);
@@ -231,8 +237,8 @@ export const checkBounds: Semantics = (b, shape) => {
   const [indexOperand, bounds] = shape.operands;
   const bytes = bytesOf(shape.operandWidth);
   const signed = (value: Value) => (bytes === 2 ? b.extend16S(value) : value);
-  const lower = signed(b.load(linearAddress(b, shape, bounds), bytes));
-  const upper = signed(b.load(linearAddressPlus(b, shape, bounds, b.i64(bytes)), bytes));
+  const lower = signed(b.load(linearAddress(b, shape, bounds, 'read', bytes), bytes));
+  const upper = signed(b.load(linearAddressPlus(b, shape, bounds, b.i64(bytes), 'read', bytes), bytes));
   const index = signed(read(b, shape, indexOperand));
   b.raiseIf(b.or(b.ltS(index, lower), b.gtS(index, upper)), BOUND_RANGE);
 };

@@ -29,7 +29,7 @@ function stackIndex(operand: OperandShape | undefined): number {
 }
 
 const loadOperand = (b: Builder, shape: InstructionShape, format: MemoryFormat): Value =>
-  b.load(linearAddress(b, shape, shape.operands[0]), SOURCE_BYTES[format]);
+  b.load(linearAddress(b, shape, shape.operands[0], 'read', SOURCE_BYTES[format]), SOURCE_BYTES[format]);
 
 /** ST0 with a memory operand. */
 export const arithmeticMemory = (operation: X87Operation, format: MemoryFormat): Semantics =>
@@ -93,7 +93,7 @@ export const loadMemory = (format: MemoryFormat): Semantics =>
   });
 export const loadWide = (format: WideFormat): Semantics =>
   data((b, shape) => {
-    const address = linearAddress(b, shape, shape.operands[0]);
+    const address = linearAddress(b, shape, shape.operands[0], 'read', 10);
     const low = b.load(address, 8);
     b.helper('x87Load', [b.i32(Source[format]), low, b.load(b.add(address, b.i64(8)), 2)]);
   });
@@ -120,13 +120,14 @@ function storeResult(b: Builder, destination: number, pops: number): { low: Valu
 export const storeMemory = (format: MemoryFormat, pops: 0 | 1): Semantics =>
   data((b, shape) => {
     const bytes: AccessBytes = SOURCE_BYTES[format];
-    const { value: old, handle } = b.loadForUpdate(linearAddress(b, shape, shape.operands[0]), bytes);
+    const address = linearAddress(b, shape, shape.operands[0], 'write', bytes);
+    const { value: old, handle } = b.loadForUpdate(address, bytes);
     const { low, stored } = storeResult(b, Source[format], pops);
     b.storeUpdate(handle, bytes, b.select(stored, bytes === 8 ? low : b.wrap(low), old));
   });
 export const storeWide = (format: WideFormat): Semantics =>
   data((b, shape) => {
-    const address = linearAddress(b, shape, shape.operands[0]);
+    const address = linearAddress(b, shape, shape.operands[0], 'write', 10);
     const first = b.loadForUpdate(address, 8);
     const second = b.loadForUpdate(b.add(address, b.i64(8)), 2);
     const { low, high, stored } = storeResult(b, Source[format], 1);

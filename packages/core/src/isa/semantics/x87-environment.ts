@@ -39,17 +39,19 @@ function storeEnvironment(b: Builder, shape: InstructionShape, base: Value): voi
 }
 
 export const fnstenv: Semantics = x87NoWait((b, shape) => {
-  const base = linearAddress(b, shape, shape.operands[0]);
-  checkWritable(b, base, FIELDS * fieldBytes(shape));
+  const size = FIELDS * fieldBytes(shape);
+  const base = linearAddress(b, shape, shape.operands[0], 'write', size);
+  checkWritable(b, base, size);
   storeEnvironment(b, shape, base);
   b.set(X87_CONTROL, b.or(b.get(X87_CONTROL), b.i32(MASK_ALL)));
   b.helper('x87Normalize', []);
 });
 
 export const fnsave: Semantics = x87NoWait((b, shape) => {
-  const base = linearAddress(b, shape, shape.operands[0]);
   const start = FIELDS * fieldBytes(shape);
-  checkWritable(b, base, start + 8 * REGISTER_BYTES);
+  const size = start + 8 * REGISTER_BYTES;
+  const base = linearAddress(b, shape, shape.operands[0], 'write', size);
+  checkWritable(b, base, size);
   storeEnvironment(b, shape, base);
   for (const first of [0, 4]) {
     b.helper('x87ToStackOrder', [b.i32(first)]);
@@ -78,13 +80,13 @@ function setEnvironment(b: Builder, shape: InstructionShape, fields: readonly Va
 }
 
 export const fldenv: Semantics = x87((b, shape) => {
-  const base = linearAddress(b, shape, shape.operands[0]);
+  const base = linearAddress(b, shape, shape.operands[0], 'read', FIELDS * fieldBytes(shape));
   setEnvironment(b, shape, loadEnvironment(b, shape, base));
 });
 
 export const frstor: Semantics = x87((b, shape) => {
-  const base = linearAddress(b, shape, shape.operands[0]);
   const start = FIELDS * fieldBytes(shape);
+  const base = linearAddress(b, shape, shape.operands[0], 'read', start + 8 * REGISTER_BYTES);
   const fields = loadEnvironment(b, shape, base);
   const registers = Array.from({ length: 8 }, (_, i) => {
     const significand = b.load(at(b, base, start + i * REGISTER_BYTES), 8);

@@ -1,9 +1,22 @@
-import { CPL, EFLAGS_SYSTEM, GPR, PAGE_BASE, SEGMENT_SELECTOR, type Slot, STATE_SIZE_BYTES } from '../../cpu/state.ts';
+import {
+  CPL,
+  CR0,
+  EFLAGS_SYSTEM,
+  GPR,
+  PAGE_BASE,
+  SEGMENT_LIMIT,
+  SEGMENT_READ_END,
+  SEGMENT_SELECTOR,
+  SEGMENT_WRITE_END,
+  type Slot,
+  STATE_SIZE_BYTES,
+} from '../../cpu/state.ts';
 import { Builder } from '../../ir/builder.ts';
 import { type EvaluationMemory, type EvaluationOutcome, evaluate } from '../../ir/evaluate.ts';
 import { decode } from '../decoder.ts';
 import { helpers } from '../helpers/index.ts';
-import type { CpuMode, DecodedInstruction } from '../types.ts';
+import type { CpuMode } from '../modes.ts';
+import type { DecodedInstruction } from '../types.ts';
 
 const PAGE_FAULT = 14;
 export const CODE_ADDRESS = 0x1000n;
@@ -19,9 +32,12 @@ export class TestCpu {
   constructor(mode: CpuMode) {
     this.mode = mode;
     this.set(CPL, 3);
+    this.set(CR0, 1);
     this.set(EFLAGS_SYSTEM, 0x202);
     this.set(PAGE_BASE, CODE_ADDRESS);
     for (const selector of SEGMENT_SELECTOR) this.set(selector, 0x2b);
+    for (const slot of SEGMENT_LIMIT) this.set(slot, 0xffffffff);
+    for (const slot of [...SEGMENT_READ_END, ...SEGMENT_WRITE_END]) this.set(slot, 1n << 32n);
   }
 
   get(slot: Slot): bigint {

@@ -1,7 +1,8 @@
 import type { BootRequest, GuestImage } from '@polyvisor/plugin-api';
 import { FakeMemory, FakeVcpu } from '@polyvisor/testkit';
 import { describe, expect, it } from 'vitest';
-import { bootNatively, findNativeEntries } from './entries.ts';
+import { findNativeDoors } from './doors.ts';
+import { bootNatively, STARTABLE } from './index.ts';
 import type { MemoryMap } from './memory-map.ts';
 
 const MIB = 1 << 20;
@@ -52,7 +53,7 @@ function boot(changes: HeaderChanges, request: Partial<BootRequest> = {}) {
   const memory = new FakeMemory(MEMORY_BYTES);
   const vcpu = new FakeVcpu(memory);
   const kernel = image(bzImage(changes));
-  const [entry] = findNativeEntries(kernel).entries;
+  const [entry] = findNativeDoors(kernel, STARTABLE).entries;
   const whole: BootRequest = { image: kernel, entry, commandLine: '', memoryBytes: MEMORY_BYTES, ...request };
   bootNatively(whole, { memory, vcpu, memoryMap: MAP, rsdpAddress: 0xe0000 });
   const zeroPage = Number(vcpu.gpr[6]);
@@ -60,30 +61,29 @@ function boot(changes: HeaderChanges, request: Partial<BootRequest> = {}) {
   return { memory, vcpu, zeroPage, field32 };
 }
 
-describe('the door native', () => {
+describe('the door linux64', () => {
   it('is where the setup header says that the kernel likes to be', () => {
-    const { entries, missing } = findNativeEntries(image(bzImage()));
-    expect(missing).toEqual([]);
+    const { entries } = findNativeDoors(image(bzImage()), STARTABLE);
     expect(entries).toEqual([
       {
-        name: 'native',
+        name: 'linux64',
         abi: 'Linux boot protocol 2.15, 64-bit entry',
         address: BigInt(LOAD + 0x200),
-        foundIn: 'setup header (pref_address + 0x200)',
+        foundIn: 'setup header pref_address + 0x200, xloadflags XLF_KERNEL_64',
         plugin: 'core',
-        priority: 10,
+        priority: expect.any(Number),
       },
     ]);
   });
 
   it.each([
     ['an old protocol', image(bzImage({ protocol: 0x20b })), 'protocols before 2.12 have no 64-bit entry'],
-    ['a 32-bit kernel', image(bzImage({ xloadFlags: 0 })), 'xloadflags do not say XLF_KERNEL_64'],
-    ['another format', image(new Uint8Array(1), 'elf64'), 'no bzImage (an image)'],
+    ['a 32-bit kernel', image(bzImage({ xloadFlags: 0 })), 'XLF_KERNEL_64 is not set in xloadflags'],
+    ['another format', image(new Uint8Array(1), 'elf64'), 'no setup header'],
   ])('is missing for %s, and says why', (_name, kernel, reason) => {
-    const { entries, missing } = findNativeEntries(kernel);
+    const { entries, missing } = findNativeDoors(kernel, STARTABLE);
     expect(entries).toEqual([]);
-    expect(missing[0].reason).toContain(reason);
+    expect(missing.find(({ name }) => name === 'linux64')?.reason).toContain(reason);
   });
 });
 
@@ -188,9 +188,9 @@ describe('the 64-bit boot protocol', () => {
   it('refuses a header that lies outside of the file', () => {
     const whole = bzImage();
     const cut = image(whole.subarray(0, 0x230));
-    expect(() => findNativeEntries(cut)).toThrowError(expect.objectContaining({ code: 'PV2001' }));
+    expect(() => findNativeDoors(cut, STARTABLE)).toThrowError(expect.objectContaining({ code: 'PV2001' }));
     const few = bzImage();
     few[0x1f1] = 200;
-    expect(() => findNativeEntries(image(few))).toThrowError(expect.objectContaining({ code: 'PV2001' }));
+    expect(() => findNativeDoors(image(few), STARTABLE)).toThrowError(expect.objectContaining({ code: 'PV2001' }));
   });
 });

@@ -12,7 +12,7 @@ const COMMAND_LINE_AT = ZERO_PAGE_AT + ZeroPage.sizeBytes;
 /** Where what firmware and BIOS keep begins; the command line must end before it. */
 const COMMAND_LINE_END = 0x90000;
 /** Offset of startup_64 in the protected-mode code ("64-bit Boot Protocol"). */
-const ENTRY_64 = 0x200;
+export const ENTRY_64 = 0x200;
 /** type_of_loader: one that has no number assigned. */
 const LOADER_UNDEFINED = 0xff;
 const PAGE = 4096;
@@ -25,9 +25,6 @@ export interface BootSurroundings {
   /** Guest-physical address of ACPI's RSDP, if there are tables. */
   readonly rsdpAddress?: number;
 }
-
-/** Where a bzImage's 64-bit entry is when the kernel lies where it likes best. */
-export const entryAddress64 = (header: SetupHeader): bigint => header.prefAddress + BigInt(ENTRY_64);
 
 /**
  * The 64-bit boot protocol (Linux, Documentation/arch/x86/boot.rst): the protected-mode code as it is in the file at

@@ -4,6 +4,7 @@ import { readSymbols } from './elf-symbols.ts';
 import { readKallsyms } from './kallsyms.ts';
 
 const BASE = 0xffffffff81000000n;
+const BASES = { 32: 0xc1000000n, 64: BASE } as const;
 const SYMBOLS = Array.from({ length: 600 }, (_, index) => ({ name: `symbol_${index}`, offset: index * 16 }));
 SYMBOLS[300] = { name: 'a_long_name_'.repeat(12), offset: 4800 };
 
@@ -25,22 +26,33 @@ class Writer {
   put(value: bigint | number, sizeBytes: number): void {
     for (let i = 0n; i < sizeBytes; i++) this.bytes.push(Number((BigInt(value) >> (i * 8n)) & 0xffn));
   }
+  readonly wordBytes: number;
+  constructor(wordBytes: number) {
+    this.wordBytes = wordBytes;
+  }
   align(): void {
-    while (this.bytes.length % 8 !== 0) this.bytes.push(0);
+    while (this.bytes.length % this.wordBytes !== 0) this.bytes.push(0);
+  }
+  word(value: bigint | number): void {
+    this.put(value, this.wordBytes);
   }
 }
 
-/** Both orders of the tables that kernels have had. */
-function buildRodata(order: 'offsetsFirst' | 'offsetsLast', percpu: boolean): Uint8Array {
-  const out = new Writer();
+type Order = 'offsetsFirst' | 'offsetsLast' | 'addresses';
+
+/** All orders of the tables that kernels have had. */
+function buildRodata(order: Order, percpu: boolean, width: 32 | 64 = 64): Uint8Array {
+  const out = new Writer(width / 8);
+  const base = BASES[width];
   out.bytes.push(...Array(64).fill(0x41));
   const offsets = () => {
     for (const { offset } of SYMBOLS) out.put(BigInt.asUintN(32, percpu ? -1n - BigInt(offset) : BigInt(offset)), 4);
     out.align();
-    out.put(BASE, 8);
+    out.word(base);
   };
   if (order === 'offsetsFirst') offsets();
-  out.put(SYMBOLS.length, 8);
+  if (order === 'addresses') for (const { offset } of SYMBOLS) out.word(base + BigInt(offset));
+  out.word(SYMBOLS.length);
   const start = out.bytes.length;
   const markers: number[] = [];
   SYMBOLS.forEach(({ name }, index) => {
@@ -63,11 +75,11 @@ function buildRodata(order: 'offsetsFirst' | 'offsetsLast', percpu: boolean): Ui
   return Uint8Array.from(out.bytes);
 }
 
-function elfWith(bytes: Uint8Array): ElfImage {
+function elfWith(bytes: Uint8Array, width: 32 | 64 = 64): ElfImage {
   const rodata = { name: '.rodata', type: 1, flags: 2n, address: 0n, offset: 0, sizeBytes: bytes.length };
   return {
     bytes,
-    class: 64,
+    class: width,
     machine: 62,
     entry: 0n,
     programHeaders: [],
@@ -77,15 +89,19 @@ function elfWith(bytes: Uint8Array): ElfImage {
   };
 }
 
-describe.each([
-  ['offsetsFirst', true],
-  ['offsetsFirst', false],
-  ['offsetsLast', true],
-  ['offsetsLast', false],
-] as const)("a kernel's own symbols, %s, per-CPU symbols absolute: %s", (order, percpu) => {
+describe.each<[32 | 64, Order, boolean]>([
+  [64, 'offsetsFirst', true],
+  [64, 'offsetsFirst', false],
+  [64, 'offsetsLast', true],
+  [64, 'offsetsLast', false],
+  [64, 'addresses', false],
+  [32, 'offsetsFirst', false],
+  [32, 'offsetsLast', false],
+  [32, 'addresses', false],
+])("a %i-bit kernel's own symbols, %s, per-CPU symbols absolute: %s", (width, order, percpu) => {
   it('are found and read', () => {
-    const entries = readKallsyms(elfWith(buildRodata(order, percpu)));
-    expect(entries).toEqual(SYMBOLS.map(({ name, offset }) => ({ name, address: BASE + BigInt(offset) })));
+    const entries = readKallsyms(elfWith(buildRodata(order, percpu, width), width));
+    expect(entries).toEqual(SYMBOLS.map(({ name, offset }) => ({ name, address: BASES[width] + BigInt(offset) })));
   });
 });
 

@@ -7,14 +7,14 @@ import type { SymbolEntry } from './symbol-table.ts';
  * kernel's scripts/kallsyms.c, read by its kernel/kallsyms.c). A distribution's kernel is stripped of
  * ELF symbols, but not of these. The tables have no header, so they are found by their shape:
  * a table of 256 strings ("tokens") with an index that must agree with it; before it a count, so many
- * names made of tokens, and one offset per 256 names ("markers") that must agree with these.
- *
- * NOT IMPLEMENTED: 32-bit kernels, and tables of absolute addresses (before Linux 4.6).
+ * names made of tokens, and one offset per 256 names ("markers") that must agree with these. Each table is
+ * aligned to the kernel's word.
  */
 export function readKallsyms(elf: ElfImage): SymbolEntry[] {
   const section = elf.section('.rodata');
-  if (elf.class !== 64 || !section) return [];
-  const area = new ByteReader(new ByteReader(elf.bytes).slice(section.offset, section.sizeBytes, 'ELF .rodata'));
+  if (!section) return [];
+  const reader = new ByteReader(new ByteReader(elf.bytes).slice(section.offset, section.sizeBytes, 'ELF .rodata'));
+  const area: Area = { reader, ...(elf.class === 64 ? WORDS_64 : WORDS_32) };
   const tokens = findTokens(area);
   const names = tokens && findNames(area, tokens);
   if (!tokens || !names) return [];
@@ -24,8 +24,18 @@ export function readKallsyms(elf: ElfImage): SymbolEntry[] {
   // Per-CPU symbols are offsets, and would give names to user space.
   return texts
     .map((name, index) => ({ name, address: addresses[index] }))
-    .filter((entry) => entry.address >= LOWEST_KERNEL_ADDRESS);
+    .filter((entry) => entry.address >= area.lowestAddress);
 }
+
+/** Where to look, and how wide the kernel's words are. */
+interface Area {
+  readonly reader: ByteReader;
+  readonly wordBytes: 4 | 8;
+  /** Start of the kernel's half of the address space; on i386 the lowest that CONFIG_VMSPLIT can put it. */
+  readonly lowestAddress: bigint;
+}
+const WORDS_64 = { wordBytes: 8, lowestAddress: 0xffff_8000_0000_0000n } as const;
+const WORDS_32 = { wordBytes: 4, lowestAddress: 0x4000_0000n } as const;
 
 const TOKENS = 256;
 /** Digits are seldom worth a token of their own making, so each stands for itself in a row. */
@@ -39,7 +49,6 @@ const MOST_NAMES = 1 << 21;
 /** A hostile image must not make the search long: places looked at, and names walked in all. */
 const MOST_TOKEN_TABLES = 1000;
 const MOST_NAMES_WALKED = 1 << 25;
-const LOWEST_KERNEL_ADDRESS = 0xffff_8000_0000_0000n;
 
 interface Tokens {
   readonly tableAt: number;
@@ -54,12 +63,15 @@ interface Names {
   readonly count: number;
 }
 
-function align8(offset: number): number {
-  return Math.ceil(offset / 8) * 8;
+function align(area: Area, offset: number): number {
+  return Math.ceil(offset / area.wordBytes) * area.wordBytes;
+}
+function word(area: Area, offset: number, what: string): bigint {
+  return area.wordBytes === 8 ? area.reader.u64(offset, what) : BigInt(area.reader.u32(offset, what));
 }
 
-function findTokens(area: ByteReader): Tokens | undefined {
-  const { bytes } = area;
+function findTokens(area: Area): Tokens | undefined {
+  const { bytes } = area.reader;
   let tried = 0;
   for (let at = bytes.indexOf(DIGITS[0]); at >= 0; at = bytes.indexOf(DIGITS[0], at + 1)) {
     if (!DIGITS.every((byte, index) => bytes[at + index] === byte)) continue;
@@ -71,8 +83,8 @@ function findTokens(area: ByteReader): Tokens | undefined {
 }
 
 /** The table in which the token for "0" lies at `digitsAt`, if its index agrees. */
-function tokensAround(area: ByteReader, digitsAt: number): Tokens | undefined {
-  const { bytes } = area;
+function tokensAround(area: Area, digitsAt: number): Tokens | undefined {
+  const { bytes } = area.reader;
   let start = digitsAt - 1;
   for (let token = 0; token < FIRST_DIGIT_TOKEN && start > 0; token++) {
     do start--;
@@ -84,87 +96,105 @@ function tokensAround(area: ByteReader, digitsAt: number): Tokens | undefined {
   const offsets: number[] = [];
   let at = tableAt;
   while (texts.length < TOKENS && at < bytes.length && at - tableAt < LONGEST_TOKEN_TABLE_BYTES) {
-    const text = area.cString(at, LONGEST_NAME_BYTES, 'kallsyms token');
+    const text = area.reader.cString(at, LONGEST_NAME_BYTES, 'kallsyms token');
     offsets.push(at - tableAt);
     texts.push(text);
     at += text.length + 1;
   }
-  const indexAt = align8(at);
+  const indexAt = align(area, at);
   if (texts.length < TOKENS || indexAt + TOKENS * 2 > bytes.length) return undefined;
-  const agrees = offsets.every((offset, token) => area.u16(indexAt + token * 2, 'kallsyms index') === offset);
+  const agrees = offsets.every((offset, token) => area.reader.u16(indexAt + token * 2, 'kallsyms index') === offset);
   return agrees ? { tableAt, texts, end: indexAt + TOKENS * 2 } : undefined;
 }
 
 /** The nearest count before the tokens that is followed by so many names and then by their markers. */
-function findNames(area: ByteReader, tokens: Tokens): Names | undefined {
+function findNames(area: Area, tokens: Tokens): Names | undefined {
+  const { reader, wordBytes } = area;
   const budget = { names: MOST_NAMES_WALKED };
-  for (let at = tokens.tableAt - (tokens.tableAt % 8) - 8; at >= 0 && budget.names > 0; at -= 8) {
-    const count = area.u32(at, 'kallsyms count');
-    // Padding follows the count.
-    if (count < FEWEST_NAMES || count > MOST_NAMES || area.u32(at + 4, 'kallsyms count') !== 0) continue;
-    const names = { countAt: at, at: at + 8, count };
+  const last = tokens.tableAt - (tokens.tableAt % wordBytes) - wordBytes;
+  for (let at = last; at >= 0 && budget.names > 0; at -= wordBytes) {
+    const count = reader.u32(at, 'kallsyms count');
+    // In a wider word, padding follows the count.
+    if (count < FEWEST_NAMES || count > MOST_NAMES || word(area, at, 'kallsyms count') !== BigInt(count)) continue;
+    const names = { countAt: at, at: at + wordBytes, count };
     if (namesFit(area, names, tokens.tableAt, budget)) return names;
   }
   return undefined;
 }
 
 /** Whether the names end before `limit` and markers that agree with them follow. */
-function namesFit(area: ByteReader, names: Names, limit: number, budget: { names: number }): boolean {
+function namesFit(area: Area, names: Names, limit: number, budget: { names: number }): boolean {
   const markers: number[] = [];
   let at = names.at;
   for (let index = 0; index < names.count; index++) {
     if (index % NAMES_PER_MARKER === 0) markers.push(at - names.at);
-    const { headBytes, length } = nameHead(area, at);
+    const { headBytes, length } = nameHead(area.reader, at);
     at += headBytes + length;
     if (length === 0 || at >= limit || --budget.names < 0) return false;
   }
-  const markersAt = align8(at);
+  const markersAt = align(area, at);
   if (markersAt + markers.length * 4 > limit) return false;
-  return markers.every((marker, index) => area.u32(markersAt + index * 4, 'kallsyms marker') === marker);
+  return markers.every((marker, index) => area.reader.u32(markersAt + index * 4, 'kallsyms marker') === marker);
 }
 
 /** A name's length in tokens: one byte, or since Linux 6.1 two, seven bits each, if the top bit is set. */
-function nameHead(area: ByteReader, at: number): { headBytes: number; length: number } {
-  const first = area.u8(at, 'kallsyms name');
+function nameHead(reader: ByteReader, at: number): { headBytes: number; length: number } {
+  const first = reader.u8(at, 'kallsyms name');
   if (first < 0x80) return { headBytes: 1, length: first };
-  return { headBytes: 2, length: (first & 0x7f) | (area.u8(at + 1, 'kallsyms name') << 7) };
+  return { headBytes: 2, length: (first & 0x7f) | (reader.u8(at + 1, 'kallsyms name') << 7) };
 }
 
 /** The names, without the letter for the symbol's type that stands before each. */
-function readNames(area: ByteReader, tokens: Tokens, names: Names): string[] {
+function readNames({ reader }: Area, tokens: Tokens, names: Names): string[] {
   const texts: string[] = [];
   let at = names.at;
   for (let index = 0; index < names.count; index++) {
-    const { headBytes, length } = nameHead(area, at);
+    const { headBytes, length } = nameHead(reader, at);
     let text = '';
-    for (let token = 0; token < length; token++) text += tokens.texts[area.bytes[at + headBytes + token]];
+    for (let token = 0; token < length; token++) text += tokens.texts[reader.bytes[at + headBytes + token]];
     texts.push(text.slice(1));
     at += headBytes + length;
   }
   return texts;
 }
 
-/** One 32-bit offset per name with a base: before the count, or, since Linux 6.4, after the tokens. */
-function readAddresses(area: ByteReader, tokens: Tokens, names: Names): bigint[] | undefined {
-  const sizeBytes = align8(names.count * 4);
+/**
+ * One 32-bit offset per name with a base: before the count, or, since Linux 6.4, after the tokens. Before Linux 4.6,
+ * or without CONFIG_KALLSYMS_BASE_RELATIVE, one whole address per name before the count. Which it is shows in that the
+ * names are sorted by address.
+ */
+function readAddresses(area: Area, tokens: Tokens, names: Names): bigint[] | undefined {
+  const { wordBytes } = area;
+  const offsetsBytes = align(area, names.count * 4);
+  const afterTokens = align(area, tokens.end);
   const layouts = [
-    { offsetsAt: names.countAt - 8 - sizeBytes, baseAt: names.countAt - 8 },
-    { offsetsAt: align8(tokens.end), baseAt: align8(tokens.end) + sizeBytes },
+    { offsetsAt: names.countAt - wordBytes - offsetsBytes, baseAt: names.countAt - wordBytes },
+    { offsetsAt: afterTokens, baseAt: afterTokens + offsetsBytes },
   ];
   for (const { offsetsAt, baseAt } of layouts) {
-    if (offsetsAt < 0 || baseAt + 8 > area.sizeBytes) continue;
-    const base = area.u64(baseAt, 'kallsyms base');
-    if (base >= LOWEST_KERNEL_ADDRESS) return addressesFrom(area, offsetsAt, names.count, base);
+    if (offsetsAt < 0 || baseAt + wordBytes > area.reader.sizeBytes) continue;
+    const base = word(area, baseAt, 'kallsyms base');
+    const addresses = base < area.lowestAddress ? [] : addressesFrom(area, offsetsAt, names.count, base);
+    if (addresses.length > 0 && ascend(addresses)) return addresses;
   }
-  return undefined;
+  const tableAt = names.countAt - names.count * wordBytes;
+  if (tableAt < 0) return undefined;
+  const addresses = Array.from({ length: names.count }, (_, index) =>
+    word(area, tableAt + index * wordBytes, 'kallsyms address'),
+  );
+  return ascend(addresses) ? addresses : undefined;
+}
+
+function ascend(addresses: readonly bigint[]): boolean {
+  return addresses.every((address, index) => index === 0 || address >= addresses[index - 1]);
 }
 
 /**
  * With per-CPU symbols kept absolute (CONFIG_KALLSYMS_ABSOLUTE_PERCPU) an offset below zero counts
  * down from `base - 1` and any other is an address; without, all are added to the base.
  */
-function addressesFrom(area: ByteReader, offsetsAt: number, count: number, base: bigint): bigint[] {
-  const offsets = Array.from({ length: count }, (_, index) => area.u32(offsetsAt + index * 4, 'kallsyms offset') | 0);
+function addressesFrom({ reader }: Area, offsetsAt: number, count: number, base: bigint): bigint[] {
+  const offsets = Array.from({ length: count }, (_, index) => reader.u32(offsetsAt + index * 4, 'kallsyms offset') | 0);
   const countsDown = offsets.some((offset) => offset < 0);
   return offsets.map((offset) => {
     if (!countsDown) return base + BigInt(offset);

@@ -1,12 +1,13 @@
 import { type ElfImage, type GuestImage, PolyvisorError } from '@polyvisor/plugin-api';
 import type { CompressionKind, Decompressor } from '../../ports/decompressor.ts';
-import { isBzImage, parseBzImage, protocolName } from './bzimage.ts';
+import { parseBzImage, protocolName } from './bzimage.ts';
 import { detectCompression } from './compression.ts';
 import { isElf, parseElf } from './elf.ts';
 import { ElfMachine } from './elf-constants.ts';
 import { damagedImage } from './image-error.ts';
 import { looksLike } from './looks-like.ts';
 import { findMultibootHeader } from './multiboot.ts';
+import { isBzImage } from './setup-header.ts';
 
 /** Called with what is being unpacked and how many bytes are done. */
 export type UnpackProgress = (what: string, doneBytes: number, expectedSizeBytes: number | undefined) => void;
@@ -71,19 +72,28 @@ async function recogniseBzImage(
   decompressor: Decompressor,
   onProgress?: UnpackProgress,
 ): Promise<GuestImage> {
-  const { payload, compression, unpackedSizeBytes, kernelVersion, protocol } = parseBzImage(file);
+  const { payload, kernelVersion, protocol } = parseBzImage(file);
+  const version = kernelVersion === '' ? 'kernel of unnamed version' : `Linux ${kernelVersion}`;
+  const describe = (content: string) => `bzImage (${version}, boot protocol ${protocolName(protocol)}, ${content})`;
+  if (!payload)
+    return {
+      name,
+      description: describe('payload not found: only 2.08 and later say where it is'),
+      format: 'bzimage',
+      file,
+    };
+  const { bytes, compression, unpackedSizeBytes } = payload;
   const unpacked = compression
-    ? await unpack(decompressor, compression, payload, `payload of ${name}`, unpackedSizeBytes, onProgress)
-    : payload;
+    ? await unpack(decompressor, compression, bytes, `payload of ${name}`, unpackedSizeBytes, onProgress)
+    : bytes;
   if (compression && unpacked.length !== unpackedSizeBytes) {
     throw damagedImage(`the bzImage payload unpacks to ${unpacked.length} bytes instead of ${unpackedSizeBytes}`);
   }
-  const version = kernelVersion === '' ? 'kernel of unnamed version' : `Linux ${kernelVersion}`;
   const elf = isElf(unpacked) ? parseElf(unpacked) : undefined;
   const content = elf ? '' : `, holding ${looksLike(unpacked)}`;
   return {
     name,
-    description: `bzImage (${version}, boot protocol ${protocolName(protocol)}, ${compression ?? 'uncompressed'} payload${content})`,
+    description: describe(`${compression ?? 'uncompressed'} payload${content}`),
     format: 'bzimage',
     file,
     ...(elf && { elf }),

@@ -23,8 +23,21 @@ export class SymbolTable {
     return this.entries.find((entry) => entry.name === name)?.address;
   }
 
-  /** `name` or `name+0x10` for the nearest symbol at or below `address`. */
-  lookup(address: bigint): string | undefined {
+  /** All names of exactly this address. */
+  namesAt(address: bigint): string[] {
+    const names: string[] = [];
+    for (let at = this.#after(address) - 1; this.entries[at]?.address === address; at--)
+      names.push(this.entries[at].name);
+    return names.reverse();
+  }
+
+  /** The lowest address above `address` that has a name. */
+  nextAddress(address: bigint): bigint | undefined {
+    return this.entries[this.#after(address)]?.address;
+  }
+
+  /** Index of the first entry above `address`. */
+  #after(address: bigint): number {
     let low = 0;
     let high = this.entries.length;
     while (low < high) {
@@ -32,7 +45,12 @@ export class SymbolTable {
       if (this.entries[middle].address <= address) low = middle + 1;
       else high = middle;
     }
-    const entry = this.entries[low - 1];
+    return low;
+  }
+
+  /** `name` or `name+0x10` for the nearest symbol at or below `address`. */
+  lookup(address: bigint): string | undefined {
+    const entry = this.entries[this.#after(address) - 1];
     if (!entry || address - entry.address > FARTHEST_BYTES) return undefined;
     const offset = address - entry.address;
     return offset === 0n ? entry.name : `${entry.name}+0x${offset.toString(16)}`;

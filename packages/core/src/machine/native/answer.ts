@@ -1,4 +1,5 @@
 import type { PageFault } from '@polyvisor/plugin-api';
+import { Flag } from '../../isa/flags.ts';
 
 /** How a native instruction ended. `done`: RIP is set, if it is not simply the next instruction. */
 export type NativeAnswer = 'next' | 'done' | NativeFault;
@@ -8,6 +9,16 @@ export interface NativeFault {
   readonly vector: number;
   readonly errorCode?: number;
   readonly cr2?: bigint;
+}
+
+/** An exception or interrupt on its way to the guest's IDT. */
+export interface Delivery {
+  readonly vector: number;
+  readonly errorCode: number | undefined;
+  /** INT n, INT3, INTO: the gate's DPL is checked, and RIP has already moved on. */
+  readonly software: boolean;
+  /** INT n: in virtual-8086 mode it needs IOPL 3. */
+  readonly needsIopl?: boolean;
 }
 
 export const Vector = {
@@ -29,6 +40,24 @@ export const Vector = {
   AC: 17,
   XM: 19,
 } as const;
+
+const FAULTS: ReadonlySet<number> = new Set([
+  Vector.DE,
+  Vector.BR,
+  Vector.UD,
+  Vector.NM,
+  Vector.TS,
+  Vector.NP,
+  Vector.SS,
+  Vector.GP,
+  Vector.PF,
+  Vector.MF,
+  Vector.AC,
+  Vector.XM,
+]);
+/** RF in the flags that an event pushes: 1 for faults, which run their instruction again (SDM vol. 3B, 18.3.1.1). */
+export const pushedResumeFlag = ({ vector, software }: Delivery): bigint =>
+  !software && FAULTS.has(vector) ? BigInt(Flag.RF) : 0n;
 
 /**
  * What a failed access to guest memory raises: a page fault, or #GP(0) for an address that is not canonical.

@@ -26,8 +26,8 @@ export type Native = (context: NativeContext) => NativeAnswer;
 export const number = ({ vcpu }: NativeContext, index: number): number => Number(vcpu.slot64(ARG[index]) & 0xffffffffn);
 export const value = ({ vcpu }: NativeContext, index: number): bigint => vcpu.slot64(ARG[index]);
 /** RIP of the next instruction. */
-export const after = ({ vcpu, lengthBytes }: NativeContext): bigint => vcpu.rip + BigInt(lengthBytes);
-export const iopl = (vcpu: MachineVcpu): number => Number((vcpu.rflags >> 12n) & 3n);
+export const after = ({ vcpu, lengthBytes }: NativeContext): bigint =>
+  BigInt.asUintN(vcpu.engine.mode === 'long64' ? 64 : 32, vcpu.rip + BigInt(lengthBytes));
 
 /** Write a general register as an instruction of this operand width does: 32 bits clear the upper half. */
 export function writeGpr(vcpu: MachineVcpu, index: number, widthBits: number, result: bigint): void {

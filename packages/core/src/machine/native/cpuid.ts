@@ -22,8 +22,8 @@ const SIGNATURE = 0x00000f61;
 const LEAF1_ECX = bits(13, 23, 31);
 /** With a local APIC: x2APIC, TSC-deadline timer. */
 const LEAF1_ECX_APIC = bits(21, 24);
-/** FPU, DE, PSE, TSC, MSR, PAE, CX8, MTRR, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2. Not SEP: long mode has none on AMD's. */
-const LEAF1_EDX = bits(0, 2, 3, 4, 5, 6, 8, 12, 13, 15, 16, 19, 23, 24, 25, 26);
+/** FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, MTRR, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2. SEP is for legacy mode, as AMD's is. */
+const LEAF1_EDX = bits(0, 2, 3, 4, 5, 6, 8, 11, 12, 13, 15, 16, 19, 23, 24, 25, 26);
 const LEAF1_EDX_APIC = bits(9);
 /** More than one logical processor in the package: EBX 23:16 counts (HTT). */
 const LEAF1_EDX_MULTIPLE = bits(28);

@@ -153,6 +153,7 @@ describe('CPUID', () => {
     ['TSC', bit(1, 'edx', 4), '0f31'],
     ['MSR', bit(1, 'edx', 5), '0f32'],
     ['CX8', bit(1, 'edx', 8), '0fc70f'],
+    ['SEP', bit(1, 'edx', 11), '0f34'],
     ['CMOV', bit(1, 'edx', 15), '0f44c1'],
     ['CLFSH', bit(1, 'edx', 19), '0fae3f'],
     ['MMX', bit(1, 'edx', 23), '0f6fc1'],

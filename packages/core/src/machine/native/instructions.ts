@@ -1,23 +1,28 @@
 import { Flag } from '../../isa/flags.ts';
 import type { InstructionExitName } from '../../isa/instruction-exit.ts';
-import { memoryFault, type NativeAnswer, protection, undefinedOpcode, Vector } from './answer.ts';
-import { after, iopl, type Native, number, value } from './context.ts';
-import { farReturn, farTransfer, interruptReturn, mergeFlags } from './delivery.ts';
+import { AccessRights } from '../cpu-mode.ts';
+import type { MachineVcpu } from '../vcpu.ts';
+import { memoryFault, type NativeAnswer, type NativeFault, protection, undefinedOpcode, Vector } from './answer.ts';
+import { after, type Native, number, value } from './context.ts';
+import { errorCodeOf, isFault, isNull, readDescriptor, SystemType, TSS_BUSY } from './descriptors.ts';
+import { farTransfer } from './far-transfer.ts';
+import { syscall, sysenter, sysexit, sysret } from './fast-calls.ts';
+import { mergeFlags } from './flags.ts';
+import { hasDescriptors, iopl, isLongMode } from './mode.ts';
 import { readMsr, writeMsr } from './msrs.ts';
 import { portIo, portString } from './port-io.ts';
 import { readControlRegister, readDebugRegister, writeControlRegister, writeDebugRegister } from './registers.ts';
-import { isFault, loadDataSegment, readDescriptor } from './segments.ts';
+import { farReturn, interruptReturn } from './returns.ts';
+import { loadDataSegment, nullSegment } from './segments.ts';
 import { loadAccessRights, loadFarPointer, loadLimit, verify } from './selectors.ts';
+import { above, currentStack, peek, setStackPointer } from './stack.ts';
 
 const RAX = 0;
 const RBX = 3;
 const RCX = 1;
 const RDX = 2;
-const RSP = 4;
 const GS = 5;
 const SS = 2;
-/** In a TSS descriptor's type. */
-const TSS_BUSY = 2;
 
 /** Only at CPL 0. */
 const privileged =
@@ -38,13 +43,12 @@ const setInterruptFlag =
 const popf: Native = (context) => {
   const { vcpu } = context;
   const width = number(context, 0);
-  const found = vcpu.read(vcpu.gpr[RSP], width / 8);
-  if (!found.ok) return memoryFault(found.fault);
-  const view = new DataView(found.bytes.buffer);
-  const image = BigInt(width === 16 ? view.getUint16(0, true) : view.getUint32(0, true));
-  vcpu.gpr[RSP] += BigInt(width / 8);
+  const stack = currentStack(vcpu);
+  const found = peek(vcpu, stack, width / 8, 1);
+  if (isFault(found)) return found;
+  setStackPointer(vcpu, stack, above(stack, width / 8));
   const kept = BigInt(Flag.RF | Flag.VIF | Flag.VIP | Flag.VM);
-  const merged = mergeFlags(vcpu.rflags, image, vcpu.cpl, width);
+  const merged = mergeFlags(vcpu.rflags, found[0], vcpu.cpl, width);
   vcpu.rflags = (merged & ~kept) | (vcpu.rflags & kept & ~BigInt(Flag.RF));
   return 'next';
 };
@@ -52,11 +56,13 @@ const popf: Native = (context) => {
 const popSegment: Native = (context) => {
   const { vcpu } = context;
   const bytes = number(context, 1) / 8;
-  const found = vcpu.read(vcpu.gpr[RSP], bytes);
-  if (!found.ok) return memoryFault(found.fault);
-  const fault = loadDataSegment(vcpu, number(context, 0), new DataView(found.bytes.buffer).getUint16(0, true));
+  const stack = currentStack(vcpu);
+  // A selector is read as a word, whatever the operand size moves the pointer by (SDM vol. 2B, POP).
+  const found = peek(vcpu, stack, 2, 1);
+  if (isFault(found)) return found;
+  const fault = loadDataSegment(vcpu, number(context, 0), Number(found[0]));
   if (fault) return fault;
-  vcpu.gpr[RSP] += BigInt(bytes);
+  setStackPointer(vcpu, stack, above(stack, bytes));
   if (number(context, 0) === SS) vcpu.interruptShadow = true;
   return 'next';
 };
@@ -70,41 +76,61 @@ const loadSegment: Native = (context) => {
   return 'next';
 };
 
+/** Only where there are descriptors: #UD in real-address and virtual-8086 mode. */
+const needsDescriptors =
+  (run: Native): Native =>
+  (context) =>
+    hasDescriptors(context.vcpu) ? run(context) : undefinedOpcode;
+
+/** LLDT and LTR. In IA-32e mode system descriptors have 16 bytes (SDM vol. 3A, 8.2.3). */
 const loadSelector =
   (which: 'ldtr' | 'tr'): Native =>
   (context) => {
     const { vcpu } = context;
     const selector = number(context, 0);
-    if ((selector & 0xfffc) === 0) {
+    if (isNull(selector)) {
       if (which === 'tr') return protection();
-      vcpu.tables.ldtr = { selector, base: 0n, limit: 0, accessRights: 1 << 16 };
+      vcpu.tables.ldtr = nullSegment(selector);
       return 'next';
     }
     const low = readDescriptor(vcpu, selector);
     if (isFault(low)) return low;
-    // The upper half of a 16-byte system descriptor (SDM vol. 3A, 8.2.3).
-    if ((selector & 0xfff8) + 15 > vcpu.tables.gdtr.limit) return protection(selector & 0xfffc);
-    const high = vcpu.read(vcpu.tables.gdtr.base + BigInt((selector & 0xfff8) + 8), 4, { as: 'supervisor' });
-    if (!high.ok) return memoryFault(high.fault);
-    const upper = BigInt(new DataView(high.bytes.buffer).getUint32(0, true)) << 32n;
-    const wanted = which === 'tr' ? 9 : 2;
-    if ((low.accessRights & 0x1f) !== wanted || selector & 4) return protection(selector & 0xfffc);
-    if (!(low.accessRights & 0x80)) return { vector: Vector.NP, errorCode: selector & 0xfffc };
+    const upper = isLongMode(vcpu) ? upperBase(vcpu, selector) : 0n;
+    if (typeof upper === 'object') return upper;
+    const type = low.accessRights & 0x1f;
+    const allowed =
+      which === 'ldtr'
+        ? type === SystemType.LDT
+        : type === SystemType.TSS32 || (type === SystemType.TSS16 && !isLongMode(vcpu));
+    if (!allowed || selector & 4) return protection(errorCodeOf(selector));
+    if (!(low.accessRights & AccessRights.P)) return { vector: Vector.NP, errorCode: errorCodeOf(selector) };
     let { accessRights } = low;
     if (which === 'tr') {
       accessRights |= TSS_BUSY;
-      const written = vcpu.write(
-        vcpu.tables.gdtr.base + BigInt((selector & 0xfff8) + 5),
-        Uint8Array.of(accessRights & 0xff),
-        { as: 'supervisor' },
-      );
+      const busy = vcpu.tables.gdtr.base + BigInt((selector & 0xfff8) + 5);
+      const written = vcpu.write(busy, Uint8Array.of(accessRights & 0xff), { as: 'supervisor' });
       if (!written.ok) return memoryFault(written.fault);
     }
     vcpu.tables[which] = { ...low, accessRights, base: low.base | upper };
     return 'next';
   };
 
+function upperBase(vcpu: MachineVcpu, selector: number): bigint | NativeFault {
+  const at = (selector & 0xfff8) + 8;
+  if (at + 7 > vcpu.tables.gdtr.limit) return protection(errorCodeOf(selector));
+  const high = vcpu.read(vcpu.tables.gdtr.base + BigInt(at), 4, { as: 'supervisor' });
+  if (!high.ok) return memoryFault(high.fault);
+  return BigInt(new DataView(high.bytes.buffer).getUint32(0, true)) << 32n;
+}
+
 const done = (fault: NativeAnswer | undefined): NativeAnswer => fault ?? 'done';
+
+const far =
+  (call: boolean): Native =>
+  (context) => {
+    const origin = { call, nextRip: after(context) };
+    return done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), origin));
+  };
 
 const cpuidInstruction: Native = ({ vcpu, machine }) => {
   const answer = machine.cpuid(vcpu, Number(vcpu.gpr[RAX] & 0xffffffffn), Number(vcpu.gpr[RCX] & 0xffffffffn));
@@ -114,47 +140,6 @@ const cpuidInstruction: Native = ({ vcpu, machine }) => {
   vcpu.gpr[RDX] = BigInt(answer.edx >>> 0);
   return 'next';
 };
-
-const Msr = { STAR: 0xc0000081, LSTAR: 0xc0000082, CSTAR: 0xc0000083, FMASK: 0xc0000084 } as const;
-const EFER_SCE = 1n;
-const FLAT_CODE64 = 0xa09b;
-const FLAT_CODE32 = 0xc09b;
-const FLAT_DATA = 0xc093;
-
-/** SYSCALL (SDM vol. 2B; AMD APM vol. 3): selectors from STAR, no descriptor is read. */
-const syscall: Native = (context) => {
-  const { vcpu } = context;
-  if (!(vcpu.efer & EFER_SCE)) return undefinedOpcode;
-  const msr = (index: number) => vcpu.msrs.get(index) ?? 0n;
-  const selector = Number((msr(Msr.STAR) >> 32n) & 0xfffcn);
-  vcpu.gpr[RCX] = after(context);
-  vcpu.gpr[11] = vcpu.rflags & ~BigInt(Flag.RF);
-  vcpu.rip = vcpu.engine.mode === 'long64' ? msr(Msr.LSTAR) : msr(Msr.CSTAR);
-  vcpu.rflags = (vcpu.rflags & ~msr(Msr.FMASK) & ~BigInt(Flag.RF)) | 2n;
-  vcpu.setSegment(1, { selector, base: 0n, limit: 0xffffffff, accessRights: FLAT_CODE64 });
-  vcpu.setSegment(2, { selector: selector + 8, base: 0n, limit: 0xffffffff, accessRights: FLAT_DATA });
-  vcpu.cpl = 0;
-  return 'done';
-};
-
-const sysret: Native = privileged((context) => {
-  const { vcpu } = context;
-  if (!(vcpu.efer & EFER_SCE)) return undefinedOpcode;
-  const wide = number(context, 0) === 64;
-  const base = Number((vcpu.msrs.get(Msr.STAR) ?? 0n) >> 48n) & 0xffff;
-  const selector = (wide ? base + 16 : base) | 3;
-  vcpu.rip = wide ? vcpu.gpr[RCX] : vcpu.gpr[RCX] & 0xffffffffn;
-  vcpu.rflags = (vcpu.gpr[11] & 0x3c7fd7n) | 2n;
-  vcpu.setSegment(1, {
-    selector,
-    base: 0n,
-    limit: 0xffffffff,
-    accessRights: (wide ? FLAT_CODE64 : FLAT_CODE32) | 0x60,
-  });
-  vcpu.setSegment(2, { selector: (base + 8) | 3, base: 0n, limit: 0xffffffff, accessRights: FLAT_DATA | 0x60 });
-  vcpu.cpl = 3;
-  return 'done';
-});
 
 const swapgs: Native = privileged(({ vcpu }) => {
   const segment = vcpu.segment(GS);
@@ -180,14 +165,15 @@ const debugTrap: Native = (context) => {
 
 /**
  * The instructions that leave the engine, as the processor carries them out.
- * NOT IMPLEMENTED natively, #UD, and not advertised by CPUID: SYSENTER, SYSEXIT (as AMD's do in long mode), INVPCID,
- * XSETBV, MONITOR, MWAIT, RDPMC. VMCALL and VMMCALL raise #UD unless a plug-in takes them.
+ * NOT IMPLEMENTED natively, #UD, and not advertised by CPUID: INVPCID, XSETBV, MONITOR, MWAIT, RDPMC. VMCALL and VMMCALL raise #UD unless a plug-in takes them.
  */
 export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = {
   syscall,
   sysret,
+  sysenter,
+  sysexit,
   iret: (context) => {
-    const fault = interruptReturn(context.vcpu, number(context, 0));
+    const fault = interruptReturn(context.vcpu, number(context, 0), after(context));
     if (!fault) context.vcpu.nmiBlocked = false;
     return done(fault);
   },
@@ -231,8 +217,8 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
     context.vcpu.tables.idtr.base = value(context, 1);
     return 'next';
   }),
-  lldt: privileged(loadSelector('ldtr')),
-  ltr: privileged(loadSelector('tr')),
+  lldt: needsDescriptors(privileged(loadSelector('ldtr'))),
+  ltr: needsDescriptors(privileged(loadSelector('tr'))),
   invlpg: privileged((context) => {
     context.vcpu.flushTlb(value(context, 0));
     return 'next';
@@ -246,17 +232,15 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
     vcpu.blocked = true;
     return 'next';
   }),
-  farJump: (context) =>
-    done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), undefined)),
-  farCall: (context) =>
-    done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), after(context))),
+  farJump: far(false),
+  farCall: far(true),
   farReturn: (context) => done(farReturn(context.vcpu, number(context, 0), number(context, 1))),
   loadSegment,
   loadFarPointer,
-  lar: loadAccessRights,
-  lsl: loadLimit,
-  verr: verify('read'),
-  verw: verify('write'),
+  lar: needsDescriptors(loadAccessRights),
+  lsl: needsDescriptors(loadLimit),
+  verr: needsDescriptors(verify('read')),
+  verw: needsDescriptors(verify('write')),
   popSegment,
   popf,
   clac: alignmentCheck(false),

@@ -1,23 +1,28 @@
-import { AccessRights } from '../vcpu.ts';
+import { AccessRights } from '../cpu-mode.ts';
 import { memoryFault, type NativeFault, protection } from './answer.ts';
-import { iopl, type Native, type NativeContext, number, writeGpr } from './context.ts';
+import { type Native, type NativeContext, number, writeGpr } from './context.ts';
+import { dataAddress } from './data-address.ts';
+import { iopl, isVirtual8086 } from './mode.ts';
+import { isWideTss } from './tss.ts';
 
 const RAX = 0;
 const RCX = 1;
 const RSI = 6;
 const RDI = 7;
-const FS = 4;
 const FLAG_DF = 1n << 10n;
-/** Offset of the I/O map base in a 64-bit TSS, and its end (SDM vol. 3A, 8.7). */
+/** Offset of the I/O map base in a 32- or 64-bit TSS, and its end (SDM vol. 3A, 8.2.1 and 8.7). */
 const TSS_IO_MAP_BASE = 0x66;
 const TSS_BYTES = 0x68;
 
-/** Above IOPL a port may be used if its bits in the TSS's I/O permission bitmap are clear (SDM vol. 1, 19.5.2). */
+/**
+ * Above IOPL, and in virtual-8086 mode always, a port may be used if its bits in the TSS's I/O permission bitmap are clear
+ * (SDM vol. 1, 19.5.2; vol. 3B, 20.2.8). A 16-bit TSS has none.
+ */
 function refused(context: NativeContext, port: number, sizeBytes: number): NativeFault | undefined {
   const { vcpu } = context;
-  if (context.privileged || vcpu.cpl <= iopl(vcpu)) return undefined;
+  if (context.privileged || (vcpu.cpl <= iopl(vcpu) && !isVirtual8086(vcpu))) return undefined;
   const { tr } = vcpu.tables;
-  if (tr.accessRights & AccessRights.UNUSABLE || tr.limit < TSS_BYTES - 1) return protection();
+  if (tr.accessRights & AccessRights.UNUSABLE || !isWideTss(tr) || tr.limit < TSS_BYTES - 1) return protection();
   const map = vcpu.read(tr.base + BigInt(TSS_IO_MAP_BASE), 2, { as: 'supervisor' });
   if (!map.ok) return memoryFault(map.fault);
   // Two bytes are read: a multi-byte port may reach into the second.
@@ -69,7 +74,8 @@ function transfer(
   size: number,
 ): NativeFault | undefined {
   const { vcpu, machine } = context;
-  const gva = elementAddress(context, direction);
+  const gva = elementAddress(context, direction, size);
+  if (typeof gva === 'object') return gva;
   const bytes = new Uint8Array(4);
   const view = new DataView(bytes.buffer);
   if (direction === 'outs') {
@@ -88,12 +94,9 @@ function transfer(
   return written.ok ? undefined : memoryFault(written.fault);
 }
 
-/** Linear address of the element. In 64-bit mode only FS and GS have a base. */
-function elementAddress(context: NativeContext, direction: 'ins' | 'outs'): bigint {
+/** Linear address of the element. */
+function elementAddress(context: NativeContext, direction: 'ins' | 'outs', size: number): bigint | NativeFault {
   const { vcpu } = context;
-  const segment = number(context, 3);
   const offset = BigInt.asUintN(number(context, 2), vcpu.gpr[direction === 'ins' ? RDI : RSI]);
-  if (vcpu.engine.mode === 'long64')
-    return BigInt.asUintN(64, offset + (segment >= FS ? vcpu.segment(segment).base : 0n));
-  return BigInt.asUintN(32, offset + vcpu.segment(segment).base);
+  return dataAddress(vcpu, number(context, 3), offset, size, direction === 'ins' ? 'write' : 'read');
 }

@@ -1,6 +1,10 @@
 import { DR, type Slot } from '../../cpu/state.ts';
+import { PDPTE_RESERVED } from '../../memory/walk.ts';
+import { AccessRights } from '../cpu-mode.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import { type NativeAnswer, protection, undefinedOpcode } from './answer.ts';
+
+const CS = 1;
 
 /** Control-register bits that exist here (SDM vol. 3A, 2.5); setting another raises #GP(0). */
 const CR0_BITS = 0xe005003fn;
@@ -41,11 +45,12 @@ export function writeControlRegister(vcpu: MachineVcpu, cr: number, value: bigin
       vcpu.cr2 = value;
       return 'next';
     case 3:
-      if (value >> 52n) return protection();
+      if (value >> 52n || pdptesRefused(vcpu, { cr3: value })) return protection();
       vcpu.cr3 = value;
       return 'next';
     case 4:
       if (value & ~CR4_BITS || (vcpu.efer & EFER_LMA && !(value & CR4_PAE))) return protection();
+      if (pdptesRefused(vcpu, { cr4: value })) return protection();
       vcpu.cr4 = value;
       return 'next';
     case 8:
@@ -57,14 +62,25 @@ export function writeControlRegister(vcpu: MachineVcpu, cr: number, value: bigin
   }
 }
 
+/** PAE paging checks the four PDPTEs when it loads them (SDM vol. 3A, 4.4.1). */
+function pdptesRefused(
+  vcpu: MachineVcpu,
+  { cr0 = vcpu.cr0, cr3 = vcpu.cr3, cr4 = vcpu.cr4 }: { cr0?: bigint; cr3?: bigint; cr4?: bigint },
+): boolean {
+  if (!(cr0 & CR0_PG) || !(cr4 & CR4_PAE) || vcpu.efer & EFER_LME) return false;
+  return vcpu.readPdptes(cr3).some((entry) => entry & 1n && entry & PDPTE_RESERVED);
+}
+
+/** LME takes effect with paging: leaving it again is only possible outside 64-bit mode (SDM vol. 3A, 9.8.5). */
 function writeCr0(vcpu: MachineVcpu, value: bigint): NativeAnswer {
   const next = (value & CR0_BITS) | 0x10n;
   if (value >> 32n || (next & CR0_PG && !(next & CR0_PE)) || (next & CR0_NW && !(next & CR0_CD))) return protection();
   const pagingOn = next & CR0_PG && !(vcpu.cr0 & CR0_PG);
-  if (pagingOn && vcpu.efer & EFER_LME) {
-    if (!(vcpu.cr4 & CR4_PAE)) return protection();
-    vcpu.efer |= EFER_LMA;
-  }
+  const wide = (vcpu.segment(CS).accessRights & AccessRights.L) !== 0;
+  if (pagingOn && vcpu.efer & EFER_LME && (!(vcpu.cr4 & CR4_PAE) || wide)) return protection();
+  if (!(next & CR0_PG) && vcpu.efer & EFER_LMA && wide) return protection();
+  if (pdptesRefused(vcpu, { cr0: next })) return protection();
+  if (pagingOn && vcpu.efer & EFER_LME) vcpu.efer |= EFER_LMA;
   if (!(next & CR0_PG)) vcpu.efer &= ~EFER_LMA;
   vcpu.cr0 = next;
   vcpu.flushTlb();

@@ -1,105 +1,88 @@
+/** Loading segment registers. */
 import type { Segment } from '@polyvisor/plugin-api';
-import { AccessRights, type MachineVcpu } from '../vcpu.ts';
-import { memoryFault, type NativeFault, protection, Vector } from './answer.ts';
+import { AccessRights } from '../cpu-mode.ts';
+import type { MachineVcpu } from '../vcpu.ts';
+import { type NativeFault, protection, Vector } from './answer.ts';
+import { dplOf, errorCodeOf, isFault, isNull, readDescriptor } from './descriptors.ts';
+import { hasDescriptors, isLongMode, isVirtual8086 } from './mode.ts';
 
-/** Bits of a descriptor's second word, moved down to access-rights positions (SDM vol. 3A, 3.4.5). */
-const RIGHTS_MASK = 0xf0ff;
-const RIGHTS_S = 1 << 4;
-const RIGHTS_P = 1 << 7;
-const TYPE_CODE = 8;
-const TYPE_CONFORMING = 4;
-const TYPE_READABLE_OR_WRITABLE = 2;
-const SS = 2;
+const { S, P, CODE, CONFORMING, READABLE, WRITABLE, L, DB, G, UNUSABLE } = AccessRights;
 const CS = 1;
+const SS = 2;
+const REAL_LIMIT = 0xffff;
+const WRITABLE_DATA = 0x93;
+const DPL3 = 3 << 5;
 
-const NULL_SEGMENT: Segment = { selector: 0, base: 0n, limit: 0, accessRights: AccessRights.UNUSABLE };
+export const nullSegment = (selector = 0): Segment => ({ selector, base: 0n, limit: 0, accessRights: UNUSABLE });
 
-export const isFault = (value: object): value is NativeFault => 'vector' in value;
-export const dplOf = (segment: Segment): number => (segment.accessRights >> 5) & 3;
-
-/** A descriptor of the GDT or LDT as a segment; fault: outside the table, or not readable. */
-export function readDescriptor(vcpu: MachineVcpu, selector: number): Segment | NativeFault {
-  const index = selector & 0xfff8;
-  const table = selector & 4 ? { base: vcpu.tables.ldtr.base, limit: vcpu.tables.ldtr.limit } : vcpu.tables.gdtr;
-  if (index + 7 > table.limit) return protection(selector & 0xfffc);
-  const found = vcpu.read(table.base + BigInt(index), 8, { as: 'supervisor' });
-  if (!found.ok) return memoryFault(found.fault);
-  const view = new DataView(found.bytes.buffer);
-  return segmentFromWords(selector, view.getUint32(0, true), view.getUint32(4, true));
+/**
+ * A segment register loaded in real-address or virtual-8086 mode (SDM vol. 3B, 20.1.2 and 20.2.2). In real-address mode
+ * the limit stays what it was last in protected mode.
+ */
+export function paragraphSegment(vcpu: MachineVcpu, register: number, selector: number): Segment {
+  const base = BigInt((selector & 0xffff) << 4);
+  if (isVirtual8086(vcpu)) return virtual8086Segment(selector);
+  const { limit, accessRights } = vcpu.segment(register);
+  return {
+    selector,
+    base,
+    limit: accessRights & UNUSABLE ? REAL_LIMIT : limit,
+    accessRights: WRITABLE_DATA | (accessRights & (DB | G)),
+  };
 }
-
-export function segmentFromWords(selector: number, low: number, high: number): Segment {
-  const raw = (low & 0xffff) | (high & 0xf0000);
-  const limit = high & 0x800000 ? ((raw << 12) | 0xfff) >>> 0 : raw;
-  const base = BigInt(((low >>> 16) | ((high & 0xff) << 16) | (high & 0xff000000)) >>> 0);
-  return { selector, base, limit, accessRights: (high >>> 8) & RIGHTS_MASK };
-}
+export const virtual8086Segment = (selector: number): Segment => ({
+  selector: selector & 0xffff,
+  base: BigInt((selector & 0xffff) << 4),
+  limit: REAL_LIMIT,
+  accessRights: WRITABLE_DATA | DPL3,
+});
 
 /** MOV and POP to a data segment register or SS (SDM vol. 2B, MOV). */
 export function loadDataSegment(vcpu: MachineVcpu, register: number, selector: number): NativeFault | undefined {
   if (register === CS) return { vector: Vector.UD };
-  const rpl = selector & 3;
-  const long = vcpu.engine.mode === 'long64';
-  if ((selector & 0xfffc) === 0) {
-    // A null SS is allowed in 64-bit mode below CPL 3.
-    if (register === SS && !(long && vcpu.cpl < 3 && rpl === vcpu.cpl)) return protection(0);
-    vcpu.setSegment(register, { ...NULL_SEGMENT, selector });
-    return undefined;
-  }
-  const segment = readDescriptor(vcpu, selector);
+  const segment = hasDescriptors(vcpu)
+    ? checkDataSegment(vcpu, register, selector, vcpu.cpl, protectionFault)
+    : paragraphSegment(vcpu, register, selector);
   if (isFault(segment)) return segment;
-  const { accessRights } = segment;
-  const code = selector & 0xfffc;
-  const data = (accessRights & RIGHTS_S) !== 0;
-  const dpl = dplOf(segment);
-  if (register === SS) {
-    const writable = data && !(accessRights & TYPE_CODE) && accessRights & TYPE_READABLE_OR_WRITABLE;
-    if (!writable || rpl !== vcpu.cpl || dpl !== vcpu.cpl) return protection(code);
-    if (!(accessRights & RIGHTS_P)) return { vector: Vector.SS, errorCode: code };
-  } else {
-    const isCode = accessRights & TYPE_CODE;
-    if (!data || (isCode && !(accessRights & TYPE_READABLE_OR_WRITABLE))) return protection(code);
-    const conforming = isCode && accessRights & TYPE_CONFORMING;
-    if (!conforming && dpl < Math.max(vcpu.cpl, rpl)) return protection(code);
-    if (!(accessRights & RIGHTS_P)) return { vector: Vector.NP, errorCode: code };
-  }
   vcpu.setSegment(register, segment);
   return undefined;
 }
+const protectionFault = (errorCode: number): NativeFault => protection(errorCode);
 
-/** Check a code segment for a far transfer that stays at `cpl` (SDM vol. 3A, 5.8.1). */
-export function readCodeSegment(
+/** What a selector loads into a data segment register or SS at a level; `wrong` makes the fault of what is not allowed. */
+export function checkDataSegment(
   vcpu: MachineVcpu,
+  register: number,
   selector: number,
   cpl: number,
-  byReturn: boolean,
+  wrong: (errorCode: number) => NativeFault,
 ): Segment | NativeFault {
-  if ((selector & 0xfffc) === 0) return protection(0);
-  const segment = readDescriptor(vcpu, selector);
-  if (isFault(segment)) return segment;
-  const code = selector & 0xfffc;
-  const { accessRights } = segment;
-  if (!(accessRights & RIGHTS_S) || !(accessRights & TYPE_CODE)) return protection(code);
-  const dpl = dplOf(segment);
   const rpl = selector & 3;
-  const conforming = (accessRights & TYPE_CONFORMING) !== 0;
-  const allowed = byReturn
-    ? conforming
-      ? dpl <= rpl
-      : dpl === rpl
-    : conforming
-      ? dpl <= cpl
-      : rpl <= cpl && dpl === cpl;
-  if (!allowed) return protection(code);
-  if (!(accessRights & RIGHTS_P)) return { vector: Vector.NP, errorCode: code };
-  // L and D together are reserved.
-  if (accessRights & AccessRights.L && accessRights & AccessRights.DB) return protection(code);
-  return segment;
+  if (isNull(selector)) {
+    // A null SS is allowed in 64-bit mode below CPL 3.
+    const long = vcpu.engine.mode === 'long64';
+    return register === SS && !(long && cpl < 3 && rpl === cpl) ? wrong(0) : nullSegment(selector);
+  }
+  const segment = readDescriptor(vcpu, selector);
+  const code = errorCodeOf(selector);
+  if (isFault(segment)) return segment.vector === Vector.PF ? segment : wrong(code);
+  const { accessRights } = segment;
+  const dpl = dplOf(segment);
+  if (register === SS) {
+    const writable = (accessRights & (S | CODE | WRITABLE)) === (S | WRITABLE);
+    if (!writable || rpl !== cpl || dpl !== cpl) return wrong(code);
+    return accessRights & P ? segment : { vector: Vector.SS, errorCode: code };
+  }
+  const isCode = (accessRights & CODE) !== 0;
+  if (!(accessRights & S) || (isCode && !(accessRights & READABLE))) return wrong(code);
+  const conforming = isCode && (accessRights & CONFORMING) !== 0;
+  if (!conforming && dpl < Math.max(cpl, rpl)) return wrong(code);
+  return accessRights & P ? segment : { vector: Vector.NP, errorCode: code };
 }
 
 /** Load CS. In 64-bit mode its base counts as 0. */
 export function loadCodeSegment(vcpu: MachineVcpu, segment: Segment, cpl: number): void {
-  const base = segment.accessRights & AccessRights.L ? 0n : segment.base;
+  const base = isLongMode(vcpu) && segment.accessRights & L ? 0n : segment.base;
   vcpu.setSegment(CS, { ...segment, base, selector: (segment.selector & ~3) | cpl });
   if (vcpu.cpl !== cpl) vcpu.cpl = cpl;
 }
@@ -108,10 +91,10 @@ export function loadCodeSegment(vcpu: MachineVcpu, segment: Segment, cpl: number
 export function dropInnerSegments(vcpu: MachineVcpu): void {
   for (const register of [0, 3, 4, 5]) {
     const segment = vcpu.segment(register);
-    const conformingCode = (segment.accessRights & (TYPE_CODE | TYPE_CONFORMING)) === (TYPE_CODE | TYPE_CONFORMING);
-    if (segment.accessRights & AccessRights.UNUSABLE || conformingCode || dplOf(segment) >= vcpu.cpl) continue;
+    const conformingCode = (segment.accessRights & (CODE | CONFORMING)) === (CODE | CONFORMING);
+    if (segment.accessRights & UNUSABLE || conformingCode || dplOf(segment) >= vcpu.cpl) continue;
     vcpu.setSegment(register, {
-      ...NULL_SEGMENT,
+      ...nullSegment(),
       base: register >= 4 && vcpu.engine.mode === 'long64' ? 0n : segment.base,
     });
   }

@@ -1,0 +1,77 @@
+import { fileURLToPath } from 'node:url';
+import type { ElfImage, ElfSection, GuestImage } from '@polyvisor/plugin-api';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { findCapabilities } from './capabilities.ts';
+import { entries } from './index.ts';
+
+const demo = fileURLToPath(new URL('../../../../guests/demo/prebuilt/demo.elf', import.meta.url));
+
+afterEach(() => vi.restoreAllMocks());
+
+async function printed(json: boolean): Promise<string> {
+  const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+  expect(await entries({ image: demo, plugins: [], json })).toBe(0);
+  return write.mock.calls.map(([text]) => String(text)).join('');
+}
+
+describe('vm entries', () => {
+  it('lists open doors first, with address and place', async () => {
+    const [title, hash, , headings, first, ...others] = (await printed(false)).trimEnd().split('\n');
+    expect(title).toBe('demo.elf: ELF64 for x86-64');
+    expect(hash).toMatch(/^sha256 [0-9a-f]{64}$/);
+    expect(headings).toMatch(/^DOOR +STATE +ADDRESS +ABI +BY +WHERE, OR WHY NOT$/);
+    expect(first).toMatch(/^pv +open +0xffffffff80100000 +Xen PV 64-bit +xen +ELF note XEN_ELFNOTE_ENTRY \(PT_NOTE\)$/);
+    expect(others.find((line) => line.startsWith('elf'))).toMatch(/ closed +0xffffffff80100000 .*closed: an ELF entry/);
+    expect(others.find((line) => line.startsWith('linux64'))).toMatch(/ missing +- .* no setup header/);
+  });
+
+  it('gives the same as JSON, every door with its reason or place', async () => {
+    const { image, doors } = JSON.parse(await printed(true));
+    expect(image).toMatchObject({ name: 'demo.elf', format: 'elf64' });
+    for (const { state, address, foundIn, reason } of doors) {
+      if (state === 'missing') expect(reason).toMatch(/\S/);
+      else expect([address, foundIn]).toEqual([expect.stringMatching(/^0x[0-9a-f]+$/), expect.stringMatching(/\S/)]);
+    }
+    expect(new Set(doors.map(({ state }: { state: string }) => state))).toEqual(new Set(['open', 'closed', 'missing']));
+  });
+});
+
+/** An image with one symbol, in the form of the ELF32 symbol table (gABI 4.1, chapter 4). */
+function imageWithSymbol(name: string, nameOffset = 1): GuestImage {
+  const strings = new TextEncoder().encode(`\0${name}\0`);
+  const bytes = new Uint8Array(16 + strings.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, nameOffset, true);
+  view.setUint32(4, 0xc1000000, true);
+  view.setUint16(14, 1, true);
+  bytes.set(strings, 16);
+  const place = { flags: 0n, address: 0n };
+  const sections: ElfSection[] = [
+    { name: '.symtab', type: 2, offset: 0, sizeBytes: 16, ...place },
+    { name: '.strtab', type: 3, offset: 16, sizeBytes: strings.length, ...place },
+  ];
+  const section = (wanted: string) => sections.find((candidate) => candidate.name === wanted);
+  const elf: ElfImage = { bytes, class: 32, machine: 3, entry: 0n, programHeaders: [], sections, notes: [], section };
+  return { name: 'image', description: 'an image', format: 'elf32', file: bytes, elf };
+}
+
+describe('what a kernel can do without a plug-in of ours', () => {
+  it.each([
+    ['lguest_entry', 'lguest'],
+    ['vmi_init', 'vmi'],
+  ])('shows in its symbol %s', (symbol, name) => {
+    const { closed, missing } = findCapabilities(imageWithSymbol(symbol));
+    expect(closed).toMatchObject([{ name, address: 0xc1000000n, foundIn: `symbol ${symbol}` }]);
+    expect(missing).toHaveLength(1);
+  });
+
+  it.each<[string, GuestImage, string]>([
+    ['other symbols', imageWithSymbol('main'), 'no symbol '],
+    ['damaged symbols', imageWithSymbol('main', 100), 'cannot be read'],
+    ['no ELF', { name: 'image', description: '', format: 'multiboot', file: new Uint8Array() }, 'no ELF image'],
+  ])('cannot be told from %s', (_what, image, reason) => {
+    const { closed, missing } = findCapabilities(image);
+    expect(closed).toEqual([]);
+    for (const door of missing) expect(door.reason).toContain(reason);
+  });
+});

@@ -1,0 +1,42 @@
+import type { EntrySearch, GuestImage } from '@polyvisor/plugin-api';
+import { formatTable } from '../table.ts';
+
+/** What `vm entries` has found. */
+export interface DoorList {
+  readonly image: GuestImage;
+  /** Of the file as it was read, hexadecimal. */
+  readonly sha256: string;
+  readonly doors: Required<EntrySearch>;
+}
+
+const hex = (address: bigint) => `0x${address.toString(16)}`;
+const HEADINGS = ['DOOR', 'STATE', 'ADDRESS', 'ABI', 'BY', 'WHERE, OR WHY NOT'];
+
+/** For people: open doors with the best first, then closed ones, then those that are not there. */
+export function formatDoors({ image, sha256, doors }: DoorList): string {
+  const rows = [
+    ...doors.entries
+      .toSorted((a, b) => b.priority - a.priority)
+      .map(({ name, abi, address, foundIn, plugin }) => [name, 'open', hex(address), abi, plugin, foundIn]),
+    ...doors.closed.map(({ name, abi, address, foundIn, plugin, reason }) => [
+      ...[name, 'closed', hex(address), abi, plugin || '-'],
+      `${foundIn}; closed: ${reason}`,
+    ]),
+    ...doors.missing.map(({ name, abi, reason }) => [name, 'missing', '-', abi, '-', reason]),
+  ];
+  return `${image.name}: ${image.description}\nsha256 ${sha256}\n\n${formatTable(HEADINGS, rows)}\n`;
+}
+
+/** For programs: the same, addresses as hexadecimal strings. */
+export function jsonDoors({ image, sha256, doors }: DoorList) {
+  const { name, description, format } = image;
+  const addressed = <T extends { readonly address: bigint }>(door: T) => ({ ...door, address: hex(door.address) });
+  return {
+    image: { name, description, format, sha256 },
+    doors: [
+      ...doors.entries.map((door) => ({ state: 'open', ...addressed(door) })),
+      ...doors.closed.map((door) => ({ state: 'closed', ...addressed(door) })),
+      ...doors.missing.map((door) => ({ state: 'missing', ...door })),
+    ],
+  };
+}

@@ -1,0 +1,18 @@
+import type { ConsolePort, Devices } from '@polyvisor/plugin-api';
+import { VirtioBlock } from './block/block.ts';
+import { VirtioConsole } from './console/console.ts';
+import { VirtioEntropy } from './entropy/entropy.ts';
+import type { VirtioModel } from './model.ts';
+import { VirtioNet } from './net/net.ts';
+import { VirtioNinep } from './ninep/ninep.ts';
+
+/** A model for each of the machine's devices, in the order in which they are plugged in. */
+export function virtioModels(devices: Devices, console?: ConsolePort): VirtioModel[] {
+  return [
+    ...devices.disks.map((disk) => new VirtioBlock(disk)),
+    ...devices.nics.map((nic) => new VirtioNet(nic)),
+    ...devices.shares.map((share) => new VirtioNinep(share)),
+    ...(devices.entropy === undefined ? [] : [new VirtioEntropy(devices.entropy)]),
+    ...(console === undefined ? [] : [new VirtioConsole(console)]),
+  ];
+}

@@ -1,0 +1,134 @@
+import type { ClosedDoor, ElfImage, EntrySearch, GuestImage, MissingDoor } from '@polyvisor/plugin-api';
+import { protocolName } from '../image/bzimage.ts';
+import { findMultibootHeaderOf, multibootEntry } from '../image/multiboot.ts';
+import { readPeHeader } from '../image/pe.ts';
+import { isBzImage, PROTOCOL_WITH_XLOADFLAGS, readSetupHeader, type SetupHeader } from '../image/setup-header.ts';
+import { ENTRY_64 } from './linux.ts';
+
+/**
+ * Doors that need no hypervisor interface; the best first, among those that a machine can go through. Before the ABI of
+ * the first three stands which version of it.
+ */
+const ABIS = {
+  linux64: '64-bit entry',
+  linux32: '32-bit entry',
+  linux16: '16-bit entry (real mode)',
+  multiboot2: 'Multiboot2',
+  multiboot1: 'Multiboot',
+  elf: 'ELF entry',
+  efi: 'EFI application',
+} as const;
+
+export type NativeDoorName = keyof typeof ABIS;
+const NAMES = Object.keys(ABIS) as NativeDoorName[];
+
+/** Who offers native doors, in the place of a plug-in's name. */
+export const CORE = 'core';
+
+/** Where a door is, or why there is none. Addresses and places are those of `Entry`. */
+type Finding = { readonly address: bigint; readonly foundIn: string } | { readonly missing: string };
+
+/**
+ * Every native door of an image, found in its own headers alone. Those named in `startable` are entries; others
+ * that are there are closed. Nothing here depends on which kernel it is.
+ */
+export function findNativeDoors(image: GuestImage, startable: ReadonlySet<NativeDoorName>): EntrySearch {
+  const findings = { ...bootProtocolDoors(image), ...otherDoors(image) };
+  const entries: EntrySearch['entries'][number][] = [];
+  const closed: ClosedDoor[] = [];
+  const missing: MissingDoor[] = [];
+  for (const [index, name] of NAMES.entries()) {
+    const finding = findings[name];
+    const door = { name, abi: name.startsWith('linux') ? `${linuxProtocol(image)}, ${ABIS[name]}` : ABIS[name] };
+    if ('missing' in finding) missing.push({ ...door, reason: finding.missing });
+    else if (startable.has(name)) {
+      entries.push({ ...door, ...finding, plugin: CORE, priority: NAMES.length - index });
+    } else closed.push({ ...door, ...finding, plugin: CORE, reason: whyClosed(name) });
+  }
+  return { entries, closed, missing };
+}
+
+function whyClosed(name: NativeDoorName): string {
+  if (name === 'efi') return 'not claimed: there is no UEFI firmware here';
+  if (name === 'elf') return 'an ELF entry alone does not say which registers and tables it expects';
+  return 'starting an image through it is NOT IMPLEMENTED yet';
+}
+
+function linuxProtocol({ file }: GuestImage): string {
+  return isBzImage(file)
+    ? `Linux boot protocol ${protocolName(readSetupHeader(file).protocol)}`
+    : 'Linux boot protocol';
+}
+
+/** Linux, Documentation/arch/x86/boot.rst. */
+function bootProtocolDoors({ file }: GuestImage): Record<'linux16' | 'linux32' | 'linux64', Finding> {
+  if (!isBzImage(file)) {
+    const none = { missing: 'no setup header "HdrS" at file offset 0x202' };
+    return { linux16: none, linux32: none, linux64: none };
+  }
+  const header = readSetupHeader(file);
+  return { linux16: realMode(header), linux32: protectedMode(header), linux64: longMode(header) };
+}
+
+const REAL_MODE_ENTRY = 0x200;
+
+function realMode({ setupJumpTarget }: SetupHeader): Finding {
+  if (setupJumpTarget === undefined) return { missing: 'no jump at file offset 0x200, where the setup code begins' };
+  if (setupJumpTarget < REAL_MODE_ENTRY)
+    return { missing: 'the jump at file offset 0x200 leads out of the setup code' };
+  const foundIn = 'setup code at file offset 0x200; relative to the segment that it is loaded at';
+  return { address: BigInt(REAL_MODE_ENTRY), foundIn };
+}
+
+function protectedMode(header: SetupHeader): Finding {
+  if (header.code32Start === 0) return { missing: 'code32_start in the setup header is 0' };
+  return { address: BigInt(header.code32Start), foundIn: `setup header code32_start${relocation(header)}` };
+}
+
+function longMode(header: SetupHeader): Finding {
+  if (header.protocol < PROTOCOL_WITH_XLOADFLAGS) return { missing: 'protocols before 2.12 have no 64-bit entry' };
+  if (!header.has64BitEntry) return { missing: 'XLF_KERNEL_64 is not set in xloadflags' };
+  const address = header.prefAddress + BigInt(ENTRY_64);
+  return { address, foundIn: `setup header pref_address + 0x${ENTRY_64.toString(16)}, xloadflags XLF_KERNEL_64` };
+}
+
+function relocation({ relocatable, prefAddress }: SetupHeader): string {
+  if (!relocatable) return '';
+  return prefAddress === 0n ? '; relocatable' : `; relocatable, prefers 0x${prefAddress.toString(16)}`;
+}
+
+function otherDoors(image: GuestImage): Record<'efi' | 'elf' | 'multiboot1' | 'multiboot2', Finding> {
+  const pe = readPeHeader(image.file);
+  return {
+    efi:
+      'missing' in pe
+        ? pe
+        : {
+            address: BigInt(pe.entryRva),
+            foundIn: `PE header AddressOfEntryPoint (${pe.machine}); relative to the image`,
+          },
+    elf: elfDoor(image),
+    multiboot1: multibootDoor(1, image),
+    multiboot2: multibootDoor(2, image),
+  };
+}
+
+function elfDoor({ elf, format }: GuestImage): Finding {
+  if (!elf) return { missing: 'no ELF image' };
+  if (format === 'bzimage') return { missing: 'the ELF image is inside a bzImage, which is started as a whole' };
+  if (elf.entry === 0n) return { missing: 'e_entry is 0' };
+  return { address: elf.entry, foundIn: 'ELF header e_entry' };
+}
+
+const SEARCHED_KIB = { 1: 8, 2: 32 } as const;
+
+function multibootDoor(version: 1 | 2, { file, elf, format }: GuestImage): Finding {
+  const header = findMultibootHeaderOf(version, file);
+  if (!header) return { missing: `no header in the first ${SEARCHED_KIB[version]} KiB of the file` };
+  const own = multibootEntry(file, header);
+  const where = `header at file offset 0x${header.offset.toString(16)}`;
+  if (own) return { address: own.address, foundIn: `${where}, ${own.foundIn}` };
+  const ofFormat: ElfImage | undefined = format === 'bzimage' ? undefined : elf;
+  if (!ofFormat) return { missing: `the ${where} gives no entry address, and the file is no ELF image` };
+  return { address: ofFormat.entry, foundIn: `${where}, ELF header e_entry` };
+}

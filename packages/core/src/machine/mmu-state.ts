@@ -1,0 +1,68 @@
+import { Flag } from '../isa/flags.ts';
+import { MmuFlag } from '../memory/walk.ts';
+
+const Cr0 = { WP: 1n << 16n, PG: 1n << 31n } as const;
+const Cr4 = { PSE: 1n << 4n, PAE: 1n << 5n, SMEP: 1n << 20n, SMAP: 1n << 21n } as const;
+const Efer = { LMA: 1n << 10n, NXE: 1n << 11n } as const;
+
+/** What the page walk depends on besides CR3 and memory. */
+export interface PagingControls {
+  readonly cr0: bigint;
+  readonly cr4: bigint;
+  readonly efer: bigint;
+  readonly eflags: number;
+  readonly cpl: number;
+}
+
+/** MMU_FLAGS for these registers (SDM vol. 3A, 4.1.1 and 4.6). */
+export function mmuFlags({ cr0, cr4, efer, eflags, cpl }: PagingControls): number {
+  const fourLevel = (efer & Efer.LMA) !== 0n;
+  const pae = (cr4 & Cr4.PAE) !== 0n;
+  return (
+    (cr0 & Cr0.PG ? MmuFlag.PAGING : 0) |
+    (fourLevel ? MmuFlag.FOUR_LEVEL : pae ? MmuFlag.PAE : cr4 & Cr4.PSE ? MmuFlag.PSE : 0) |
+    (cr0 & Cr0.WP ? MmuFlag.WRITE_PROTECT : 0) |
+    (efer & Efer.NXE && (fourLevel || pae) ? MmuFlag.NO_EXECUTE : 0) |
+    (cr4 & Cr4.SMEP ? MmuFlag.SMEP : 0) |
+    (cr4 & Cr4.SMAP && !(eflags & Flag.AC) ? MmuFlag.SMAP : 0) |
+    (cpl === 3 ? MmuFlag.USER : 0)
+  );
+}
+
+/** Whether CR3 names four PDPTEs that the processor keeps in registers (SDM vol. 3A, 4.4.1). */
+export const usesPdptes = (flags: number): boolean =>
+  (flags & (MmuFlag.PAGING | MmuFlag.PAE)) === (MmuFlag.PAGING | MmuFlag.PAE);
+
+const MANNERS = 256;
+
+/**
+ * Keys of TLB banks: the root's number, and a small number for each manner of access (MMU flags and code mode) that
+ * has been met, so that keys of page-aligned roots stay small integers.
+ */
+export class BankKeys {
+  readonly #manners = new Map<number, number>();
+  readonly #exhausted: () => void;
+  /** `exhausted`: keys given so far will mean something else; forget all banks. */
+  constructor(exhausted: () => void) {
+    this.#exhausted = exhausted;
+  }
+  /** The part of a key that does not come from CR3. */
+  manner(flags: number, mode: number): number {
+    const both = flags * 8 + mode;
+    let manner = this.#manners.get(both);
+    if (manner === undefined) {
+      if (this.#manners.size === MANNERS) {
+        this.#manners.clear();
+        this.#exhausted();
+      }
+      manner = this.#manners.size;
+      this.#manners.set(both, manner);
+    }
+    return manner;
+  }
+}
+/** Number of the root that CR3 names, given in halves. PAE roots are aligned to 32 bytes only: several may share a page. */
+export const rootNumber = (low: number, high: number, flags: number): number =>
+  flags & MmuFlag.PAE ? low >>> 5 : (low >>> 12) + (high & 0xfffff) * 0x100000;
+export const bankKey = (root: number, manner: number): number => root * MANNERS + manner;
+export const rootOfKey = (key: number): number => Math.floor(key / MANNERS);

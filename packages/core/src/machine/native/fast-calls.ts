@@ -1,0 +1,94 @@
+/** SYSCALL, SYSRET, SYSENTER, SYSEXIT: as AMD's processors do them, whose vendor string CPUID shows (AMD APM vol. 3). */
+import { Flag } from '../../isa/flags.ts';
+import type { MachineVcpu } from '../vcpu.ts';
+import { protection, undefinedOpcode } from './answer.ts';
+import { after, type Native, number } from './context.ts';
+import { hasDescriptors, isLongMode, isVirtual8086 } from './mode.ts';
+
+const RCX = 1;
+const RDX = 2;
+const RSP = 4;
+const R11 = 11;
+const CS = 1;
+const SS = 2;
+const Msr = {
+  SYSENTER_CS: 0x174,
+  SYSENTER_ESP: 0x175,
+  SYSENTER_EIP: 0x176,
+  STAR: 0xc0000081,
+  LSTAR: 0xc0000082,
+  CSTAR: 0xc0000083,
+  FMASK: 0xc0000084,
+} as const;
+const EFER_SCE = 1n;
+const CR0_PE = 1n;
+const FLAT_CODE64 = 0xa09b;
+const FLAT_CODE32 = 0xc09b;
+const FLAT_DATA = 0xc093;
+const LOW = 0xffffffffn;
+
+const msr = (vcpu: MachineVcpu, index: number) => vcpu.msrs.get(index) ?? 0n;
+
+/** Flat segments for a level, by selectors that no descriptor is read for. */
+function enterFlat(vcpu: MachineVcpu, code: number, stack: number, cpl: 0 | 3, codeRights = FLAT_CODE32): void {
+  const dpl = cpl << 5;
+  vcpu.setSegment(SS, { selector: stack | cpl, base: 0n, limit: 0xffffffff, accessRights: FLAT_DATA | dpl });
+  vcpu.setSegment(CS, { selector: code | cpl, base: 0n, limit: 0xffffffff, accessRights: codeRights | dpl });
+  vcpu.cpl = cpl;
+}
+
+/** In legacy mode EIP is in STAR, and no register keeps the flags. */
+export const syscall: Native = (context) => {
+  const { vcpu } = context;
+  if (!(vcpu.efer & EFER_SCE)) return undefinedOpcode;
+  const star = msr(vcpu, Msr.STAR);
+  const selector = Number((star >> 32n) & 0xfffcn);
+  vcpu.gpr[RCX] = after(context);
+  if (isLongMode(vcpu)) {
+    vcpu.gpr[R11] = vcpu.rflags & ~BigInt(Flag.RF);
+    vcpu.rip = vcpu.engine.mode === 'long64' ? msr(vcpu, Msr.LSTAR) : msr(vcpu, Msr.CSTAR);
+    vcpu.rflags = (vcpu.rflags & ~msr(vcpu, Msr.FMASK) & ~BigInt(Flag.RF)) | 2n;
+    enterFlat(vcpu, selector, selector + 8, 0, FLAT_CODE64);
+    return 'done';
+  }
+  vcpu.rip = star & LOW;
+  vcpu.rflags &= ~BigInt(Flag.VM | Flag.IF | Flag.RF);
+  enterFlat(vcpu, selector, selector + 8, 0);
+  return 'done';
+};
+
+export const sysret: Native = (context) => {
+  const { vcpu } = context;
+  if (!(vcpu.efer & EFER_SCE)) return undefinedOpcode;
+  if (!hasDescriptors(vcpu) || (vcpu.cpl !== 0 && !context.privileged)) return protection();
+  const wide = number(context, 0) === 64;
+  const base = Number((msr(vcpu, Msr.STAR) >> 48n) & 0xfffcn);
+  vcpu.rip = wide ? vcpu.gpr[RCX] : vcpu.gpr[RCX] & LOW;
+  vcpu.rflags = isLongMode(vcpu) ? (vcpu.gpr[R11] & 0x3c7fd7n) | 2n : vcpu.rflags | BigInt(Flag.IF);
+  enterFlat(vcpu, wide ? base + 16 : base, base + 8, 3, wide ? FLAT_CODE64 : FLAT_CODE32);
+  return 'done';
+};
+
+const isOff = (vcpu: MachineVcpu) => !(vcpu.cr0 & CR0_PE) || (msr(vcpu, Msr.SYSENTER_CS) & 0xfffcn) === 0n;
+
+/** #UD in IA-32e mode. */
+export const sysenter: Native = ({ vcpu }) => {
+  if (isLongMode(vcpu)) return undefinedOpcode;
+  if (isOff(vcpu)) return protection();
+  const selector = Number(msr(vcpu, Msr.SYSENTER_CS) & 0xfffcn);
+  vcpu.rflags &= ~BigInt(Flag.VM | Flag.IF | Flag.RF);
+  enterFlat(vcpu, selector, selector + 8, 0);
+  vcpu.gpr[RSP] = msr(vcpu, Msr.SYSENTER_ESP) & LOW;
+  vcpu.rip = msr(vcpu, Msr.SYSENTER_EIP) & LOW;
+  return 'done';
+};
+
+export const sysexit: Native = ({ vcpu, privileged }) => {
+  if (isLongMode(vcpu)) return undefinedOpcode;
+  if (isOff(vcpu) || isVirtual8086(vcpu) || (vcpu.cpl !== 0 && !privileged)) return protection();
+  const selector = Number(msr(vcpu, Msr.SYSENTER_CS) & 0xfffcn);
+  enterFlat(vcpu, selector + 16, selector + 24, 3);
+  vcpu.gpr[RSP] = vcpu.gpr[RCX] & LOW;
+  vcpu.rip = vcpu.gpr[RDX] & LOW;
+  return 'done';
+};

@@ -1,0 +1,15 @@
+import { Flag } from '../../isa/flags.ts';
+
+/**
+ * What a return may change of RFLAGS: IOPL only at CPL 0, IF only at or above IOPL. RF would be gone after the next
+ * instruction, and only keeps instruction breakpoints away, which are NOT IMPLEMENTED.
+ */
+export function mergeFlags(old: bigint, image: bigint, cpl: number, widthBits: number): bigint {
+  let changeable = Flag.CF | Flag.PF | Flag.AF | Flag.ZF | Flag.SF | Flag.TF | Flag.DF | Flag.OF | Flag.NT;
+  if (widthBits > 16) changeable |= Flag.AC | Flag.ID;
+  if (cpl <= Number((old >> 12n) & 3n)) changeable |= Flag.IF;
+  if (cpl === 0) changeable |= Flag.IOPL;
+  if (cpl === 0 && widthBits > 16) changeable |= Flag.VIF | Flag.VIP;
+  const mask = BigInt(changeable);
+  return (old & ~mask) | (image & mask) | 2n;
+}
