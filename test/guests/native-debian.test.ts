@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testsOf } from './catalogue-guest.ts';
 import { reachShell, runCommand, startNativeDebian } from './debian-shell.ts';
-import type { GuestSession } from './guest-session.ts';
+import { BOOT_TIMEOUT_MS, type GuestSession } from './guest-session.ts';
 import { expectOnlyReports } from './said-by-vm.ts';
 
 const { title, skipped } = await testsOf('debian', "Debian's amd64 kernel without a plug-in");
@@ -90,20 +90,18 @@ describe.skipIf(skipped)('each other end of a native guest', () => {
   const boot = (...append: string[]) =>
     startNativeDebian('--no-reboot', '--append', ['quiet', ...append, 'rdinit=/bin/reboot -- -f'].join(' '));
 
-  it.each([
-    ['ACPI', 'reboot=acpi'],
-    ['the keyboard controller', 'reboot=kbd'],
-  ])('a reboot through %s: exit code 7', async (_name, how) => {
-    session = boot(how);
-    const { exitCode, stderr } = await session.ended(180_000);
+  it('a reboot through ACPI: exit code 7', async () => {
+    session = boot('reboot=acpi');
+    const { exitCode, stderr } = await session.ended(BOOT_TIMEOUT_MS);
     expect(stderr).toMatch(/^vm: the guest rebooted$/m);
     expect(exitCode).toBe(7);
     expectOnlyReports(stderr);
   });
 
   it('a triple fault: exit code 4, and a report with RIP', async () => {
-    session = boot('reboot=triple');
-    const { exitCode, stderr } = await session.ended(180_000);
+    // Symbols are where the kernel was linked: it must not move itself.
+    session = boot('reboot=triple', 'nokaslr');
+    const { exitCode, stderr } = await session.ended(BOOT_TIMEOUT_MS);
     expect(stderr).toMatch(/^vm: guest crashed: triple fault: exception \d+ could not be delivered$/m);
     expect(stderr).toMatch(/^vm: {3}rip [0-9a-f]{16} \(\w+\+0x[0-9a-f]+\)/m);
     expect(exitCode).toBe(4);
