@@ -90,6 +90,7 @@ export class Regions {
     return {
       'instructions in regions': executed,
       regions,
+      'regions in place': this.#nextIndex - this.#free.length,
       'regions dropped': dropped,
       'region modules': modules,
       'instructions compiled': instructions,

@@ -1,0 +1,88 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { FORCED_REGIONS, TestBench } from '../testing/test-bench.ts';
+
+const [RAX, RCX, RSP] = [0, 1, 4];
+const figures = (bench: TestBench) => bench.engine.statistics();
+
+describe('regions', () => {
+  let bench: TestBench;
+  beforeEach(() => {
+    bench = new TestBench({ ramBytes: 1 << 20, regions: FORCED_REGIONS });
+    bench.vcpu.gpr[RSP] = 0x9000n;
+  });
+
+  it('run a loop once it has been reached often enough, and not before', () => {
+    const patient = new TestBench({ ramBytes: 1 << 20, regions: { threshold: 50, batch: 1 } });
+    const loop = (count: bigint) => {
+      // l: add eax,ecx ; loop l ; hlt
+      patient.put(0x1000, '01c8 e2fc f4');
+      patient.vcpu.gpr[RAX] = 0n;
+      patient.vcpu.gpr[RCX] = count;
+      expect(patient.run(0x1000n)).toMatchObject({ exit: 'hlt', executed: Number(count) * 2 + 1 });
+      expect(patient.vcpu.gpr[RAX]).toBe((count * (count + 1n)) / 2n);
+    };
+    loop(40n);
+    expect(figures(patient).regions).toBe(0);
+    loop(1000n);
+    expect(figures(patient).regions).toBe(1);
+    expect(figures(patient)['instructions in regions']).toBeGreaterThan(1800);
+  });
+
+  it('wait for a batch, unless one of them is reached again and again', () => {
+    const waiting = new TestBench({ ramBytes: 1 << 20, regions: { threshold: 10, batch: 100 } });
+    waiting.put(0x1000, '01c8 e2fc f4');
+    waiting.vcpu.gpr[RCX] = 1000n;
+    waiting.run(0x1000n);
+    expect(figures(waiting)['region modules']).toBe(0);
+    waiting.vcpu.gpr[RCX] = 40_000n;
+    waiting.run(0x1000n, 100_000);
+    expect(figures(waiting)['region modules']).toBe(1);
+  });
+
+  it('go when their bytes are overwritten, and only they', () => {
+    // mov al,1 ; hlt … mov bl,2 ; hlt, in one page
+    bench.put(0x1000, 'b001 f4').put(0x1800, 'b302 f4');
+    bench.run(0x1000n);
+    bench.run(0x1800n);
+    expect(figures(bench)).toMatchObject({ 'regions in place': 2, 'regions dropped': 0 });
+    bench.ram.write8(0x1001, 7);
+    expect(figures(bench)).toMatchObject({ 'regions in place': 1, 'regions dropped': 1 });
+    bench.run(0x1000n);
+    expect(bench.vcpu.gpr[RAX]).toBe(7n);
+  });
+
+  it('go when a block is overwritten that is not where they start, and come again', () => {
+    // jmp +0x20 … mov al,3 ; hlt
+    bench.put(0x1000, 'eb20').put(0x1022, 'b003 f4');
+    bench.run(0x1000n);
+    bench.ram.write8(0x1023, 9);
+    bench.run(0x1000n);
+    expect(bench.vcpu.gpr[RAX]).toBe(9n);
+    expect(figures(bench)['regions dropped']).toBe(1);
+    bench.run(0x1000n);
+    expect(figures(bench)['regions in place']).toBeGreaterThan(0);
+  });
+
+  it('use their places in the table again, however often code changes', () => {
+    const many = new TestBench({ ramBytes: 1 << 20, regions: FORCED_REGIONS });
+    let most = 0;
+    for (let i = 0; i < 2000; i++) {
+      many.put(0x1000, `b8 ${(i & 0xff).toString(16).padStart(2, '0')}000000 f4`);
+      many.run(0x1000n);
+      expect(many.vcpu.gpr[RAX]).toBe(BigInt(i & 0xff));
+      most = Math.max(most, figures(many)['regions in place']);
+    }
+    expect(figures(many).regions).toBe(2000);
+    expect(most).toBe(1);
+  });
+
+  it('hand over to tier 0 for what they cannot hold, and take over again', () => {
+    // l: add eax,ecx ; sgdt [0x8000] ; loop l ; hlt
+    bench.put(0x1000, '01c8 0f010425 00800000 e2f4 f4');
+    bench.vcpu.gpr[RCX] = 100n;
+    expect(bench.run(0x1000n)).toMatchObject({ exit: 'hlt', executed: 301 });
+    expect(bench.vcpu.gpr[RAX]).toBe(5050n);
+    expect(figures(bench)['instructions in regions']).toBeGreaterThan(90);
+    expect(figures(bench)['instructions in regions']).toBeLessThan(301);
+  });
+});
