@@ -80,7 +80,10 @@ fault8086:
   say "  #GP"
   show [esp + 16]
   show [esp + 20]
-  show [esp + 28]
+  # without RF, which QEMU 7 leaves out of the frames of faults
+  mov ebx, [esp + 20]
+  and ebx, ~0x10000
+  show ebx
   newline
   mov eax, [esp + 12]
   movzx ebx, byte ptr [eax - 1]

@@ -60,6 +60,11 @@ export interface GuestMemory {
 export interface Clock {
   /** Nanoseconds since the machine was started. */
   nowNs(): number;
+  /**
+   * As {@link nowNs}, but perhaps a few milliseconds behind, and cheap: for what is looked at on every exit and need not
+   * be exact. Never ahead of {@link nowNs}.
+   */
+  coarseNs(): number;
   /** The guest's time-stamp counter, in ticks of {@link tscHz}. */
   tsc(): bigint;
   readonly tscHz: number;

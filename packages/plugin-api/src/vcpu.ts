@@ -2,7 +2,7 @@
  * What a plug-in sees of a virtual CPU.
  *
  * 64-bit quantities are `bigint` here: this is the comfortable side of the fence. Code on a
- * hot path reads the same state through {@link Vcpu.gpr} or as 32-bit halves.
+ * hot path reads the same state as 32-bit halves: {@link Vcpu.gprHalves} and what follows it.
  */
 
 /** Index into {@link Vcpu.gpr}: the encoding order of the manuals (SDM vol. 2A, table 2-2). */
@@ -90,6 +90,29 @@ export interface Vcpu {
   read(gva: bigint, sizeBytes: number, options?: VirtualAccessOptions): ReadResult;
   /** Write all of `bytes` at `gva`, or nothing if any page of it faults. */
   write(gva: bigint, bytes: Uint8Array, options?: VirtualAccessOptions): WriteResult;
+
+  // The same state for hot paths: numbers of 32 bits instead of bigints, and nothing that allocates.
+
+  /** {@link gpr} in halves: low half of register `i` at `2 * i`, high half at `2 * i + 1`. Live. */
+  readonly gprHalves: Int32Array;
+  /** {@link rip} in halves, low half first; live, and only to be read. */
+  readonly ripHalves: Int32Array;
+  /** Write {@link rip}. */
+  setRip(low: number, high: number): void;
+  /** {@link rflags}, whose high half is reserved and 0 (SDM vol. 1, 3.4.3). */
+  eflags: number;
+  /** Selector and access rights of {@link segment}. */
+  selector(index: number): number;
+  accessRights(index: number): number;
+  /** Exchange the base of GS with {@link kernelGsBase}, as SWAPGS does. */
+  swapGs(): void;
+  /**
+   * Copy `count` 32-bit words at a virtual address into the start of `into`. As {@link read}, but translations that the
+   * TLB holds are used, as by guest code. False: a page cannot be accessed; `into` may have been written in part.
+   */
+  readWords(gvaLow: number, gvaHigh: number, into: Int32Array, count: number, options?: VirtualAccessOptions): boolean;
+  /** Copy the first `count` words of `from` to a virtual address: all, or none and false. TLB as {@link readWords}. */
+  writeWords(gvaLow: number, gvaHigh: number, from: Int32Array, count: number, options?: VirtualAccessOptions): boolean;
 
   /** Deliver `vector` through the guest's IDT (or the owning plug-in's own delivery) before the next instruction. */
   inject(vector: number, errorCode?: number): void;

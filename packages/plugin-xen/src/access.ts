@@ -15,6 +15,22 @@ function isGuestRange(gva: bigint, sizeBytes: number): boolean {
   return isGuestAddress(gva) && (sizeBytes === 0 || isGuestAddress(gva + BigInt(sizeBytes - 1)));
 }
 
+/** {@link isGuestAddress} of an address in halves. */
+function isGuestHigh(gvaHigh: number): boolean {
+  const high = gvaHigh >>> 0;
+  return high < 0x8000 || high >= 0xffff_8800;
+}
+
+/**
+ * Copy `count` 32-bit words in from the address space the vCPU now runs in, to the start of `into`; `false` = -EFAULT.
+ * The address is given in halves.
+ */
+export function wordsFromGuest(vcpu: XenVcpu, low: number, high: number, into: Int32Array, count: number): boolean {
+  const last = (low >>> 0) + count * 4 - 1;
+  const isGuest = isGuestHigh(high) && (last <= 0xffff_ffff || isGuestHigh(high + 1));
+  return isGuest && vcpu.cpu.readWords(low, high, into, count);
+}
+
 /** Copy in from the address space the vCPU now runs in; `undefined` = -EFAULT. */
 export function copyFromGuest(vcpu: XenVcpu, gva: bigint, sizeBytes: number): DataView | undefined {
   if (!isGuestRange(gva, sizeBytes)) return undefined;

@@ -7,8 +7,14 @@ import type { Clock, GuestMemory, Machine, PluginHost, Vcpu } from '@polyvisor/p
 export const NO_RESULT: unique symbol = Symbol('no result in RAX');
 export type HypercallResult = bigint | typeof NO_RESULT;
 
-/** Six argument registers, unsigned 64-bit: RDI RSI RDX R10 R8 R9 (or a multicall entry's args[]). */
-export type HypercallArguments = readonly bigint[];
+/**
+ * Six argument registers, unsigned 64-bit: RDI RSI RDX R10 R8 R9 (or a multicall entry's args[]). Valid until the
+ * handler returns.
+ */
+export interface HypercallArguments {
+  readonly length: number;
+  readonly [index: number]: bigint;
+}
 
 export interface HypercallContext {
   readonly domain: XenDomain;
@@ -163,8 +169,8 @@ export interface XenDomain {
   /** Pages the guest has now, and the most it may have. */
   totalPages: number;
   maxPages: number;
-  /** VMASST_TYPE_* bits (vm_assist). */
-  vmAssist: bigint;
+  /** VMASST_TYPE_* bits 0–5 (vm_assist). */
+  vmAssist: number;
   /** Every implemented call by number; rooms add theirs, the dispatcher answers -ENOSYS for the rest. */
   readonly hypercalls: Map<number, HypercallHandler>;
   readonly services: DomainServices;

@@ -21,10 +21,17 @@ import { createServices, type XenServices } from './services.ts';
 const PV64_ENTRY = 'pv';
 const LAST_HYPERCALL = 55;
 
+interface FoundVcpu {
+  readonly domain: PvDomain;
+  readonly vcpu: XenVcpu;
+}
+
 /** The running guest of one host; a reboot replaces it. */
 class Guests {
   #domain: PvDomain | undefined;
   #services: XenServices | undefined;
+  /** What {@link find} answers, by vCPU. */
+  #found: readonly FoundVcpu[] = [];
 
   start(host: PluginHost, request: BootRequest, machine: Machine): void {
     this.stop();
@@ -36,6 +43,7 @@ class Guests {
     domain.attach(this.#services);
     for (const vcpu of domain.vcpus.slice(1)) vcpu.cpu.offline = true;
     this.#domain = domain;
+    this.#found = domain.vcpus.map((vcpu) => ({ domain, vcpu }));
     try {
       buildPv64(domain, request);
     } catch (error) {
@@ -48,6 +56,7 @@ class Guests {
     const domain = this.#domain;
     this.#domain = undefined;
     this.#services = undefined;
+    this.#found = [];
     if (domain === undefined) return;
     domain.ended = true;
     domain.services.stopped();
@@ -59,10 +68,9 @@ class Guests {
     return this.#services !== undefined;
   }
 
-  find(cpu: Vcpu): { readonly domain: PvDomain; readonly vcpu: XenVcpu } | undefined {
-    const domain = this.#domain;
-    const vcpu = domain?.vcpus[cpu.id];
-    return domain === undefined || vcpu?.cpu !== cpu ? undefined : { domain, vcpu };
+  find(cpu: Vcpu): FoundVcpu | undefined {
+    const found = this.#found[cpu.id];
+    return found?.vcpu.cpu === cpu ? found : undefined;
   }
 }
 

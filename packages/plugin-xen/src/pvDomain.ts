@@ -77,7 +77,7 @@ export class PvDomain implements XenDomain {
   readonly hypercalls = new Map<number, HypercallHandler>();
   totalPages = 0;
   maxPages = 0;
-  vmAssist = 0n;
+  vmAssist = 0;
   /** `true` once the guest has ended: nothing more is delivered to it. */
   ended = false;
   #services: DomainServices | undefined;

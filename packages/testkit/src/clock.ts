@@ -23,6 +23,9 @@ export class FakeClock implements Clock {
   nowNs(): number {
     return this.#nowNs;
   }
+  coarseNs(): number {
+    return this.#nowNs;
+  }
   tsc(): bigint {
     return (BigInt(Math.trunc(this.#nowNs)) * BigInt(this.tscHz)) / 1_000_000_000n;
   }

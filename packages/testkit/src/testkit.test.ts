@@ -55,6 +55,32 @@ describe('FakeVcpu', () => {
     expect(vcpu.read(4094n, 4)).toEqual({ ok: true, bytes: Uint8Array.of(1, 2, 3, 4) });
   });
 
+  it('shows registers in halves and moves words', () => {
+    const vcpu = new FakeVcpu(new FakeMemory(8192));
+    vcpu.rip = 0x1_ffff_ffffn;
+    vcpu.gpr[3] = 0x5_0000_0006n;
+    expect([[...vcpu.ripHalves], [...vcpu.gprHalves.subarray(6, 8)]]).toEqual([
+      [-1, 1],
+      [6, 5],
+    ]);
+    vcpu.setRip(2, -1);
+    vcpu.eflags = -2;
+    expect([vcpu.rip, vcpu.rflags, vcpu.eflags]).toEqual([0xffff_ffff_0000_0002n, 0xffff_fffen, -2]);
+    vcpu.setSegment(5, { selector: 43, base: 1n, limit: 0, accessRights: 0xf3 });
+    vcpu.kernelGsBase = 2n;
+    vcpu.swapGs();
+    expect([vcpu.selector(5), vcpu.accessRights(5), vcpu.segment(5).base, vcpu.kernelGsBase]).toEqual([
+      43,
+      0xf3,
+      2n,
+      1n,
+    ]);
+    const into = new Int32Array(2);
+    expect(vcpu.writeWords(4094, 0, Int32Array.of(-5, 7), 2)).toBe(true);
+    expect([vcpu.readWords(4094, 0, into, 2), [...into]]).toEqual([true, [-5, 7]]);
+    expect(vcpu.readWords(8190, 0, into, 1)).toBe(false);
+  });
+
   it('writes nothing when a page of it faults', () => {
     const memory = new FakeMemory(8192);
     const vcpu = new FakeVcpu(memory, { translate: (gva) => (gva < 4096n ? Number(gva) : undefined) });

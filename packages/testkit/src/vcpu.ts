@@ -22,6 +22,7 @@ export type TranslateFunction = (
   options: VirtualAccessOptions,
 ) => number | PageFault | undefined;
 
+const gsIndex = 5;
 const emptySegment: Segment = { selector: 0, base: 0n, limit: 0xffffffff, accessRights: 0x10000 };
 
 /**
@@ -33,7 +34,9 @@ const emptySegment: Segment = { selector: 0, base: 0n, limit: 0xffffffff, access
 export class FakeVcpu implements Vcpu {
   readonly id: number;
   readonly gpr = new BigUint64Array(16);
-  rip = 0n;
+  readonly gprHalves = new Int32Array(this.gpr.buffer);
+  readonly #rip = new BigUint64Array(1);
+  readonly ripHalves = new Int32Array(this.#rip.buffer);
   rflags = 2n;
   cr0 = 0x80050033n;
   cr2 = 0n;
@@ -69,6 +72,23 @@ export class FakeVcpu implements Vcpu {
     this.#translate = options.translate ?? ((gva) => (gva < BigInt(memory.sizeBytes) ? Number(gva) : undefined));
   }
 
+  get rip(): bigint {
+    return this.#rip[0];
+  }
+  set rip(value: bigint) {
+    this.#rip[0] = value;
+  }
+  setRip(low: number, high: number): void {
+    this.ripHalves[0] = low;
+    this.ripHalves[1] = high;
+  }
+  get eflags(): number {
+    return Number(BigInt.asIntN(32, this.rflags));
+  }
+  set eflags(value: number) {
+    this.rflags = BigInt(value >>> 0);
+  }
+
   saveFpu(): Uint8Array {
     return this.#fpu.slice();
   }
@@ -82,6 +102,17 @@ export class FakeVcpu implements Vcpu {
   setSegment(index: number, segment: Segment): void {
     if (!(index in this.#segments)) throw new RangeError(`no segment register ${index}`);
     this.#segments[index] = segment;
+  }
+  selector(index: number): number {
+    return this.#segments[index].selector;
+  }
+  accessRights(index: number): number {
+    return this.#segments[index].accessRights;
+  }
+  swapGs(): void {
+    const gs = this.#segments[gsIndex];
+    this.#segments[gsIndex] = { ...gs, base: this.kernelGsBase };
+    this.kernelGsBase = gs.base;
   }
   switchRoot(cr3: bigint): void {
     this.roots.push(cr3);
@@ -116,6 +147,28 @@ export class FakeVcpu implements Vcpu {
     return { ok: true };
   }
 
+  readWords(
+    gvaLow: number,
+    gvaHigh: number,
+    into: Int32Array,
+    count: number,
+    options: VirtualAccessOptions = {},
+  ): boolean {
+    const found = this.read(addressOf(gvaLow, gvaHigh), count * 4, options);
+    if (found.ok) new Uint8Array(into.buffer, into.byteOffset).set(found.bytes);
+    return found.ok;
+  }
+  writeWords(
+    gvaLow: number,
+    gvaHigh: number,
+    from: Int32Array,
+    count: number,
+    options: VirtualAccessOptions = {},
+  ): boolean {
+    const bytes = new Uint8Array(from.buffer, from.byteOffset, count * 4);
+    return this.write(addressOf(gvaLow, gvaHigh), bytes, options).ok;
+  }
+
   inject(vector: number, errorCode?: number): void {
     this.injected.push(errorCode === undefined ? { vector } : { vector, errorCode });
   }
@@ -130,6 +183,10 @@ export class FakeVcpu implements Vcpu {
     const user = options.as === 'user' || (options.as === undefined && this.cpl === 3);
     return (access === 'read' ? 0 : faultBit[access]) | (user ? faultBit.user : 0);
   }
+}
+
+function addressOf(low: number, high: number): bigint {
+  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 }
 
 /** A virtual range cut at page borders. */

@@ -76,6 +76,7 @@ interface CoreExports {
   readonly regionTable: WebAssembly.Table;
   run(): number;
   walk(gva: bigint, access: number): number;
+  walkHalves(low: number, high: number, access: number): number;
   logFill(entry: number): void;
   copy(to: number, from: number, sizeBytes: number): void;
   table: WebAssembly.Table;
@@ -214,9 +215,6 @@ export class Engine {
   #quad(slot: { offset: number }): bigint {
     return this.memory.view.getBigInt64(this.base + slot.offset, true);
   }
-  #setQuad(slot: { offset: number }, value: bigint): void {
-    this.memory.view.setBigInt64(this.base + slot.offset, value, true);
-  }
 
   /** Instructions that may still be executed before the engine must leave guest code. */
   get budget(): number {
@@ -312,8 +310,15 @@ export class Engine {
   /** RIP of the record at which generated code stopped. */
   rewindToRecord(): void {
     const record = this.#slot32(EXIT_RECORD) >>> 0;
-    const offset = this.memory.view.getUint16(record + RecordField.pageOffset, true);
-    this.#setQuad(RIP, this.#quad(PAGE_BASE) + BigInt(offset) - this.#quad(SEGMENT_BASE[1]));
+    const { words, view } = this.memory;
+    const block = this.base >>> 2;
+    const page = block + (PAGE_BASE.offset >>> 2);
+    const segment = block + (SEGMENT_BASE[1].offset >>> 2);
+    const rip = block + (RIP.offset >>> 2);
+    // Page base plus the record's offset, less the segment's base; the low halves' sum is exact, its quotient the carry.
+    const low = (words[page] >>> 0) + view.getUint16(record + RecordField.pageOffset, true) - (words[segment] >>> 0);
+    words[rip] = low;
+    words[rip + 1] = words[page + 1] - words[segment + 1] + Math.floor(low / 2 ** 32);
   }
 
   /** Length in bytes of the instruction at which generated code stopped. */
@@ -391,5 +396,9 @@ export class Engine {
   /** Page walk with its A/D side effects; WALK_FAULT, WALK_MMIO or a host page. */
   walk(gva: bigint, access: number): number {
     return this.#core.walk(BigInt.asIntN(64, gva), access) >>> 0;
+  }
+  /** {@link walk} of an address given as 32-bit halves. */
+  walkHalves(low: number, high: number, access: number): number {
+    return this.#core.walkHalves(low, high, access) >>> 0;
   }
 }

@@ -50,6 +50,7 @@ export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, 
   addCopy(module);
   const logFill = addLogFill(module, base);
   const walk = addWalk(module, layout, base);
+  addWalkHalves(module, walk);
   const slowRead = addSlowRead(module, base, { walk, logFill }, imports);
   const slowWrite = addSlowWrite(module, layout, base, { walk, logFill }, imports);
   const commit = addCommit(module, base, imports);
@@ -169,6 +170,14 @@ function rememberLargePage(a: Asm, base: number, shift: number): void {
   is(22).if('i32').i32(LargePage.MIB4).else().i32(LargePage.MIB2).end().end();
   a.op(Op.i32Or).mem(Op.i32Store, base + LARGE_PAGES_OFFSET);
   a.end();
+}
+
+/** walkHalves(low, high, access): {@link addWalk} for callers without a 64-bit integer. */
+function addWalkHalves(module: ModuleBuilder, walk: number): void {
+  const [low, high, access] = [0, 1, 2];
+  const a = new Asm();
+  a.get(low).op(Op.i64ExtendI32U).get(high).op(Op.i64ExtendI32U).i64(32).op(Op.i64Shl, Op.i64Or).get(access).call(walk);
+  module.addFunction('walkHalves', { params: ['i32', 'i32', 'i32'], results: ['i32'] }, [], a);
 }
 
 /** Set bits in the entry if they are not all set (only the low 32 bits are written). */

@@ -10,8 +10,13 @@ describe('the machine clock', () => {
   it('counts a nanosecond an instruction, pending ones included', () => {
     const { time, clock } = make();
     time.advance(1000);
-    time.pendingInstructions = () => 7;
+    const running = { budget: 10 };
+    time.enter(running);
+    running.budget = 3;
     expect([clock.nowNs(), clock.tsc(), clock.tscHz, clock.startEpochNs]).toEqual([1007, 1007n, 1e9, 5n]);
+    expect(clock.coarseNs()).toBe(1007);
+    time.advance(7);
+    expect(clock.nowNs()).toBe(1007);
   });
 
   it('calls timers in order of deadline, then of making', () => {

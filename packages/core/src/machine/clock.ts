@@ -12,6 +12,8 @@ interface Scheduled {
 export interface TimeSource {
   /** Nanoseconds since the machine's start. */
   nowNs(): number;
+  /** As {@link nowNs}, or the last answer of that. */
+  coarseNs(): number;
   /** Called when the machine has nothing to do until `untilNs`; true: time has been moved there. */
   skipTo(untilNs: number): boolean;
   /** Time stands still from now on, until {@link thaw}; it goes on where it stood. */
@@ -22,13 +24,24 @@ export interface TimeSource {
 /** Time that follows the number of executed instructions: one nanosecond each. Runs are reproducible. */
 export class InstructionTime implements TimeSource {
   #ns = 0;
-  /** Instructions executed outside what the machine has accounted for yet. */
-  pendingInstructions: () => number = () => 0;
+  /** What runs guest code now, and the budget with which it was entered. */
+  #running: { readonly budget: number } | undefined;
+  #budget = 0;
+  /** Guest code is entered: until {@link advance}, time follows what is used of the budget. */
+  enter(running: { readonly budget: number }): void {
+    this.#running = running;
+    this.#budget = running.budget;
+  }
+  /** Guest code has been left, or has not run. */
   advance(instructions: number): void {
+    this.#running = undefined;
     this.#ns += instructions;
   }
   nowNs(): number {
-    return this.#ns + this.pendingInstructions();
+    return this.#running ? this.#ns + this.#budget - this.#running.budget : this.#ns;
+  }
+  coarseNs(): number {
+    return this.nowNs();
   }
   skipTo(untilNs: number): boolean {
     if (untilNs > this.#ns) this.#ns = untilNs;
@@ -44,12 +57,17 @@ export class WallTime implements TimeSource {
   readonly #now: () => number;
   #startNs: number;
   #frozenAtNs: number | undefined;
+  #lastNs = 0;
   constructor(nowNs: () => number) {
     this.#now = nowNs;
     this.#startNs = nowNs();
   }
   nowNs(): number {
-    return (this.#frozenAtNs ?? this.#now()) - this.#startNs;
+    this.#lastNs = (this.#frozenAtNs ?? this.#now()) - this.#startNs;
+    return this.#lastNs;
+  }
+  coarseNs(): number {
+    return this.#lastNs;
   }
   skipTo(): boolean {
     return false;
@@ -78,8 +96,15 @@ export class MachineClock implements Clock {
   nowNs(): number {
     return this.#source.nowNs();
   }
+  coarseNs(): number {
+    return this.#source.coarseNs();
+  }
   tsc(): bigint {
-    return BigInt(Math.floor(this.nowNs()));
+    return BigInt(this.tscNumber());
+  }
+  /** {@link tsc} as a number. */
+  tscNumber(): number {
+    return Math.floor(this.nowNs());
   }
   at(deadlineNs: number, callback: () => void): Timer {
     const timer: Scheduled = { deadlineNs, callback };

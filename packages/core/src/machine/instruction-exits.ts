@@ -1,13 +1,13 @@
 import type { Exit } from '@polyvisor/plugin-api';
 import { INSTRUCTION_EXITS, type InstructionExitName } from '../isa/instruction-exit.ts';
 
-/** Reads the ARG slots of an instruction exit. */
+/** Reads the ARG slots of an instruction exit: whole, or their low halves as unsigned numbers. */
 export interface ExitArguments {
-  readonly lengthBytes: number;
   arg(index: number): bigint;
+  arg32(index: number): number;
 }
 
-type Maker = (length: { instructionLength: number }, number: (index: number) => number, args: ExitArguments) => Exit;
+type Maker = (length: { readonly instructionLength: number }, args: ExitArguments) => Exit;
 
 const plain =
   (
@@ -34,10 +34,10 @@ const plain =
     ({ kind, ...length }) as Exit;
 const io =
   (direction: 'in' | 'out'): Maker =>
-  (length, n) => ({
+  (length, args) => ({
     kind: 'io',
-    port: n(0),
-    sizeBytes: n(1) as 1 | 2 | 4,
+    port: args.arg32(0),
+    sizeBytes: args.arg32(1) as 1 | 2 | 4,
     direction,
     string: false,
     rep: false,
@@ -47,28 +47,28 @@ const io =
   });
 const stringIo =
   (direction: 'in' | 'out'): Maker =>
-  (length, n) => ({
+  (length, args) => ({
     kind: 'io',
-    port: n(0),
-    sizeBytes: n(1) as 1 | 2 | 4,
+    port: args.arg32(0),
+    sizeBytes: args.arg32(1) as 1 | 2 | 4,
     direction,
     string: true,
-    rep: n(4) !== 0,
-    addressSize: n(2) as 16 | 32 | 64,
-    segment: n(3),
+    rep: args.arg32(4) !== 0,
+    addressSize: args.arg32(2) as 16 | 32 | 64,
+    segment: args.arg32(3),
     ...length,
   });
 
 /** The exits that a plug-in may see; the others are native business. */
 const makers: Partial<Record<InstructionExitName, Maker>> = {
-  softwareInterrupt: (length, n) => ({ kind: 'softwareInterrupt', vector: n(0), ...length }),
+  softwareInterrupt: (length, args) => ({ kind: 'softwareInterrupt', vector: args.arg32(0), ...length }),
   int3: (length) => ({ kind: 'softwareInterrupt', vector: 3, ...length }),
   into: (length) => ({ kind: 'softwareInterrupt', vector: 4, ...length }),
   syscall: plain('syscall'),
   sysenter: plain('sysenter'),
-  sysret: (length, n) => ({ kind: 'sysret', operandSize: n(0) as 32 | 64, ...length }),
-  sysexit: (length, n) => ({ kind: 'sysexit', operandSize: n(0) as 32 | 64, ...length }),
-  iret: (length, n) => ({ kind: 'iret', operandSize: n(0) as 16 | 32 | 64, ...length }),
+  sysret: (length, args) => ({ kind: 'sysret', operandSize: args.arg32(0) as 32 | 64, ...length }),
+  sysexit: (length, args) => ({ kind: 'sysexit', operandSize: args.arg32(0) as 32 | 64, ...length }),
+  iret: (length, args) => ({ kind: 'iret', operandSize: args.arg32(0) as 16 | 32 | 64, ...length }),
   vmcall: (length) => ({ kind: 'hypercall', instruction: 'vmcall', ...length }),
   vmmcall: (length) => ({ kind: 'hypercall', instruction: 'vmmcall', ...length }),
   in: io('in'),
@@ -78,17 +78,17 @@ const makers: Partial<Record<InstructionExitName, Maker>> = {
   cpuid: plain('cpuid'),
   rdmsr: plain('rdmsr'),
   wrmsr: plain('wrmsr'),
-  readCr: (length, n) => ({ kind: 'readCr', cr: n(0), gpr: n(1), ...length }),
-  writeCr: (length, n) => ({ kind: 'writeCr', cr: n(0), gpr: n(1), ...length }),
+  readCr: (length, args) => ({ kind: 'readCr', cr: args.arg32(0), gpr: args.arg32(1), ...length }),
+  writeCr: (length, args) => ({ kind: 'writeCr', cr: args.arg32(0), gpr: args.arg32(1), ...length }),
   clts: plain('clts'),
-  lmsw: (length, n) => ({ kind: 'lmsw', value: n(0), ...length }),
-  readDr: (length, n) => ({ kind: 'readDr', dr: n(0), gpr: n(1), ...length }),
-  writeDr: (length, n) => ({ kind: 'writeDr', dr: n(0), gpr: n(1), ...length }),
-  lgdt: (length, n, args) => ({ kind: 'loadTable', table: 'gdt', limit: n(0), base: args.arg(1), ...length }),
-  lidt: (length, n, args) => ({ kind: 'loadTable', table: 'idt', limit: n(0), base: args.arg(1), ...length }),
-  lldt: (length, n) => ({ kind: 'loadSelector', register: 'ldt', selector: n(0), ...length }),
-  ltr: (length, n) => ({ kind: 'loadSelector', register: 'tr', selector: n(0), ...length }),
-  invlpg: (length, _n, args) => ({ kind: 'invlpg', gva: args.arg(0), ...length }),
+  lmsw: (length, args) => ({ kind: 'lmsw', value: args.arg32(0), ...length }),
+  readDr: (length, args) => ({ kind: 'readDr', dr: args.arg32(0), gpr: args.arg32(1), ...length }),
+  writeDr: (length, args) => ({ kind: 'writeDr', dr: args.arg32(0), gpr: args.arg32(1), ...length }),
+  lgdt: (length, args) => ({ kind: 'loadTable', table: 'gdt', limit: args.arg32(0), base: args.arg(1), ...length }),
+  lidt: (length, args) => ({ kind: 'loadTable', table: 'idt', limit: args.arg32(0), base: args.arg(1), ...length }),
+  lldt: (length, args) => ({ kind: 'loadSelector', register: 'ldt', selector: args.arg32(0), ...length }),
+  ltr: (length, args) => ({ kind: 'loadSelector', register: 'tr', selector: args.arg32(0), ...length }),
+  invlpg: (length, args) => ({ kind: 'invlpg', gva: args.arg(0), ...length }),
   invpcid: plain('invpcid'),
   wbinvd: plain('wbinvd'),
   invd: plain('invd'),
@@ -102,15 +102,20 @@ const makers: Partial<Record<InstructionExitName, Maker>> = {
   hlt: plain('hlt'),
 };
 
-/** The instruction at which the engine stopped: its name, and the exit that plug-ins see of it, if any. */
-export function instructionExit(
-  detail: number,
-  args: ExitArguments,
-): { name: InstructionExitName; exit: Exit | undefined } {
+/** An instruction exit that stands for itself: its name, and what plug-ins see of it, if anything. */
+export interface InstructionExit {
+  readonly name: InstructionExitName;
+  readonly exit: Exit | undefined;
+}
+
+/** The instruction at which the engine stopped. `detail` is its number in INSTRUCTION_EXITS. */
+export function instructionExit(detail: number, lengthBytes: number, args: ExitArguments): InstructionExit {
+  const known = made[detail][lengthBytes];
+  if (known) return known;
   const name = INSTRUCTION_EXITS[detail];
-  if (WITHOUT_ARGUMENTS.has(name)) return exitWithoutArguments(name, args);
-  const number = (index: number) => Number(args.arg(index) & 0xffffffffn);
-  return { name, exit: makers[name]?.({ instructionLength: args.lengthBytes }, number, args) };
+  const answer: InstructionExit = { name, exit: makers[name]?.({ instructionLength: lengthBytes }, args) };
+  if (!answer.exit || WITHOUT_ARGUMENTS.has(name)) made[detail][lengthBytes] = answer;
+  return answer;
 }
 
 /** Exits that differ by their length alone are made once. */
@@ -125,14 +130,5 @@ const WITHOUT_ARGUMENTS: ReadonlySet<InstructionExitName> = new Set<InstructionE
   'swapgs',
   'clts',
 ]);
-const made = new Map<string, { name: InstructionExitName; exit: Exit | undefined }[]>();
-
-function exitWithoutArguments(
-  name: InstructionExitName,
-  args: ExitArguments,
-): { name: InstructionExitName; exit: Exit | undefined } {
-  let byLength = made.get(name);
-  if (!byLength) made.set(name, (byLength = []));
-  byLength[args.lengthBytes] ??= { name, exit: makers[name]?.({ instructionLength: args.lengthBytes }, () => 0, args) };
-  return byLength[args.lengthBytes];
-}
+/** By number in INSTRUCTION_EXITS and length in bytes. */
+const made: (InstructionExit | undefined)[][] = INSTRUCTION_EXITS.map(() => []);

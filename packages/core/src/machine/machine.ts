@@ -13,7 +13,7 @@ import {
   PolyvisorError,
   type ShutdownReason,
 } from '@polyvisor/plugin-api';
-import { ARG, DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
+import { DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
 import { virtioModels } from '../devices/virtio/index.ts';
 import { virtioFunction } from '../devices/virtio/pci/function.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
@@ -92,6 +92,10 @@ export interface RunEnd {
   readonly report?: string;
 }
 
+interface ExitCount {
+  count: number;
+}
+
 /** The composition root: one PC with its plug-ins, from boot to power-off. */
 export class Machine implements PluginMachine {
   readonly memory: MachineMemory;
@@ -110,7 +114,10 @@ export class Machine implements PluginMachine {
   /** Opens when a paused machine goes on or ends. */
   #gate: { readonly opened: Promise<void>; open(): void } | undefined;
   #executed = 0;
-  readonly #exitCounts = new Map<string, number>();
+  /** Exits by name, and the same records by the number of the instruction or exception. */
+  readonly #exitCounts = new Map<string, ExitCount>();
+  readonly #instructionCounts: (ExitCount | undefined)[] = [];
+  readonly #exceptionCounts: (ExitCount | undefined)[] = [];
   readonly #sampler: Sampler | undefined;
 
   /** Finds the door, lays out memory, lets the plug-ins boot the image. @throws PolyvisorError */
@@ -177,7 +184,7 @@ export class Machine implements PluginMachine {
         mmioWrite: (gpa, bytes) => platform.writeMmio(gpa, bytes),
         helpers: {
           rdtsc: (state, base) => {
-            state.setBigUint64(base + RESULT[0].offset, platform.tsc.read(), true);
+            platform.tsc.store(state, base + RESULT[0].offset);
             return -1;
           },
         },
@@ -326,7 +333,7 @@ export class Machine implements PluginMachine {
       const oneInstruction = this.#deliverEvents(vcpu);
       const { engine } = vcpu;
       engine.budget = left;
-      if (this.#instructionTime) this.#instructionTime.pendingInstructions = () => left - engine.budget;
+      this.#instructionTime?.enter(engine);
       const stepping = vcpu.singleStep;
       const code = stepping || oneInstruction ? engine.step() : engine.run();
       const executed = left - engine.budget;
@@ -348,9 +355,7 @@ export class Machine implements PluginMachine {
   #account(executed: number): void {
     this.#executed += executed;
     this.#sampler?.executed(executed);
-    if (!this.#instructionTime) return;
-    this.#instructionTime.pendingInstructions = () => 0;
-    this.#instructionTime.advance(executed);
+    this.#instructionTime?.advance(executed);
   }
 
   #dispatch(vcpu: MachineVcpu, code: number, stepping: boolean): void {
@@ -380,6 +385,8 @@ export class Machine implements PluginMachine {
 
   /** An exception at RIP: to the plug-ins, then to the guest's IDT. */
   #raise(vcpu: MachineVcpu, fault: NativeFault): void {
+    const counter = (this.#exceptionCounts[fault.vector] ??= this.#counter(`exception.${fault.vector}`));
+    counter.count++;
     const answer = this.#ask(vcpu, { kind: 'exception', ...fault });
     if (answer === 'handled') return;
     const raised: NativeFault = typeof answer === 'object' ? { vector: answer.fault, ...pick(answer) } : fault;
@@ -424,13 +431,14 @@ export class Machine implements PluginMachine {
     const { engine } = vcpu;
     engine.rewindToRecord();
     const lengthBytes = engine.exitLengthBytes;
-    const { name, exit } = instructionExit(engine.exitDetail, { lengthBytes, arg: (i) => vcpu.slot64(ARG[i]) });
-    const rip = vcpu.rip;
+    const detail = engine.exitDetail;
+    const { name, exit } = instructionExit(detail, lengthBytes, vcpu);
     vcpu.ripMoved = false;
-    if (!exit) this.#count(`native.${name}`);
+    const counter = (this.#instructionCounts[detail] ??= this.#counter(exit?.kind ?? `native.${name}`));
+    counter.count++;
     const answer = exit ? this.#ask(vcpu, exit) : 'pass';
     if (answer === 'handled') {
-      if (!vcpu.ripMoved) vcpu.rip = rip + BigInt(lengthBytes);
+      if (!vcpu.ripMoved) vcpu.stepOver(lengthBytes);
       return exit?.kind !== 'softwareInterrupt';
     }
     if (typeof answer === 'object') {
@@ -438,7 +446,8 @@ export class Machine implements PluginMachine {
       return false;
     }
     if (exit?.kind === 'softwareInterrupt') {
-      vcpu.rip = rip + BigInt(lengthBytes);
+      const { rip } = vcpu;
+      vcpu.stepOver(lengthBytes);
       this.#softwareInterrupt(vcpu, exit.vector, rip, name === 'softwareInterrupt');
       return false;
     }
@@ -446,7 +455,7 @@ export class Machine implements PluginMachine {
     const done: NativeAnswer = native
       ? native({ vcpu, machine: this.#nativeMachine, lengthBytes, privileged: answer === 'common' })
       : undefinedOpcode;
-    if (done === 'next') vcpu.rip = rip + BigInt(lengthBytes);
+    if (done === 'next') vcpu.stepOver(lengthBytes);
     else if (done !== 'done') this.#raise(vcpu, done);
     return typeof done === 'string';
   }
@@ -465,22 +474,24 @@ export class Machine implements PluginMachine {
   }
 
   #ask(vcpu: MachineVcpu, exit: Exit): ExitAnswer {
-    this.#count(exit.kind === 'exception' ? `exception.${exit.vector}` : exit.kind);
     const { onExit } = this.#options;
-    const rip = onExit ? vcpu.rip : 0n;
-    const answer = this.#calls.has('exit', exit.kind) ? this.#calls.exit(exit.kind, vcpu, exit) : 'pass';
-    onExit?.({ vcpu: vcpu.id, rip, exit, answer });
+    if (!onExit) return this.#calls.exit(exit.kind, vcpu, exit);
+    const { rip } = vcpu;
+    const answer = this.#calls.exit(exit.kind, vcpu, exit);
+    onExit({ vcpu: vcpu.id, rip, exit, answer });
     return answer;
   }
-  #count(exit: string): void {
-    this.#exitCounts.set(exit, (this.#exitCounts.get(exit) ?? 0) + 1);
+  #counter(exit: string): ExitCount {
+    let counter = this.#exitCounts.get(exit);
+    if (!counter) this.#exitCounts.set(exit, (counter = { count: 0 }));
+    return counter;
   }
 
   /** Figures for `--stats`. */
   stats(): Record<string, number | string> {
     const [{ engine }] = this.vcpus;
     const exits = Object.fromEntries(
-      [...this.#exitCounts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, count]) => [`exit.${kind}`, count]),
+      [...this.#exitCounts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, { count }]) => [`exit.${kind}`, count]),
     );
     return {
       instructions: this.#executed,

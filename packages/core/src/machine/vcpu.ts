@@ -12,6 +12,7 @@ import type {
 import { fpuTrapFor } from '../cpu/fpu-trap.ts';
 import { readFxsave, writeFxsave } from '../cpu/fxsave-image.ts';
 import {
+  ARG,
   CODE_MODE,
   CPL,
   CR0,
@@ -46,6 +47,7 @@ import {
   SEGMENT_SELECTOR,
   SEGMENT_WRITE_END,
   type Slot,
+  STATE_SIZE_BYTES,
   TLB,
   TR_SELECTOR,
   X87_CONTROL,
@@ -69,10 +71,28 @@ import {
 } from './cpu-mode.ts';
 import { BankKeys, bankKey, mmuFlags, rootNumber, rootOfKey, usesPdptes } from './mmu-state.ts';
 import { ProcessorPlatform } from './platform/processor.ts';
+import { NO_WORDS, SUPERVISOR_CLEARS, WordAccess } from './word-access.ts';
 
 const EFER_LMA = 1 << 10;
 const SEGMENT_CS = 1;
 const SEGMENT_SS = 2;
+
+/** Where slots stand in the state block, as indices of 32-bit words. */
+const Word = {
+  FC: FC.offset >>> 2,
+  FZ: FZ.offset >>> 2,
+  FS: FS.offset >>> 2,
+  EFLAGS_SYSTEM: EFLAGS_SYSTEM.offset >>> 2,
+  SEGMENT_SELECTOR: SEGMENT_SELECTOR[0].offset >>> 2,
+  SEGMENT_LIMIT: SEGMENT_LIMIT[0].offset >>> 2,
+  SEGMENT_ACCESS: SEGMENT_ACCESS[0].offset >>> 2,
+  GS_BASE: SEGMENT_BASE[5].offset >>> 2,
+  KERNEL_GS_BASE: KERNEL_GS_BASE.offset >>> 2,
+  CR3: CR3.offset >>> 2,
+  MMU_FLAGS: MMU_FLAGS.offset >>> 2,
+  TLB: TLB.offset >>> 2,
+  ARG: ARG[0].offset >>> 2,
+} as const;
 
 /** An event that waits to be delivered before the next instruction. */
 export interface PendingException {
@@ -122,6 +142,11 @@ export class MachineVcpu implements Vcpu {
   readonly #memory: EngineMemory;
   readonly #view: DataView;
   readonly #base: number;
+  /** The state block as words. */
+  readonly #words: Int32Array;
+  readonly #wordAccess: WordAccess;
+  readonly gprHalves: Int32Array;
+  readonly ripHalves: Int32Array;
 
   constructor(id: number, engine: Engine, platform = ProcessorPlatform.withoutChips()) {
     this.id = id;
@@ -131,7 +156,12 @@ export class MachineVcpu implements Vcpu {
     this.#memory = engine.memory;
     this.#view = engine.memory.view;
     this.#base = engine.base;
-    this.gpr = new BigUint64Array(engine.memory.memory.buffer, engine.base + GPR[0].offset, 16);
+    const { buffer } = engine.memory.memory;
+    this.gpr = new BigUint64Array(buffer, engine.base + GPR[0].offset, 16);
+    this.gprHalves = new Int32Array(buffer, engine.base + GPR[0].offset, 32);
+    this.ripHalves = new Int32Array(buffer, engine.base + RIP.offset, 2);
+    this.#words = new Int32Array(buffer, engine.base, STATE_SIZE_BYTES / 4);
+    this.#wordAccess = new WordAccess(engine);
     this.tables = new StateTables(engine.memory.view, engine.base);
     this.#set32(EFLAGS_SYSTEM, 2);
     this.#set32(FC, 0);
@@ -157,7 +187,7 @@ export class MachineVcpu implements Vcpu {
     return this.#view.getBigUint64(this.#base + slot.offset, true);
   }
   #setQuad(slot: Slot, value: bigint): void {
-    this.#view.setBigUint64(this.#base + slot.offset, BigInt.asUintN(64, value), true);
+    this.#view.setBigUint64(this.#base + slot.offset, value, true);
   }
   /** A slot of the state block as the engine keeps it; for core's own handlers. */
   slot64(slot: Slot): bigint {
@@ -166,11 +196,23 @@ export class MachineVcpu implements Vcpu {
   setSlot64(slot: Slot, value: bigint): void {
     this.#setQuad(slot, value);
   }
+  /** Half 0 (low) or 1 (high) of a 64-bit slot. */
+  slotHalf(slot: Slot, half: number): number {
+    return this.#words[(slot.offset >>> 2) + half];
+  }
   slot32(slot: Slot): number {
     return this.#get32(slot);
   }
   setSlot32(slot: Slot, value: number): void {
     this.#set32(slot, value);
+  }
+
+  /** An argument of the instruction exit: whole, or its low half as an unsigned number. */
+  arg(index: number): bigint {
+    return this.#quad(ARG[index]);
+  }
+  arg32(index: number): number {
+    return this.#words[Word.ARG + 2 * index] >>> 0;
   }
 
   get rip(): bigint {
@@ -183,27 +225,46 @@ export class MachineVcpu implements Vcpu {
     this.#setQuad(RIP, value);
   }
 
+  setRip(low: number, high: number): void {
+    this.ripMoved = true;
+    this.ripHalves[0] = low;
+    this.ripHalves[1] = high;
+  }
+  /** Move RIP on by a few bytes. */
+  stepOver(lengthBytes: number): void {
+    const low = (this.ripHalves[0] >>> 0) + lengthBytes;
+    this.setRip(low, low > 0xffffffff ? this.ripHalves[1] + 1 : this.ripHalves[1]);
+  }
+
   get rflags(): bigint {
-    const fc = this.#get32(FC);
-    const fsLow = this.#view.getInt32(this.#base + FS.offset, true);
-    let flags = this.#get32(EFLAGS_SYSTEM) & ~ARITHMETIC_FLAGS;
+    return BigInt(this.eflags >>> 0);
+  }
+  set rflags(value: bigint) {
+    this.eflags = Number(BigInt.asIntN(32, value));
+  }
+  get eflags(): number {
+    const words = this.#words;
+    const fc = words[Word.FC];
+    let flags = words[Word.EFLAGS_SYSTEM] & ~ARITHMETIC_FLAGS;
     if (fc < 0) flags |= Flag.CF;
     if ((fc ^ (fc << 1)) < 0) flags |= Flag.OF;
     if (fc & 8) flags |= Flag.AF;
-    if (this.#quad(FZ) === 0n) flags |= Flag.ZF;
-    if (this.#view.getInt32(this.#base + FS.offset + 4, true) < 0) flags |= Flag.SF;
-    if (evenParity(fsLow & 0xff)) flags |= Flag.PF;
-    return BigInt(flags >>> 0);
+    if ((words[Word.FZ] | words[Word.FZ + 1]) === 0) flags |= Flag.ZF;
+    if (words[Word.FS + 1] < 0) flags |= Flag.SF;
+    if (evenParity(words[Word.FS] & 0xff)) flags |= Flag.PF;
+    return flags;
   }
-  set rflags(value: bigint) {
-    const image = Number(value & 0xffffffffn) | 0;
+  set eflags(image: number) {
+    const words = this.#words;
     const carry = image & 1;
     const overflow = (image >>> 11) & 1;
-    this.#set32(FC, (carry << 31) | ((carry ^ overflow) << 30) | (((image >>> 4) & 1) << 3));
-    this.#setQuad(FZ, image & Flag.ZF ? 0n : 1n);
-    this.#setQuad(FS, (image & Flag.SF ? 1n << 63n : 0n) | (image & Flag.PF ? 0n : 1n));
-    const acChanged = ((this.#get32(EFLAGS_SYSTEM) ^ image) & Flag.AC) !== 0;
-    this.#set32(EFLAGS_SYSTEM, (image & 0x3f7700 & ~Flag.OF) | 2);
+    words[Word.FC] = (carry << 31) | ((carry ^ overflow) << 30) | (((image >>> 4) & 1) << 3);
+    words[Word.FZ] = image & Flag.ZF ? 0 : 1;
+    words[Word.FZ + 1] = 0;
+    words[Word.FS] = image & Flag.PF ? 0 : 1;
+    words[Word.FS + 1] = image & Flag.SF ? 1 << 31 : 0;
+    const acChanged = ((words[Word.EFLAGS_SYSTEM] ^ image) & Flag.AC) !== 0;
+    words[Word.EFLAGS_SYSTEM] = (image & 0x3f7700 & ~Flag.OF) | 2;
     if (acChanged) this.updateMmu();
   }
 
@@ -280,12 +341,13 @@ export class MachineVcpu implements Vcpu {
   }
   setSegment(index: number, segment: Segment): void {
     const { selector, base, limit, accessRights } = segment;
-    const sameRights = this.#get32(SEGMENT_ACCESS[index]) === accessRights;
-    this.#set32(SEGMENT_SELECTOR[index], selector & 0xffff);
+    const words = this.#words;
+    const sameRights = words[Word.SEGMENT_ACCESS + index] === accessRights;
+    words[Word.SEGMENT_SELECTOR + index] = selector & 0xffff;
     this.#setQuad(SEGMENT_BASE[index], base);
-    if (!sameRights || this.#get32(SEGMENT_LIMIT[index]) !== (limit | 0)) {
-      this.#set32(SEGMENT_LIMIT[index], limit | 0);
-      this.#set32(SEGMENT_ACCESS[index], accessRights);
+    if (!sameRights || words[Word.SEGMENT_LIMIT + index] !== (limit | 0)) {
+      words[Word.SEGMENT_LIMIT + index] = limit;
+      words[Word.SEGMENT_ACCESS + index] = accessRights;
       const bounds = segmentBounds(limit, accessRights);
       this.#setBound(SEGMENT_FLOOR[index], bounds.floor);
       this.#setBound(SEGMENT_READ_END[index], bounds.readEnd);
@@ -298,6 +360,21 @@ export class MachineVcpu implements Vcpu {
   #setBound(slot: Slot, value: number): void {
     this.#view.setUint32(this.#base + slot.offset, value % 2 ** 32, true);
     this.#view.setUint32(this.#base + slot.offset + 4, value === 2 ** 32 ? 1 : 0, true);
+  }
+
+  selector(index: number): number {
+    return this.#words[Word.SEGMENT_SELECTOR + index];
+  }
+  accessRights(index: number): number {
+    return this.#words[Word.SEGMENT_ACCESS + index];
+  }
+  swapGs(): void {
+    const words = this.#words;
+    for (let half = 0; half < 2; half++) {
+      const base = words[Word.GS_BASE + half];
+      words[Word.GS_BASE + half] = words[Word.KERNEL_GS_BASE + half];
+      words[Word.KERNEL_GS_BASE + half] = base;
+    }
   }
 
   switchRoot(cr3: bigint): void {
@@ -339,11 +416,11 @@ export class MachineVcpu implements Vcpu {
   /** The part of the TLB bank's key that does not come from CR3. */
   #manner = 0;
   #selectBank(): void {
-    this.#set32(TLB, this.engine.banks.select(bankKey(this.#root(), this.#manner)));
+    this.#words[Word.TLB] = this.engine.banks.select(bankKey(this.#root(), this.#manner));
   }
   #root(): number {
-    const at = this.#base + CR3.offset;
-    return rootNumber(this.#view.getUint32(at, true), this.#view.getUint32(at + 4, true), this.#get32(MMU_FLAGS));
+    const words = this.#words;
+    return rootNumber(words[Word.CR3] >>> 0, words[Word.CR3 + 1] >>> 0, words[Word.MMU_FLAGS]);
   }
 
   /** The PDPTEs that PAE paging finds where CR3 points. Beyond the memory they read as all ones. */
@@ -378,7 +455,7 @@ export class MachineVcpu implements Vcpu {
     const flags = this.#get32(MMU_FLAGS);
     let changed = flags | (probe ? MmuFlag.PROBE : 0);
     if (options?.as === 'user') changed |= MmuFlag.USER;
-    else if (options?.as) changed &= ~(MmuFlag.USER | MmuFlag.SMAP | MmuFlag.SMEP);
+    else if (options?.as) changed &= ~SUPERVISOR_CLEARS;
     this.#set32(MMU_FLAGS, changed);
     const host = this.engine.walk(gva, access);
     this.#set32(MMU_FLAGS, flags);
@@ -443,6 +520,28 @@ export class MachineVcpu implements Vcpu {
     copyBytes(bytes, 0, this.#memory.bytes, host + offset, bytes.length);
     this.engine.code.written(host + offset, bytes.length);
     return WRITTEN;
+  }
+
+  readWords(gvaLow: number, gvaHigh: number, into: Int32Array, count: number, options?: VirtualAccessOptions): boolean {
+    const host = this.#wordAccess.place(gvaLow, gvaHigh, count, WalkAccess.read, options);
+    if (host > 0) return this.#wordAccess.load(host, into, count);
+    if (host === NO_WORDS) return false;
+    const found = this.read(fromHalves(gvaLow, gvaHigh), count * 4, options);
+    if (found.ok) new Uint8Array(into.buffer, into.byteOffset).set(found.bytes);
+    return found.ok;
+  }
+  writeWords(
+    gvaLow: number,
+    gvaHigh: number,
+    from: Int32Array,
+    count: number,
+    options?: VirtualAccessOptions,
+  ): boolean {
+    const host = this.#wordAccess.place(gvaLow, gvaHigh, count, WalkAccess.write, options);
+    if (host > 0) return this.#wordAccess.store(host, from, count);
+    if (host === NO_WORDS) return false;
+    const bytes = new Uint8Array(from.buffer, from.byteOffset, count * 4);
+    return this.write(fromHalves(gvaLow, gvaHigh), bytes, options).ok;
   }
 
   inject(vector: number, errorCode?: number): void {
@@ -522,6 +621,10 @@ function copyBytes(from: Uint8Array, at: number, to: Uint8Array, toAt: number, s
     return;
   }
   for (let i = 0; i < sizeBytes; i++) to[toAt + i] = from[at + i];
+}
+
+function fromHalves(low: number, high: number): bigint {
+  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 }
 
 function evenParity(byte: number): boolean {

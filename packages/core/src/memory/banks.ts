@@ -31,6 +31,9 @@ export class TlbBanks {
   readonly #layout: MemoryLayout;
   readonly #banks: Bank[];
   readonly #byKey = new Map<number, Bank>();
+  /** The two banks selected last: what goes back and forth between two roots finds them here. */
+  #recent: Bank;
+  #previous: Bank;
   #clock = 0;
   /** Banks emptied, for statistics. */
   flushes = 0;
@@ -51,12 +54,27 @@ export class TlbBanks {
       lastUse: 0,
       isNew: true,
     }));
+    [this.#recent, this.#previous] = this.#banks;
     writeEmptyBank(this.#words, layout.emptyBank);
   }
 
   /** Host address of the bank for `key`; an unknown key gets the least recently used bank, emptied. */
   select(key: number): number {
     this.#clock++;
+    const { host } = this.#recent.key === key ? this.#recent : this.#find(key);
+    this.#recent.lastUse = this.#clock;
+    return host;
+  }
+
+  /** Make the bank for `key` the recent one. */
+  #find(key: number): Bank {
+    const recent = this.#recent;
+    this.#recent = this.#previous.key === key ? this.#previous : this.#lookUp(key);
+    this.#previous = recent;
+    return this.#recent;
+  }
+
+  #lookUp(key: number): Bank {
     let bank = this.#byKey.get(key);
     if (!bank) {
       bank = this.#banks[0];
@@ -66,8 +84,7 @@ export class TlbBanks {
       this.#byKey.set(key, bank);
       this.#empty(bank);
     }
-    bank.lastUse = this.#clock;
-    return bank.host;
+    return bank;
   }
 
   /** Only what was filled is emptied, as long as the bank knows what that is. */

@@ -199,10 +199,18 @@ export class HookSet implements PluginCalls {
         replay() {},
         connect: () => this.#vcpuTerminate.tap(place.plugin, guardedVoid(place, fn, ripOf)),
       })),
-      beforeEntry: facade(plugin, 'beforeEntry', submit, (place, fn: OnVcpu) => ({
-        replay() {},
-        connect: () => this.#changed(() => this.#beforeEntry.tap(place.plugin, guardedVoid(place, fn, ripOf))),
-      })),
+      beforeEntry: facade(plugin, 'beforeEntry', submit, (place, fn: OnVcpu) => {
+        // Written out rather than through guarded(): called at every entry.
+        const call = (vcpu: Vcpu) => {
+          try {
+            const answer: unknown = fn(vcpu);
+            if (answer !== undefined) checkedNothing(place, answer);
+          } catch (error) {
+            throw failure(place, error, vcpu.rip);
+          }
+        };
+        return { replay() {}, connect: () => this.#changed(() => this.#beforeEntry.tap(place.plugin, call)) };
+      }),
     };
   }
 
@@ -212,6 +220,7 @@ export class HookSet implements PluginCalls {
       const call = (vcpu: Vcpu, exit: Exit) => {
         try {
           const answer = fn(vcpu, exit);
+          if (answer === 'handled') return answer;
           return answer === 'pass' ? undefined : checkedExitAnswer(place, answer, vcpu.rip);
         } catch (error) {
           throw failure(place, error, vcpu.rip);

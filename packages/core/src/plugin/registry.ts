@@ -43,7 +43,7 @@ export class PluginRegistry {
   readonly #claims = new ClaimRegistry();
   readonly #manifests = new Map<string, Manifest>();
   readonly #plugins: LoadedPlugin[] = [];
-  readonly #counters = new Map<string, Map<string, number>>();
+  readonly #counters = new Map<string, Counters>();
   readonly #traceListeners: Record<TraceChannel, TraceListener[]> = { hypercalls: [], exits: [], events: [] };
   readonly #log: LogListener;
 
@@ -78,7 +78,7 @@ export class PluginRegistry {
   /** Counters of all plug-ins, sorted by plug-in and name. */
   counters(): { readonly plugin: string; readonly name: string; readonly count: number }[] {
     return [...this.#counters].flatMap(([plugin, counters]) =>
-      [...counters].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, count]) => ({ plugin, name, count })),
+      [...counters].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, { count }]) => ({ plugin, name, count })),
     );
   }
 
@@ -129,7 +129,9 @@ export class PluginRegistry {
       options: Object.freeze({ ...options }),
       claim: (claim: Claim) => this.#claim(plugin, staging, claim),
       count(name: string, by = 1) {
-        counters.set(name, (counters.get(name) ?? 0) + by);
+        const counter = counters.get(name);
+        if (counter === undefined) counters.set(name, { count: by });
+        else counter.count += by;
       },
       trace(channel: TraceChannel, make: () => Readonly<Record<string, unknown>>) {
         const to = listeners[channel];
@@ -148,12 +150,15 @@ export class PluginRegistry {
   }
 }
 
+/** Figures by name. */
+type Counters = Map<string, { count: number }>;
+
 /** What a plug-in asked for during `apply`, kept until all of it has been accepted. */
 interface Staging {
   /** `undefined` once the plug-in is loaded: later taps are connected at once. */
   taps: StagedTap[] | undefined;
   readonly claims: Claim[];
-  readonly counters: Map<string, number>;
+  readonly counters: Counters;
 }
 
 function submit(staging: Staging, tap: StagedTap): void {

@@ -1,21 +1,27 @@
 import { Gpr, SegmentIndex } from '@polyvisor/plugin-api';
 import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from '../access.ts';
 import { VcpuInfo, type XenDomain, type XenVcpu } from '../domain.ts';
+import { HIGH, halves, join, LOW, split } from '../halves.ts';
 import { toggleGuestMode } from './mode.ts';
 import { KERNEL_CS, KERNEL_SS, loadFlat } from './segments.ts';
 
-export const RFLAGS_TF = 1n << 8n;
-export const RFLAGS_IF = 1n << 9n;
-export const RFLAGS_DF = 1n << 10n;
-export const RFLAGS_IOPL = 3n << 12n;
-const RFLAGS_NT = 1n << 14n;
-export const RFLAGS_RF = 1n << 16n;
-export const RFLAGS_VM = 1n << 17n;
-const RFLAGS_AC = 1n << 18n;
+// RFLAGS bits, as in Vcpu.eflags.
+export const RFLAGS_TF = 1 << 8;
+export const RFLAGS_IF = 1 << 9;
+export const RFLAGS_DF = 1 << 10;
+export const RFLAGS_IOPL = 3 << 12;
+const RFLAGS_NT = 1 << 14;
+export const RFLAGS_RF = 1 << 16;
+export const RFLAGS_VM = 1 << 17;
+const RFLAGS_AC = 1 << 18;
 const CLEARED_ON_ENTRY = RFLAGS_AC | RFLAGS_VM | RFLAGS_RF | RFLAGS_NT | RFLAGS_TF;
 
 /** VMASST_TYPE_architectural_iopl (public/xen.h): frames carry the virtual IOPL. */
-export const VMASST_ARCHITECTURAL_IOPL = 1n << 4n;
+export const VMASST_ARCHITECTURAL_IOPL = 1 << 4;
+
+/** High halves of HYPERVISOR_VIRT_START and HYPERVISOR_VIRT_END; their low halves are 0. */
+const HOLE_START_HIGH = Number(HYPERVISOR_VIRT_START >> 32n);
+const HOLE_END_HIGH = Number(HYPERVISOR_VIRT_END >> 32n);
 
 const WORDS_WITHOUT_ERROR_CODE = 7;
 
@@ -27,8 +33,9 @@ export interface Bounce {
   readonly what: string;
 }
 
-const frame = new DataView(new ArrayBuffer((WORDS_WITHOUT_ERROR_CODE + 1) * 8));
-const frameBytes = new Uint8Array(frame.buffer);
+/** The frame, in halves of its 64-bit words. */
+const frame = new Int32Array((WORDS_WITHOUT_ERROR_CODE + 1) * 2);
+const AS_SUPERVISOR = { as: 'supervisor' } as const;
 
 /**
  * Enter the guest kernel at one of its registered addresses with a 64-bit bounce frame:
@@ -42,52 +49,73 @@ export function bounce(domain: XenDomain, vcpu: XenVcpu, target: Bounce): void {
     domain.crash(vcpu, `${target.what}: the guest registered no handler`);
     return;
   }
-  const selector = BigInt(cpu.segment(SegmentIndex.CS).selector);
-  const stackSelector = BigInt(cpu.segment(SegmentIndex.SS).selector);
-  const interruptedRsp = cpu.gpr[Gpr.RSP];
+  const { gprHalves } = cpu;
+  const selector = cpu.selector(SegmentIndex.CS);
+  const stackSelector = cpu.selector(SegmentIndex.SS);
+  const rspLow = gprHalves[2 * Gpr.RSP];
+  const rspHigh = gprHalves[2 * Gpr.RSP + 1];
   if (!kernelMode) toggleGuestMode(vcpu);
-  const top = (kernelMode ? interruptedRsp : vcpu.kernelRsp) & ~0xfn;
+  split(vcpu.kernelRsp);
+  const topLow = (kernelMode ? rspLow : halves[LOW]) & ~0xf;
+  const topHigh = kernelMode ? rspHigh : halves[HIGH];
   const words = target.errorCode === undefined ? WORDS_WITHOUT_ERROR_CODE : WORDS_WITHOUT_ERROR_CODE + 1;
-  const bottom = BigInt.asUintN(64, top - BigInt(words * 8));
-  if (top > HYPERVISOR_VIRT_START && top < HYPERVISOR_VIRT_END + 64n) {
+  const bottomLow = (topLow - words * 8) | 0;
+  const bottomHigh = topLow >>> 0 < words * 8 ? (topHigh - 1) | 0 : topHigh;
+  if (isHypervisorStack(topLow >>> 0, topHigh >>> 0)) {
+    const top = join(topLow, topHigh);
     domain.crash(vcpu, `${target.what}: kernel stack 0x${top.toString(16)} lies in the hypervisor's area`);
     return;
   }
 
   const masked = domain.memory.read8(vcpu.vcpuInfoGpa + VcpuInfo.UPCALL_MASK);
-  if (target.masksEvents) domain.memory.write8(vcpu.vcpuInfoGpa + VcpuInfo.UPCALL_MASK, 1);
-  const flags = cpu.rflags;
+  if (target.masksEvents && masked !== 1) domain.memory.write8(vcpu.vcpuInfoGpa + VcpuInfo.UPCALL_MASK, 1);
+  const flags = cpu.eflags;
 
   let at = 0;
-  const push = (value: bigint): void => {
-    frame.setBigUint64(at, value, true);
-    at += 8;
-  };
-  push(cpu.gpr[Gpr.RCX]);
-  push(cpu.gpr[Gpr.R11]);
-  if (target.errorCode !== undefined) push(BigInt(target.errorCode >>> 0));
-  push(cpu.rip);
-  push((kernelMode ? selector & ~3n : selector) | (BigInt(masked) << 32n));
-  push(guestFlags(domain, vcpu, flags, masked));
-  push(interruptedRsp);
-  push(stackSelector);
-  if (!cpu.write(bottom, frameBytes.subarray(0, words * 8), { as: 'supervisor' }).ok) {
+  frame[at++] = gprHalves[2 * Gpr.RCX];
+  frame[at++] = gprHalves[2 * Gpr.RCX + 1];
+  frame[at++] = gprHalves[2 * Gpr.R11];
+  frame[at++] = gprHalves[2 * Gpr.R11 + 1];
+  if (target.errorCode !== undefined) {
+    frame[at++] = target.errorCode;
+    frame[at++] = 0;
+  }
+  frame[at++] = cpu.ripHalves[LOW];
+  frame[at++] = cpu.ripHalves[HIGH];
+  frame[at++] = kernelMode ? selector & ~3 : selector;
+  frame[at++] = masked;
+  frame[at++] = guestFlags(domain, vcpu, flags, masked);
+  frame[at++] = 0;
+  frame[at++] = rspLow;
+  frame[at++] = rspHigh;
+  frame[at++] = stackSelector;
+  frame[at++] = 0;
+  if (!cpu.writeWords(bottomLow, bottomHigh, frame, words * 2, AS_SUPERVISOR)) {
+    const bottom = join(bottomLow, bottomHigh);
     domain.crash(vcpu, `${target.what}: kernel stack 0x${bottom.toString(16)} cannot be written`);
     return;
   }
 
-  cpu.rflags = flags & ~CLEARED_ON_ENTRY;
+  cpu.eflags = flags & ~CLEARED_ON_ENTRY;
   loadFlat(vcpu, SegmentIndex.SS, KERNEL_SS);
   loadFlat(vcpu, SegmentIndex.CS, KERNEL_CS);
-  cpu.gpr[Gpr.RSP] = bottom;
+  gprHalves[2 * Gpr.RSP] = bottomLow;
+  gprHalves[2 * Gpr.RSP + 1] = bottomHigh;
   cpu.rip = target.address;
 }
 
+/** The frame's end in the hypervisor's hole or less than 64 bytes above it, where the frame would reach into it. */
+function isHypervisorStack(topLow: number, topHigh: number): boolean {
+  if (topHigh === HOLE_START_HIGH) return topLow > 0;
+  if (topHigh === HOLE_END_HIGH) return topLow < 64;
+  return topHigh > HOLE_START_HIGH && topHigh < HOLE_END_HIGH;
+}
+
 /** RFLAGS as the guest believes it: IF is the upcall mask's complement, IOPL the virtual one if it asked for that. */
-function guestFlags(domain: XenDomain, vcpu: XenVcpu, flags: bigint, masked: number): bigint {
-  let result = flags & 0xffff_ffffn & ~(RFLAGS_IF | RFLAGS_IOPL);
+function guestFlags(domain: XenDomain, vcpu: XenVcpu, flags: number, masked: number): number {
+  let result = flags & ~(RFLAGS_IF | RFLAGS_IOPL);
   if (masked === 0) result |= RFLAGS_IF;
-  if ((domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0n) result |= BigInt(vcpu.iopl) << 12n;
+  if ((domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0) result |= vcpu.iopl << 12;
   return result;
 }
 

@@ -134,7 +134,8 @@ const SegmentBase = { FS: 0n, GS_USER: 1n, GS_KERNEL: 2n, GS_USER_SELECTOR: 3n }
 
 /** HYPERVISOR_set_segment_base(which, base), called in guest kernel mode: the user's GS waits in KernelGSbase. */
 function setSegmentBase({ domain, vcpu }: HypercallContext, args: HypercallArguments): bigint {
-  const [which, base] = args;
+  const which = args[0];
+  const base = args[1];
   if (which === SegmentBase.GS_USER_SELECTOR) {
     const raw = Number(base & 0xffffn);
     const segment = dataSegment(domain, vcpu, raw > 3 ? raw | 3 : raw) ?? NULL_SEGMENT;

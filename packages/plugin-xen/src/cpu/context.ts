@@ -57,7 +57,7 @@ const VGCF_IN_KERNEL = 1n << 2n;
 const VGCF_FAILSAFE_DISABLES_EVENTS = 1n << 3n;
 const VGCF_SYSCALL_DISABLES_EVENTS = 1n << 4n;
 
-const RFLAGS_ALL = 0x003f_7fd5n;
+const RFLAGS_ALL = 0x003f_7fd5;
 const CANONICAL_FIELDS = [
   Field.REGISTERS + Register.RIP,
   Field.REGISTERS + Register.RSP,
@@ -152,11 +152,11 @@ function loadRegisters(domain: PvDomain, vcpu: XenVcpu, view: DataView, word: Re
   REGISTER_ORDER.forEach((register, index) => {
     cpu.gpr[register] = word(at + index * 8);
   });
-  const rflags = word(at + Register.RFLAGS);
-  vcpu.iopl = Number((rflags & RFLAGS_IOPL) >> 12n);
+  const eflags = view.getInt32(at + Register.RFLAGS, true);
+  vcpu.iopl = (eflags & RFLAGS_IOPL) >> 12;
   cpu.rip = word(at + Register.RIP);
   cpu.gpr[Gpr.RSP] = word(at + Register.RSP);
-  cpu.rflags = (rflags & RFLAGS_ALL & ~(RFLAGS_IOPL | RFLAGS_VM)) | RFLAGS_IF | 2n;
+  cpu.eflags = (eflags & RFLAGS_ALL & ~(RFLAGS_IOPL | RFLAGS_VM)) | RFLAGS_IF | 2;
   const selector = (offset: number): number => view.getUint16(at + offset, true);
   cpu.setSegment(SegmentIndex.CS, codeSegment(domain, vcpu, selector(Register.CS) | 3) ?? KERNEL_CS);
   cpu.setSegment(SegmentIndex.SS, stackSegment(domain, vcpu, selector(Register.SS) | 3) ?? KERNEL_SS);

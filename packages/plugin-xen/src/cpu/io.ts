@@ -11,7 +11,7 @@ const RFLAGS_DF = 1n << 10n;
 
 /** Virtual CPL: guest user 3, guest kernel 1, or 0 where the guest asked for an architectural IOPL. */
 export function ioplOk(domain: XenDomain, vcpu: XenVcpu): boolean {
-  const kernelCpl = (domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0n ? 0 : 1;
+  const kernelCpl = (domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0 ? 0 : 1;
   return (vcpu.kernelMode ? kernelCpl : 3) <= vcpu.iopl;
 }
 
@@ -26,14 +26,20 @@ function bitmapAllows(vcpu: XenVcpu, port: number, sizeBytes: number): boolean {
   return (bits & (((1 << sizeBytes) - 1) << (port & 7))) === 0;
 }
 
-/** A guest without hardware: reads give all ones, writes vanish; without permission the CPU's #GP stands. */
+/**
+ * A guest without hardware: reads give all ones, writes vanish; without permission the CPU's #GP stands. That goes for
+ * the interval timer at 0x40–0x43 and 0x61 too: Xen emulates it for the hardware domain alone (xen/arch/x86,
+ * emul-i8254.c, pv_pit_handler: all ones without X86_EMU_PIT; domain.c, arch_domain_create, gives a PV domain that
+ * emulator if it is the hardware domain, and the toolstack's libxl_x86.c asks for no emulator for a PV domain).
+ */
 export function onIo(domain: XenDomain, vcpu: XenVcpu, exit: ExitOf<'io'>): ExitAnswer {
   if (!ioplOk(domain, vcpu) && !bitmapAllows(vcpu, exit.port, exit.sizeBytes)) return 'pass';
   if (exit.string) return stringIo(vcpu, exit);
   if (exit.direction === 'in') {
-    const { gpr } = vcpu.cpu;
-    const mask = (1n << BigInt(exit.sizeBytes * 8)) - 1n;
-    gpr[Gpr.RAX] = exit.sizeBytes === 4 ? mask : gpr[Gpr.RAX] | mask;
+    const { gprHalves } = vcpu.cpu;
+    // EAX clears the upper half; AX and AL leave the rest as it is.
+    gprHalves[2 * Gpr.RAX] |= exit.sizeBytes === 4 ? -1 : (1 << (exit.sizeBytes * 8)) - 1;
+    if (exit.sizeBytes === 4) gprHalves[2 * Gpr.RAX + 1] = 0;
   }
   return 'handled';
 }

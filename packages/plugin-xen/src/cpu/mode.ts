@@ -1,10 +1,9 @@
 import type { XenVcpu } from '../domain.ts';
 import { rootAddress } from '../mm/manager.ts';
-import { swapGs } from './segments.ts';
 
 /** Between guest user and guest kernel: GS bases are swapped and the other page-table root is loaded. */
 export function toggleGuestMode(vcpu: XenVcpu): void {
-  swapGs(vcpu);
+  vcpu.cpu.swapGs();
   vcpu.kernelMode = !vcpu.kernelMode;
   if (vcpu.kernelMode) {
     vcpu.cpu.switchRoot(rootAddress(vcpu.kernelRootMfn));

@@ -1,5 +1,6 @@
-import { type Segment, SegmentIndex } from '@polyvisor/plugin-api';
+import type { Segment } from '@polyvisor/plugin-api';
 import type { XenDomain, XenVcpu } from '../domain.ts';
+import { HIGH, halves, LOW, split } from '../halves.ts';
 import {
   FIRST_RESERVED_GDT_ENTRY,
   FLAT_KERNEL_CS,
@@ -35,40 +36,49 @@ export const NULL_SEGMENT: Segment = { selector: 0, base: 0n, limit: 0, accessRi
 
 /** Load CS or another register only if its selector changes: descriptors of the flat selectors never do. */
 export function loadFlat(vcpu: XenVcpu, index: number, segment: Segment): void {
-  if (vcpu.cpu.segment(index).selector !== segment.selector) vcpu.cpu.setSegment(index, segment);
+  if (vcpu.cpu.selector(index) !== segment.selector) vcpu.cpu.setSegment(index, segment);
 }
 
-/** Raw descriptor words of a selector, or `undefined` when it names nothing. */
-function readDescriptor(domain: XenDomain, vcpu: XenVcpu, selector: number): { lo: number; hi: number } | undefined {
+/** The descriptor found last: low word, high word. */
+const found = new Int32Array(2);
+const AS_SUPERVISOR = { as: 'supervisor' } as const;
+
+/** Put a selector's raw descriptor into {@link found}; false: it names nothing. */
+function readDescriptor(domain: XenDomain, vcpu: XenVcpu, selector: number): boolean {
   const index = selector >> 3;
-  if ((selector & 4) !== 0) return readLdt(vcpu, index);
+  if ((selector & 4) !== 0) return index < vcpu.ldtEntries && readAt(vcpu, vcpu.ldtBase, index);
   if (index >= FIRST_RESERVED_GDT_ENTRY) {
-    if (selector > LAST_RESERVED_GDT_BYTE) return undefined;
-    const table = vcpu.cpu.read(vcpu.cpu.tables.gdtr.base + BigInt(index * 8), 8, { as: 'supervisor' });
-    return table.ok ? words(table.bytes) : undefined;
+    return selector <= LAST_RESERVED_GDT_BYTE && readAt(vcpu, vcpu.cpu.tables.gdtr.base, index);
   }
   const frame = vcpu.gdtFrames[index >> 9];
-  if (index >= vcpu.gdtEntries || frame === undefined) return undefined;
-  const gpa = frame * PAGE_BYTES + (index & 511) * 8;
-  return { lo: domain.memory.read32(gpa), hi: domain.memory.read32(gpa + 4) };
+  if (index >= vcpu.gdtEntries || frame === undefined) return false;
+  const at = frame * (PAGE_BYTES / 4) + (index & 511) * 2;
+  found[0] = domain.memory.words[at];
+  found[1] = domain.memory.words[at + 1];
+  return true;
 }
 
-function readLdt(vcpu: XenVcpu, index: number): { lo: number; hi: number } | undefined {
-  if (index >= vcpu.ldtEntries) return undefined;
-  const entry = vcpu.cpu.read(vcpu.ldtBase + BigInt(index * 8), 8, { as: 'supervisor' });
-  return entry.ok ? words(entry.bytes) : undefined;
+function readAt(vcpu: XenVcpu, table: bigint, index: number): boolean {
+  split(table + BigInt(index * 8));
+  return vcpu.cpu.readWords(halves[LOW], halves[HIGH], found, 2, AS_SUPERVISOR);
 }
 
-function words(bytes: Uint8Array): { lo: number; hi: number } {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, 8);
-  return { lo: view.getUint32(0, true), hi: view.getUint32(4, true) };
-}
+/** Segments made from descriptors, by index in their table: a system call comes back with the same ones. */
+const unpacked: { lo: number; hi: number; segment: Segment }[] = [];
+const UNPACKED_ENTRIES = 64;
 
-function unpack(selector: number, lo: number, hi: number): Segment {
+/** {@link found} as a segment. */
+function unpack(selector: number): Segment {
+  const [lo, hi] = found;
+  const place = (selector >> 3) % UNPACKED_ENTRIES;
+  const known = unpacked[place];
+  if (known?.lo === lo && known.hi === hi && known.segment.selector === selector) return known.segment;
   const base = ((hi & 0xff00_0000) | ((hi & 0xff) << 16) | (lo >>> 16)) >>> 0;
   const raw = (hi & 0xf_0000) | (lo & 0xffff);
   const limit = (hi & 0x80_0000) !== 0 ? ((raw << 12) | 0xfff) >>> 0 : raw;
-  return { selector, base: BigInt(base), limit, accessRights: (hi >>> 8) & 0xf0ff };
+  const segment = { selector, base: BigInt(base), limit, accessRights: (hi >>> 8) & 0xf0ff };
+  unpacked[place] = { lo, hi, segment };
+  return segment;
 }
 
 const PRESENT = 0x80;
@@ -81,9 +91,8 @@ const DPL_SHIFT = 5;
 export function codeSegment(domain: XenDomain, vcpu: XenVcpu, selector: number): Segment | undefined {
   if (selector === FLAT_KERNEL_CS) return KERNEL_CS;
   if (selector === FLAT_RING3_CS32) return USER_CS32;
-  const descriptor = readDescriptor(domain, vcpu, selector);
-  if (descriptor === undefined || selector < 4) return undefined;
-  const segment = unpack(selector, descriptor.lo, descriptor.hi);
+  if (selector < 4 || !readDescriptor(domain, vcpu, selector)) return undefined;
+  const segment = unpack(selector);
   const rights = segment.accessRights;
   const isCode = (rights & (PRESENT | CODE_OR_DATA | CODE)) === (PRESENT | CODE_OR_DATA | CODE);
   const conforming = (rights & 4) !== 0;
@@ -104,9 +113,8 @@ export function stackSegment(domain: XenDomain, vcpu: XenVcpu, selector: number)
 /** What MOV to DS, ES, FS or GS would load at CPL 3; `undefined` where it would fault. */
 export function dataSegment(domain: XenDomain, vcpu: XenVcpu, selector: number): Segment | undefined {
   if (selector < 4) return { ...NULL_SEGMENT, selector };
-  const descriptor = readDescriptor(domain, vcpu, selector);
-  if (descriptor === undefined) return undefined;
-  const segment = unpack(selector, descriptor.lo, descriptor.hi);
+  if (!readDescriptor(domain, vcpu, selector)) return undefined;
+  const segment = unpack(selector);
   const rights = segment.accessRights;
   if ((rights & (PRESENT | CODE_OR_DATA)) !== (PRESENT | CODE_OR_DATA)) return undefined;
   if ((rights & CODE) !== 0 && (rights & WRITABLE) === 0) return undefined;
@@ -120,11 +128,4 @@ export function baseOf(vcpu: XenVcpu, index: number): bigint {
 
 export function setBase(vcpu: XenVcpu, index: number, base: bigint): void {
   vcpu.cpu.setSegment(index, { ...vcpu.cpu.segment(index), base });
-}
-
-/** SWAPGS on behalf of the guest: the inactive base waits in KernelGSbase. */
-export function swapGs(vcpu: XenVcpu): void {
-  const active = baseOf(vcpu, SegmentIndex.GS);
-  setBase(vcpu, SegmentIndex.GS, vcpu.cpu.kernelGsBase);
-  vcpu.cpu.kernelGsBase = active;
 }

@@ -41,7 +41,7 @@ function describe(context: HypercallContext, name: string, args: HypercallArgume
   return {
     vcpu: context.vcpu.id,
     name,
-    args: args.map((value) => `0x${value.toString(16)}`),
+    args: Array.from(args, (value) => `0x${value.toString(16)}`),
     result: typeof result === 'bigint' ? result.toString() : 'none',
   };
 }

@@ -7,17 +7,19 @@ import { mmuUpdate } from './mmuUpdate.ts';
 import { updateVaMapping, updateVaMappingOtherdomain } from './vaMapping.ts';
 
 /** VMASST_TYPE_* a PV64 guest may choose: 0–5 and m2p_strict (public/xen.h). */
-const VM_ASSIST_VALID = 0x3fn | (1n << 32n);
+const LAST_ASSIST = 5;
+const M2P_STRICT = 32;
 const VMASST_CMD_ENABLE = 0n;
 const VMASST_CMD_DISABLE = 1n;
 
 /** HYPERVISOR_vm_assist(cmd, type). m2p_strict is accepted; the table stays mapped in user roots too. */
 function vmAssist(domain: PvDomain, _context: HypercallContext, args: HypercallArguments): bigint {
-  const [command] = args;
-  const type = args[1] & 0xffff_ffffn;
-  if (type >= 64n || ((VM_ASSIST_VALID >> type) & 1n) === 0n) return EINVAL;
-  if (command === VMASST_CMD_ENABLE) domain.vmAssist |= 1n << type;
-  else if (command === VMASST_CMD_DISABLE) domain.vmAssist &= ~(1n << type);
+  const command = args[0];
+  const type = Number(args[1] & 0xffff_ffffn);
+  if (type > LAST_ASSIST && type !== M2P_STRICT) return EINVAL;
+  const bit = type === M2P_STRICT ? 0 : 1 << type;
+  if (command === VMASST_CMD_ENABLE) domain.vmAssist |= bit;
+  else if (command === VMASST_CMD_DISABLE) domain.vmAssist &= ~bit;
   else return ENOSYS;
   return 0n;
 }

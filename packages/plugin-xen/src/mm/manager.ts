@@ -111,6 +111,15 @@ export class PvMemory implements MemoryManager, HypervisorFrames {
   }
 }
 
+/** The two roots asked for last: a vCPU goes back and forth between two, at every system call. */
+let recent = { mfn: 0, address: 0n };
+let previous = recent;
+
 export function rootAddress(mfn: number): bigint {
-  return BigInt(mfn) << 12n;
+  if (mfn !== recent.mfn) {
+    const found = mfn === previous.mfn ? previous : { mfn, address: BigInt(mfn) << 12n };
+    previous = recent;
+    recent = found;
+  }
+  return recent.address;
 }

@@ -1,7 +1,9 @@
-import { copyFromGuest, copyToGuest } from '../access.ts';
+import { wordsFromGuest } from '../access.ts';
 import type { HypercallArguments, HypercallContext } from '../domain.ts';
 import { E2BIG, EFAULT, ENOSYS, EPERM, ESRCH } from '../errno.ts';
+import { HIGH, halves, LOW, split } from '../halves.ts';
 import { isOwnDomid } from '../hypercall/domid.ts';
+import { writeU32 } from '../hypercall/guestCopy.ts';
 import { PAGE_BYTES } from '../layout.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { FrameType } from './frames.ts';
@@ -15,7 +17,10 @@ const PRESERVE_AD = 2;
 const NO_TRANSLATE = 3;
 
 const REQUEST_BYTES = 16;
+const REQUEST_WORDS = REQUEST_BYTES / 4;
 const BATCH = 256;
+/** The requests at hand: pointer and value, in halves. */
+const requests = new Int32Array(BATCH * REQUEST_WORDS);
 /** More requests than this in one call are refused: a call must come back. */
 const MAX_REQUESTS = 1 << 20;
 /** MMU_UPDATE_PREEMPTED, Xen's own continuation flag. */
@@ -37,18 +42,14 @@ export function mmuUpdate(domain: PvDomain, { vcpu }: HypercallContext, args: Hy
   let result = 0n;
   while (done < count && result === 0n) {
     const size = Math.min(BATCH, count - done);
-    const requests = copyFromGuest(vcpu, args[0] + BigInt(done * REQUEST_BYTES), size * REQUEST_BYTES);
-    if (requests === undefined) {
+    split(args[0] + BigInt(done * REQUEST_BYTES));
+    if (!wordsFromGuest(vcpu, halves[LOW], halves[HIGH], requests, size * REQUEST_WORDS)) {
       result = EFAULT;
       break;
     }
     for (let index = 0; index < size; index++) {
-      const at = index * REQUEST_BYTES;
-      const pointerLo = requests.getUint32(at, true);
-      const pointerHi = requests.getUint32(at + 4, true);
-      const lo = requests.getInt32(at + 8, true);
-      const hi = requests.getInt32(at + 12, true);
-      result = applyRequest(domain.mm, pointerLo, pointerHi, lo, hi);
+      const at = index * REQUEST_WORDS;
+      result = applyRequest(domain.mm, requests[at] >>> 0, requests[at + 1] >>> 0, requests[at + 2], requests[at + 3]);
       if (result !== 0n) break;
       done++;
     }
@@ -57,7 +58,7 @@ export function mmuUpdate(domain: PvDomain, { vcpu }: HypercallContext, args: Hy
 }
 
 function finish(vcpu: HypercallContext['vcpu'], pointer: bigint, done: number, result: bigint): bigint {
-  if (pointer !== 0n) copyToGuest(vcpu, pointer, new Uint8Array(Uint32Array.of(done).buffer));
+  if (pointer !== 0n) writeU32(vcpu, pointer, done);
   return result;
 }
 

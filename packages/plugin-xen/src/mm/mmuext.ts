@@ -1,8 +1,9 @@
-import { copyFromGuest, copyToGuest, isGuestAddress } from '../access.ts';
+import { copyFromGuest, isGuestAddress } from '../access.ts';
 import { setLdt } from '../cpu/descriptors.ts';
 import type { HypercallArguments, HypercallContext } from '../domain.ts';
 import { E2BIG, EACCES, EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, ESRCH } from '../errno.ts';
 import { isOwnDomid } from '../hypercall/domid.ts';
+import { writeU32 } from '../hypercall/guestCopy.ts';
 import { PAGE_BYTES } from '../layout.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { FrameType, TYPE_PINNED } from './frames.ts';
@@ -65,7 +66,7 @@ export function mmuextOp(domain: PvDomain, context: HypercallContext, args: Hype
     if (result !== 0n) break;
     done++;
   }
-  if (args[2] !== 0n) copyToGuest(vcpu, args[2], new Uint8Array(Uint32Array.of(done).buffer));
+  if (args[2] !== 0n) writeU32(vcpu, args[2], done);
   return result;
 }
 

@@ -44,7 +44,9 @@ export function l1EntryOf(domain: PvDomain, vcpu: XenVcpu, gva: bigint): { mfn: 
 
 /** HYPERVISOR_update_va_mapping(va, entry, flags). */
 export function updateVaMapping(domain: PvDomain, { vcpu }: HypercallContext, args: HypercallArguments): bigint {
-  const [gva, value, flags] = args;
+  const gva = args[0];
+  const value = args[1];
+  const flags = args[2];
   const entry = l1EntryOf(domain, vcpu, gva);
   if (entry === undefined) return EINVAL;
   const lo = Number(value & 0xffff_ffffn) | 0;

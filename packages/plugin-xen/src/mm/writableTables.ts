@@ -10,7 +10,7 @@ import { OK } from './pageTables.ts';
 import { l1EntryOf } from './vaMapping.ts';
 
 /** VMASST_TYPE_writable_pagetables (public/xen.h). */
-const VMASST_WRITABLE_PAGETABLES = 1n << 2n;
+const VMASST_WRITABLE_PAGETABLES = 1 << 2;
 const RFLAGS_DF = 1n << 10n;
 
 /**
@@ -18,7 +18,7 @@ const RFLAGS_DF = 1n << 10n;
  * entry validated, as mmu_update would. `false`: not such a case, the fault is the guest's.
  */
 export function emulateTableWrite(domain: PvDomain, vcpu: XenVcpu, gva: bigint): boolean {
-  if ((domain.vmAssist & VMASST_WRITABLE_PAGETABLES) === 0n) return false;
+  if ((domain.vmAssist & VMASST_WRITABLE_PAGETABLES) === 0) return false;
   const table = writtenTable(domain, vcpu, gva);
   if (table === undefined) return false;
   const code = readCode(vcpu);

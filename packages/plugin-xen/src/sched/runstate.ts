@@ -8,7 +8,7 @@ export const Runstate = { RUNNING: 0, RUNNABLE: 1, BLOCKED: 2, OFFLINE: 3 } as c
 export const RUNSTATE_INFO_BYTES = 48;
 
 /** VMASST_TYPE_runstate_update_flag (public/xen.h). */
-const ASSIST_RUNSTATE_UPDATE_FLAG = 1n << 5n;
+const ASSIST_RUNSTATE_UPDATE_FLAG = 1 << 5;
 /** XEN_RUNSTATE_UPDATE: set in state_entry_time while the area is being written. */
 const UPDATE_FLAG = 1n << 63n;
 
@@ -79,7 +79,7 @@ export class Runstates {
 
   #writeArea(vcpu: XenVcpu, gva: bigint): void {
     const image = this.image(vcpu);
-    if ((this.#domain.vmAssist & ASSIST_RUNSTATE_UPDATE_FLAG) !== 0n) {
+    if ((this.#domain.vmAssist & ASSIST_RUNSTATE_UPDATE_FLAG) !== 0) {
       // Readers on other vCPUs retry while the flag is up.
       const entryTime = this.#view.getBigUint64(8, true);
       this.#view.setBigUint64(8, entryTime | UPDATE_FLAG, true);

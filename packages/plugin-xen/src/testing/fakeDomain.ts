@@ -50,7 +50,7 @@ export class FakeDomain implements XenDomain {
   readonly crashes: string[] = [];
   totalPages = FIRST_HYPERVISOR_MFN;
   maxPages = FIRST_HYPERVISOR_MFN;
-  vmAssist = 0n;
+  vmAssist = 0;
   #nextFrame = FIRST_HYPERVISOR_MFN + 1;
 
   constructor(vcpuCount = 2, devices: Partial<Devices> = {}) {

@@ -50,8 +50,8 @@ export class GuestTime {
 
   /** Before each entry: renew the stamp when it is old, and give this vCPU the newest. */
   refresh(vcpu: XenVcpu): void {
-    const nowNs = this.#domain.clock.nowNs();
-    if (nowNs - this.#stampedAtNs >= RENEW_NS) this.#renew(nowNs);
+    const { clock } = this.#domain;
+    if (clock.coarseNs() - this.#stampedAtNs >= RENEW_NS) this.#renew(clock.nowNs());
     if (this.#written[vcpu.id] !== this.#stamp) this.#write(vcpu);
   }
 

@@ -33,7 +33,7 @@ describe('xen_version', () => {
     const before = domain.memory.read32(BUFFER + 4);
     expect(before & (1 << 5)).not.toBe(0);
     expect(before & 1).toBe(0);
-    domain.vmAssist = 1n << 3n;
+    domain.vmAssist = 1 << 3;
     version(domain, 6);
     expect(domain.memory.read32(BUFFER + 4)).toBe(before | (1 << 4));
     domain.put32(BUFFER, 1, 0);

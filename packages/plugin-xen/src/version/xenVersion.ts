@@ -49,11 +49,11 @@ const Feature = {
   DIRECT_MAPPED: 17,
 } as const;
 /** VMASST_TYPE_pae_extended_cr3. */
-const ASSIST_PAE_EXTENDED_CR3 = 1n << 3n;
+const ASSIST_PAE_EXTENDED_CR3 = 1 << 3;
 
 /** Features of a PV domain, submap 0. */
 function features(domain: XenDomain): number {
-  const extendedCr3 = (domain.vmAssist & ASSIST_PAE_EXTENDED_CR3) !== 0n;
+  const extendedCr3 = (domain.vmAssist & ASSIST_PAE_EXTENDED_CR3) !== 0;
   return (
     (1 << Feature.MMU_PT_UPDATE_PRESERVE_AD) |
     (1 << Feature.HIGHMEM_ASSIST) |

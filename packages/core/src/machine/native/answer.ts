@@ -1,4 +1,5 @@
 import type { PageFault } from '@polyvisor/plugin-api';
+import { Flag } from '../../isa/flags.ts';
 
 /** How a native instruction ended. `done`: RIP is set, if it is not simply the next instruction. */
 export type NativeAnswer = 'next' | 'done' | NativeFault;
@@ -39,6 +40,24 @@ export const Vector = {
   AC: 17,
   XM: 19,
 } as const;
+
+const FAULTS: ReadonlySet<number> = new Set([
+  Vector.DE,
+  Vector.BR,
+  Vector.UD,
+  Vector.NM,
+  Vector.TS,
+  Vector.NP,
+  Vector.SS,
+  Vector.GP,
+  Vector.PF,
+  Vector.MF,
+  Vector.AC,
+  Vector.XM,
+]);
+/** RF in the flags that an event pushes: 1 for faults, which run their instruction again (SDM vol. 3B, 18.3.1.1). */
+export const pushedResumeFlag = ({ vector, software }: Delivery): bigint =>
+  !software && FAULTS.has(vector) ? BigInt(Flag.RF) : 0n;
 
 /**
  * What a failed access to guest memory raises: a page fault, or #GP(0) for an address that is not canonical.

@@ -1,4 +1,3 @@
-import { ARG } from '../../cpu/state.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import type { NativeAnswer } from './answer.ts';
 import type { CpuidAnswer } from './cpuid.ts';
@@ -23,8 +22,8 @@ export interface NativeContext {
 export type Native = (context: NativeContext) => NativeAnswer;
 
 /** An ARG slot (isa/instruction-exit.ts says which holds what) as a number of 32 bits, and as it is. */
-export const number = ({ vcpu }: NativeContext, index: number): number => Number(vcpu.slot64(ARG[index]) & 0xffffffffn);
-export const value = ({ vcpu }: NativeContext, index: number): bigint => vcpu.slot64(ARG[index]);
+export const number = ({ vcpu }: NativeContext, index: number): number => vcpu.arg32(index);
+export const value = ({ vcpu }: NativeContext, index: number): bigint => vcpu.arg(index);
 /** RIP of the next instruction. */
 export const after = ({ vcpu, lengthBytes }: NativeContext): bigint =>
   BigInt.asUintN(vcpu.engine.mode === 'long64' ? 64 : 32, vcpu.rip + BigInt(lengthBytes));

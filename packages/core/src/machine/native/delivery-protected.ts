@@ -2,7 +2,7 @@ import type { Segment } from '@polyvisor/plugin-api';
 import { Flag } from '../../isa/flags.ts';
 import { AccessRights } from '../cpu-mode.ts';
 import type { MachineVcpu } from '../vcpu.ts';
-import { type Delivery, memoryFault, type NativeFault, protection, Vector } from './answer.ts';
+import { type Delivery, memoryFault, type NativeFault, protection, pushedResumeFlag, Vector } from './answer.ts';
 import { dplOf, errorCodeOf, isBeyondLimit, isFault, isNull, readDescriptor, SystemType } from './descriptors.ts';
 import { isVirtual8086 } from './mode.ts';
 import { loadCodeSegment, nullSegment } from './segments.ts';
@@ -78,7 +78,7 @@ function frameOf(vcpu: MachineVcpu, event: Delivery, inward: boolean): bigint[] 
   const selector = (register: number) => BigInt(vcpu.segment(register).selector);
   const frame = isVirtual8086(vcpu) ? [5, 4, 3, 0].map(selector) : [];
   if (inward) frame.push(selector(SS), vcpu.gpr[RSP]);
-  frame.push(vcpu.rflags, selector(CS), vcpu.rip);
+  frame.push(vcpu.rflags | pushedResumeFlag(event), selector(CS), vcpu.rip);
   if (event.errorCode !== undefined) frame.push(BigInt(event.errorCode));
   return frame;
 }

@@ -37,7 +37,8 @@ describe('delivery through the IDT', () => {
       0n,
       AT + 1n,
       BigInt(Selector.code0),
-      0x647n,
+      // RF: a fault's instruction is run again.
+      0x10647n,
       STACK_TOP - 4n,
       BigInt(Selector.data0),
     ]);
@@ -53,7 +54,7 @@ describe('delivery through the IDT', () => {
     expect(guest.stoppedIn).toBe(6);
     expect([vcpu.cpl, vcpu.segment(1).selector, vcpu.segment(2).selector]).toEqual([0, Selector.code0, 0]);
     expect(vcpu.gpr[RSP]).toBe(KERNEL_STACK - 40n);
-    expect(guest.stack(5)).toEqual([AT, BigInt(Selector.code3), 0x246n, STACK_TOP, BigInt(Selector.data3)]);
+    expect(guest.stack(5)).toEqual([AT, BigInt(Selector.code3), 0x10246n, STACK_TOP, BigInt(Selector.data3)]);
     expect(vcpu.rflags & 0x300n).toBe(0n);
   });
 
@@ -197,7 +198,13 @@ describe('IRET', () => {
       frame(guest, TARGET, Selector.code3, 0x3247, 0x1f000, Selector.data3);
     });
     expect(guest.stoppedIn).toBe(6);
-    expect(guest.stack(5)).toEqual([BigInt(TARGET), BigInt(Selector.code3), 0x3247n, 0x1f000n, BigInt(Selector.data3)]);
+    expect(guest.stack(5)).toEqual([
+      BigInt(TARGET),
+      BigInt(Selector.code3),
+      0x13247n,
+      0x1f000n,
+      BigInt(Selector.data3),
+    ]);
     expect([vcpu.segment(3).selector, vcpu.segment(0).selector]).toEqual([0, Selector.data3]);
   });
 
@@ -239,7 +246,7 @@ describe('IRET', () => {
       frame(guest, TARGET, Selector.code3, 0x3002, 0x1f000, Selector.data3);
     });
     expect(guest.stoppedIn).toBe(6);
-    expect(guest.stack(3)[2]).toBe(0x202n);
+    expect(guest.stack(3)[2]).toBe(0x10202n);
   });
 });
 
@@ -258,7 +265,7 @@ describe('far transfers', () => {
         );
       });
       expect(guest.stoppedIn).toBe(6);
-      expect(guest.stack(5)).toEqual([0x1000n, BigInt(Selector.code3), 2n, 0x8000n, BigInt(Selector.data3)]);
+      expect(guest.stack(5)).toEqual([0x1000n, BigInt(Selector.code3), 0x10002n, 0x8000n, BigInt(Selector.data3)]);
     }
   });
 
@@ -301,7 +308,7 @@ describe('SYSCALL and SYSRET', () => {
     expect(guest.stoppedIn).toBe(6);
     expect(vcpu.gpr[RAX]).toBe(BigInt(Selector.code0));
     expect([vcpu.gpr[1], vcpu.gpr[11]]).toEqual([AT + 2n, 0x246n]);
-    expect(guest.stack(5)).toEqual([AT + 2n, BigInt(Selector.code3), 0x246n, STACK_TOP, BigInt(Selector.data3)]);
+    expect(guest.stack(5)).toEqual([AT + 2n, BigInt(Selector.code3), 0x10246n, STACK_TOP, BigInt(Selector.data3)]);
   });
 
   it('are undefined without EFER.SCE, and SYSRET is privileged', async () => {

@@ -2,7 +2,7 @@ import type { Segment } from '@polyvisor/plugin-api';
 import { Flag } from '../../isa/flags.ts';
 import { AccessRights } from '../cpu-mode.ts';
 import type { MachineVcpu } from '../vcpu.ts';
-import { type Delivery, memoryFault, type NativeFault, protection, Vector } from './answer.ts';
+import { type Delivery, memoryFault, type NativeFault, protection, pushedResumeFlag, Vector } from './answer.ts';
 import { deliverProtected } from './delivery-protected.ts';
 import { dplOf, isFault, readDescriptor } from './descriptors.ts';
 import { hasDescriptors, iopl, isLongMode, isVirtual8086 } from './mode.ts';
@@ -99,10 +99,10 @@ function enter(
   const rflags = vcpu.rflags;
   const frame = [
     vcpu.rip,
-    BigInt(vcpu.segment(1).selector),
-    rflags,
+    BigInt(vcpu.selector(1)),
+    rflags | pushedResumeFlag(event),
     vcpu.gpr[GPR_RSP],
-    BigInt(vcpu.segment(2).selector),
+    BigInt(vcpu.selector(2)),
   ];
   if (event.errorCode !== undefined) frame.unshift(BigInt(event.errorCode));
   const bytes = new BigUint64Array(frame);

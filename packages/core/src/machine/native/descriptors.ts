@@ -1,5 +1,6 @@
 /** Descriptors of the GDT and LDT (SDM vol. 3A, 3.4.5), and what may be loaded from them. */
 import type { Segment } from '@polyvisor/plugin-api';
+import { GDTR_BASE } from '../../cpu/state.ts';
 import { AccessRights } from '../cpu-mode.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import { memoryFault, type NativeFault, protection, Vector } from './answer.ts';
@@ -7,6 +8,7 @@ import { isLongMode } from './mode.ts';
 
 /** Bits of a descriptor's second word, moved down to access-rights positions. */
 const RIGHTS_MASK = 0xf0ff;
+const AS_SUPERVISOR = { as: 'supervisor' } as const;
 const { S, P, CODE, CONFORMING, WRITABLE, L, DB } = AccessRights;
 
 /** Types of system descriptors (SDM vol. 3A, table 3-2). */
@@ -39,10 +41,19 @@ export function readWords(vcpu: MachineVcpu, selector: number): Descriptor | Nat
   const table = selector & 4 ? vcpu.tables.ldtr : vcpu.tables.gdtr;
   if (index + 7 > table.limit || (selector & 4 && vcpu.tables.ldtr.accessRights & AccessRights.UNUSABLE))
     return protection(errorCodeOf(selector));
-  const found = vcpu.read(table.base + BigInt(index), 8, { as: 'supervisor' });
+  if (!(selector & 4) && readGdtWords(vcpu, index, entry)) return { low: entry[0] >>> 0, high: entry[1] >>> 0 };
+  const found = vcpu.read(table.base + BigInt(index), 8, AS_SUPERVISOR);
   if (!found.ok) return memoryFault(found.fault);
   const view = new DataView(found.bytes.buffer);
   return { low: view.getUint32(0, true), high: view.getUint32(4, true) };
+}
+const entry = new Int32Array(2);
+
+/** The two words at an offset in the GDT, which is not compared with its limit. False: they cannot be read. */
+export function readGdtWords(vcpu: MachineVcpu, offset: number, into: Int32Array): boolean {
+  const low = (vcpu.slotHalf(GDTR_BASE, 0) >>> 0) + offset;
+  const high = vcpu.slotHalf(GDTR_BASE, 1) + (low > 0xffffffff ? 1 : 0);
+  return vcpu.readWords(low | 0, high | 0, into, 2, AS_SUPERVISOR);
 }
 
 /** A descriptor of the GDT or LDT as a segment; fault: outside the table, or not readable. */
@@ -52,11 +63,16 @@ export function readDescriptor(vcpu: MachineVcpu, selector: number): Segment | N
 }
 
 export function segmentFromWords(selector: number, { low, high }: Descriptor): Segment {
-  const raw = (low & 0xffff) | (high & 0xf0000);
-  const limit = high & 0x800000 ? ((raw << 12) | 0xfff) >>> 0 : raw;
-  const base = BigInt(((low >>> 16) | ((high & 0xff) << 16) | (high & 0xff000000)) >>> 0);
-  return { selector, base, limit, accessRights: (high >>> 8) & RIGHTS_MASK };
+  const base = BigInt(baseOf(low, high) >>> 0);
+  return { selector, base, limit: limitOf(low, high), accessRights: rightsOf(high) };
 }
+/** Base (32 bits, signed), byte-granular limit and access rights of a descriptor. */
+export const baseOf = (low: number, high: number): number => (low >>> 16) | ((high & 0xff) << 16) | (high & 0xff000000);
+export function limitOf(low: number, high: number): number {
+  const raw = (low & 0xffff) | (high & 0xf0000);
+  return high & 0x800000 ? ((raw << 12) | 0xfff) >>> 0 : raw;
+}
+export const rightsOf = (high: number): number => (high >>> 8) & RIGHTS_MASK;
 
 /** Check a code segment for a far transfer that stays at `cpl`, or returns to its RPL (SDM vol. 3A, 5.8.1). */
 export function readCodeSegment(

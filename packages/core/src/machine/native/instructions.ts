@@ -13,6 +13,7 @@ import { readMsr, writeMsr } from './msrs.ts';
 import { portIo, portString } from './port-io.ts';
 import { readControlRegister, readDebugRegister, writeControlRegister, writeDebugRegister } from './registers.ts';
 import { farReturn, interruptReturn } from './returns.ts';
+import { returnToSameLevel } from './same-level-return.ts';
 import { loadDataSegment, nullSegment } from './segments.ts';
 import { loadAccessRights, loadFarPointer, loadLimit, verify } from './selectors.ts';
 import { above, currentStack, peek, setStackPointer } from './stack.ts';
@@ -21,7 +22,6 @@ const RAX = 0;
 const RBX = 3;
 const RCX = 1;
 const RDX = 2;
-const GS = 5;
 const SS = 2;
 
 /** Only at CPL 0. */
@@ -35,8 +35,9 @@ const setInterruptFlag =
   (context) => {
     const { vcpu } = context;
     if (!context.privileged && vcpu.cpl > iopl(vcpu)) return protection();
-    if (on && !(vcpu.rflags & BigInt(Flag.IF))) vcpu.interruptShadow = true;
-    vcpu.rflags = on ? vcpu.rflags | BigInt(Flag.IF) : vcpu.rflags & ~BigInt(Flag.IF);
+    const { eflags } = vcpu;
+    if (on && !(eflags & Flag.IF)) vcpu.interruptShadow = true;
+    vcpu.eflags = on ? eflags | Flag.IF : eflags & ~Flag.IF;
     return 'next';
   };
 
@@ -142,18 +143,24 @@ const cpuidInstruction: Native = ({ vcpu, machine }) => {
 };
 
 const swapgs: Native = privileged(({ vcpu }) => {
-  const segment = vcpu.segment(GS);
-  vcpu.setSegment(GS, { ...segment, base: vcpu.kernelGsBase });
-  vcpu.kernelGsBase = segment.base;
+  vcpu.swapGs();
   return 'next';
 });
+
+const iret: Native = (context) => {
+  const width = number(context, 0);
+  const short = width === 64 && returnToSameLevel(context.vcpu);
+  const fault = short ? undefined : interruptReturn(context.vcpu, width, after(context));
+  if (!fault) context.vcpu.nmiBlocked = false;
+  return done(fault);
+};
 
 /** CLAC and STAC: #UD above CPL 0. */
 const alignmentCheck =
   (on: boolean): Native =>
   ({ vcpu }) => {
     if (vcpu.cpl !== 0) return undefinedOpcode;
-    vcpu.rflags = on ? vcpu.rflags | BigInt(Flag.AC) : vcpu.rflags & ~BigInt(Flag.AC);
+    vcpu.eflags = on ? vcpu.eflags | Flag.AC : vcpu.eflags & ~Flag.AC;
     return 'next';
   };
 
@@ -172,11 +179,7 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
   sysret,
   sysenter,
   sysexit,
-  iret: (context) => {
-    const fault = interruptReturn(context.vcpu, number(context, 0), after(context));
-    if (!fault) context.vcpu.nmiBlocked = false;
-    return done(fault);
-  },
+  iret,
   in: portIo('in'),
   out: portIo('out'),
   ins: portString('ins'),

@@ -133,7 +133,7 @@ describe('SYSCALL and SYSRET in legacy mode', () => {
     await guest.run();
     expect(guest.stoppedIn).toBe(UD);
     expect(guest.vcpu.gpr[RAX]).toBe(BigInt(Selector32.code0));
-    expect(stack32(guest, 3)).toEqual([CODE + 2, Selector32.code3, 0x202]);
+    expect(stack32(guest, 3)).toEqual([CODE + 2, Selector32.code3, 0x10202]);
   });
 });
 

@@ -131,7 +131,7 @@ function returnToVirtual8086(vcpu: MachineVcpu, stack: Stack): NativeFault | und
   if (isFault(frame)) return frame;
   const [eip, cs, image, esp, ss, es, ds, fs, gs] = frame;
   if (eip > 0xffffn) return protection(0);
-  vcpu.rflags = image & 0x3f7fd7n;
+  vcpu.rflags = image & 0x3e7fd7n;
   [es, cs, ss, ds, fs, gs].forEach((value, register) => {
     vcpu.setSegment(register, virtual8086Segment(selectorOf(value)));
   });

@@ -56,7 +56,14 @@ export class ProcessorPlatform {
 
   /** A processor by itself, whose time stands still. */
   static withoutChips(): ProcessorPlatform {
-    const clock = { nowNs: () => 0, tsc: () => 0n, tscHz: 1, startEpochNs: 0n, at: () => ({ cancel: () => {} }) };
+    const clock = {
+      nowNs: () => 0,
+      coarseNs: () => 0,
+      tsc: () => 0n,
+      tscHz: 1,
+      startEpochNs: 0n,
+      at: () => ({ cancel: () => {} }),
+    };
     return new ProcessorPlatform({ mmio: new MmioBus(), tsc: new TimeStampCounter(clock) });
   }
 
