@@ -70,6 +70,8 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       profilePath: undefined,
       reboot: true,
       clock: 'wall',
+      control: true,
+      name: undefined,
       tier: { kind: 'both', threshold: undefined },
       disks: [],
       net: { kind: 'none' },
