@@ -13,8 +13,8 @@ import {
   type SegmentBound,
   type Slot,
 } from '../cpu/state.ts';
-import type { AccessBytes, Node, Program, RecordValue, Value, ValueType } from '../ir/types.ts';
-import { RECORD_BYTES, SCRATCH_LIMIT, TLB_INDEX_MASK, TLB_WRITE_OFFSET } from '../memory/layout.ts';
+import type { Node, Program, RecordValue, Value, ValueType } from '../ir/types.ts';
+import { RECORD_BYTES, SCRATCH_LIMIT } from '../memory/layout.ts';
 import type { Asm } from './asm.ts';
 import type { MemoryFunctions } from './memory-code.ts';
 import { type EndKind, ProgramEmitter, type StateChange, type StateNode, slotBytes } from './program-emitter.ts';
@@ -209,45 +209,18 @@ class Emitter extends ProgramEmitter {
     }
   }
 
-  /**
-   * The host address of a guest access: TLB hit inline (`gva ^ tag` is the offset in the page), else
-   * the slow path; a fault ends the instruction.
-   */
-  protected host(pushAddress: () => unknown, bytes: AccessBytes, write: boolean): number {
-    const { tlb, functions } = this.#target;
-    const a = this.asm;
-    const gva = this.allocate('i64');
-    const x = this.allocate('i64');
-    const host = this.allocate('i32');
-    const half = write ? TLB_WRITE_OFFSET : 0;
-    pushAddress();
-    a.tee(gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And).get(tlb).op(Op.i32Add).tee(host);
-    a.mem(Op.i64Load, half)
-      .get(gva)
-      .op(Op.i64Xor)
-      .tee(x)
-      .i64(4096 - bytes)
-      .op(Op.i64GtU)
-      .unlikelyIf('i32');
+  protected tlb(): number {
+    return this.#target.tlb;
+  }
+  protected beforeMiss(): void {
     this.#target.beforeOutside(this.#place.recordOffset);
-    a.get(gva)
-      .i32(bytes)
-      .call(write ? functions.slowWrite : functions.slowRead)
-      .tee(host)
-      .op(Op.i32Eqz)
-      .if();
+  }
+  protected missFunction(write: boolean): number {
+    const { slowRead, slowWrite } = this.#target.functions;
+    return write ? slowWrite : slowRead;
+  }
+  protected missFailed(): void {
     this.#end('fault', 2);
-    a.end().get(host).else();
-    a.get(x)
-      .op(Op.i32WrapI64)
-      .get(host)
-      .mem(Op.i32Load, half + 8)
-      .op(Op.i32Add)
-      .end();
-    a.set(host);
-    this.release('i64', gva);
-    this.release('i64', x);
-    return host;
   }
 
   protected stored(host: number): void {

@@ -1,5 +1,6 @@
 import type { SegmentBound, Slot, SlotType } from '../cpu/state.ts';
 import type { AccessBytes, Block, Node, Program, UpdateHandle, Value, ValueType, Variable } from '../ir/types.ts';
+import { TLB_INDEX_MASK, TLB_WRITE_OFFSET } from '../memory/layout.ts';
 import type { Asm } from './asm.ts';
 import { Op } from './wasm.ts';
 
@@ -63,8 +64,13 @@ export abstract class ProgramEmitter {
   /** Push a register or slot. */
   protected abstract pushState(node: StateNode): void;
   protected abstract changeState(node: StateChange): void;
-  /** A local with the host address of a guest access; a fault ends the instruction. */
-  protected abstract host(pushAddress: () => unknown, bytes: AccessBytes, write: boolean): number;
+  /** Local with the TLB bank. */
+  protected abstract tlb(): number;
+  /** Code at the start of a TLB miss, and what it calls. */
+  protected abstract beforeMiss(): void;
+  protected abstract missFunction(write: boolean): number;
+  /** The function that was called for a miss answered 0: the instruction ends, two blocks further in than {@link depth}. */
+  protected abstract missFailed(): void;
   /** A guest store to a host address is done. */
   protected abstract stored(host: number): void;
   protected abstract raise(node: NodeOf<'raise'>): void;
@@ -237,10 +243,46 @@ export abstract class ProgramEmitter {
     this.store(slotBytes(slot.type), slot.type, base + slot.offset);
   }
 
+  /**
+   * A local with the host address of a guest access: TLB hit inline (`gva ^ tag` is the offset in the page), else a call;
+   * a fault ends the instruction.
+   */
+  #host(pushAddress: () => unknown, bytes: AccessBytes, write: boolean): number {
+    const a = this.asm;
+    const gva = this.allocate('i64');
+    const x = this.allocate('i64');
+    const host = this.allocate('i32');
+    const half = write ? TLB_WRITE_OFFSET : 0;
+    pushAddress();
+    a.tee(gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And).get(this.tlb()).op(Op.i32Add);
+    a.tee(host)
+      .mem(Op.i64Load, half)
+      .get(gva)
+      .op(Op.i64Xor)
+      .tee(x)
+      .i64(4096 - bytes)
+      .op(Op.i64GtU)
+      .unlikelyIf('i32');
+    this.beforeMiss();
+    a.get(gva).i32(bytes).call(this.missFunction(write)).tee(host).op(Op.i32Eqz).unlikelyIf();
+    this.missFailed();
+    a.end().get(host).else();
+    a.get(x)
+      .op(Op.i32WrapI64)
+      .get(host)
+      .mem(Op.i32Load, half + 8)
+      .op(Op.i32Add)
+      .end();
+    a.set(host);
+    this.release('i64', gva);
+    this.release('i64', x);
+    return host;
+  }
+
   #memory(node: NodeOf<'load' | 'loadForUpdate' | 'store' | 'storeUpdate'>): void {
     switch (node.kind) {
       case 'load': {
-        const host = this.host(() => this.push(node.address), node.bytes, false);
+        const host = this.#host(() => this.push(node.address), node.bytes, false);
         this.asm.get(host);
         this.load(node.bytes, 0);
         this.release('i32', host);
@@ -256,7 +298,7 @@ export abstract class ProgramEmitter {
         return;
       }
       case 'store': {
-        const host = this.host(() => this.push(node.address), node.bytes, true);
+        const host = this.#host(() => this.push(node.address), node.bytes, true);
         this.#storeAt(host, node.bytes, node.value);
         this.release('i32', host);
         return;
@@ -268,7 +310,7 @@ export abstract class ProgramEmitter {
 
   #openForUpdate(node: NodeOf<'loadForUpdate'>): number {
     if (!this.reopens) {
-      const host = this.host(() => this.push(node.address), node.bytes, true);
+      const host = this.#host(() => this.push(node.address), node.bytes, true);
       this.#handles.set(node.handle, host);
       return host;
     }
@@ -276,7 +318,7 @@ export abstract class ProgramEmitter {
     this.#handles.set(node.handle, address);
     this.push(node.address);
     this.asm.set(address);
-    return this.host(() => this.asm.get(address), node.bytes, true);
+    return this.#host(() => this.asm.get(address), node.bytes, true);
   }
 
   #storeUpdate(node: NodeOf<'storeUpdate'>): void {
@@ -285,7 +327,7 @@ export abstract class ProgramEmitter {
       this.#storeAt(local, node.bytes, node.value);
       return;
     }
-    const host = this.host(() => this.asm.get(local), node.bytes, true);
+    const host = this.#host(() => this.asm.get(local), node.bytes, true);
     this.#storeAt(host, node.bytes, node.value);
     this.release('i32', host);
   }

@@ -18,7 +18,6 @@ import {
   ZERO,
 } from '../../cpu/state.ts';
 import type { AccessBytes, Evaluated, Node, PureOp, RecordValue, Value, ValueType } from '../../ir/types.ts';
-import { TLB_INDEX_MASK, TLB_WRITE_OFFSET } from '../../memory/layout.ts';
 import type { Asm } from '../asm.ts';
 import { NO_ERROR_CODE } from '../emit.ts';
 import type { LocalPool } from '../local-pool.ts';
@@ -330,41 +329,16 @@ export class InstructionEmitter extends ProgramEmitter {
   }
 
   // ---- memory ----
-  protected host(pushAddress: () => unknown, bytes: AccessBytes, write: boolean): number {
-    const { local, functions } = this.#region;
-    const a = this.asm;
-    const gva = this.allocate('i64');
-    const x = this.allocate('i64');
-    const host = this.allocate('i32');
-    const half = write ? TLB_WRITE_OFFSET : 0;
-    pushAddress();
-    a.tee(gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And).get(local.tlb).op(Op.i32Add);
-    a.tee(host)
-      .mem(Op.i64Load, half)
-      .get(gva)
-      .op(Op.i64Xor)
-      .tee(x)
-      .i64(4096 - bytes)
-      .op(Op.i64GtU)
-      .unlikelyIf('i32');
-    a.get(gva)
-      .i32(bytes)
-      .call(write ? functions.regionWrite : functions.regionRead)
-      .tee(host)
-      .op(Op.i32Eqz)
-      .unlikelyIf();
+  protected tlb(): number {
+    return this.#region.local.tlb;
+  }
+  protected beforeMiss(): void {}
+  protected missFunction(write: boolean): number {
+    const { regionRead, regionWrite } = this.#region.functions;
+    return write ? regionWrite : regionRead;
+  }
+  protected missFailed(): void {
     this.#region.leaveAt(this.#instruction, 2);
-    a.end().get(host).else();
-    a.get(x)
-      .op(Op.i32WrapI64)
-      .get(host)
-      .mem(Op.i32Load, half + 8)
-      .op(Op.i32Add)
-      .end();
-    a.set(host);
-    this.release('i64', gva);
-    this.release('i64', x);
-    return host;
   }
   /** Regions write to plain guest memory only. */
   protected stored(): void {}
