@@ -5,6 +5,7 @@ export default defineConfig({
   test: {
     pool: 'forks',
     maxWorkers: 2,
+    setupFiles: ['packages/core/src/engine/testing/seed-properties.ts'],
     projects: [
       {
         extends: true,
