@@ -1,5 +1,6 @@
 export * from './devices.ts';
 export * from './errors.ts';
 export * from './exit.ts';
+export * from './ops.ts';
 export * from './plugin.ts';
 export * from './vcpu.ts';

@@ -3,7 +3,7 @@ import type { Exit, ExitAnswer, ExitKind, ExitOf } from './exit.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** The version of this API; a plug-in's `api` range is checked against it. */
-export const API_VERSION = '1.1.0';
+export const API_VERSION = '1.2.0';
 
 /** A plug-in is plain data and one function. */
 export interface Plugin {
