@@ -19,6 +19,7 @@ import { say } from './diagnostics.ts';
 import { Ending } from './ending.ts';
 import { ExitCode } from './exit-codes.ts';
 import { Idle } from './idle.ts';
+import { nodeFiles } from './node/file-reader.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
 import { heedBranchHints } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
@@ -58,7 +59,7 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
 }
 
 async function loadRegistry(options: RunOptions, trace: TraceSink | undefined): Promise<PluginRegistry> {
-  const registry = new PluginRegistry({ log: logPlugin });
+  const registry = new PluginRegistry({ log: logPlugin, files: nodeFiles });
   await loadPlugins(registry, pluginReferences(options), nodeModuleImporter());
   trace?.attach(registry);
   return registry;

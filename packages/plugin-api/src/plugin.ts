@@ -153,7 +153,7 @@ export interface Entry {
   readonly address: bigint;
   /** Where the address was found: `ELF note XEN_ELFNOTE_ENTRY (PT_NOTE)`. */
   readonly foundIn: string;
-  /** Plug-in that offers it. */
+  /** Plug-in that offers it; `core`: the PC's own doors. */
   readonly plugin: string;
   /** Higher wins when no `--entry` is given. */
   readonly priority: number;
@@ -226,6 +226,11 @@ export interface Machine {
   cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
   /** End the guest; the first call wins. Execution stops after the current exit. */
   shutdown(reason: ShutdownReason): void;
+  /**
+   * A rising edge at ISA IRQ 0, as the 8254 makes one: to the 8259 or the I/O APIC, as the guest has set them up. Without
+   * these chips nothing happens. Since API 1.2.
+   */
+  raiseTimerInterrupt(): void;
   /** Name for an address, from the image's symbols if it has any: `startup_xen+0x10`. */
   symbol(gva: bigint): string | undefined;
 }
@@ -265,6 +270,11 @@ export interface PluginHost {
   readonly options: Readonly<Record<string, string>>;
   /** Take sole ownership; throws a coded error that names both claimants. */
   claim(claim: Claim): void;
+  /**
+   * A file that the operator named in an option, relative to the working folder. Since API 1.2.
+   * @throws PolyvisorError PV1018 if it cannot be read, or is larger than 16 MiB
+   */
+  readFile(path: string): Uint8Array;
   /** Counters shown by `--stats`: `count('hypercall.mmu_update')`. */
   count(name: string, by?: number): void;
   /** A typed trace event; free when nobody listens. `make` runs only if the channel is on. */

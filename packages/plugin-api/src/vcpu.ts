@@ -116,6 +116,16 @@ export interface Vcpu {
 
   /** Deliver `vector` through the guest's IDT (or the owning plug-in's own delivery) before the next instruction. */
   inject(vector: number, errorCode?: number): void;
+  /**
+   * Access device memory as this processor does: its own local APIC, then the bus. What nobody owns reads as all ones.
+   * 1, 2 or 4 bytes at an address outside of RAM; unsigned. Since API 1.2.
+   */
+  readDevice(gpa: number, sizeBytes: 1 | 2 | 4): number;
+  writeDevice(gpa: number, sizeBytes: 1 | 2 | 4, value: number): void;
+  /** Address of the local APIC's registers; `undefined`: there is none, or it is off or in x2APIC mode. Since API 1.2. */
+  readonly localApicGpa: number | undefined;
+  /** What the local APIC's timer does when it expires: the interrupt of LVT entry "timer", if not masked. Since API 1.2. */
+  raiseLocalTimerInterrupt(): void;
   /** Ask the engine to leave guest code at the next block boundary, so that pending events are looked at. */
   kick(): void;
   /** `true`: the vCPU executes nothing until {@link wake}. Set by HLT and by a plug-in's own blocking call. */

@@ -7,6 +7,7 @@ import {
   type HostHooks,
   type Plugin,
   type PluginHost,
+  PolyvisorError,
 } from '@polyvisor/plugin-api';
 import type { FakeVcpu } from './vcpu.ts';
 
@@ -25,6 +26,8 @@ export class FakeHost implements PluginHost {
   readonly traced: { channel: TraceChannel; event: Readonly<Record<string, unknown>> }[] = [];
   readonly logged: { level: string; message: string }[] = [];
   readonly hooks: HostHooks;
+  /** What {@link readFile} answers, by path. */
+  readonly files = new Map<string, Uint8Array>();
   readonly #taps = new Map<string, Call[]>();
 
   constructor(options: Readonly<Record<string, string>> = {}) {
@@ -44,12 +47,22 @@ export class FakeHost implements PluginHost {
   }
 
   /** A host to which `plugin` has been applied. */
-  static of(plugin: Plugin, options?: Readonly<Record<string, string>>): FakeHost {
+  static of(
+    plugin: Plugin,
+    options?: Readonly<Record<string, string>>,
+    files: ReadonlyMap<string, Uint8Array> = new Map(),
+  ): FakeHost {
     const host = new FakeHost(options);
+    for (const [path, bytes] of files) host.files.set(path, bytes);
     plugin.apply(host);
     return host;
   }
 
+  readFile(path: string): Uint8Array {
+    const bytes = this.files.get(path);
+    if (!bytes) throw new PolyvisorError('PV1018', `cannot read ${path}: no such file`, 'add it to files');
+    return bytes;
+  }
   claim(claim: Claim): void {
     this.claims.push(claim);
   }

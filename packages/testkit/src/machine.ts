@@ -32,6 +32,8 @@ export class FakeMachine implements Machine {
   readonly vcpus: readonly FakeVcpu[];
   readonly platform: PlatformDefinition;
   ended: ShutdownReason | undefined;
+  /** Calls of {@link raiseTimerInterrupt}. */
+  timerInterrupts = 0;
   readonly #options: FakeMachineOptions;
 
   constructor(options: FakeMachineOptions = {}) {
@@ -56,6 +58,9 @@ export class FakeMachine implements Machine {
   }
   shutdown(reason: ShutdownReason): void {
     this.ended ??= reason;
+  }
+  raiseTimerInterrupt(): void {
+    this.timerInterrupts++;
   }
   symbol(gva: bigint): string | undefined {
     return this.#options.symbols?.get(gva);

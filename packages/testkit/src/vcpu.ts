@@ -60,6 +60,10 @@ export class FakeVcpu implements Vcpu {
   /** Arguments of {@link flushTlb}, in order. */
   readonly flushes: (bigint | undefined)[] = [];
   kicks = 0;
+  /** What {@link writeDevice} has written last, by address. */
+  readonly device = new Map<number, number>();
+  localApicGpa: number | undefined = 0xfee00000;
+  localTimerInterrupts = 0;
 
   readonly #memory: GuestMemory;
   readonly #segments: Segment[] = Array.from({ length: 6 }, () => emptySegment);
@@ -171,6 +175,15 @@ export class FakeVcpu implements Vcpu {
 
   inject(vector: number, errorCode?: number): void {
     this.injected.push(errorCode === undefined ? { vector } : { vector, errorCode });
+  }
+  readDevice(gpa: number, sizeBytes: 1 | 2 | 4): number {
+    return (this.device.get(gpa) ?? 0xffffffff) % 256 ** sizeBytes;
+  }
+  writeDevice(gpa: number, sizeBytes: 1 | 2 | 4, value: number): void {
+    this.device.set(gpa, (value >>> 0) % 256 ** sizeBytes);
+  }
+  raiseLocalTimerInterrupt(): void {
+    this.localTimerInterrupts++;
   }
   kick(): void {
     this.kicks++;

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { findDoors, loadPlugins, PluginRegistry } from '@polyvisor/core';
 import type { EntrySearch, GuestImage } from '@polyvisor/plugin-api';
 import { ExitCode } from '../exit-codes.ts';
+import { nodeFiles } from '../node/file-reader.ts';
 import { nodeModuleImporter } from '../node/plugin-import.ts';
 import type { EntriesOptions } from '../options.ts';
 import { loadImage } from '../prepare.ts';
@@ -29,7 +30,7 @@ export async function entries(options: EntriesOptions): Promise<number> {
 async function doorsOf(image: GuestImage, plugins: readonly string[]): Promise<Required<EntrySearch>> {
   const searches: EntrySearch[] = [];
   for (const reference of plugins) {
-    const registry = new PluginRegistry({});
+    const registry = new PluginRegistry({ files: nodeFiles });
     await loadPlugins(registry, [reference], nodeModuleImporter());
     searches.push(registry.calls.findEntries(image));
   }

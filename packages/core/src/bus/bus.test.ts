@@ -187,3 +187,12 @@ it('a shared wire is asserted while one source asserts it', () => {
   b.set(false);
   expect(levels).toEqual([true, true, true, true, false]);
 });
+
+it('a strobe is a rising edge, whatever a source drives', () => {
+  const levels: boolean[] = [];
+  const line = new SharedLine({ set: (asserted) => levels.push(asserted) });
+  line.source().set(true);
+  line.strobe();
+  line.strobe();
+  expect(levels).toEqual([true, false, true, false, true]);
+});

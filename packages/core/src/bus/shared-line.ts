@@ -7,6 +7,13 @@ export class SharedLine {
   constructor(target: IrqLine) {
     this.#target = target;
   }
+  readonly #own = {};
+  /** A rising edge, whatever devices drive. It stays asserted: for edge-triggered inputs alone. */
+  strobe(): void {
+    this.#target.set(false);
+    this.#asserting.add(this.#own);
+    this.#target.set(true);
+  }
   /** One device's end of it. */
   source(): IrqLine {
     const source = {

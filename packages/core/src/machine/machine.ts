@@ -236,6 +236,9 @@ export class Machine implements PluginMachine {
     const apic = platform.hasLocalApic ? { id: vcpu.id, enabled: platform.apicEnabled } : undefined;
     return cpuid(leaf, subleaf, { vcpus: this.vcpus.length, tscHz: this.clock.tscHz, apic });
   }
+  raiseTimerInterrupt(): void {
+    this.#pc.raiseTimerInterrupt();
+  }
   symbol(gva: bigint): string | undefined {
     return this.#options.symbols?.(gva);
   }

@@ -548,6 +548,22 @@ export class MachineVcpu implements Vcpu {
     this.pending = { vector, errorCode };
     this.kick();
   }
+  readDevice(gpa: number, sizeBytes: 1 | 2 | 4): number {
+    const bytes = new Uint8Array(4);
+    this.platform.readMmio(gpa, bytes.subarray(0, sizeBytes));
+    return new DataView(bytes.buffer).getUint32(0, true);
+  }
+  writeDevice(gpa: number, sizeBytes: 1 | 2 | 4, value: number): void {
+    const bytes = new Uint8Array(4);
+    new DataView(bytes.buffer).setUint32(0, value, true);
+    this.platform.writeMmio(gpa, bytes.subarray(0, sizeBytes));
+  }
+  get localApicGpa(): number | undefined {
+    return this.platform.apicGpa;
+  }
+  raiseLocalTimerInterrupt(): void {
+    this.platform.timerInterrupt();
+  }
   kick(): void {
     this.engine.requestExit();
   }

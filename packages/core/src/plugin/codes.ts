@@ -41,6 +41,7 @@ export const pluginCodes = {
   },
   PV1016: { meaning: 'plug-in options that cannot be read', fix: 'write --plugin NAME=key:value,key2:value2' },
   PV1017: { meaning: 'a tap that is not a function', fix: 'call tap(name, function) in {plugin}' },
+  PV1018: { meaning: 'a file named in an option that cannot be read', fix: 'check the path given to {plugin}' },
 } as const satisfies Record<string, CodeRow>;
 
 export type PluginCode = keyof typeof pluginCodes;

@@ -233,6 +233,32 @@ describe('claims', () => {
   });
 });
 
+describe('files', () => {
+  const reading = plugin({ apply: (host) => void host.readFile('a.rom') });
+
+  it('are read for a plug-in where there are any', () => {
+    let read: Uint8Array | undefined;
+    const registry = new PluginRegistry({ files: { readFile: () => Uint8Array.of(1, 2) } });
+    registry.load(plugin({ apply: (host) => void (read = host.readFile('a.rom')) }), { where: 'x' });
+    expect(read).toEqual(Uint8Array.of(1, 2));
+  });
+
+  it('that cannot be read are refused with the reason', () => {
+    const readFile = () => {
+      throw new Error('no such file');
+    };
+    for (const [files, reason] of [
+      [{ readFile }, 'no such file'],
+      [undefined, 'there are no files here'],
+    ] as const) {
+      const registry = new PluginRegistry(files && { files });
+      expect(() => registry.load(reading, { where: 'x' })).toThrow(
+        expect.objectContaining({ code: 'PV1018', message: expect.stringContaining(`a.rom: ${reason}`) }),
+      );
+    }
+  });
+});
+
 describe('apply', () => {
   const failing: [string, () => unknown, RegExp][] = [
     [

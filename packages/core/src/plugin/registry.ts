@@ -1,4 +1,5 @@
 import { API_VERSION, type Claim, type PluginHost } from '@polyvisor/plugin-api';
+import type { FileReader } from '../ports/file-reader.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { checkManifest } from './checks.ts';
 import { ClaimRegistry } from './claims.ts';
@@ -46,10 +47,12 @@ export class PluginRegistry {
   readonly #counters = new Map<string, Counters>();
   readonly #traceListeners: Record<TraceChannel, TraceListener[]> = { hypercalls: [], exits: [], events: [] };
   readonly #log: LogListener;
+  readonly #files: FileReader | undefined;
 
-  constructor(options: { log?: LogListener } = {}) {
+  constructor(options: { log?: LogListener; files?: FileReader } = {}) {
     this.calls = this.#hooks;
     this.#log = options.log ?? (() => {});
+    this.#files = options.files;
   }
 
   /** In order of loading. */
@@ -127,6 +130,7 @@ export class PluginRegistry {
       apiVersion: API_VERSION,
       hooks: this.#hooks.facadeFor(plugin, (tap) => submit(staging, tap)),
       options: Object.freeze({ ...options }),
+      readFile: (path: string) => readFileFor(plugin, this.#files, path),
       claim: (claim: Claim) => this.#claim(plugin, staging, claim),
       count(name: string, by = 1) {
         const counter = counters.get(name);
@@ -147,6 +151,20 @@ export class PluginRegistry {
     this.#claims.stage(plugin, staging.taps ? staging.claims : [], claim);
     if (staging.taps) staging.claims.push({ ...claim });
     else this.#claims.commit(plugin, [claim]);
+  }
+}
+
+/** Largest file that a plug-in is given. */
+const MAX_FILE_BYTES = 16 << 20;
+
+/** A file for a plug-in. @throws PV1018 */
+function readFileFor(plugin: string, files: FileReader | undefined, path: string): Uint8Array {
+  const wrong = (what: string) => refusal('PV1018', `plug-in ${plugin} cannot read ${path}: ${what}`, { plugin });
+  if (!files) throw wrong('there are no files here');
+  try {
+    return files.readFile(path, MAX_FILE_BYTES);
+  } catch (error) {
+    throw wrong(messageOf(error));
   }
 }
 

@@ -71,10 +71,15 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
       changed: () => this.#update(),
     });
     const ownTsc = (low: number, high: number) => Math.ceil(((high * 2 ** 32 + low) * 1e9) / clock.tscHz);
-    this.timer = new ApicTimer(clock, nsOfTsc ?? ownTsc, () => this.#vectors.deliver(Register.LVT_TIMER));
+    this.timer = new ApicTimer(clock, nsOfTsc ?? ownTsc, () => this.timerInterrupt());
     this.lint0 = { set: (asserted) => this.#vectors.setPin(0, asserted) };
     this.lint1 = { set: (asserted) => this.#vectors.setPin(1, asserted) };
     options.bus.attachLocalApic(this);
+  }
+
+  /** The interrupt of the timer's entry in the local vector table (10.5.1): its own timer's, or another's in its place. */
+  timerInterrupt(): void {
+    this.#vectors.deliver(Register.LVT_TIMER);
   }
 
   /** Whether {@link acknowledge} would answer more than the spurious vector. The processor asks before each entry. */

@@ -158,6 +158,13 @@ export class PcPlatform {
     return both(this.#picInput(irq), this.#ioApicPin(irq === Irq.timer ? TIMER_GSI : irq));
   }
 
+  /** A rising edge at the timer's interrupt, whatever level the 8254 drives. */
+  raiseTimerInterrupt(): void {
+    this.#isaLine(Irq.timer);
+    this.#picInputs.get(Irq.timer)?.strobe();
+    this.#ioApicPins.get(TIMER_GSI)?.strobe();
+  }
+
   #placeHpet(): Hpet {
     const hpet = new Hpet({
       clock: this.#host.clock,

@@ -1,4 +1,6 @@
+import type { PluginHost, Machine as PluginMachine } from '@polyvisor/plugin-api';
 import { describe, expect, it } from 'vitest';
+import { PluginRegistry } from '../../plugin/index.ts';
 import { NATIVE_CODE, POWER_OFF, runNative } from '../testing/native-guest.ts';
 import { testGuest } from '../testing/test-guest.ts';
 
@@ -31,6 +33,38 @@ describe('interrupts', () => {
     // sti; jmp . — the handler counts in EBX.
     const { end, gpr } = await runNative(`31db ${TIMER_INTERRUPT} fb ebfe`, { 32: `ffc3 ${POWER_OFF}` });
     expect([end.reason.kind, gpr[RBX]]).toEqual(['poweroff', 1n]);
+  });
+
+  it('of a plug-in take the way that the guest has set up for its timers', async () => {
+    // The 8259 pair as above, without starting the 8254; vmcall for IRQ 0; LVT timer: vector 0x30; vmcall for that one.
+    const pic = 'b011e620 b020e621 b004e621 b001e621 b0fee621';
+    const lvt = 'bf0000e0fe c7872003000030000000';
+    const code = `31db ${pic} fb 0f01c1 90 31c0 ffc0 ${lvt} 0f01c1 90 ${POWER_OFF}`;
+    const registry = new PluginRegistry();
+    let machine: PluginMachine | undefined;
+    registry.load(
+      {
+        name: 'timers',
+        version: '1.0.0',
+        api: '^1.2',
+        apply(host: PluginHost) {
+          host.hooks.boot.tap('timers', (_request, pc) => {
+            machine = pc;
+            return undefined;
+          });
+          host.hooks.exit.for('hypercall').tap('timers', (vcpu) => {
+            if (vcpu.gpr[RAX] === 1n) vcpu.raiseLocalTimerInterrupt();
+            else machine?.raiseTimerInterrupt();
+            return 'handled';
+          });
+        },
+      },
+      { where: 'test' },
+    );
+    // The handlers: inc ebx, or add ebx, 16; EOI to the 8259, or to the local APIC; iretq.
+    const handlers = { 32: 'ffc3 31c0 b020 e620 31c0 48cf', 48: '83c310 c787b000000000000000 48cf' };
+    const { end, gpr } = await runNative(code, handlers, () => ({ plugins: registry }));
+    expect([end.reason.kind, gpr[RBX]]).toEqual(['poweroff', 17n]);
   });
 
   it('wait while RFLAGS.IF is clear', async () => {

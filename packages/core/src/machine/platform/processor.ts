@@ -75,6 +75,14 @@ export class ProcessorPlatform {
     return this.#apic?.enabled ?? false;
   }
 
+  /** Where the registers of the local APIC are; `undefined`: none, off, or in x2APIC mode. */
+  get apicGpa(): number | undefined {
+    return this.#apicGpa;
+  }
+  timerInterrupt(): void {
+    this.#apic?.timerInterrupt();
+  }
+
   /** CR8: the task-priority class; without a local APIC it is a register and nothing else. */
   get taskPriority(): number {
     return this.#apic?.cr8 ?? this.#keptPriority;
