@@ -1,5 +1,14 @@
 export { findKernelOps, type Implementation, type KernelOps, type KernelSlot } from './kernel-ops.ts';
+export { checkModule, type ModuleSurroundings, readTypescriptOps } from './manifest.ts';
 export type { InstallMode, OpChoice, OpState, OpsGroup, OpsSlot, OpsTable } from './model.ts';
 export type { GuestCodeOps, GuestKernel, LoadedOps, TextPlace } from './module.ts';
+export {
+  checkOpsObject,
+  isOpsObject,
+  type LinkGuest,
+  linkOpsObject,
+  type OpsObject,
+  readOpsObject,
+} from './object-module.ts';
 export { type InstallPlan, type PlannedOp, planInstall } from './plan.ts';
 export type { Alternative, PatchSite } from './sites.ts';

@@ -8,7 +8,17 @@ export const ElfMachine = { EM_386: 3, EM_X86_64: 62 } as const;
 
 export const SegmentType = { PT_LOAD: 1, PT_NOTE: 4 } as const;
 
-export const SectionType = { SHT_SYMTAB: 2, SHT_NOTE: 7, SHT_NOBITS: 8 } as const;
+export const SectionType = {
+  SHT_PROGBITS: 1,
+  SHT_SYMTAB: 2,
+  SHT_RELA: 4,
+  SHT_NOTE: 7,
+  SHT_NOBITS: 8,
+  SHT_REL: 9,
+} as const;
+
+/** e_type of a relocatable file. */
+export const ET_REL = 1;
 
 /** e_phnum value that moves the count to sh_info of section 0. */
 export const PN_XNUM = 0xffff;
@@ -47,8 +57,14 @@ export const PROGRAM_HEADER = {
 } as const;
 
 export const SECTION_HEADER = {
-  32: { sizeBytes: 40, name: 0, type: 4, flags: 8, addr: 12, offset: 16, size: 20, link: 24, info: 28 },
-  64: { sizeBytes: 64, name: 0, type: 4, flags: 8, addr: 16, offset: 24, size: 32, link: 40, info: 44 },
+  32: { sizeBytes: 40, name: 0, type: 4, flags: 8, addr: 12, offset: 16, size: 20, link: 24, info: 28, addralign: 32 },
+  64: { sizeBytes: 64, name: 0, type: 4, flags: 8, addr: 16, offset: 24, size: 32, link: 40, info: 44, addralign: 48 },
+} as const;
+
+/** Elf32_Rel and Elf32_Rela, Elf64_Rel and Elf64_Rela begin alike. */
+export const RELOCATION = {
+  32: { withoutAddend: 8, withAddend: 12, offset: 0, info: 4, addend: 8 },
+  64: { withoutAddend: 16, withAddend: 24, offset: 0, info: 8, addend: 16 },
 } as const;
 
 export const SYMBOL = {
