@@ -1,4 +1,6 @@
 import type { Clock, GuestMemory, Machine, PluginHost, Vcpu } from '@polyvisor/plugin-api';
+import type { SharedLayout } from './abi/sharedPages.ts';
+import type { WordBytes } from './abi/struct.ts';
 
 /**
  * A hypercall handler's way of saying "execution goes on where the registers now point; leave RAX alone"
@@ -19,6 +21,8 @@ export interface HypercallArguments {
 export interface HypercallContext {
   readonly domain: XenDomain;
   readonly vcpu: XenVcpu;
+  /** The caller's word: how it passes arguments and lays out structures. */
+  readonly wordBytes: WordBytes;
 }
 
 /** Answers what goes into RAX: 0 or a value, or a negative Xen errno (errno.ts). */
@@ -87,38 +91,13 @@ export interface XenVcpu {
   readonly ldtFrames: Map<number, number>;
   /**
    * Machine address of this vCPU's struct vcpu_info: in shared_info, or where
-   * VCPUOP_register_vcpu_info moved it. Fields at {@link VcpuInfo}.
+   * VCPUOP_register_vcpu_info moved it. Fields at VcpuInfo and {@link SharedLayout} (abi/sharedPages.ts).
    */
   vcpuInfoGpa: number;
   /** A virtual NMI is waiting (VCPUOP_send_nmi). */
   nmiPending: boolean;
   nmiMasked: boolean;
 }
-
-/** Offsets into struct vcpu_info, 64-bit (public/xen.h). */
-export const VcpuInfo = {
-  UPCALL_PENDING: 0,
-  UPCALL_MASK: 1,
-  PENDING_SELECTOR: 8,
-  CR2: 16,
-  TIME: 32,
-  SIZE_BYTES: 64,
-} as const;
-
-/** Offsets into struct shared_info, 64-bit (public/xen.h, arch-x86/xen.h). */
-export const SharedInfo = {
-  /** 32 legacy vcpu_info slots. */
-  VCPU_INFO: 0,
-  EVENTS_PENDING: 2048,
-  EVENTS_MASK: 2560,
-  WALLCLOCK_VERSION: 3072,
-  WALLCLOCK_SECONDS: 3076,
-  WALLCLOCK_NANOSECONDS: 3080,
-  WALLCLOCK_SECONDS_HIGH: 3084,
-  ARCH_MAX_PFN: 3088,
-  ARCH_P2M_FRAME_LIST_LIST: 3096,
-  ARCH_NMI_REASON: 3104,
-} as const;
 
 /** Machine frames that belong to the hypervisor, taken from the overhead memory. */
 export interface HypervisorFrames {
@@ -166,6 +145,8 @@ export interface XenDomain {
   readonly frames: HypervisorFrames;
   readonly mm: MemoryManager;
   readonly sharedInfoGpa: number;
+  /** How shared_info and vcpu_info are laid out for this guest. */
+  readonly shared: SharedLayout;
   /** Pages the guest has now, and the most it may have. */
   totalPages: number;
   maxPages: number;

@@ -99,7 +99,8 @@ export const xenPlugin: Plugin = {
     tapExits(
       host,
       (cpu) => guests.find(cpu),
-      (domain, vcpu, number, args) => dispatchHypercall({ domain, vcpu }, number, args),
+      (domain, vcpu, number, args) =>
+        dispatchHypercall({ domain, vcpu, wordBytes: domain.shared.wordBytes }, number, args),
     );
     host.hooks.beforeEntry.tap('xen', (cpu) => {
       const found = guests.find(cpu);

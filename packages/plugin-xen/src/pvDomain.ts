@@ -1,13 +1,7 @@
 import type { Clock, GuestMemory, Machine, PluginHost, Vcpu } from '@polyvisor/plugin-api';
+import { SHARED_VCPU_INFO, type SharedLayout, sharedLayout, VcpuInfo } from './abi/sharedPages.ts';
 import { descriptorsAreSafe } from './cpu/descriptorCheck.ts';
-import {
-  type DomainServices,
-  type HypercallHandler,
-  SharedInfo,
-  VcpuInfo,
-  type XenDomain,
-  type XenVcpu,
-} from './domain.ts';
+import type { DomainServices, HypercallHandler, XenDomain, XenVcpu } from './domain.ts';
 import { PAGE_BYTES } from './layout.ts';
 import { FrameTable } from './mm/frames.ts';
 import { PvMemory } from './mm/manager.ts';
@@ -74,6 +68,7 @@ export class PvDomain implements XenDomain {
   readonly vcpus: readonly XenVcpu[];
   readonly mm: PvMemory;
   readonly sharedInfoGpa: number;
+  readonly shared: SharedLayout;
   readonly hypercalls = new Map<number, HypercallHandler>();
   totalPages = 0;
   maxPages = 0;
@@ -83,6 +78,7 @@ export class PvDomain implements XenDomain {
   #services: DomainServices | undefined;
 
   constructor(host: PluginHost, machine: Machine) {
+    this.shared = sharedLayout(8);
     this.host = host;
     this.machine = machine;
     this.memory = machine.memory;
@@ -113,10 +109,10 @@ export class PvDomain implements XenDomain {
     this.mm.share(mfn, 'read-write');
     const gpa = mfn * PAGE_BYTES;
     for (let id = 0; id < LEGACY_VCPUS; id++) {
-      this.memory.write8(gpa + SharedInfo.VCPU_INFO + id * VcpuInfo.SIZE_BYTES + VcpuInfo.UPCALL_MASK, 1);
+      this.memory.write8(gpa + SHARED_VCPU_INFO + id * VcpuInfo.SIZE_BYTES + VcpuInfo.UPCALL_MASK, 1);
     }
     for (const vcpu of this.vcpus) {
-      vcpu.vcpuInfoGpa = gpa + SharedInfo.VCPU_INFO + vcpu.id * VcpuInfo.SIZE_BYTES;
+      vcpu.vcpuInfoGpa = gpa + SHARED_VCPU_INFO + vcpu.id * VcpuInfo.SIZE_BYTES;
     }
     return gpa;
   }

@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SharedInfo } from '../domain.ts';
 import { EFAULT, EINVAL, ENOSYS, EPERM } from '../errno.ts';
 import { HypercallNumber } from '../hypercall/table.ts';
 import { CONSOLE_MFN, FakeDomain } from '../testing/fakeDomain.ts';
@@ -10,7 +9,7 @@ const CONSOLE_PORT = 2;
 const notify = (domain: FakeDomain) =>
   domain.call(HypercallNumber.EVENT_CHANNEL_OP, 4, domain.put32(0x3000, CONSOLE_PORT));
 const pending = (domain: FakeDomain) =>
-  domain.memory.testAndClearBit(domain.sharedInfoGpa + SharedInfo.EVENTS_PENDING, CONSOLE_PORT);
+  domain.memory.testAndClearBit(domain.sharedInfoGpa + domain.shared.eventsPending, CONSOLE_PORT);
 
 /** Write as a guest does: as much as fits, then announce. */
 function print(domain: FakeDomain, text: string): void {

@@ -1,6 +1,7 @@
 import { Gpr, SegmentIndex } from '@polyvisor/plugin-api';
+import { VcpuInfo } from '../abi/sharedPages.ts';
 import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from '../access.ts';
-import { VcpuInfo, type XenDomain, type XenVcpu } from '../domain.ts';
+import type { XenDomain, XenVcpu } from '../domain.ts';
 import { HIGH, halves, join, LOW, split } from '../halves.ts';
 import { toggleGuestMode } from './mode.ts';
 import { KERNEL_CS, KERNEL_SS, loadFlat } from './segments.ts';

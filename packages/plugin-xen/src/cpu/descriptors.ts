@@ -1,3 +1,4 @@
+import { readWord } from '../abi/struct.ts';
 import { copyFromGuest } from '../access.ts';
 import type { HypercallArguments, HypercallContext, XenVcpu } from '../domain.ts';
 import { EFAULT, EINVAL } from '../errno.ts';
@@ -40,14 +41,14 @@ export function ldtAddress(vcpu: XenVcpu): bigint {
 
 /** HYPERVISOR_set_gdt(frame_list, entries). */
 export function setGdt(domain: PvDomain, context: HypercallContext, args: HypercallArguments): bigint {
-  const { vcpu } = context;
+  const { vcpu, wordBytes } = context;
   const entries = Number(args[1] & 0xffff_ffffn);
   if (entries > FIRST_RESERVED_GDT_ENTRY) return EINVAL;
   const count = Math.ceil(entries / DESCRIPTORS_PER_PAGE);
-  const list = count === 0 ? new DataView(new ArrayBuffer(0)) : copyFromGuest(vcpu, args[0], count * 8);
+  const list = count === 0 ? new DataView(new ArrayBuffer(0)) : copyFromGuest(vcpu, args[0], count * wordBytes);
   if (list === undefined) return EFAULT;
   const frames: number[] = [];
-  for (let index = 0; index < count; index++) frames.push(Number(list.getBigUint64(index * 8, true)));
+  for (let index = 0; index < count; index++) frames.push(Number(readWord(list, index * wordBytes, wordBytes)));
   return installGdt(domain.mm, vcpu, frames, entries) ? 0n : EINVAL;
 }
 

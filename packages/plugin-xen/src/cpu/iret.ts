@@ -1,13 +1,7 @@
 import { Gpr, type Segment, SegmentIndex } from '@polyvisor/plugin-api';
+import { VcpuInfo } from '../abi/sharedPages.ts';
 import { wordsFromGuest } from '../access.ts';
-import {
-  type HypercallContext,
-  type HypercallResult,
-  NO_RESULT,
-  VcpuInfo,
-  type XenDomain,
-  type XenVcpu,
-} from '../domain.ts';
+import { type HypercallContext, type HypercallResult, NO_RESULT, type XenDomain, type XenVcpu } from '../domain.ts';
 import { HIGH, LOW } from '../halves.ts';
 import { FLAT_RING3_CS32 } from '../layout.ts';
 import { RFLAGS_IF, RFLAGS_IOPL, RFLAGS_VM, VMASST_ARCHITECTURAL_IOPL } from './bounce.ts';

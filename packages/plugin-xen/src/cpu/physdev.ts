@@ -1,3 +1,4 @@
+import { readWord, struct } from '../abi/struct.ts';
 import { copyFromGuest, isGuestAddress } from '../access.ts';
 import type { HypercallArguments, HypercallContext } from '../domain.ts';
 import { EFAULT, EINVAL, ENOSYS } from '../errno.ts';
@@ -7,6 +8,8 @@ import { notImplemented } from '../hypercall/dispatch.ts';
 const SET_IOPL = 6;
 const SET_IOBITMAP = 7;
 const MAX_PORTS = 65536;
+/** struct physdev_set_iobitmap. */
+const SetIobitmap = struct({ bitmap: 'word', ports: 'u32' });
 
 /** HYPERVISOR_physdev_op(cmd, arg): I/O privileges; everything about interrupts and devices is -ENOSYS. */
 export function physdevOp(context: HypercallContext, args: HypercallArguments): bigint {
@@ -21,10 +24,11 @@ export function physdevOp(context: HypercallContext, args: HypercallArguments): 
     return 0n;
   }
   if (op === SET_IOBITMAP) {
-    const request = copyFromGuest(vcpu, args[1], 16);
+    const { sizeBytes, at } = SetIobitmap[context.wordBytes];
+    const request = copyFromGuest(vcpu, args[1], sizeBytes);
     if (request === undefined) return EFAULT;
-    const bitmap = request.getBigUint64(0, true);
-    const ports = request.getUint32(8, true);
+    const bitmap = readWord(request, at.bitmap, context.wordBytes);
+    const ports = request.getUint32(at.ports, true);
     if (ports > MAX_PORTS || !isGuestAddress(bitmap)) return EINVAL;
     vcpu.ioBitmapGva = bitmap;
     vcpu.ioBitmapPorts = ports;

@@ -1,5 +1,5 @@
 import { type ExitAnswer, type ExitOf, Gpr } from '@polyvisor/plugin-api';
-import { VcpuInfo, type XenVcpu } from '../domain.ts';
+import type { XenVcpu } from '../domain.ts';
 import { ENODEV } from '../errno.ts';
 import { loadKernelRoot } from '../mm/roots.ts';
 import type { PvDomain } from '../pvDomain.ts';
@@ -7,6 +7,7 @@ import { readDebugRegister, setTaskSwitched, writeDebugRegister } from './calls.
 import { pvCpuid } from './cpuid.ts';
 import { ioplOk } from './io.ts';
 import { readMsr, writeMsr } from './msr.ts';
+import { readGuestCr2, writeGuestCr2 } from './traps.ts';
 
 const CR0_TS = 8n;
 /** CR4 bits a guest may choose: TSD, DE, FSGSBASE. OSXSAVE is not: XSAVE is hidden. */
@@ -105,7 +106,7 @@ function readControl(domain: PvDomain, vcpu: XenVcpu, register: number): bigint 
     case 0:
       return vcpu.cpu.cr0;
     case 2:
-      return domain.memory.read64(vcpu.vcpuInfoGpa + VcpuInfo.CR2);
+      return readGuestCr2(domain, vcpu);
     case 3:
       return BigInt(vcpu.kernelRootMfn) << 12n;
     case 4:
@@ -122,7 +123,7 @@ function writeControl(domain: PvDomain, vcpu: XenVcpu, register: number, value: 
       setTaskSwitched(vcpu, (value & CR0_TS) !== 0n);
       return true;
     case 2:
-      domain.memory.write64(vcpu.vcpuInfoGpa + VcpuInfo.CR2, value);
+      writeGuestCr2(domain, vcpu, value);
       return true;
     case 3:
       return loadKernelRoot(domain.mm, vcpu, Number((value >> 12n) & 0xff_ffff_ffffn)) === 0;

@@ -1,4 +1,4 @@
-import { VcpuInfo, type XenDomain, type XenVcpu } from '../domain.ts';
+import type { XenDomain, XenVcpu } from '../domain.ts';
 import { bounce } from './bounce.ts';
 
 export const Vector = { DB: 1, NMI: 2, BP: 3, UD: 6, NM: 7, GP: 13, PF: 14 } as const;
@@ -49,10 +49,21 @@ export function injectException(domain: XenDomain, vcpu: XenVcpu, vector: number
   });
 }
 
+/** vcpu_info.arch.cr2, a word of the guest's. */
+export function readGuestCr2(domain: XenDomain, vcpu: XenVcpu): bigint {
+  const gpa = vcpu.vcpuInfoGpa + domain.shared.vcpuCr2;
+  return domain.shared.wordBytes === 8 ? domain.memory.read64(gpa) : BigInt(domain.memory.read32(gpa));
+}
+export function writeGuestCr2(domain: XenDomain, vcpu: XenVcpu, gva: bigint): void {
+  const gpa = vcpu.vcpuInfoGpa + domain.shared.vcpuCr2;
+  if (domain.shared.wordBytes === 8) domain.memory.write64(gpa, gva);
+  else domain.memory.write32(gpa, Number(BigInt.asUintN(32, gva)));
+}
+
 /** Page fault: the address goes to vcpu_info.arch.cr2, and U/S tells guest user from guest kernel. */
 export function injectPageFault(domain: XenDomain, vcpu: XenVcpu, gva: bigint, errorCode: number): void {
   vcpu.cpu.cr2 = gva;
-  domain.memory.write64(vcpu.vcpuInfoGpa + VcpuInfo.CR2, gva);
+  writeGuestCr2(domain, vcpu, gva);
   const code = vcpu.kernelMode ? errorCode & ~FAULT_USER : errorCode | FAULT_USER;
   injectException(domain, vcpu, Vector.PF, code);
 }

@@ -1,4 +1,5 @@
-import { VcpuInfo, type XenDomain, type XenVcpu } from '../domain.ts';
+import { VcpuInfo } from '../abi/sharedPages.ts';
+import type { XenDomain, XenVcpu } from '../domain.ts';
 import { EEXIST, EINVAL, ENOENT, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from '../errno.ts';
 import { Domid, isOwnDomid } from '../hypercall/domid.ts';
 import type { Blocking } from '../sched/blocking.ts';
@@ -273,8 +274,9 @@ export class EventChannels {
 
   /** After a vcpu_info moved: everything counts as pending, so that nothing is lost; the guest sees spurious events. */
   pendEverything(vcpu: XenVcpu): void {
-    const selector = vcpu.vcpuInfoGpa + VcpuInfo.PENDING_SELECTOR;
-    if (this.#fifo === undefined) this.#domain.memory.write64(selector, 0xffff_ffff_ffff_ffffn);
+    const { memory, shared } = this.#domain;
+    const selector = vcpu.vcpuInfoGpa + shared.vcpuPendingSelector;
+    if (this.#fifo === undefined) memory.fill(selector, shared.wordBytes, 0xff);
     this.#domain.memory.testAndSetBit(vcpu.vcpuInfoGpa + VcpuInfo.UPCALL_PENDING, 0);
   }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { SharedInfo, VcpuInfo } from '../domain.ts';
+import { VcpuInfo } from '../abi/sharedPages.ts';
 import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS, EOPNOTSUPP, EPERM, ESRCH } from '../errno.ts';
 import { HypercallNumber } from '../hypercall/table.ts';
 import { FakeDomain } from '../testing/fakeDomain.ts';
@@ -34,7 +34,7 @@ function loopback(domain: FakeDomain): [number, number] {
   return [far, domain.memory.read32(ARGUMENT + 8)];
 }
 const pendingBit = (domain: FakeDomain, port: number) =>
-  (domain.memory.read8(domain.sharedInfoGpa + SharedInfo.EVENTS_PENDING + (port >> 3)) >> (port & 7)) & 1;
+  (domain.memory.read8(domain.sharedInfoGpa + domain.shared.eventsPending + (port >> 3)) >> (port & 7)) & 1;
 const upcall = (domain: FakeDomain, vcpu = 0) => domain.memory.read8(domain.vcpus[vcpu].vcpuInfoGpa);
 
 describe('2-level event channels', () => {
@@ -52,7 +52,7 @@ describe('2-level event channels', () => {
     expect(pendingBit(domain, near)).toBe(1);
     expect(op(domain, Op.SEND, near)).toBe(0n);
     expect(pendingBit(domain, far)).toBe(1);
-    expect(domain.memory.read64(domain.vcpus[0].vcpuInfoGpa + VcpuInfo.PENDING_SELECTOR)).toBe(1n);
+    expect(domain.memory.read64(domain.vcpus[0].vcpuInfoGpa + domain.shared.vcpuPendingSelector)).toBe(1n);
     expect(upcall(domain)).toBe(1);
     expect(domain.services.upcallPending(domain.vcpus[0])).toBe(false);
     domain.memory.write8(domain.vcpus[0].vcpuInfoGpa + VcpuInfo.UPCALL_MASK, 0);
@@ -63,7 +63,7 @@ describe('2-level event channels', () => {
     const domain = new FakeDomain();
     expect(op(domain, Op.BIND_IPI, 0)).toBe(0n);
     const port = domain.memory.read32(ARGUMENT + 4);
-    domain.memory.testAndSetBit(domain.sharedInfoGpa + SharedInfo.EVENTS_MASK, port);
+    domain.memory.testAndSetBit(domain.sharedInfoGpa + domain.shared.eventsMask, port);
     expect(op(domain, Op.SEND, port)).toBe(0n);
     expect(upcall(domain)).toBe(0);
     expect(op(domain, Op.UNMASK, port)).toBe(0n);

@@ -1,23 +1,28 @@
-import { SharedInfo, VcpuInfo, type XenDomain } from '../domain.ts';
+import type { XenDomain } from '../domain.ts';
 import type { Channel, PortOps, Upcalls } from './channel.ts';
 
-/** Ports of a 64-bit guest: 64 selector bits × 64 bits (public/event_channel.h, EVTCHN_2L_NR_CHANNELS). */
-export const TWO_LEVEL_PORTS = 4096;
-
-/** The 2-level ABI: pending and mask bitmaps in shared_info, a selector word in each vcpu_info. */
+/**
+ * The 2-level ABI: pending and mask bitmaps in shared_info, a selector word in each vcpu_info, as many ports as a word
+ * of words has bits (public/event_channel.h, EVTCHN_2L_NR_CHANNELS).
+ */
 export class TwoLevelPorts implements PortOps {
   readonly name = '2-level';
-  readonly portLimit = TWO_LEVEL_PORTS;
   readonly #domain: XenDomain;
   readonly #upcalls: Upcalls;
-  readonly #pendingGpa: number;
-  readonly #maskGpa: number;
 
   constructor(domain: XenDomain, upcalls: Upcalls) {
     this.#domain = domain;
     this.#upcalls = upcalls;
-    this.#pendingGpa = domain.sharedInfoGpa + SharedInfo.EVENTS_PENDING;
-    this.#maskGpa = domain.sharedInfoGpa + SharedInfo.EVENTS_MASK;
+  }
+
+  get portLimit(): number {
+    return this.#domain.shared.twoLevelPorts;
+  }
+  get #pendingGpa(): number {
+    return this.#domain.sharedInfoGpa + this.#domain.shared.eventsPending;
+  }
+  get #maskGpa(): number {
+    return this.#domain.sharedInfoGpa + this.#domain.shared.eventsMask;
   }
 
   setPending(channel: Channel): void {
@@ -48,8 +53,10 @@ export class TwoLevelPorts implements PortOps {
   }
 
   #select(channel: Channel): void {
-    const vcpu = this.#domain.vcpus[channel.vcpu];
-    const selected = this.#domain.memory.testAndSetBit(vcpu.vcpuInfoGpa + VcpuInfo.PENDING_SELECTOR, channel.port >> 6);
+    const { memory, shared, vcpus } = this.#domain;
+    const vcpu = vcpus[channel.vcpu];
+    const selector = vcpu.vcpuInfoGpa + shared.vcpuPendingSelector;
+    const selected = memory.testAndSetBit(selector, channel.port >> shared.selectorShift);
     if (!selected) this.#upcalls.markPending(vcpu);
   }
 

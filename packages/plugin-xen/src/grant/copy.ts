@@ -1,4 +1,5 @@
-import type { XenDomain } from '../domain.ts';
+import { readWord, struct, type WordBytes } from '../abi/struct.ts';
+import type { HypercallContext, XenDomain } from '../domain.ts';
 import { Domid } from '../hypercall/domid.ts';
 import type { GrantTable } from './grantTable.ts';
 import { GrantStatus } from './status.ts';
@@ -7,7 +8,16 @@ const PAGE_BYTES = 4096;
 /** GNTCOPY_* (public/grant_table.h). */
 const SOURCE_IS_REFERENCE = 1;
 const DESTINATION_IS_REFERENCE = 2;
-export const COPY_BYTES = 40;
+/** One side: a reference (the low 32 bits) or a frame, of a domain, from an offset in the page. */
+const SideFields = struct({ value: 'word', domid: 'u16', offset: 'u16' });
+/** struct gnttab_copy (public/grant_table.h). */
+export const Copy = struct({
+  source: SideFields,
+  destination: SideFields,
+  sizeBytes: 'u16',
+  flags: 'u16',
+  status: 'u16',
+});
 
 interface Side {
   readonly value: bigint;
@@ -21,11 +31,12 @@ interface Side {
  *
  * IN: source {ref or gmfn, domid, offset}, dest {the same}, len, flags. OUT (the answer): a GNTST_* status.
  */
-export function copyGrant(domain: XenDomain, table: GrantTable, argument: DataView): number {
-  const flags = argument.getUint16(34, true);
-  const sizeBytes = argument.getUint16(32, true);
-  const source = side(argument, 0);
-  const destination = side(argument, 16);
+export function copyGrant({ domain, wordBytes }: HypercallContext, table: GrantTable, argument: DataView): number {
+  const { at } = Copy[wordBytes];
+  const flags = argument.getUint16(at.flags, true);
+  const sizeBytes = argument.getUint16(at.sizeBytes, true);
+  const source = side(argument, at.source, wordBytes);
+  const destination = side(argument, at.destination, wordBytes);
   if (source.offset + sizeBytes > PAGE_BYTES || destination.offset + sizeBytes > PAGE_BYTES) {
     return GrantStatus.BAD_COPY_ARG;
   }
@@ -40,11 +51,12 @@ export function copyGrant(domain: XenDomain, table: GrantTable, argument: DataVi
   return GrantStatus.OKAY;
 }
 
-function side(argument: DataView, at: number): Side {
+function side(argument: DataView, start: number, wordBytes: WordBytes): Side {
+  const { at } = SideFields[wordBytes];
   return {
-    value: argument.getBigUint64(at, true),
-    domid: argument.getUint16(at + 8, true),
-    offset: argument.getUint16(at + 10, true),
+    value: readWord(argument, start + at.value, wordBytes),
+    domid: argument.getUint16(start + at.domid, true),
+    offset: argument.getUint16(start + at.offset, true),
   };
 }
 

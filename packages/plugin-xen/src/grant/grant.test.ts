@@ -27,7 +27,7 @@ describe('grant_table_op', () => {
     expect(setup(domain, 3)).toBe(GrantStatus.OKAY);
     const frames = [0, 1, 2].map((i) => Number(domain.memory.read64(LIST + i * 8)));
     expect(new Set(frames).size).toBe(3);
-    for (const mfn of frames) expect(domain.shared.has(mfn)).toBe(true);
+    for (const mfn of frames) expect(domain.sharedFrames.has(mfn)).toBe(true);
     expect(domain.memory.read32(frames[0] * 4096)).toBe(1);
     expect(domain.memory.read32(frames[0] * 4096 + 4)).toBe(CONSOLE_MFN);
     expect(domain.memory.read32(frames[0] * 4096 + 12)).toBe(STORE_MFN);
@@ -62,7 +62,7 @@ describe('grant_table_op', () => {
     domain.put32(ARGUMENT, 1, SELF, LIST, 0);
     expect(grant(domain, 9)).toBe(0n);
     expect(status16(domain, ARGUMENT + 6)).toBe(GrantStatus.OKAY);
-    expect(domain.shared.has(Number(domain.memory.read64(LIST)))).toBe(true);
+    expect(domain.sharedFrames.has(Number(domain.memory.read64(LIST)))).toBe(true);
     expect(setVersion(domain, 1)).toBe(0n);
     expect(domain.memory.read32(frame + 4)).toBe(CONSOLE_MFN);
     expect(setVersion(domain, 3)).toBe(EINVAL);

@@ -1,10 +1,11 @@
+import { readWord, type Struct, struct } from '../abi/struct.ts';
 import { copyFromGuest, copyToGuest } from '../access.ts';
 import type { HypercallContext, HypercallHandler } from '../domain.ts';
 import { E2BIG, EFAULT, EINVAL, ENOSYS } from '../errno.ts';
 import { notImplemented } from '../hypercall/dispatch.ts';
 import { Domid, isOwnDomid, targetDomainErrno } from '../hypercall/domid.ts';
-import { bytesOf, writeU16, writeU32, writeU64 } from '../hypercall/guestCopy.ts';
-import { COPY_BYTES, copyGrant } from './copy.ts';
+import { bytesOf, writeGuestWord, writeU16, writeU32, writeU64 } from '../hypercall/guestCopy.ts';
+import { Copy, copyGrant } from './copy.ts';
 import { type GrantTable, MAX_GRANT_FRAMES } from './grantTable.ts';
 import { GrantStatus } from './status.ts';
 
@@ -28,32 +29,42 @@ const MAP_SOMETHING = 3;
 /** Longest array; Xen would take more, in pieces between which the guest can be interrupted. */
 const MAX_ELEMENTS = 65_536;
 
+// The structures of public/grant_table.h.
+const MapFields = struct({
+  hostAddress: 'u64',
+  flags: 'u32',
+  ref: 'u32',
+  domid: 'u16',
+  status: 'u16',
+  handle: 'u32',
+  busAddress: 'u64',
+});
+const UnmapFields = struct({ hostAddress: 'u64', busAddress: 'u64', handle: 'u32', status: 'u16' });
+const UnmapAndReplaceFields = struct({ hostAddress: 'u64', newAddress: 'u64', handle: 'u32', status: 'u16' });
+const TransferFields = struct({ mfn: 'word', domid: 'u16', ref: 'u32', status: 'u16' });
+const SwapFields = struct({ refA: 'u32', refB: 'u32', status: 'u16' });
+const SetupTable = struct({ domid: 'u16', count: 'u32', status: 'u16', frames: 'word' });
+const StatusFrames = struct({ count: 'u32', domid: 'u16', status: 'u16', frames: 'word' });
+
 /** An operation on an array of structures, each with a status of its own. */
 interface ArrayOperation {
   readonly name: string;
-  readonly sizeBytes: number;
-  readonly statusOffset: number;
+  readonly fields: Struct<'status'>;
   /** Answers the element's GNTST_*. */
   run(context: HypercallContext, table: GrantTable, element: DataView): number;
 }
 
 const ARRAY_OPERATIONS: Readonly<Record<number, ArrayOperation>> = {
-  [GrantOp.MAP]: { name: 'map_grant_ref', sizeBytes: 32, statusOffset: 18, run: mapGrant },
-  [GrantOp.UNMAP]: { name: 'unmap_grant_ref', sizeBytes: 24, statusOffset: 20, run: () => GrantStatus.BAD_HANDLE },
+  [GrantOp.MAP]: { name: 'map_grant_ref', fields: MapFields, run: mapGrant },
+  [GrantOp.UNMAP]: { name: 'unmap_grant_ref', fields: UnmapFields, run: () => GrantStatus.BAD_HANDLE },
   [GrantOp.UNMAP_AND_REPLACE]: {
     name: 'unmap_and_replace',
-    sizeBytes: 24,
-    statusOffset: 20,
+    fields: UnmapAndReplaceFields,
     run: () => GrantStatus.BAD_HANDLE,
   },
-  [GrantOp.TRANSFER]: { name: 'transfer', sizeBytes: 24, statusOffset: 16, run: transfer },
-  [GrantOp.COPY]: {
-    name: 'copy',
-    sizeBytes: COPY_BYTES,
-    statusOffset: 36,
-    run: ({ domain }, table, element) => copyGrant(domain, table, element),
-  },
-  [GrantOp.SWAP]: { name: 'swap_grant_ref', sizeBytes: 12, statusOffset: 8, run: unsupported('swap_grant_ref') },
+  [GrantOp.TRANSFER]: { name: 'transfer', fields: TransferFields, run: transfer },
+  [GrantOp.COPY]: { name: 'copy', fields: Copy, run: copyGrant },
+  [GrantOp.SWAP]: { name: 'swap_grant_ref', fields: SwapFields, run: unsupported('swap_grant_ref') },
 };
 
 /**
@@ -84,12 +95,13 @@ function runArray(
   count: number,
 ): bigint {
   if (count > MAX_ELEMENTS) return E2BIG;
+  const { sizeBytes, at } = operation.fields[context.wordBytes];
   for (let i = 0; i < count; i++) {
-    const gva = BigInt.asUintN(64, pointer + BigInt(i * operation.sizeBytes));
-    const element = copyFromGuest(context.vcpu, gva, operation.sizeBytes);
+    const gva = BigInt.asUintN(64, pointer + BigInt(i * sizeBytes));
+    const element = copyFromGuest(context.vcpu, gva, sizeBytes);
     if (element === undefined) return EFAULT;
     const status = operation.run(context, table, element);
-    if (!writeU16(context.vcpu, gva + BigInt(operation.statusOffset), status & 0xffff)) return EFAULT;
+    if (!writeU16(context.vcpu, gva + BigInt(at.status), status & 0xffff)) return EFAULT;
   }
   return 0n;
 }
@@ -118,18 +130,20 @@ function unsupported(name: string) {
   };
 }
 
-/** struct gnttab_map_grant_ref: host_addr, flags, ref, dom. */
 function mapGrant(context: HypercallContext, _table: GrantTable, element: DataView): number {
-  if ((element.getUint32(8, true) & MAP_SOMETHING) === 0) return GrantStatus.BAD_GNTREF;
-  const domid = element.getUint16(16, true);
+  const { at } = MapFields[context.wordBytes];
+  if ((element.getUint32(at.flags, true) & MAP_SOMETHING) === 0) return GrantStatus.BAD_GNTREF;
+  const domid = element.getUint16(at.domid, true);
   if (domid === Domid.CONTROL) return GrantStatus.BAD_GNTREF;
   if (domid !== Domid.GUEST) return GrantStatus.BAD_DOMAIN;
   return unsupported('map_grant_ref')(context);
 }
 
-/** struct gnttab_transfer: mfn, domid, ref. There is nobody to give a page to. */
+/** There is nobody to give a page to. */
 function transfer(context: HypercallContext, _table: GrantTable, element: DataView): number {
-  if (!context.domain.mm.isGuestFrame(Number(element.getBigUint64(0, true)))) return GrantStatus.BAD_PAGE;
+  const { domain, wordBytes } = context;
+  const mfn = Number(readWord(element, TransferFields[wordBytes].at.mfn, wordBytes));
+  if (!domain.mm.isGuestFrame(mfn)) return GrantStatus.BAD_PAGE;
   return GrantStatus.BAD_DOMAIN;
 }
 
@@ -141,15 +155,19 @@ function ownTable(domid: number): number {
 
 /** struct gnttab_setup_table: IN dom, nr_frames, frame_list. OUT status, the list. Grows the table as needed. */
 function setupTable(context: HypercallContext, table: GrantTable, pointer: bigint): bigint {
-  const view = copyFromGuest(context.vcpu, pointer, 24);
+  const { sizeBytes, at } = SetupTable[context.wordBytes];
+  const view = copyFromGuest(context.vcpu, pointer, sizeBytes);
   if (view === undefined) return EFAULT;
-  const count = view.getUint32(4, true);
-  let status = ownTable(view.getUint16(0, true));
+  const count = view.getUint32(at.count, true);
+  let status = ownTable(view.getUint16(at.domid, true));
   if (status === GrantStatus.OKAY && !table.grow(count)) status = GrantStatus.GENERAL_ERROR;
   if (status === GrantStatus.OKAY) {
-    status = writeFrames(context, view.getBigUint64(16, true), table.frames.slice(0, count));
+    const list = readWord(view, at.frames, context.wordBytes);
+    status = writeFrames(table.frames.slice(0, count), (index, mfn) =>
+      writeGuestWord(context, list + BigInt(index * context.wordBytes), mfn),
+    );
   }
-  return writeU16(context.vcpu, pointer + 8n, status & 0xffff) ? 0n : EFAULT;
+  return writeU16(context.vcpu, pointer + BigInt(at.status), status & 0xffff) ? 0n : EFAULT;
 }
 
 /** struct gnttab_query_size: IN dom. OUT nr_frames, max_nr_frames, status. */
@@ -175,16 +193,18 @@ function setVersion(context: HypercallContext, table: GrantTable, pointer: bigin
 
 /** struct gnttab_get_status_frames: IN nr_frames, dom, frame_list. OUT status, the list. */
 function getStatusFrames(context: HypercallContext, table: GrantTable, pointer: bigint): bigint {
-  const view = copyFromGuest(context.vcpu, pointer, 16);
+  const { sizeBytes, at } = StatusFrames[context.wordBytes];
+  const view = copyFromGuest(context.vcpu, pointer, sizeBytes);
   if (view === undefined) return EFAULT;
-  const count = view.getUint32(0, true);
+  const count = view.getUint32(at.count, true);
   const frames = table.version === 2 ? table.statusFrames : [];
-  let status = ownTable(view.getUint16(4, true));
+  let status = ownTable(view.getUint16(at.domid, true));
   if (status === GrantStatus.OKAY && count > frames.length) status = GrantStatus.GENERAL_ERROR;
   if (status === GrantStatus.OKAY) {
-    status = writeFrames(context, view.getBigUint64(8, true), frames.slice(0, count));
+    const list = readWord(view, at.frames, context.wordBytes);
+    status = writeFrames(frames.slice(0, count), (index, mfn) => writeU64(context.vcpu, list + BigInt(index * 8), mfn));
   }
-  return writeU16(context.vcpu, pointer + 6n, status & 0xffff) ? 0n : EFAULT;
+  return writeU16(context.vcpu, pointer + BigInt(at.status), status & 0xffff) ? 0n : EFAULT;
 }
 
 /** struct gnttab_get_version: IN dom. OUT version. */
@@ -196,10 +216,8 @@ function getVersion(context: HypercallContext, table: GrantTable, pointer: bigin
   return writeU32(context.vcpu, pointer + 4n, table.version) ? 0n : EFAULT;
 }
 
-/** Frame numbers as 64-bit words; answers a GNTST_*. */
-function writeFrames(context: HypercallContext, list: bigint, frames: readonly number[]): number {
-  for (let i = 0; i < frames.length; i++) {
-    if (!writeU64(context.vcpu, list + BigInt(i * 8), BigInt(frames[i]))) return GrantStatus.BAD_VIRT_ADDR;
-  }
-  return GrantStatus.OKAY;
+/** Answers a GNTST_*. `write`: store a frame number as the list's element; false where it cannot be written. */
+function writeFrames(frames: readonly number[], write: (index: number, mfn: bigint) => boolean): number {
+  const isWritten = frames.every((mfn, index) => write(index, BigInt(mfn)));
+  return isWritten ? GrantStatus.OKAY : GrantStatus.BAD_VIRT_ADDR;
 }

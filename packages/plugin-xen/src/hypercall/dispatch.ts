@@ -1,3 +1,4 @@
+import { widenArguments } from '../abi/registers.ts';
 import type { HypercallArguments, HypercallContext, HypercallResult } from '../domain.ts';
 import { ENOSYS } from '../errno.ts';
 import { HYPERCALLS } from './table.ts';
@@ -5,7 +6,8 @@ import { HYPERCALLS } from './table.ts';
 /**
  * Run one hypercall: count it, call its handler, trace it.
  *
- * IN: `number` from RAX, six arguments from RDI RSI RDX R10 R8 R9 (or a multicall entry); all hostile.
+ * IN: `number` from RAX, six arguments from RDI RSI RDX R10 R8 R9 (or a multicall entry), of a 32-bit caller from EBX ECX
+ * EDX ESI EDI EBP, zero-extended; all hostile.
  * OUT: what RAX gets. A number that Xen does not know, or whose handler is not here, answers -ENOSYS.
  */
 export function dispatchHypercall(
@@ -14,6 +16,7 @@ export function dispatchHypercall(
   args: HypercallArguments,
 ): HypercallResult {
   const { host, hypercalls } = context.domain;
+  const given = context.wordBytes === 8 ? args : widenArguments(number, args);
   const info = HYPERCALLS[number];
   if (info === undefined) {
     host.count('hypercall.unknown');
@@ -23,7 +26,7 @@ export function dispatchHypercall(
   host.count(info.counter);
   const handler = hypercalls.get(number);
   if (handler === undefined) host.count(`hypercall.notimpl.${info.name}`);
-  const result = handler === undefined ? ENOSYS : handler(context, args);
+  const result = handler === undefined ? ENOSYS : handler(context, given);
   host.trace('hypercalls', () => describe(context, info.name, args, result));
   return result;
 }

@@ -1,5 +1,5 @@
 import { copyToGuest } from '../access.ts';
-import type { XenVcpu } from '../domain.ts';
+import type { HypercallContext, XenVcpu } from '../domain.ts';
 
 // One buffer for all small writes: a write copies it out before it returns.
 const scratch = new Uint8Array(8);
@@ -23,6 +23,11 @@ export function writeU32(vcpu: XenVcpu, gva: bigint, value: number): boolean {
 export function writeU64(vcpu: XenVcpu, gva: bigint, value: bigint): boolean {
   scratchView.setBigUint64(0, BigInt.asUintN(64, value), true);
   return copyToGuest(vcpu, BigInt.asUintN(64, gva), scratch);
+}
+
+/** Write a word of the caller's; `false` = -EFAULT. */
+export function writeGuestWord({ vcpu, wordBytes }: HypercallContext, gva: bigint, value: bigint): boolean {
+  return wordBytes === 8 ? writeU64(vcpu, gva, value) : writeU32(vcpu, gva, Number(BigInt.asUintN(32, value)));
 }
 
 /** The bytes of a view, for writing a structure back. */

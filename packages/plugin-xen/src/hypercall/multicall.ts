@@ -1,14 +1,13 @@
+import { readWord, struct } from '../abi/struct.ts';
 import { copyFromGuest } from '../access.ts';
 import type { HypercallContext, HypercallHandler, HypercallResult } from '../domain.ts';
 import { E2BIG, EFAULT, EINVAL } from '../errno.ts';
 import { dispatchHypercall } from './dispatch.ts';
-import { writeU64 } from './guestCopy.ts';
+import { writeGuestWord } from './guestCopy.ts';
 import { HypercallNumber } from './table.ts';
 
-/** struct multicall_entry: op, result, args[6] (public/xen.h). */
-const ENTRY_BYTES = 64;
-const RESULT_OFFSET = 8;
-const ARGS_OFFSET = 16;
+/** struct multicall_entry (public/xen.h). */
+const Entry = struct({ op: 'word', result: 'word', args: ['word', 6] });
 /** Longest list; Xen would take more, in pieces between which the guest can be interrupted. */
 const MAX_ENTRIES = 65_536n;
 
@@ -24,22 +23,25 @@ const MAX_ENTRIES = 65_536n;
 export const multicall: HypercallHandler = (context, args) => {
   const list = args[0];
   const count = BigInt.asUintN(32, args[1]);
+  const { sizeBytes, at } = Entry[context.wordBytes];
   if (count > MAX_ENTRIES) return E2BIG;
   for (let i = 0n; i < count; i++) {
-    const entry = BigInt.asUintN(64, list + i * BigInt(ENTRY_BYTES));
-    const view = copyFromGuest(context.vcpu, entry, ENTRY_BYTES);
+    const entry = BigInt.asUintN(64, list + i * BigInt(sizeBytes));
+    const view = copyFromGuest(context.vcpu, entry, sizeBytes);
     if (view === undefined) return EFAULT;
     const result = runEntry(context, view);
     if (typeof result !== 'bigint') return result;
-    if (!writeU64(context.vcpu, entry + BigInt(RESULT_OFFSET), result)) return EFAULT;
+    if (!writeGuestWord(context, entry + BigInt(at.result), result)) return EFAULT;
   }
   return 0n;
 };
 
 function runEntry(context: HypercallContext, view: DataView): HypercallResult {
-  const op = view.getBigUint64(0, true);
+  const { wordBytes } = context;
+  const { at } = Entry[wordBytes];
+  const op = readWord(view, at.op, wordBytes);
   if (op === BigInt(HypercallNumber.MULTICALL)) return EINVAL;
   const args = [0n, 0n, 0n, 0n, 0n, 0n];
-  for (let i = 0; i < args.length; i++) args[i] = view.getBigUint64(ARGS_OFFSET + i * 8, true);
+  for (let i = 0; i < args.length; i++) args[i] = readWord(view, at.args + i * wordBytes, wordBytes);
   return dispatchHypercall(context, op > 0xffffn ? -1 : Number(op), args);
 }

@@ -1,3 +1,4 @@
+import { readWord, struct, wordList } from '../abi/struct.ts';
 import { copyFromGuest, copyToGuest } from '../access.ts';
 import type { HypercallArguments, HypercallContext } from '../domain.ts';
 import { EACCES, EFAULT, EINVAL, ENOSYS, EPERM } from '../errno.ts';
@@ -33,6 +34,9 @@ const E820_RAM = 1;
 const E820_ENTRY_BYTES = 20;
 const M2P_ENTRIES = (M2P_VIRT_END - M2P_VIRT_START) / 8n;
 const FRAMES_PER_M2P_SUPERPAGE = 512;
+
+const MemoryMap = struct({ count: 'u32', buffer: 'word' });
+const MachphysMfnList = struct({ maxExtents: 'u32', extents: 'word', count: 'u32' });
 
 type Handler = (domain: PvDomain, context: HypercallContext, pointer: bigint) => bigint;
 
@@ -72,33 +76,35 @@ function ofDomain({ vcpu }: HypercallContext, pointer: bigint, answer: () => big
   return refusal === 0n ? answer() : refusal;
 }
 
-/** {u32 nr_entries, buffer}: one RAM range, the guest's pseudo-physical memory. */
-function memoryMap(domain: PvDomain, { vcpu }: HypercallContext, pointer: bigint): bigint {
-  const request = copyFromGuest(vcpu, pointer, 16);
+/** struct xen_memory_map: one RAM range, the guest's pseudo-physical memory. */
+function memoryMap(domain: PvDomain, { vcpu, wordBytes }: HypercallContext, pointer: bigint): bigint {
+  const { sizeBytes, at } = MemoryMap[wordBytes];
+  const request = copyFromGuest(vcpu, pointer, sizeBytes);
   if (request === undefined) return EFAULT;
-  if (request.getUint32(0, true) < 1) return EINVAL;
+  if (request.getUint32(at.count, true) < 1) return EINVAL;
   const entry = new DataView(new ArrayBuffer(E820_ENTRY_BYTES));
   entry.setBigUint64(8, BigInt(domain.maxPages * PAGE_BYTES), true);
   entry.setUint32(16, E820_RAM, true);
-  if (!copyToGuest(vcpu, request.getBigUint64(8, true), new Uint8Array(entry.buffer))) return EFAULT;
+  if (!copyToGuest(vcpu, readWord(request, at.buffer, wordBytes), new Uint8Array(entry.buffer))) return EFAULT;
   return copyToGuest(vcpu, pointer, new Uint8Array(Uint32Array.of(1).buffer)) ? 0n : EFAULT;
 }
 
 /** {v_start, v_end, max_mfn} of the machine-to-physical table. */
-function machphysMapping(_domain: PvDomain, { vcpu }: HypercallContext, pointer: bigint): bigint {
-  const answer = BigUint64Array.of(M2P_VIRT_START, M2P_VIRT_END, M2P_ENTRIES - 1n);
-  return copyToGuest(vcpu, pointer, new Uint8Array(answer.buffer)) ? 0n : EFAULT;
+function machphysMapping(_domain: PvDomain, { vcpu, wordBytes }: HypercallContext, pointer: bigint): bigint {
+  const answer = wordList([M2P_VIRT_START, M2P_VIRT_END, M2P_ENTRIES - 1n], wordBytes);
+  return copyToGuest(vcpu, pointer, answer) ? 0n : EFAULT;
 }
 
-/** {u32 max_extents, extent_start, u32 nr_extents}: the first frame of each 2 MB of the machine-to-physical table. */
-function machphysMfnList(domain: PvDomain, { vcpu }: HypercallContext, pointer: bigint): bigint {
-  const request = copyFromGuest(vcpu, pointer, 24);
+/** struct xen_machphys_mfn_list: the first frame of each 2 MB of the machine-to-physical table. */
+function machphysMfnList(domain: PvDomain, { vcpu, wordBytes }: HypercallContext, pointer: bigint): bigint {
+  const { sizeBytes, at } = MachphysMfnList[wordBytes];
+  const request = copyFromGuest(vcpu, pointer, sizeBytes);
   if (request === undefined) return EFAULT;
   const pages = Math.ceil((domain.mm.frames.count * 8) / PAGE_BYTES);
-  const count = Math.min(request.getUint32(0, true), Math.ceil(pages / FRAMES_PER_M2P_SUPERPAGE));
-  const list = BigUint64Array.from({ length: count }, (_, index) =>
+  const count = Math.min(request.getUint32(at.maxExtents, true), Math.ceil(pages / FRAMES_PER_M2P_SUPERPAGE));
+  const list = Array.from({ length: count }, (_, index) =>
     BigInt(domain.mm.hole.m2pFirstMfn + index * FRAMES_PER_M2P_SUPERPAGE),
   );
-  if (!copyToGuest(vcpu, request.getBigUint64(8, true), new Uint8Array(list.buffer))) return EFAULT;
-  return copyToGuest(vcpu, pointer + 16n, new Uint8Array(Uint32Array.of(count).buffer)) ? 0n : EFAULT;
+  if (!copyToGuest(vcpu, readWord(request, at.extents, wordBytes), wordList(list, wordBytes))) return EFAULT;
+  return copyToGuest(vcpu, pointer + BigInt(at.count), new Uint8Array(Uint32Array.of(count).buffer)) ? 0n : EFAULT;
 }

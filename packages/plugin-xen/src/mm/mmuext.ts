@@ -1,3 +1,4 @@
+import { readWord, struct } from '../abi/struct.ts';
 import { copyFromGuest, isGuestAddress } from '../access.ts';
 import { setLdt } from '../cpu/descriptors.ts';
 import type { HypercallArguments, HypercallContext } from '../domain.ts';
@@ -34,7 +35,8 @@ const Op = {
   UNMARK_SUPER: 20,
 } as const;
 
-const OP_BYTES = 24;
+/** struct mmuext_op: both unions hold a word at most. */
+const OpFields = struct({ cmd: 'u32', arg1: 'word', arg2: 'word' });
 const MAX_OPS = 1 << 16;
 const COUNT_MASK = 0x7fff_ffff;
 
@@ -49,20 +51,22 @@ interface Request {
 
 /** HYPERVISOR_mmuext_op(ops, count, done, domid). OUT: 0 or the first errno; `done` counts the ops that succeeded. */
 export function mmuextOp(domain: PvDomain, context: HypercallContext, args: HypercallArguments): bigint {
-  const { vcpu } = context;
+  const { vcpu, wordBytes } = context;
+  const { sizeBytes, at } = OpFields[wordBytes];
   const count = Number(args[1] & 0xffff_ffffn) & COUNT_MASK;
   if (count > MAX_OPS) return E2BIG;
   if (!isOwnDomid(Number(args[3] & 0xffffn))) return ESRCH;
   let done = 0;
   let result = 0n;
   while (done < count) {
-    const op = copyFromGuest(vcpu, args[0] + BigInt(done * OP_BYTES), OP_BYTES);
+    const op = copyFromGuest(vcpu, args[0] + BigInt(done * sizeBytes), sizeBytes);
     if (op === undefined) {
       result = EFAULT;
       break;
     }
-    const request = { domain, context, first: op.getBigUint64(8, true), second: op.getBigUint64(16, true) };
-    result = run(op.getUint32(0, true), request);
+    const first = readWord(op, at.arg1, wordBytes);
+    const second = readWord(op, at.arg2, wordBytes);
+    result = run(op.getUint32(at.cmd, true), { domain, context, first, second });
     if (result !== 0n) break;
     done++;
   }

@@ -1,13 +1,16 @@
-import { copyFromGuest, copyToGuest } from '../access.ts';
-import type { HypercallContext, XenVcpu } from '../domain.ts';
+import { readWord, struct, type WordBytes } from '../abi/struct.ts';
+import { copyFromGuest } from '../access.ts';
+import type { HypercallContext } from '../domain.ts';
 import { E2BIG, EFAULT, EINVAL, ENOMEM, EPERM } from '../errno.ts';
 import { targetDomainErrno } from '../hypercall/domid.ts';
+import { writeGuestWord } from '../hypercall/guestCopy.ts';
 import { PAGE_BYTES } from '../layout.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { FrameType, Owner } from './frames.ts';
 
-/** struct xen_memory_reservation: extent_start, nr_extents, u32 extent_order, u32 mem_flags, u16 domid. */
-const RESERVATION_BYTES = 32;
+/** struct xen_memory_reservation and struct xen_memory_exchange (public/memory.h). */
+const ReservationFields = struct({ extents: 'word', count: 'word', order: 'u32', flags: 'u32', domid: 'u16' });
+const Exchange = struct({ input: ReservationFields, output: ReservationFields, exchanged: 'word' });
 /** Largest extent an unprivileged domain may ask for: 2 MB. */
 const MAX_ORDER = 9;
 const MAX_EXTENTS = 1 << 20;
@@ -18,48 +21,46 @@ interface Reservation {
   readonly order: number;
 }
 
-function parse(view: DataView, offset: number): Reservation | bigint {
-  const count = view.getBigUint64(offset + 8, true);
-  const order = view.getUint32(offset + 16, true);
+function parse(view: DataView, offset: number, wordBytes: WordBytes): Reservation | bigint {
+  const { at } = ReservationFields[wordBytes];
+  const count = readWord(view, offset + at.count, wordBytes);
+  const order = view.getUint32(offset + at.order, true);
   if (count > BigInt(MAX_EXTENTS)) return E2BIG;
   if (order > MAX_ORDER) return EPERM;
-  const refusal = targetDomainErrno(view.getUint16(offset + 24, true));
+  const refusal = targetDomainErrno(view.getUint16(offset + at.domid, true));
   if (refusal !== 0n) return refusal;
-  return { extents: view.getBigUint64(offset, true), count: Number(count), order };
+  return { extents: readWord(view, offset + at.extents, wordBytes), count: Number(count), order };
 }
 
 /** XENMEM_{increase,decrease}_reservation and populate_physmap. OUT: how many extents were done, or an errno. */
 export function reserve(
   domain: PvDomain,
-  { vcpu }: HypercallContext,
+  context: HypercallContext,
   pointer: bigint,
   kind: 'increase' | 'decrease' | 'populate',
 ): bigint {
-  const view = copyFromGuest(vcpu, pointer, RESERVATION_BYTES);
+  const { vcpu, wordBytes } = context;
+  const view = copyFromGuest(vcpu, pointer, ReservationFields[wordBytes].sizeBytes);
   if (view === undefined) return EFAULT;
-  const reservation = parse(view, 0);
+  const reservation = parse(view, 0, wordBytes);
   if (typeof reservation === 'bigint') return reservation;
   const step = kind === 'decrease' ? release : kind === 'populate' ? populate : increase;
   let done = 0;
-  while (done < reservation.count && step(domain, vcpu, reservation, done)) done++;
+  while (done < reservation.count && step(domain, context, reservation, done)) done++;
   // A freed frame must not stay reachable through a stale translation.
   if (kind === 'decrease' && done > 0) domain.mm.flushAll();
   return BigInt(done);
 }
 
-function readExtent(vcpu: XenVcpu, reservation: Reservation, index: number): number | undefined {
-  const view = copyFromGuest(vcpu, reservation.extents + BigInt(index * 8), 8);
+function readExtent({ vcpu, wordBytes }: HypercallContext, list: Reservation, index: number): number | undefined {
+  const view = copyFromGuest(vcpu, list.extents + BigInt(index * wordBytes), wordBytes);
   if (view === undefined) return undefined;
-  const value = view.getBigUint64(0, true);
+  const value = readWord(view, 0, wordBytes);
   return value < 0x100_0000_0000n ? Number(value) : -1;
 }
 
-function writeExtent(vcpu: XenVcpu, reservation: Reservation, index: number, mfn: number): boolean {
-  return copyToGuest(
-    vcpu,
-    reservation.extents + BigInt(index * 8),
-    new Uint8Array(BigUint64Array.of(BigInt(mfn)).buffer),
-  );
+function writeExtent(context: HypercallContext, list: Reservation, index: number, mfn: number): boolean {
+  return writeGuestWord(context, list.extents + BigInt(index * context.wordBytes), BigInt(mfn));
 }
 
 /** 2^order frames for the guest, scrubbed; `undefined`: the domain has all it may have, or no such run is free. */
@@ -78,27 +79,27 @@ function allocateUnlimited(domain: PvDomain, order: number): number | undefined 
   return first;
 }
 
-function populate(domain: PvDomain, vcpu: XenVcpu, reservation: Reservation, index: number): boolean {
-  const pfn = readExtent(vcpu, reservation, index);
+function populate(domain: PvDomain, context: HypercallContext, reservation: Reservation, index: number): boolean {
+  const pfn = readExtent(context, reservation, index);
   if (pfn === undefined || pfn < 0) return false;
   const first = allocate(domain, reservation.order);
   if (first === undefined) return false;
   for (let page = 0; page < 1 << reservation.order; page++) setPfn(domain, first + page, pfn + page);
-  return writeExtent(vcpu, reservation, index, first);
+  return writeExtent(context, reservation, index, first);
 }
 
 function setPfn(domain: PvDomain, mfn: number, pfn: number): void {
   domain.mm.hole.setM2p(mfn, pfn | 0, Math.floor(pfn / 0x1_0000_0000));
 }
 
-function increase(domain: PvDomain, vcpu: XenVcpu, reservation: Reservation, index: number): boolean {
+function increase(domain: PvDomain, context: HypercallContext, reservation: Reservation, index: number): boolean {
   const first = allocate(domain, reservation.order);
   if (first === undefined) return false;
-  return reservation.extents === 0n || writeExtent(vcpu, reservation, index, first);
+  return reservation.extents === 0n || writeExtent(context, reservation, index, first);
 }
 
-function release(domain: PvDomain, vcpu: XenVcpu, reservation: Reservation, index: number): boolean {
-  const first = readExtent(vcpu, reservation, index);
+function release(domain: PvDomain, context: HypercallContext, reservation: Reservation, index: number): boolean {
+  const first = readExtent(context, reservation, index);
   if (first === undefined || first < 0) return false;
   const { frames, hole } = domain.mm;
   for (let mfn = first; mfn < first + (1 << reservation.order); mfn++) {
@@ -119,11 +120,13 @@ function isOwnAllocation(domain: PvDomain, mfn: number): boolean {
  * XENMEM_exchange: give frames back and get others of another extent size for them, at the same moment.
  * IN: {in: reservation, out: reservation, nr_exchanged}. Frames given must not be mapped anywhere.
  */
-export function exchange(domain: PvDomain, { vcpu }: HypercallContext, pointer: bigint): bigint {
-  const view = copyFromGuest(vcpu, pointer, 2 * RESERVATION_BYTES + 8);
+export function exchange(domain: PvDomain, context: HypercallContext, pointer: bigint): bigint {
+  const { vcpu, wordBytes } = context;
+  const { sizeBytes, at } = Exchange[wordBytes];
+  const view = copyFromGuest(vcpu, pointer, sizeBytes);
   if (view === undefined) return EFAULT;
-  const input = parse(view, 0);
-  const output = parse(view, RESERVATION_BYTES);
+  const input = parse(view, at.input, wordBytes);
+  const output = parse(view, at.output, wordBytes);
   if (typeof input === 'bigint') return input;
   if (typeof output === 'bigint') return output;
   if (input.count << input.order !== output.count << output.order) return EINVAL;
@@ -132,18 +135,18 @@ export function exchange(domain: PvDomain, { vcpu }: HypercallContext, pointer: 
   let done = 0;
   let result = 0n;
   for (; done < chunks && result === 0n; ) {
-    result = exchangeChunk(domain, vcpu, input, output, done, chunkOrder);
+    result = exchangeChunk(domain, context, input, output, done, chunkOrder);
     if (result === 0n) done++;
   }
   if (done > 0) domain.mm.flushAll();
   const exchanged = BigInt(done * (1 << (chunkOrder - input.order)));
-  if (!copyToGuest(vcpu, pointer + 64n, new Uint8Array(BigUint64Array.of(exchanged).buffer))) return EFAULT;
+  if (!writeGuestWord(context, pointer + BigInt(at.exchanged), exchanged)) return EFAULT;
   return result;
 }
 
 function exchangeChunk(
   domain: PvDomain,
-  vcpu: XenVcpu,
+  context: HypercallContext,
   input: Reservation,
   output: Reservation,
   chunk: number,
@@ -152,7 +155,7 @@ function exchangeChunk(
   const given: number[] = [];
   const inputs = 1 << (chunkOrder - input.order);
   for (let index = 0; index < inputs; index++) {
-    const first = readExtent(vcpu, input, chunk * inputs + index);
+    const first = readExtent(context, input, chunk * inputs + index);
     if (first === undefined) return EFAULT;
     for (let page = 0; page < 1 << input.order; page++) {
       if (!canSteal(domain, first + page) || given.includes(first + page)) return EINVAL;
@@ -162,7 +165,7 @@ function exchangeChunk(
   const outputs = 1 << (chunkOrder - output.order);
   const targets: number[] = [];
   for (let index = 0; index < outputs; index++) {
-    const pfn = readExtent(vcpu, output, chunk * outputs + index);
+    const pfn = readExtent(context, output, chunk * outputs + index);
     if (pfn === undefined) return EFAULT;
     targets.push(pfn);
   }
@@ -179,7 +182,7 @@ function exchangeChunk(
   for (const mfn of given) giveBack(domain, mfn, 1);
   for (let index = 0; index < outputs; index++) {
     for (let page = 0; page < 1 << output.order; page++) setPfn(domain, fresh[index] + page, targets[index] + page);
-    if (!writeExtent(vcpu, output, chunk * outputs + index, fresh[index])) return EFAULT;
+    if (!writeExtent(context, output, chunk * outputs + index, fresh[index])) return EFAULT;
   }
   return 0n;
 }

@@ -1,5 +1,6 @@
 import type { Timer } from '@polyvisor/plugin-api';
-import { VcpuInfo, type XenDomain, type XenVcpu } from '../domain.ts';
+import { VcpuInfo } from '../abi/sharedPages.ts';
+import type { XenDomain, XenVcpu } from '../domain.ts';
 import { Runstate, type Runstates } from './runstate.ts';
 
 /** Not polling, or polling on several ports (or none): any port's event may end it. */

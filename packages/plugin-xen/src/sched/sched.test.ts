@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { VcpuInfo } from '../domain.ts';
+import { VcpuInfo } from '../abi/sharedPages.ts';
 import { EFAULT, EINVAL, ENOENT, ENOSPC, ENOSYS, ENXIO, EPERM, ESRCH } from '../errno.ts';
 import { HypercallNumber } from '../hypercall/table.ts';
 import { FakeDomain } from '../testing/fakeDomain.ts';
@@ -139,7 +139,7 @@ describe('vcpu_op', () => {
     expect(vcpu.vcpuInfoGpa).toBe(30 * 4096 + 128);
     expect(domain.writable.get(30)).toBe(1);
     expect(domain.memory.read16(vcpu.vcpuInfoGpa)).toBe(0x0101);
-    expect(domain.memory.read64(vcpu.vcpuInfoGpa + VcpuInfo.PENDING_SELECTOR)).toBe(0xffff_ffff_ffff_ffffn);
+    expect(domain.memory.read64(vcpu.vcpuInfoGpa + domain.shared.vcpuPendingSelector)).toBe(0xffff_ffff_ffff_ffffn);
     expect(domain.memory.read32(vcpu.vcpuInfoGpa + VcpuInfo.TIME + 24)).not.toBe(0);
     expect(vcpuOp(domain, 10)).toBe(EINVAL);
   });

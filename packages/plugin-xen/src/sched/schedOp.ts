@@ -1,3 +1,4 @@
+import { readWord, struct } from '../abi/struct.ts';
 import { copyFromGuest } from '../access.ts';
 import type { HypercallContext, HypercallHandler } from '../domain.ts';
 import { EFAULT, EINVAL, ENOSYS, EPERM, ESRCH } from '../errno.ts';
@@ -92,21 +93,25 @@ function shutdown(context: HypercallContext, parts: Shutdown, cmd: number, point
   return 0n;
 }
 
-/** struct sched_poll: ports (pointer), nr_ports, timeout (system time in ns, 0 = none). */
+/** struct sched_poll; the timeout is system time in ns, 0 = none. */
+const Poll = struct({ ports: 'word', count: 'u32', timeoutNs: 'u64' });
+
 function poll(context: HypercallContext, { events, blocking }: SchedParts, pointer: bigint): bigint {
-  const view = copyFromGuest(context.vcpu, pointer, 24);
+  const { sizeBytes, at } = Poll[context.wordBytes];
+  const view = copyFromGuest(context.vcpu, pointer, sizeBytes);
   if (view === undefined) return EFAULT;
-  const count = view.getUint32(8, true);
+  const count = view.getUint32(at.count, true);
   if (count > MAX_POLL_PORTS) return EINVAL;
   if (blocking.upcallPending(context.vcpu)) return 0n;
-  const ports = copyFromGuest(context.vcpu, view.getBigUint64(0, true), count * 4);
+  const ports = copyFromGuest(context.vcpu, readWord(view, at.ports, context.wordBytes), count * 4);
   if (ports === undefined) return EFAULT;
   for (let i = 0; i < count; i++) {
     const pending = events.isPending(ports.getUint32(i * 4, true));
     if (pending === undefined) return EINVAL;
     if (pending) return 0n;
   }
-  blocking.poll(context.vcpu, count === 1 ? ports.getUint32(0, true) : undefined, view.getBigUint64(16, true));
+  const port = count === 1 ? ports.getUint32(0, true) : undefined;
+  blocking.poll(context.vcpu, port, view.getBigUint64(at.timeoutNs, true));
   return 0n;
 }
 

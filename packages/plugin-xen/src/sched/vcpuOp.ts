@@ -1,6 +1,8 @@
+import { VcpuInfo } from '../abi/sharedPages.ts';
+import { readWord, struct } from '../abi/struct.ts';
 import { copyFromGuest, copyToGuest, vcpuById } from '../access.ts';
 import { initialiseVcpu } from '../cpu/context.ts';
-import { type HypercallContext, type HypercallHandler, VcpuInfo, type XenVcpu } from '../domain.ts';
+import type { HypercallContext, HypercallHandler, XenVcpu } from '../domain.ts';
 import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS, ENXIO, ETIME } from '../errno.ts';
 import type { EventChannels } from '../events/eventChannels.ts';
 import { notImplemented } from '../hypercall/dispatch.ts';
@@ -30,6 +32,8 @@ const VcpuOp = {
 
 /** struct vcpu_guest_context, 64-bit (public/arch-x86/xen.h). */
 const GUEST_CONTEXT_BYTES = 5168;
+/** struct vcpu_set_singleshot_timer (public/vcpu.h). */
+const Singleshot = struct({ timeoutNs: 'u64', flags: 'u32' });
 /** VCPU_SSHOTTMR_future: refuse a deadline that has passed. */
 const SINGLESHOT_FUTURE = 1;
 const PAGE_BYTES = 4096;
@@ -63,9 +67,9 @@ const OPERATIONS: Readonly<Record<number, (request: Request) => bigint>> = {
   [VcpuOp.DOWN]: down,
   [VcpuOp.IS_UP]: ({ target }) => (target.cpu.offline ? 0n : 1n),
   [VcpuOp.GET_RUNSTATE_INFO]: ({ context, parts, target, pointer }) =>
-    copyToGuest(context.vcpu, pointer, parts.runstates.image(target)) ? 0n : EFAULT,
+    copyToGuest(context.vcpu, pointer, parts.runstates.image(target, context.wordBytes)) ? 0n : EFAULT,
   [VcpuOp.REGISTER_RUNSTATE_AREA]: (request) =>
-    withAddress(request, (gva) => request.parts.runstates.register(request.target, gva)),
+    withAddress(request, (gva) => request.parts.runstates.register(request.target, gva, request.context.wordBytes)),
   [VcpuOp.SET_PERIODIC_TIMER]: ({ context, parts, target, pointer }) => {
     const view = copyFromGuest(context.vcpu, pointer, 8);
     return view === undefined ? EFAULT : parts.timers.setPeriodic(target, view.getBigUint64(0, true));
@@ -113,11 +117,11 @@ export function vcpuOp(parts: VcpuParts): HypercallHandler {
   };
 }
 
-/** A structure that is one address. */
+/** A union of a guest handle and a 64-bit address: the handle counts. */
 function withAddress({ context, pointer }: Request, use: (gva: bigint) => void): bigint {
   const view = copyFromGuest(context.vcpu, pointer, 8);
   if (view === undefined) return EFAULT;
-  use(view.getBigUint64(0, true));
+  use(readWord(view, 0, context.wordBytes));
   return 0n;
 }
 
@@ -136,13 +140,13 @@ function down({ context, parts, target }: Request): bigint {
   return 0n;
 }
 
-/** struct vcpu_set_singleshot_timer: timeout_abs_ns, flags. */
 function setSingleshot({ context, parts, target, pointer }: Request): bigint {
   if (target !== context.vcpu) return EINVAL;
-  const view = copyFromGuest(context.vcpu, pointer, 16);
+  const { sizeBytes, at } = Singleshot[context.wordBytes];
+  const view = copyFromGuest(context.vcpu, pointer, sizeBytes);
   if (view === undefined) return EFAULT;
-  const deadlineNs = view.getBigUint64(0, true);
-  const mustBeAhead = (view.getUint32(8, true) & SINGLESHOT_FUTURE) !== 0;
+  const deadlineNs = view.getBigUint64(at.timeoutNs, true);
+  const mustBeAhead = (view.getUint32(at.flags, true) & SINGLESHOT_FUTURE) !== 0;
   if (mustBeAhead && Number(deadlineNs) < context.domain.clock.nowNs()) return ETIME;
   parts.timers.setSingleshot(target, deadlineNs);
   return 0n;

@@ -1,14 +1,8 @@
 import type { Devices } from '@polyvisor/plugin-api';
 import { FakeHost, FakeMachine, type FakeVcpu } from '@polyvisor/testkit';
-import {
-  type HypercallContext,
-  type HypercallHandler,
-  type HypercallResult,
-  SharedInfo,
-  VcpuInfo,
-  type XenDomain,
-  type XenVcpu,
-} from '../domain.ts';
+import { SHARED_VCPU_INFO, type SharedLayout, sharedLayout, VcpuInfo } from '../abi/sharedPages.ts';
+import type { WordBytes } from '../abi/struct.ts';
+import type { HypercallContext, HypercallHandler, HypercallResult, XenDomain, XenVcpu } from '../domain.ts';
 import { dispatchHypercall } from '../hypercall/dispatch.ts';
 import { createServices, type XenServices } from '../services.ts';
 
@@ -27,7 +21,7 @@ function fakeVcpu(cpu: FakeVcpu, sharedInfoGpa: number): XenVcpu {
     kernelMode: true,
     initialised: cpu.id === 0,
     iopl: 0,
-    vcpuInfoGpa: sharedInfoGpa + SharedInfo.VCPU_INFO + cpu.id * VcpuInfo.SIZE_BYTES,
+    vcpuInfoGpa: sharedInfoGpa + SHARED_VCPU_INFO + cpu.id * VcpuInfo.SIZE_BYTES,
     nmiPending: false,
     nmiMasked: false,
   };
@@ -46,14 +40,16 @@ export class FakeDomain implements XenDomain {
   readonly hypercalls = new Map<number, HypercallHandler>();
   readonly services: XenServices;
   readonly writable = new Map<number, number>();
-  readonly shared = new Set<number>();
+  readonly sharedFrames = new Set<number>();
   readonly crashes: string[] = [];
   totalPages = FIRST_HYPERVISOR_MFN;
   maxPages = FIRST_HYPERVISOR_MFN;
   vmAssist = 0;
+  readonly shared: SharedLayout;
   #nextFrame = FIRST_HYPERVISOR_MFN + 1;
 
-  constructor(vcpuCount = 2, devices: Partial<Devices> = {}) {
+  constructor(vcpuCount = 2, devices: Partial<Devices> = {}, wordBytes: WordBytes = 8) {
+    this.shared = sharedLayout(wordBytes);
     this.machine = new FakeMachine({ memoryBytes: MEMORY_BYTES, vcpus: vcpuCount, devices });
     this.vcpus = this.machine.vcpus.map((cpu) => fakeVcpu(cpu, this.sharedInfoGpa));
     for (const vcpu of this.vcpus) {
@@ -91,7 +87,7 @@ export class FakeDomain implements XenDomain {
         this.writable.set(mfn, (this.writable.get(mfn) ?? 0) - 1);
       },
       share: (mfn: number) => {
-        this.shared.add(mfn);
+        this.sharedFrames.add(mfn);
       },
       unshare: () => {},
       pfnOf: (mfn: number) => (isGuestFrame(mfn) ? mfn : undefined),
@@ -104,7 +100,7 @@ export class FakeDomain implements XenDomain {
   }
 
   context(vcpu = 0): HypercallContext {
-    return { domain: this, vcpu: this.vcpus[vcpu] };
+    return { domain: this, vcpu: this.vcpus[vcpu], wordBytes: this.shared.wordBytes };
   }
 
   /** A hypercall by vCPU 0. */

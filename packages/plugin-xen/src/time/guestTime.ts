@@ -1,5 +1,6 @@
+import { VcpuInfo } from '../abi/sharedPages.ts';
 import { copyToGuestKernel } from '../access.ts';
-import { SharedInfo, VcpuInfo, type XenDomain, type XenVcpu } from '../domain.ts';
+import type { XenDomain, XenVcpu } from '../domain.ts';
 import { type PvclockScale, pvclockScale, scaleTicks } from './pvclock.ts';
 
 /** Offsets into struct vcpu_time_info (public/xen.h). */
@@ -112,13 +113,13 @@ export class GuestTime {
 
   /** Wall-clock time at system time 0; it changes only when a control domain sets it, so never here. */
   #writeWallclock(): void {
-    const { memory, sharedInfoGpa, clock } = this.#domain;
-    const version = (memory.read32(sharedInfoGpa + SharedInfo.WALLCLOCK_VERSION) | 1) >>> 0;
-    memory.write32(sharedInfoGpa + SharedInfo.WALLCLOCK_VERSION, version);
+    const { memory, sharedInfoGpa, shared, clock } = this.#domain;
+    const version = (memory.read32(sharedInfoGpa + shared.wallclockVersion) | 1) >>> 0;
+    memory.write32(sharedInfoGpa + shared.wallclockVersion, version);
     const seconds = clock.startEpochNs / 1_000_000_000n;
-    memory.write32(sharedInfoGpa + SharedInfo.WALLCLOCK_SECONDS, Number(BigInt.asUintN(32, seconds)));
-    memory.write32(sharedInfoGpa + SharedInfo.WALLCLOCK_SECONDS_HIGH, Number(BigInt.asUintN(32, seconds >> 32n)));
-    memory.write32(sharedInfoGpa + SharedInfo.WALLCLOCK_NANOSECONDS, Number(clock.startEpochNs % 1_000_000_000n));
-    memory.write32(sharedInfoGpa + SharedInfo.WALLCLOCK_VERSION, (version + 1) >>> 0);
+    memory.write32(sharedInfoGpa + shared.wallclockSeconds, Number(BigInt.asUintN(32, seconds)));
+    memory.write32(sharedInfoGpa + shared.wallclockSecondsHigh, Number(BigInt.asUintN(32, seconds >> 32n)));
+    memory.write32(sharedInfoGpa + shared.wallclockNanoseconds, Number(clock.startEpochNs % 1_000_000_000n));
+    memory.write32(sharedInfoGpa + shared.wallclockVersion, (version + 1) >>> 0);
   }
 }

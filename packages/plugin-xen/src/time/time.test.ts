@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SharedInfo, VcpuInfo } from '../domain.ts';
+import { VcpuInfo } from '../abi/sharedPages.ts';
 import { EINVAL, ETIME } from '../errno.ts';
 import { HypercallNumber } from '../hypercall/table.ts';
 import { FakeDomain } from '../testing/fakeDomain.ts';
@@ -15,7 +15,7 @@ function bindTimer(domain: FakeDomain): number {
   return domain.memory.read32(ARGUMENT + 8);
 }
 function takePending(domain: FakeDomain, port: number): boolean {
-  return domain.memory.testAndClearBit(domain.sharedInfoGpa + SharedInfo.EVENTS_PENDING, port);
+  return domain.memory.testAndClearBit(domain.sharedInfoGpa + domain.shared.eventsPending, port);
 }
 const vcpuOp = (domain: FakeDomain, cmd: number, vcpu = 0) => domain.call(HypercallNumber.VCPU_OP, cmd, vcpu, ARGUMENT);
 
@@ -61,8 +61,8 @@ describe('pvclock', () => {
 
   it('sets the wall clock', () => {
     const domain = new FakeDomain();
-    expect(domain.memory.read32(domain.sharedInfoGpa + SharedInfo.WALLCLOCK_SECONDS)).toBe(1_704_067_200);
-    expect(domain.memory.read32(domain.sharedInfoGpa + SharedInfo.WALLCLOCK_VERSION) & 1).toBe(0);
+    expect(domain.memory.read32(domain.sharedInfoGpa + domain.shared.wallclockSeconds)).toBe(1_704_067_200);
+    expect(domain.memory.read32(domain.sharedInfoGpa + domain.shared.wallclockVersion) & 1).toBe(0);
   });
 });
 

@@ -2,7 +2,7 @@ import { copyFromGuest, copyToGuest, HYPERVISOR_VIRT_START } from '../access.ts'
 import type { HypercallContext, HypercallHandler, XenDomain } from '../domain.ts';
 import { EFAULT, EINVAL, ENOSYS, EPERM } from '../errno.ts';
 import { notImplemented } from '../hypercall/dispatch.ts';
-import { writeU32, writeU64 } from '../hypercall/guestCopy.ts';
+import { writeGuestWord, writeU32 } from '../hypercall/guestCopy.ts';
 
 /** XENVER_* (public/version.h). */
 const Xenver = {
@@ -80,7 +80,7 @@ export const xenVersion: HypercallHandler = (context, args) => {
     case Xenver.VERSION:
       return (MAJOR << 16n) | MINOR;
     case Xenver.PLATFORM_PARAMETERS:
-      return writeU64(context.vcpu, args[1], HYPERVISOR_VIRT_START) ? 0n : EFAULT;
+      return writeGuestWord(context, args[1], HYPERVISOR_VIRT_START) ? 0n : EFAULT;
     case Xenver.GET_FEATURES:
       return getFeatures(context, args[1]);
     case Xenver.PAGESIZE:

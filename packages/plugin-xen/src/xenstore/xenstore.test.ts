@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SharedInfo } from '../domain.ts';
 import { HypercallNumber } from '../hypercall/table.ts';
 import { FakeDomain, STORE_MFN } from '../testing/fakeDomain.ts';
 import { decode, encode, formatMessage, parseHeader, StoreMessage, splitStrings } from './wire.ts';
@@ -195,10 +194,10 @@ describe('watches', () => {
     const client = new Client();
     expect(client.ask(StoreMessage.WATCH, 'control/shutdown\0token\0')).toBe('OK\0');
     expect(texts(client)).toEqual(['control/shutdown\0token\0']);
-    client.domain.memory.testAndClearBit(client.domain.sharedInfoGpa + SharedInfo.EVENTS_PENDING, STORE_PORT);
+    client.domain.memory.testAndClearBit(client.domain.sharedInfoGpa + client.domain.shared.eventsPending, STORE_PORT);
     client.domain.services.requestShutdown('poweroff');
     const raised = client.domain.memory.testAndClearBit(
-      client.domain.sharedInfoGpa + SharedInfo.EVENTS_PENDING,
+      client.domain.sharedInfoGpa + client.domain.shared.eventsPending,
       STORE_PORT,
     );
     expect(raised).toBe(true);
