@@ -14,7 +14,12 @@ const SLOT: OpsSlot = {
   prototype: undefined,
   convention: 'c',
 };
-const guest = (wordBytes: 4 | 8): LinkGuest => ({ wordBytes, slots: [SLOT], symbol: () => 0xffffffff81000000n });
+const guest = (wordBytes: 4 | 8): LinkGuest => ({
+  wordBytes,
+  slots: [SLOT],
+  symbol: () => 0xffffffff81000000n,
+  previous: () => 0n,
+});
 const refusing = (options: ModuleOptions) => () => readOpsObject(buildModule(options), 'fixture.o');
 
 describe.each([64, 32] as const)('an object of %i bits', (width) => {
@@ -104,8 +109,9 @@ it('any damage to an object gives a module or a coded error', () => {
       try {
         isOpsObject(file);
         const module = readOpsObject(file, 'fixture.o');
-        const { bytes: image } = linkOpsObject(module, guest(module.wordBytes), 0xffffffffc0000000n);
-        expect(image.length).toBeLessThanOrEqual(1 << 20);
+        const bases = { text: 0xffffffffc0000000n, data: 0xffffffffc0100000n };
+        const { text, data } = linkOpsObject(module, guest(module.wordBytes), bases).regions;
+        expect(Math.max(text.bytes.length, data.bytes.length)).toBeLessThanOrEqual(1 << 20);
       } catch (error) {
         expect(error).toBeInstanceOf(PolyvisorError);
       }

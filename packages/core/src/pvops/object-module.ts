@@ -3,7 +3,7 @@ import { latin1 } from '../loader/image/byte-reader.ts';
 import { type ElfObject, isElfObject, parseElfObject } from '../loader/image/elf-object.ts';
 import { MANIFEST_SECTION, type ObjectEntry, readEntries } from './link/entries.ts';
 import { layOut, type ModuleLayout } from './link/layout.ts';
-import { type Linkable, type LinkedObject, link } from './link/link.ts';
+import { type Bases, type LinkAnswers, type Linkable, type LinkedObject, link } from './link/link.ts';
 import { parseManifestText, readManifest } from './manifest.ts';
 import type { OpsSlot } from './model.ts';
 import { moduleError, moduleTitle } from './module-error.ts';
@@ -61,10 +61,9 @@ function namingFile<T>(where: string, read: () => T): T {
 }
 
 /** What a module is linked against. */
-export interface LinkGuest {
+export interface LinkGuest extends LinkAnswers {
   readonly wordBytes: 4 | 8;
   readonly slots: readonly OpsSlot[];
-  symbol(name: string): bigint | undefined;
 }
 
 const titleOf = ({ manifest, slots }: OpsObject) => moduleTitle(manifest.name, manifest.version, slots);
@@ -88,8 +87,8 @@ export function checkOpsObject(module: OpsObject, guest: LinkGuest): void {
   );
 }
 
-/** The bytes for `base`, an address of a page. Throws as {@link link} does. */
-export function linkOpsObject(module: OpsObject, guest: LinkGuest, base: bigint): LinkedObject {
+/** The bytes for a place. Throws as {@link link} does. */
+export function linkOpsObject(module: OpsObject, guest: LinkGuest, bases: Bases): LinkedObject {
   const linkable: Linkable = {
     title: titleOf(module),
     object: module.object,
@@ -97,5 +96,5 @@ export function linkOpsObject(module: OpsObject, guest: LinkGuest, base: bigint)
     entries: module.entries,
     keepsRegisters: (slot) => guest.slots.find(({ name }) => name === slot)?.convention === 'calleeSave',
   };
-  return link(linkable, base, (name) => guest.symbol(name));
+  return link(linkable, bases, guest);
 }

@@ -24,6 +24,8 @@ export interface ObjectSymbol {
   /** Offset in its section; of `common` the alignment. */
   readonly value: bigint;
   readonly sizeBytes: bigint;
+  /** STT_OBJECT: a variable. */
+  readonly isVariable: boolean;
 }
 
 export interface ObjectRelocation {
@@ -105,6 +107,7 @@ function sectionLinks(elf: ElfImage, file: ByteReader, index: number): SectionLi
 
 const BINDINGS = ['local', 'global', 'weak'] as const;
 const STB_GNU_UNIQUE = 10;
+const STT_OBJECT = 1;
 const SPECIAL_PLACES: Readonly<Record<number, 'undefined' | 'absolute' | 'common'>> = {
   0: 'undefined',
   65521: 'absolute',
@@ -126,7 +129,8 @@ function readObjectSymbols(elf: ElfImage, file: ByteReader, symtabAt: number, st
   const word = (at: number) => (wide ? file.u64(at, 'ELF symbol') : BigInt(file.u32(at, 'ELF symbol')));
   return Array.from({ length: count }, (_, index): ObjectSymbol => {
     const at = offset + index * fields.sizeBytes;
-    const binding = file.u8(at + fields.info, 'ELF symbol') >> 4;
+    const info = file.u8(at + fields.info, 'ELF symbol');
+    const binding = info >> 4;
     const shndx = file.u16(at + fields.shndx, 'ELF symbol');
     const name = names.cString(file.u32(at + fields.name, 'ELF symbol'), LIMITS.nameBytes, 'ELF symbol name');
     return {
@@ -135,6 +139,7 @@ function readObjectSymbols(elf: ElfImage, file: ByteReader, symtabAt: number, st
       place: placeOf(shndx, elf.sections.length, name),
       value: word(at + fields.value),
       sizeBytes: word(at + fields.size),
+      isVariable: (info & 15) === STT_OBJECT,
     };
   });
 }

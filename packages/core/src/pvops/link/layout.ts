@@ -4,9 +4,10 @@ import { printable } from '../../loader/image/image-error.ts';
 import { MANIFEST_SECTION } from './entries.ts';
 import { usesGot } from './relocations.ts';
 
-const PAGE = 4096;
 /** Largest module in memory. */
 const MOST_BYTES = 1 << 20;
+/** No section may want to be aligned to more: a page. */
+const MOST_ALIGN_BYTES = 4096;
 
 const SHF_WRITE = 1n;
 const SHF_ALLOC = 2n;
@@ -18,28 +19,33 @@ const CONSTRUCTORS = new Set([14, 15, 16]);
 /** Parts of a program that a module does not need: unwind tables, notes. */
 const LEFT_OUT = new Set(['.eh_frame', MANIFEST_SECTION]);
 
-export type SegmentAccess = 'execute' | 'read' | 'write';
+/** `text`: code and constants, which the guest cannot write; `data`: what it can. */
+export const REGIONS = ['text', 'data'] as const;
+export type RegionName = (typeof REGIONS)[number];
 
-/** A run of whole pages with the same rights. */
-export interface ModuleSegment {
-  readonly access: SegmentAccess;
-  /** From the start of the module. */
-  readonly offset: number;
+/** A region's needs. */
+export interface Region {
   readonly sizeBytes: number;
+  readonly alignBytes: number;
 }
 
-/** Where everything comes to lie, counted from the module's start, which is aligned to a page. */
+/** A place in a region. */
+export interface Place {
+  readonly region: RegionName;
+  readonly offset: number;
+}
+
+/** Where everything comes to lie, counted from the starts of the two regions. */
 export interface ModuleLayout {
-  readonly sizeBytes: number;
-  readonly segments: readonly ModuleSegment[];
+  readonly regions: Readonly<Record<RegionName, Region>>;
   /** By index of section. */
-  readonly sections: ReadonlyMap<number, number>;
+  readonly sections: ReadonlyMap<number, Place>;
   /** By index of symbol. */
-  readonly commons: ReadonlyMap<number, number>;
-  /** The global offset table, and the place in it of each symbol that needs one. */
+  readonly commons: ReadonlyMap<number, Place>;
+  /** The global offset table, in `text`, and the place of each symbol that needs one. */
   readonly got: number;
   readonly gotSlots: ReadonlyMap<number, number>;
-  /** Room for code of {@link THUNK_BYTES} for each entry, in their order. */
+  /** Room in `text` for code of {@link THUNK_BYTES} for each entry, in their order. */
   readonly thunks: number;
 }
 
@@ -55,23 +61,22 @@ export function layOut(object: ElfObject, entryCount: number): ModuleLayout | st
   const unsupported = kept.map(whyUnsupported).find((reason) => reason !== undefined);
   if (unsupported) return unsupported;
   const layout = new Layout(object);
+  const inFile = kept.filter(({ type }) => type !== SectionType.SHT_NOBITS);
   for (const access of ['execute', 'read', 'write'] as const) {
-    const inFile = kept.filter((section) => accessOf(section) === access && section.type !== SectionType.SHT_NOBITS);
-    for (const section of inFile) layout.place(section);
-    if (access === 'execute') layout.placeThunks(entryCount);
-    if (access === 'read') layout.placeGot(kept);
-    if (access === 'write') {
-      for (const section of kept) if (section.type === SectionType.SHT_NOBITS) layout.place(section);
-      layout.placeCommons();
-    }
-    layout.endSegment(access);
-    if (layout.at > MOST_BYTES) return `it needs more than ${MOST_BYTES} bytes of memory`;
+    for (const section of inFile) if (accessOf(section) === access) layout.place(section);
   }
-  return layout.done();
+  for (const section of kept) if (section.type === SectionType.SHT_NOBITS) layout.place(section);
+  layout.placeThunks(entryCount);
+  layout.placeGot(kept);
+  layout.placeCommons();
+  const done = layout.done();
+  const tooLarge = REGIONS.some((name) => done.regions[name].sizeBytes > MOST_BYTES);
+  return tooLarge ? `it needs more than ${MOST_BYTES} bytes of memory` : done;
 }
 
-function whyUnsupported({ name, type, flags }: ObjectSection): string | undefined {
+function whyUnsupported({ name, type, flags, alignBytes }: ObjectSection): string | undefined {
   const section = `section ${printable(name)}`;
+  if (alignBytes > MOST_ALIGN_BYTES) return `${section} is aligned to ${alignBytes} bytes`;
   if ((flags & SHF_TLS) !== 0n) return `${section} holds thread-local variables`;
   if ((flags & SHF_COMPRESSED) !== 0n) return `${section} is compressed`;
   if (CONSTRUCTORS.has(type) || name.startsWith('.ctors') || name.startsWith('.dtors')) {
@@ -81,71 +86,64 @@ function whyUnsupported({ name, type, flags }: ObjectSection): string | undefine
   return undefined;
 }
 
-function accessOf({ flags, type }: ObjectSection): SegmentAccess {
+function accessOf({ flags, type }: ObjectSection): 'execute' | 'read' | 'write' {
   if ((flags & SHF_EXECINSTR) !== 0n) return 'execute';
   return (flags & SHF_WRITE) !== 0n || type === SectionType.SHT_NOBITS ? 'write' : 'read';
 }
 
 class Layout {
-  at = 0;
   readonly #object: ElfObject;
-  readonly #segments: ModuleSegment[] = [];
-  readonly #sections = new Map<number, number>();
-  readonly #commons = new Map<number, number>();
+  readonly #regions = { text: { sizeBytes: 0, alignBytes: 1 }, data: { sizeBytes: 0, alignBytes: 1 } };
+  readonly #sections = new Map<number, Place>();
+  readonly #commons = new Map<number, Place>();
   readonly #gotSlots = new Map<number, number>();
   #got = 0;
   #thunks = 0;
-  #segmentStart = 0;
 
   constructor(object: ElfObject) {
     this.#object = object;
   }
 
-  #take(sizeBytes: number, alignBytes: number): number {
-    // A module starts at a page; more than that cannot be promised.
-    const start = alignUp(this.at, Math.min(alignBytes, PAGE));
-    this.at = start + sizeBytes;
-    return start;
+  #take(name: RegionName, sizeBytes: number, alignBytes: number): Place {
+    const region = this.#regions[name];
+    const offset = Math.ceil(region.sizeBytes / alignBytes) * alignBytes;
+    region.sizeBytes = offset + sizeBytes;
+    region.alignBytes = Math.max(region.alignBytes, alignBytes);
+    return { region: name, offset };
   }
 
-  place({ index, sizeBytes, alignBytes }: ObjectSection): void {
-    this.#sections.set(index, this.#take(sizeBytes, alignBytes));
+  place(section: ObjectSection): void {
+    const region = accessOf(section) === 'write' ? 'data' : 'text';
+    this.#sections.set(section.index, this.#take(region, section.sizeBytes, section.alignBytes));
+  }
+
+  placeThunks(count: number): void {
+    this.#thunks = this.#take('text', count * THUNK_BYTES, 16).offset;
   }
 
   placeGot(kept: readonly ObjectSection[]): void {
     const wordBytes = this.#object.class / 8;
-    this.#got = this.#take(0, wordBytes);
+    this.#got = this.#take('text', 0, wordBytes).offset;
     for (const { relocations } of kept) {
       for (const { type, symbol } of relocations) {
         if (!usesGot(this.#object.class, type) || this.#gotSlots.has(symbol)) continue;
-        this.#gotSlots.set(symbol, this.#take(wordBytes, wordBytes));
+        this.#gotSlots.set(symbol, this.#take('text', wordBytes, wordBytes).offset);
       }
     }
-  }
-
-  placeThunks(count: number): void {
-    this.#thunks = this.#take(count * THUNK_BYTES, 16);
   }
 
   placeCommons(): void {
     this.#object.symbols.forEach(({ place, value, sizeBytes }, index) => {
       if (place !== 'common') return;
-      const alignBytes = Number(value > 0n && value <= BigInt(PAGE) ? value : 16n);
-      this.#commons.set(index, this.#take(Number(sizeBytes), alignBytes));
+      // The value of such a symbol is its alignment.
+      const isAlignment = value > 0n && value <= BigInt(MOST_ALIGN_BYTES) && (value & (value - 1n)) === 0n;
+      this.#commons.set(index, this.#take('data', Number(sizeBytes), isAlignment ? Number(value) : 16));
     });
-  }
-
-  endSegment(access: SegmentAccess): void {
-    const start = this.#segmentStart;
-    this.at = alignUp(this.at, PAGE);
-    if (this.at > start) this.#segments.push({ access, offset: start, sizeBytes: this.at - start });
-    this.#segmentStart = this.at;
   }
 
   done(): ModuleLayout {
     return {
-      sizeBytes: this.at,
-      segments: this.#segments,
+      regions: this.#regions,
       sections: this.#sections,
       commons: this.#commons,
       got: this.#got,
@@ -153,8 +151,4 @@ class Layout {
       thunks: this.#thunks,
     };
   }
-}
-
-function alignUp(value: number, alignBytes: number): number {
-  return Math.ceil(value / alignBytes) * alignBytes;
 }

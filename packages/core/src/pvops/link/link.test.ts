@@ -5,7 +5,11 @@ import { buildModule, CODE, type ModuleOptions } from '../testing/module-fixture
 import type { FixtureSection, FixtureSymbol } from '../testing/object-fixture.ts';
 import { calleeSaveThunk } from './thunk.ts';
 
-const BASES = { 64: 0xffffffffc0100000n, 32: 0xf7000000n } as const;
+const BASES = {
+  64: { text: 0xffffffffc0100000n, data: 0xffffffffc0200000n },
+  32: { text: 0xf7000000n, data: 0xf7100000n },
+} as const;
+const PREVIOUS = 0xffffffff81020304n;
 /** A function of the guest's, 1 MiB below. */
 const KERNEL = { 64: 0xffffffffc0000000n, 32: 0xf6f00000n } as const;
 const [UNDEFINED, ABSOLUTE, COMMON] = [0, 0xfff1, 0xfff2];
@@ -19,7 +23,12 @@ function guest(
   symbols: Readonly<Record<string, bigint>> = {},
   slots = [slot('mmu.write_cr3')],
 ): LinkGuest {
-  return { wordBytes: width === 64 ? 8 : 4, slots, symbol: (name) => ({ kernel: KERNEL[width], ...symbols })[name] };
+  return {
+    wordBytes: width === 64 ? 8 : 4,
+    slots,
+    symbol: (name) => ({ kernel: KERNEL[width], ...symbols })[name],
+    previous: () => PREVIOUS,
+  };
 }
 
 function linked(options: ModuleOptions, symbols?: Readonly<Record<string, bigint>>, slots?: OpsSlot[]) {
@@ -28,20 +37,26 @@ function linked(options: ModuleOptions, symbols?: Readonly<Record<string, bigint
   return linkOpsObject(module, guest(width, symbols, slots), BASES[width]);
 }
 
+function wordIn(bytes: Uint8Array, at: number, width: 32 | 64): bigint {
+  const view = new DataView(bytes.buffer, at);
+  return width === 64 ? view.getBigUint64(0, true) : BigInt(view.getUint32(0, true));
+}
+
 /** A module with a section `.test` of data, with one relocation at offset 8, and the bytes that it becomes. */
 function relocated(width: 32 | 64, type: number, symbol: FixtureSymbol, addend?: number, bytes = Array(24).fill(0)) {
   const relocations = [{ at: 8, type, symbol: symbol.name, ...(addend !== undefined && { addend }) }];
   const section: FixtureSection = { name: '.test', flags: 3, bytes, alignBytes: 16, relocations };
   const result = linked({ width, sections: [section], symbols: symbol.name === 'op' ? [] : [symbol] });
-  // .data, then .test, at the start of the segment that can be written.
-  const start = (result.segments.find(({ access }) => access === 'write')?.offset ?? 0) + 16;
-  const view = new DataView(result.bytes.buffer, start + 8);
+  const { text, data } = result.regions;
+  // .data, then .test.
+  const start = 16;
+  const view = new DataView(data.bytes.buffer, start + 8);
   return {
-    place: result.base + BigInt(start + 8),
+    place: data.base + BigInt(start + 8),
     as64: view.getBigUint64(0, true),
     as32: view.getInt32(0, true),
     unsigned: view.getUint32(0, true),
-    word: (gva: bigint) => new DataView(result.bytes.buffer).getBigUint64(Number(gva - result.base), true),
+    word: (gva: bigint) => wordIn(text.bytes, Number(gva - text.base), width),
   };
 }
 
@@ -52,7 +67,7 @@ const low: FixtureSymbol = { name: 'low', section: ABSOLUTE, value: 0x12345 };
 describe('relocations of x86-64', () => {
   it('R_X86_64_64: the address', () => {
     expect(relocated(64, 1, kernel, 5).as64).toBe(KERNEL[64] + 5n);
-    expect(relocated(64, 1, op, 2).as64).toBe(BASES[64] + 2n);
+    expect(relocated(64, 1, op, 2).as64).toBe(BASES[64].text + 2n);
   });
 
   it.each([
@@ -91,7 +106,7 @@ describe('relocations of x86-64', () => {
     const got = relocated(64, 29, gotpc, 0);
     const table = BigInt.asUintN(64, got.place + got.as64);
     const off = relocated(64, 25, op, 0);
-    expect(BigInt.asUintN(64, table + off.as64)).toBe(BASES[64]);
+    expect(BigInt.asUintN(64, table + off.as64)).toBe(BASES[64].text);
     expect(relocated(64, 31, op, 0).as64).toBe(off.as64);
     const slotOffset = relocated(64, 27, kernel, 0);
     expect(slotOffset.word(table + BigInt.asIntN(64, slotOffset.as64))).toBe(KERNEL[64]);
@@ -122,7 +137,7 @@ describe('relocations of i386, whose addends stand at the place', () => {
     const tableAt = got.place + BigInt(got.as32);
     const offset = relocated(32, 43, kernel, undefined, modrm(0x83)).as32;
     expect(BigInt(direct.unsigned)).toBe(tableAt + BigInt(offset));
-    expect(BigInt.asUintN(32, direct.word(BigInt(direct.unsigned)))).toBe(KERNEL[32]);
+    expect(direct.word(BigInt(direct.unsigned))).toBe(KERNEL[32]);
   });
 });
 
@@ -138,8 +153,7 @@ describe('symbols', () => {
     ],
     symbols: [symbol],
   });
-  const first = ({ bytes, segments }: ReturnType<typeof linked>) =>
-    new DataView(bytes.buffer).getBigUint64((segments.find(({ access }) => access === 'write')?.offset ?? 0) + 8, true);
+  const first = ({ regions }: ReturnType<typeof linked>) => wordIn(regions.data.bytes, 8, 64);
 
   it('that are weak and nowhere are null, those that the guest has are its', () => {
     const weak = { name: 'maybe', section: UNDEFINED, weak: true };
@@ -160,13 +174,9 @@ describe('symbols', () => {
   it('in common get memory of their own that is zero', () => {
     const common = { name: 'counter', section: COMMON, value: 8, sizeBytes: 8 };
     const result = linked(uses(common));
-    const at = first(result) - result.base;
-    expect(
-      result.segments.some(
-        ({ access, offset, sizeBytes }) => access === 'write' && at >= offset && at < offset + sizeBytes,
-      ),
-    ).toBe(true);
-    expect(new DataView(result.bytes.buffer).getBigUint64(Number(at), true)).toBe(0n);
+    const { base, bytes } = result.regions.data;
+    const at = Number(first(result) - base);
+    expect([at % 8, wordIn(bytes, at, 64)]).toEqual([0, 0n]);
   });
 });
 
@@ -214,10 +224,10 @@ describe('what does not fit', () => {
 });
 
 describe('slots', () => {
-  it('have their implementation, and the place where the module wants the one before', () => {
-    const { ops, segments, base } = linked({ previous: { 'mmu.write_cr3': 'before' } });
-    const data = segments.find(({ access }) => access === 'write')?.offset ?? 0;
-    expect(ops).toEqual([{ slot: 'mmu.write_cr3', gva: base, previousAt: base + BigInt(data) }]);
+  it('have their implementation, and the module has the one before', () => {
+    const { ops, regions } = linked({ previous: { 'mmu.write_cr3': 'before' } });
+    expect(ops).toEqual([{ slot: 'mmu.write_cr3', gva: regions.text.base }]);
+    expect(wordIn(regions.data.bytes, 0, 64)).toBe(PREVIOUS);
   });
 
   it('without an implementation, or with a place that cannot be written, are refused', () => {
@@ -227,20 +237,11 @@ describe('slots', () => {
   });
 
   it('whose callers keep their registers go through a thunk', () => {
-    const { ops, bytes, base } = linked({}, {}, [slot('mmu.write_cr3', 'calleeSave')]);
-    expect(ops[0].gva).toBe(base + 16n);
-    const thunk = calleeSaveThunk(64, base + 16n, base);
-    expect(bytes.slice(16, 16 + thunk.length)).toEqual(thunk);
-  });
-
-  it('have segments in whole pages, code first', () => {
-    const { segments, bytes } = linked({});
-    expect(segments).toEqual([
-      { access: 'execute', offset: 0, sizeBytes: 4096 },
-      { access: 'read', offset: 4096, sizeBytes: 4096 },
-      { access: 'write', offset: 8192, sizeBytes: 4096 },
-    ]);
-    expect(bytes.length).toBe(3 * 4096);
+    const { ops, regions } = linked({}, {}, [slot('mmu.write_cr3', 'calleeSave')]);
+    const { base, bytes } = regions.text;
+    const at = ops[0].gva - base;
+    const thunk = calleeSaveThunk(64, ops[0].gva, base);
+    expect(bytes.slice(Number(at), Number(at) + thunk.length)).toEqual(thunk);
   });
 });
 
@@ -254,4 +255,17 @@ const THUNK_64 = [
 it('a thunk saves what C may change, in the order of the pushes', () => {
   expect([...calleeSaveThunk(64, 0x1000n, 0x2000n)]).toEqual(THUNK_64);
   expect([...calleeSaveThunk(32, 0x1000n, 0x2000n)]).toEqual([0x51, 0x52, 0xe8, 0xf9, 0x0f, 0, 0, 0x5a, 0x59, 0xc3]);
+});
+
+it('global variables that are numbers are told by name and address', () => {
+  const variable = { isVariable: true, section: '.data', sizeBytes: 8 };
+  const { variables, regions } = linked({
+    symbols: [
+      { ...variable, name: 'count' },
+      { ...variable, name: 'table', sizeBytes: 64 },
+      { ...variable, name: 'beyond', value: 4 },
+      { ...variable, name: 'constant', section: '.pvops' },
+    ],
+  });
+  expect(variables).toEqual([{ name: 'count', gva: regions.data.base, sizeBytes: 8 }]);
 });

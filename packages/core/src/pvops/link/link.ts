@@ -2,7 +2,7 @@ import type { ElfObject, ObjectRelocation, ObjectSection, ObjectSymbol } from '.
 import { printable } from '../../loader/image/image-error.ts';
 import { moduleError } from '../module-error.ts';
 import { ENTRIES_SECTION, type ObjectEntry } from './entries.ts';
-import { type ModuleLayout, type ModuleSegment, THUNK_BYTES } from './layout.ts';
+import { type ModuleLayout, type Place, type RegionName, THUNK_BYTES } from './layout.ts';
 import { inRange, relocationType } from './relocations.ts';
 import { calleeSaveThunk } from './thunk.ts';
 
@@ -21,53 +21,73 @@ export interface LinkedOp {
   readonly slot: string;
   /** Of what is to be called, by the slot's calling convention. */
   readonly gva: bigint;
-  /** Where the module wants to find the address of what was in the slot before; `undefined`: it does not. */
-  readonly previousAt: bigint | undefined;
 }
 
-/** The bytes of a module for one address. */
+/** Addresses in the guest at which a module's regions are to lie. */
+export type Bases = Readonly<Record<RegionName, bigint>>;
+
+/** The bytes of a module for one place. */
 export interface LinkedObject {
-  readonly base: bigint;
-  readonly bytes: Uint8Array;
-  readonly segments: readonly ModuleSegment[];
+  readonly regions: Readonly<Record<RegionName, { readonly base: bigint; readonly bytes: Uint8Array }>>;
   readonly ops: readonly LinkedOp[];
+  /** Its global variables that are a number, for whoever wants to look at them. */
+  readonly variables: readonly ModuleVariable[];
+}
+
+export interface ModuleVariable {
+  readonly name: string;
+  readonly gva: bigint;
+  readonly sizeBytes: 1 | 2 | 4 | 8;
+}
+
+/** What a linker asks of the guest. */
+export interface LinkAnswers {
+  /** The address of a symbol. */
+  symbol(name: string): bigint | undefined;
+  /** What is in a slot before. */
+  previous(slot: string): bigint;
 }
 
 const GOT_SYMBOL = '_GLOBAL_OFFSET_TABLE_';
 const MOST_NAMES = 8;
+const MOST_VARIABLES = 64;
 
 /**
- * The module as it has to stand at `base`, an address of a page. `resolve` knows the guest's symbols.
+ * The module as it has to stand at `bases`, which are aligned as its regions want it.
  * Throws `PolyvisorError` PV5025 for symbols that nobody has, PV5026 for relocations that do not reach, PV5027 for
  * places outside of their section and pointers outside of the module.
  */
-export function link(module: Linkable, base: bigint, resolve: (name: string) => bigint | undefined): LinkedObject {
-  const linker = new Linker(module, base, resolve);
+export function link(module: Linkable, bases: Bases, guest: LinkAnswers): LinkedObject {
+  const linker = new Linker(module, bases, guest);
   linker.refuseUnresolved();
   linker.fillGot();
   for (const section of module.object.sections) linker.section(section);
   const ops = module.entries.map((entry, index) => linker.op(entry, index));
-  return { base, bytes: linker.bytes, segments: module.layout.segments, ops };
+  const region = (name: RegionName) => ({ base: bases[name], bytes: linker.bytes[name] });
+  return { regions: { text: region('text'), data: region('data') }, ops, variables: linker.variables() };
 }
 
 class Linker {
-  readonly bytes: Uint8Array;
+  readonly bytes: Readonly<Record<RegionName, Uint8Array>>;
   readonly #module: Linkable;
-  readonly #base: bigint;
-  readonly #resolve: (name: string) => bigint | undefined;
-  readonly #view: DataView;
+  readonly #bases: Bases;
+  readonly #guest: LinkAnswers;
   readonly #values = new Map<number, bigint>();
 
-  constructor(module: Linkable, base: bigint, resolve: (name: string) => bigint | undefined) {
+  constructor(module: Linkable, bases: Bases, guest: LinkAnswers) {
     this.#module = module;
-    this.#base = base;
-    this.#resolve = resolve;
-    this.bytes = new Uint8Array(module.layout.sizeBytes);
-    this.#view = new DataView(this.bytes.buffer);
+    this.#bases = bases;
+    this.#guest = guest;
+    const { text, data } = module.layout.regions;
+    this.bytes = { text: new Uint8Array(text.sizeBytes), data: new Uint8Array(data.sizeBytes) };
     for (const { index, bytes } of module.object.sections) {
-      const at = module.layout.sections.get(index);
-      if (at !== undefined) this.bytes.set(bytes, at);
+      const place = module.layout.sections.get(index);
+      if (place) this.bytes[place.region].set(bytes, place.offset);
     }
+  }
+
+  #gva({ region, offset }: Place): bigint {
+    return this.#bases[region] + BigInt(offset);
   }
 
   /** All names at once: whoever builds a module wants to see them together. */
@@ -99,7 +119,7 @@ class Linker {
 
   #valueOf(symbol: ObjectSymbol, index: number): bigint | undefined {
     const { layout } = this.#module;
-    const inModule = (offset: number | undefined) => (offset === undefined ? undefined : this.#base + BigInt(offset));
+    const inModule = (place: Place | undefined) => place && this.#gva(place);
     if (symbol.place === 'absolute') return symbol.value;
     if (symbol.place === 'common') return inModule(layout.commons.get(index));
     if (symbol.place !== 'undefined') {
@@ -108,21 +128,23 @@ class Linker {
     }
     // Symbol 0 stands for no symbol at all.
     if (index === 0) return 0n;
-    if (symbol.name === GOT_SYMBOL) return inModule(layout.got);
-    return this.#resolve(symbol.name) ?? (symbol.binding === 'weak' ? 0n : undefined);
+    if (symbol.name === GOT_SYMBOL) return this.#gva({ region: 'text', offset: layout.got });
+    return this.#guest.symbol(symbol.name) ?? (symbol.binding === 'weak' ? 0n : undefined);
   }
 
   fillGot(): void {
-    for (const [symbol, at] of this.#module.layout.gotSlots) this.#put(at, this.#value(symbol) ?? 0n, this.#wordBytes);
+    for (const [symbol, offset] of this.#module.layout.gotSlots) {
+      this.#put({ region: 'text', offset }, this.#value(symbol) ?? 0n, this.#wordBytes);
+    }
   }
 
   section(section: ObjectSection): void {
-    const at = this.#module.layout.sections.get(section.index);
-    if (at === undefined) return;
-    for (const relocation of section.relocations) this.#relocate(section, at, relocation);
+    const place = this.#module.layout.sections.get(section.index);
+    if (!place) return;
+    for (const relocation of section.relocations) this.#relocate(section, place, relocation);
   }
 
-  #relocate(section: ObjectSection, sectionAt: number, relocation: ObjectRelocation): void {
+  #relocate(section: ObjectSection, start: Place, relocation: ObjectRelocation): void {
     const { object, layout, title } = this.#module;
     const type = relocationType(object.class, relocation.type);
     const where = `${printable(section.name)}+0x${relocation.offset.toString(16)}`;
@@ -133,22 +155,25 @@ class Linker {
       throw moduleError('PV5027', `ops module ${title}: the relocation at ${where} lies outside of its section`);
     }
     if (sizeBytes === 0) return;
-    const at = sectionAt + relocation.offset;
+    const place = { region: start.region, offset: start.offset + relocation.offset };
     const slot = layout.gotSlots.get(relocation.symbol);
     const value = type.value({
       s: this.#value(relocation.symbol) ?? 0n,
-      a: relocation.addend ?? this.#addendAt(at, sizeBytes),
-      p: this.#base + BigInt(at),
-      got: this.#base + BigInt(layout.got),
-      g: slot === undefined ? 0n : this.#base + BigInt(slot),
+      a: relocation.addend ?? this.#addendAt(place, sizeBytes),
+      p: this.#gva(place),
+      got: this.#gva({ region: 'text', offset: layout.got }),
+      g: slot === undefined ? 0n : this.#gva({ region: 'text', offset: slot }),
       modrm: relocation.offset > 0 ? section.bytes[relocation.offset - 1] : 0,
     });
     if (!inRange(value, type)) {
       const far = `${type.name} to ${this.#nameOf(relocation.symbol)} at ${where}`;
       const op = this.#opAt(section, relocation.offset);
-      throw moduleError('PV5026', `ops module ${title}: ${far}${op} does not reach from 0x${this.#base.toString(16)}`);
+      throw moduleError(
+        'PV5026',
+        `ops module ${title}: ${far}${op} does not reach from 0x${this.#gva(place).toString(16)}`,
+      );
     }
-    this.#put(at, value, sizeBytes);
+    this.#put(place, value, sizeBytes);
   }
 
   /** `, in the implementation of SLOT,` if that is where the offset is. */
@@ -167,50 +192,76 @@ class Linker {
     return entry ? `, in the implementation of ${entry.slot},` : '';
   }
 
-  #addendAt(at: number, sizeBytes: number): bigint {
-    return sizeBytes === 8 ? this.#view.getBigInt64(at, true) : BigInt(this.#view.getInt32(at, true));
+  #view({ region, offset }: Place): DataView {
+    return new DataView(this.bytes[region].buffer, offset);
+  }
+
+  #addendAt(place: Place, sizeBytes: number): bigint {
+    const view = this.#view(place);
+    return sizeBytes === 8 ? view.getBigInt64(0, true) : BigInt(view.getInt32(0, true));
   }
 
   get #wordBytes(): 4 | 8 {
     return this.#module.object.class === 64 ? 8 : 4;
   }
 
-  #put(at: number, value: bigint, sizeBytes: number): void {
-    if (sizeBytes === 8) this.#view.setBigUint64(at, BigInt.asUintN(64, value), true);
-    else this.#view.setUint32(at, Number(BigInt.asUintN(32, value)), true);
+  #put(place: Place, value: bigint, sizeBytes: number): void {
+    const view = this.#view(place);
+    if (sizeBytes === 8) view.setBigUint64(0, BigInt.asUintN(64, value), true);
+    else view.setUint32(0, Number(BigInt.asUintN(32, value)), true);
   }
 
-  /** An entry of the linked table. */
+  /** An entry of the linked table; the predecessor's address is put where the module wants it. */
   op({ slot, functionAt, previousAt }: ObjectEntry, index: number): LinkedOp {
     const { object, layout, title, keepsRegisters } = this.#module;
     const table = object.sections.find(({ name }) => name === ENTRIES_SECTION);
-    const at = table && layout.sections.get(table.index);
-    if (at === undefined) throw moduleError('PV5027', `ops module ${title}: ${ENTRIES_SECTION} is not to be loaded`);
-    const gva = this.#word(at + functionAt);
-    const previous = this.#word(at + previousAt);
+    const place = table && layout.sections.get(table.index);
+    if (!place) throw moduleError('PV5027', `ops module ${title}: ${ENTRIES_SECTION} is not to be loaded`);
+    const gva = this.#word({ ...place, offset: place.offset + functionAt });
+    const previous = this.#word({ ...place, offset: place.offset + previousAt });
     if (gva === 0n) throw moduleError('PV5027', `ops module ${title} names no implementation for ${slot}`);
-    if (previous !== 0n && !this.#isWritable(previous)) {
-      throw moduleError('PV5027', `ops module ${title}: ${slot} wants its predecessor in memory that is not its own`);
+    if (previous !== 0n) this.#setPrevious(slot, previous);
+    return { slot, gva: keepsRegisters(slot) ? this.#thunk(index, gva) : gva };
+  }
+
+  #setPrevious(slot: string, gva: bigint): void {
+    if (!this.#isInData(gva, this.#wordBytes)) {
+      const what = `${slot} wants its predecessor in memory that is not its own`;
+      throw moduleError('PV5027', `ops module ${this.#module.title}: ${what}`);
     }
-    const entry = keepsRegisters(slot) ? this.#thunk(index, gva) : gva;
-    return { slot, gva: entry, previousAt: previous === 0n ? undefined : previous };
+    const offset = Number(gva - this.#bases.data);
+    this.#put({ region: 'data', offset }, this.#guest.previous(slot), this.#wordBytes);
   }
 
   #thunk(index: number, target: bigint): bigint {
-    const at = this.#module.layout.thunks + index * THUNK_BYTES;
-    const address = this.#base + BigInt(at);
-    this.bytes.set(calleeSaveThunk(this.#module.object.class, address, target), at);
+    const offset = this.#module.layout.thunks + index * THUNK_BYTES;
+    const address = this.#gva({ region: 'text', offset });
+    this.bytes.text.set(calleeSaveThunk(this.#module.object.class, address, target), offset);
     return address;
   }
 
-  #word(at: number): bigint {
-    return this.#wordBytes === 8 ? this.#view.getBigUint64(at, true) : BigInt(this.#view.getUint32(at, true));
+  variables(): ModuleVariable[] {
+    const { object, layout } = this.#module;
+    const found: ModuleVariable[] = [];
+    for (const [index, { name, place, binding, isVariable, sizeBytes }] of object.symbols.entries()) {
+      const size = Number(sizeBytes);
+      if (!isVariable || binding === 'local' || (size !== 1 && size !== 2 && size !== 4 && size !== 8)) continue;
+      const home = typeof place === 'number' ? layout.sections.get(place) : layout.commons.get(index);
+      const gva = this.#value(index);
+      if (home?.region !== 'data' || gva === undefined || !this.#isInData(gva, size)) continue;
+      found.push({ name: printable(name), gva, sizeBytes: size });
+      if (found.length === MOST_VARIABLES) break;
+    }
+    return found;
   }
 
-  #isWritable(gva: bigint): boolean {
-    const offset = gva - this.#base;
-    const inside = ({ access, offset: start, sizeBytes }: ModuleSegment) =>
-      access === 'write' && offset >= BigInt(start) && offset + BigInt(this.#wordBytes) <= BigInt(start + sizeBytes);
-    return this.#module.layout.segments.some(inside);
+  #isInData(gva: bigint, sizeBytes: number): boolean {
+    const offset = Number(BigInt.asIntN(64, gva - this.#bases.data));
+    return offset >= 0 && offset + sizeBytes <= this.bytes.data.length;
+  }
+
+  #word(place: Place): bigint {
+    const view = this.#view(place);
+    return this.#wordBytes === 8 ? view.getBigUint64(0, true) : BigInt(view.getUint32(0, true));
   }
 }

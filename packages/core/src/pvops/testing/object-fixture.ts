@@ -29,6 +29,7 @@ export interface FixtureSymbol {
   readonly value?: number;
   readonly sizeBytes?: number;
   readonly weak?: boolean;
+  readonly isVariable?: boolean;
 }
 
 export interface ObjectOptions {
@@ -106,12 +107,12 @@ function symbolBytes(
   const fields = SYMBOL[width];
   const bytes = new Uint8Array((symbols.length + 1) * fields.sizeBytes);
   const put = writer(width, bytes);
-  symbols.forEach(({ section, value = 0, sizeBytes = 0, weak }, index) => {
+  symbols.forEach(({ section, value = 0, sizeBytes = 0, weak, isVariable }, index) => {
     const at = (index + 1) * fields.sizeBytes;
     put.u32(at + fields.name, names[index]);
     put.word(at + fields.value, BigInt(value));
     put.word(at + fields.size, BigInt(sizeBytes));
-    put.u8(at + fields.info, (weak ? 2 : 1) << 4);
+    put.u8(at + fields.info, ((weak ? 2 : 1) << 4) | (isVariable ? 1 : 0));
     const number = typeof section === 'number' ? section : sections.findIndex(({ name }) => name === section) + 1;
     put.u16(at + fields.shndx, number);
   });

@@ -1,0 +1,16 @@
+#!/bin/sh
+# Builds the ops module in both versions with Debian's gcc: ./build.sh [OUTPUT]; OUTPUT's name says which of the two.
+set -eu
+cd "$(dirname "$0")"
+api=../../packages/plugin-api/include
+compile() {
+  gcc -c -std=gnu11 -O2 -Wall -Wextra -Werror -fno-ident @$api/pvops.flags -I $api "$@" count-cr3.c
+}
+build() {
+  case $1 in
+    *count-cr3-2.o) compile -DVERSION='"1.1.0"' -DCOUNT_FLUSHES -o "$1" ;;
+    *) compile -o "$1" ;;
+  esac
+}
+if [ $# -eq 0 ]; then set -- prebuilt/count-cr3.o prebuilt/count-cr3-2.o; fi
+for output; do build "$output"; done
