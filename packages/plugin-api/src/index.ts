@@ -1,6 +1,7 @@
 export * from './devices.ts';
 export * from './errors.ts';
 export * from './exit.ts';
+export * from './hardware.ts';
 export * from './ops.ts';
 export * from './plugin.ts';
 export * from './vcpu.ts';

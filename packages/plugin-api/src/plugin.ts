@@ -1,5 +1,6 @@
 import type { Devices } from './devices.ts';
 import type { Exit, ExitAnswer, ExitKind, ExitOf } from './exit.ts';
+import type { BootDescriptor, FirmwareTables, PciConnection, PciDevice, PortDevice } from './hardware.ts';
 import type { Vcpu } from './vcpu.ts';
 
 /** The version of this API; a plug-in's `api` range is checked against it. */
@@ -200,6 +201,8 @@ export type PlatformChip = (typeof PLATFORM_CHIPS)[number];
 
 /** What the PC is made of; plug-ins may change it in `configure`. */
 export interface PlatformDefinition {
+  /** The door that the guest is started through (since 1.2). */
+  readonly entry: Entry;
   /**
    * The chips that are there. All of them where the machine itself starts the guest (door `native`), none where a plug-in
    * does: it adds what its guests expect. Their absence shows in CPUID and in the ACPI tables.
@@ -224,6 +227,23 @@ export interface Machine {
   readonly platform: Readonly<PlatformDefinition>;
   /** The CPU's own CPUID answer, by the policy "what is implemented" (SDM vol. 2A, CPUID). */
   cpuid(leaf: number, subleaf: number): { eax: number; ebx: number; ecx: number; edx: number };
+  /**
+   * Do what firmware does before it starts anything: chips in their working state, PCI resources, MTRRs, ACPI tables in
+   * memory below 1 MiB. For `boot`, by the plug-in that starts the guest; the second call answers the same (since 1.2).
+   */
+  firmware(): FirmwareTables;
+  /** Place a device behind I/O ports; for `boot` (since 1.2). @throws PolyvisorError PV2020 if a port is taken */
+  claimPorts(name: string, firstPort: number, ports: number, device: PortDevice): void;
+  /** Put a device into the first free slot; for `boot` (since 1.2). @throws PolyvisorError PV2021 if there is no PCI bus */
+  plugPci(device: PciDevice): PciConnection;
+  /**
+   * Show a page of memory at another guest-physical address too, above all memory; `undefined` takes it away again. All
+   * accesses there are as slow as a device's. Addresses are multiples of 4,096 (since 1.2).
+   * @throws RangeError for others, and where there is memory already
+   */
+  aliasPage(gpa: number, targetGpa: number | undefined): void;
+  /** What the guest finds in the CPUID leaves of the boot descriptor from now on (since 1.2). */
+  describeBoot(descriptor: BootDescriptor): void;
   /** End the guest; the first call wins. Execution stops after the current exit. */
   shutdown(reason: ShutdownReason): void;
   /**

@@ -126,6 +126,14 @@ export interface Vcpu {
   readonly localApicGpa: number | undefined;
   /** What the local APIC's timer does when it expires: the interrupt of LVT entry "timer", if not masked. Since API 1.2. */
   raiseLocalTimerInterrupt(): void;
+  /**
+   * Vector of an interrupt that the owning plug-in has pending, or `undefined`: asked for whenever one could be taken,
+   * and taken before those of the chips. It lets RFLAGS.IF and the shadow of STI decide, and ends HLT, as any interrupt
+   * does; {@link kick} makes a vCPU that is in guest code look (since 1.2).
+   */
+  externalInterrupt: (() => number | undefined) | undefined;
+  /** An edge-triggered interrupt to the vCPU's local APIC, as a message on the bus is; `false`: not accepted (since 1.2). */
+  requestInterrupt(vector: number): boolean;
   /** Ask the engine to leave guest code at the next block boundary, so that pending events are looked at. */
   kick(): void;
   /** `true`: the vCPU executes nothing until {@link wake}. Set by HLT and by a plug-in's own blocking call. */

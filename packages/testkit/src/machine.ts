@@ -1,8 +1,14 @@
 import {
+  type BootDescriptor,
   type Devices,
+  type Entry,
+  type FirmwareTables,
   type Machine,
   NO_DEVICES,
+  type PciConnection,
+  type PciDevice,
   type PlatformDefinition,
+  type PortDevice,
   type ShutdownReason,
 } from '@polyvisor/plugin-api';
 import { FakeClock } from './clock.ts';
@@ -16,6 +22,8 @@ export interface FakeMachineOptions {
   readonly vcpus?: number;
   readonly commandLine?: string;
   readonly devices?: Partial<Devices>;
+  /** The door through which the guest is started. */
+  readonly entry?: Entry;
   readonly translate?: TranslateFunction;
   /** Leaf number → answer; leaves that are not here answer zeros. */
   readonly cpuid?: Readonly<Record<number, { eax: number; ebx: number; ecx: number; edx: number }>>;
@@ -31,6 +39,13 @@ export class FakeMachine implements Machine {
   readonly devices: Devices;
   readonly vcpus: readonly FakeVcpu[];
   readonly platform: PlatformDefinition;
+  /** Devices given to {@link plugPci}, with the level of their pins. */
+  readonly plugged: { readonly device: PciDevice; asserted: boolean }[] = [];
+  /** Ranges given to {@link claimPorts}. */
+  readonly ports: { readonly firstPort: number; readonly ports: number; readonly device: PortDevice }[] = [];
+  /** Alias → target, as {@link aliasPage} was told. */
+  readonly aliases = new Map<number, number>();
+  bootDescriptor: BootDescriptor | undefined;
   ended: ShutdownReason | undefined;
   /** Calls of {@link raiseTimerInterrupt}. */
   timerInterrupts = 0;
@@ -45,6 +60,7 @@ export class FakeMachine implements Machine {
     this.devices = { ...NO_DEVICES, ...options.devices };
     this.vcpus = Array.from({ length: count }, (_, id) => new FakeVcpu(this.memory, { id, translate }));
     this.platform = {
+      entry: options.entry ?? { name: 'fake', abi: 'fake', address: 0n, foundIn: 'test', plugin: 'fake', priority: 0 },
       chips: new Set(),
       memoryBytes,
       overheadBytes: 0,
@@ -55,6 +71,29 @@ export class FakeMachine implements Machine {
 
   cpuid(leaf: number, _subleaf: number): { eax: number; ebx: number; ecx: number; edx: number } {
     return this.#options.cpuid?.[leaf] ?? { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+  }
+  /** All memory is RAM, and there are no tables. */
+  firmware(): FirmwareTables {
+    return { memoryMap: [{ first: 0, sizeBytes: this.platform.memoryBytes, kind: 'ram' }] };
+  }
+  claimPorts(_name: string, firstPort: number, ports: number, device: PortDevice): void {
+    this.ports.push({ firstPort, ports, device });
+  }
+  plugPci(device: PciDevice): PciConnection {
+    const plugged = { device, asserted: false };
+    this.plugged.push(plugged);
+    return {
+      setInterrupt: (asserted) => {
+        plugged.asserted = asserted;
+      },
+    };
+  }
+  aliasPage(gpa: number, targetGpa: number | undefined): void {
+    if (targetGpa === undefined) this.aliases.delete(gpa);
+    else this.aliases.set(gpa, targetGpa);
+  }
+  describeBoot(descriptor: BootDescriptor): void {
+    this.bootDescriptor = descriptor;
   }
   shutdown(reason: ShutdownReason): void {
     this.ended ??= reason;

@@ -55,6 +55,8 @@ export class FakeVcpu implements Vcpu {
   };
 
   readonly injected: { vector: number; errorCode?: number }[] = [];
+  /** Vectors given to {@link requestInterrupt}, in order. */
+  readonly requested: number[] = [];
   /** Roots given to {@link switchRoot}, in order. */
   readonly roots: bigint[] = [];
   /** Arguments of {@link flushTlb}, in order. */
@@ -173,6 +175,11 @@ export class FakeVcpu implements Vcpu {
     return this.write(addressOf(gvaLow, gvaHigh), bytes, options).ok;
   }
 
+  externalInterrupt: (() => number | undefined) | undefined = undefined;
+  requestInterrupt(vector: number): boolean {
+    this.requested.push(vector);
+    return true;
+  }
   inject(vector: number, errorCode?: number): void {
     this.injected.push(errorCode === undefined ? { vector } : { vector, errorCode });
   }

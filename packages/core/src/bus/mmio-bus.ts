@@ -9,12 +9,20 @@ export interface SubtractiveMemory {
   writeMemory(gpa: number, bytes: Uint8Array): boolean;
 }
 
+/** Memory that shows at addresses that are not its own; `false`: not there. */
+export interface MemoryAliases {
+  readMemory(gpa: number, into: Uint8Array): boolean;
+  writeMemory(gpa: number, bytes: Uint8Array): boolean;
+}
+
 /** Guest-physical addresses that are not RAM. */
 export class MmioBus {
   readonly #ranges = new RangeTable<MmioDevice>('addresses');
   readonly #unclaimed: UnclaimedLog;
   /** Asked for what nobody claims. */
   subtractive: SubtractiveMemory | undefined;
+  /** Comes before all devices: a page of memory stands there in a device's place. */
+  aliases: MemoryAliases | undefined;
 
   /** `log` is told once of each address that a guest uses and that nobody claims. */
   constructor(log: (message: string) => void = () => {}) {
@@ -28,6 +36,7 @@ export class MmioBus {
 
   /** Little-endian bytes from a device; all ones where there is none, or where the access leaves the device's range. */
   read(gpa: number, into: Uint8Array): void {
+    if (this.aliases?.readMemory(gpa, into)) return;
     const range = this.#ranges.find(gpa);
     if (range && gpa + into.length <= range.first + range.sizeBytes) {
       readMemory(range.device, gpa - range.first, into);
@@ -39,6 +48,7 @@ export class MmioBus {
   }
 
   write(gpa: number, bytes: Uint8Array): void {
+    if (this.aliases?.writeMemory(gpa, bytes)) return;
     const range = this.#ranges.find(gpa);
     if (range && gpa + bytes.length <= range.first + range.sizeBytes) {
       writeMemory(range.device, gpa - range.first, bytes);

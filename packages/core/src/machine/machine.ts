@@ -1,18 +1,24 @@
 import {
+  type BootDescriptor,
   type BootRequest,
   type ConsolePort,
   type Devices,
   type Entry,
   type Exit,
   type ExitAnswer,
+  type FirmwareTables,
   type GuestImage,
   NO_DEVICES,
+  type PciConnection,
+  type PciDevice,
   PLATFORM_CHIPS,
   type PlatformDefinition,
   type Machine as PluginMachine,
   PolyvisorError,
+  type PortDevice,
   type ShutdownReason,
 } from '@polyvisor/plugin-api';
+import { PageAliases } from '../bus/page-aliases.ts';
 import { DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
 import { virtioModels } from '../devices/virtio/index.ts';
 import { virtioFunction } from '../devices/virtio/pci/function.ts';
@@ -33,7 +39,7 @@ import { nativeInstructions } from './native/instructions.ts';
 import { firmwareMtrrs } from './native/memory-types.ts';
 import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.ts';
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
-import type { InterruptSource, ProcessorPlatform } from './platform/processor.ts';
+import type { ProcessorPlatform } from './platform/processor.ts';
 import { crashReport } from './report.ts';
 import { type GuestSample, Sampler } from './sampler.ts';
 import { allocate } from './start.ts';
@@ -110,6 +116,9 @@ export class Machine implements PluginMachine {
   readonly #instructionTime: InstructionTime | undefined;
   readonly #engineMemory: EngineMemory;
   readonly #pc: PcPlatform;
+  readonly #aliases: PageAliases;
+  #firmware: FirmwareTables | undefined;
+  #bootDescriptor: BootDescriptor;
   #end: RunEnd | undefined;
   /** Opens when a paused machine goes on or ends. */
   #gate: { readonly opened: Promise<void>; open(): void } | undefined;
@@ -132,12 +141,14 @@ export class Machine implements PluginMachine {
     this.devices = options.devices ?? NO_DEVICES;
     this.entry = chooseEntry(options.image, options.plugins.calls, options.entryName);
     this.platform = {
+      entry: this.entry,
       chips: new Set(this.entry.plugin === CORE ? PLATFORM_CHIPS : []),
       memoryBytes: options.memoryBytes,
       overheadBytes: 0,
       vcpus: 1,
       commandLine: options.commandLine,
     };
+    this.#bootDescriptor = { hypervisor: 'none', guestType: this.entry.name, abiVersion: 0 };
     this.#calls.configure(this.platform);
     const ramBytes = Math.ceil((this.platform.memoryBytes + this.platform.overheadBytes) / PAGE) * PAGE;
     this.#engineMemory = allocate(ramBytes);
@@ -149,6 +160,7 @@ export class Machine implements PluginMachine {
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
     this.clock = new MachineClock(source, options.wallClock.epochNs());
     this.#pc = new PcPlatform(this.platform, this.#platformHost());
+    this.#pc.mmio.aliases = this.#aliases = new PageAliases(this.memory);
     this.#plugInDevices();
     this.vcpus = [new MachineVcpu(0, this.#engine(this.#pc.processors[0]), this.#pc.processors[0])];
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
@@ -216,16 +228,38 @@ export class Machine implements PluginMachine {
 
   /** What firmware leaves behind, then the image's boot protocol. */
   #bootNatively(request: BootRequest): void {
-    this.#pc.initialiseLikeFirmware();
-    for (const vcpu of this.vcpus)
-      for (const [index, value] of firmwareMtrrs(MTRR_DEVICES)) vcpu.msrs.set(index, value);
-    const description = this.#pc.describe();
+    const { memoryMap, rsdpAddress } = this.firmware();
     bootNatively(request, {
       memory: this.memory,
       vcpu: this.vcpus[0],
-      memoryMap: memoryMapOf(this.platform.memoryBytes),
-      ...(description && { rsdpAddress: placeAcpiTables(description, this.memory) }),
+      memoryMap,
+      ...(rsdpAddress !== undefined && { rsdpAddress }),
     });
+  }
+
+  firmware(): FirmwareTables {
+    this.#firmware ??= this.#runFirmware();
+    return this.#firmware;
+  }
+  #runFirmware(): FirmwareTables {
+    this.#pc.initialiseLikeFirmware();
+    for (const vcpu of this.vcpus)
+      for (const [index, value] of firmwareMtrrs(MTRR_DEVICES)) vcpu.msrs.set(index, value);
+    const memoryMap = memoryMapOf(this.platform.memoryBytes, this.memory.sizeBytes);
+    const description = this.#pc.describe();
+    return { memoryMap, ...(description && { rsdpAddress: placeAcpiTables(description, this.memory) }) };
+  }
+  claimPorts(name: string, firstPort: number, ports: number, device: PortDevice): void {
+    this.#pc.ports.claim(name, firstPort, ports, device);
+  }
+  plugPci(device: PciDevice): PciConnection {
+    return this.#pc.plug(device);
+  }
+  aliasPage(gpa: number, targetGpa: number | undefined): void {
+    this.#aliases.set(gpa, targetGpa);
+  }
+  describeBoot(descriptor: BootDescriptor): void {
+    this.#bootDescriptor = descriptor;
   }
 
   cpuid(leaf: number, subleaf: number) {
@@ -234,7 +268,8 @@ export class Machine implements PluginMachine {
   #cpuid(vcpu: MachineVcpu, leaf: number, subleaf: number) {
     const { platform } = vcpu;
     const apic = platform.hasLocalApic ? { id: vcpu.id, enabled: platform.apicEnabled } : undefined;
-    return cpuid(leaf, subleaf, { vcpus: this.vcpus.length, tscHz: this.clock.tscHz, apic });
+    const { tscHz } = this.clock;
+    return cpuid(leaf, subleaf, { vcpus: this.vcpus.length, tscHz, apic, bootDescriptor: this.#bootDescriptor });
   }
   raiseTimerInterrupt(): void {
     this.#pc.raiseTimerInterrupt();
@@ -330,7 +365,9 @@ export class Machine implements PluginMachine {
     const turn = this.#turn();
     let left = turn;
     while (left > 0 && !this.#end) {
+      if (vcpu.blocked && vcpu.hasDeliverableEvent) vcpu.wake();
       this.#calls.beforeEntry(vcpu);
+      // What beforeEntry has delivered or raised may be what it waits for.
       if (vcpu.blocked && vcpu.hasDeliverableEvent) vcpu.wake();
       if (vcpu.blocked || vcpu.offline || this.#end) return left !== turn;
       const oneInstruction = this.#deliverEvents(vcpu);
@@ -412,7 +449,7 @@ export class Machine implements PluginMachine {
     }
     if (!vcpu.hasDeliverableEvent || shadow) return vcpu.hasDeliverableEvent;
     if (vcpu.takeNmi()) this.#deliver(vcpu, Vector.NMI, undefined);
-    else this.#deliver(vcpu, (vcpu.platform.interrupts as InterruptSource).acknowledge(), undefined);
+    else this.#deliver(vcpu, vcpu.acknowledgeInterrupt(), undefined);
     return false;
   }
 

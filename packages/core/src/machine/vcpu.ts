@@ -70,7 +70,7 @@ import {
   segmentBounds,
 } from './cpu-mode.ts';
 import { BankKeys, bankKey, mmuFlags, rootNumber, rootOfKey, usesPdptes } from './mmu-state.ts';
-import { ProcessorPlatform } from './platform/processor.ts';
+import { type InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { NO_WORDS, SUPERVISOR_CLEARS, WordAccess } from './word-access.ts';
 
 const EFER_LMA = 1 << 10;
@@ -124,7 +124,16 @@ export class MachineVcpu implements Vcpu {
   /** An interrupt with RFLAGS.IF set, or an NMI: what ends HLT and comes before the next instruction. */
   get hasDeliverableEvent(): boolean {
     if (this.#nmiPending && !this.nmiBlocked) return true;
-    return (this.#get32(EFLAGS_SYSTEM) & Flag.IF) !== 0 && (this.platform.interrupts?.hasDeliverable() ?? false);
+    if ((this.#get32(EFLAGS_SYSTEM) & Flag.IF) === 0) return false;
+    return (this.platform.interrupts?.hasDeliverable() ?? false) || this.externalInterrupt?.() !== undefined;
+  }
+  externalInterrupt: (() => number | undefined) | undefined = undefined;
+  /** The vector of the interrupt that {@link hasDeliverableEvent} has seen; it is then in service. */
+  acknowledgeInterrupt(): number {
+    return this.externalInterrupt?.() ?? (this.platform.interrupts as InterruptSource).acknowledge();
+  }
+  requestInterrupt(vector: number): boolean {
+    return this.platform.requestInterrupt(vector);
   }
   raiseNmi(): void {
     this.#nmiPending = true;

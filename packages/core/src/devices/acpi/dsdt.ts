@@ -27,7 +27,9 @@ const CONFIG_PORTS = { first: 0xcf8, count: 8 };
 export function dsdtTerms(platform: AcpiPlatform): Aml {
   return [
     // SLP_TYP for PM1a and PM1b (7.4.2.5).
-    ...name('\\_S5', packageOf(integer(SLEEP_TYPE_S5), integer(SLEEP_TYPE_S5), integer(0), integer(0))),
+    ...(platform.fixedHardware
+      ? name('\\_S5', packageOf(integer(SLEEP_TYPE_S5), integer(SLEEP_TYPE_S5), integer(0), integer(0)))
+      : []),
     // The operating system says which interrupt model it uses: 0 PIC, 1 APIC (5.8.1).
     ...name('\\PICM', integer(0)),
     ...method('\\_PIC', 1, store(argument(0), nameString('PICM'))),

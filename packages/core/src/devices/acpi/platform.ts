@@ -1,9 +1,12 @@
 /** What the tables tell of a machine. A chip that is absent is left out of them. */
 export interface AcpiPlatform {
   readonly vcpus: number;
-  readonly sciIrq: number;
-  /** First port of the fixed hardware (spec.ts, PM_PORTS). */
-  readonly pmPort: number;
+  /** The fixed hardware; without it the platform is hardware-reduced (ACPI 6.3, 4.1). */
+  readonly fixedHardware?: {
+    readonly sciIrq: number;
+    /** First of its ports (spec.ts, PM_PORTS). */
+    readonly port: number;
+  };
   readonly localApicAddress?: number;
   readonly ioApic?: { readonly id: number; readonly address: number };
   /** The 8259 pair is there too. */

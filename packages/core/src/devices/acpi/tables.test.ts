@@ -7,8 +7,7 @@ import { acpiTables } from './tables.ts';
 const AT = 0xe0000;
 const PLATFORM: AcpiPlatform = {
   vcpus: 3,
-  sciIrq: 9,
-  pmPort: 0x600,
+  fixedHardware: { sciIrq: 9, port: 0x600 },
   localApicAddress: 0xfee00000,
   ioApic: { id: 0, address: 0xfec00000 },
   pic: true,
@@ -108,8 +107,7 @@ describe('the tables', () => {
   it('leave out what is not there', () => {
     const bare = found({
       vcpus: 1,
-      sciIrq: 9,
-      pmPort: 0x600,
+      fixedHardware: { sciIrq: 9, port: 0x600 },
       pic: true,
       pit: false,
       rtc: false,
@@ -128,6 +126,27 @@ describe('the tables', () => {
       true,
       true,
     ]);
+  });
+});
+
+describe('a hardware-reduced platform', () => {
+  const none = { pic: false, pit: false, rtc: false, keyboardController: false };
+  const tables = found({ vcpus: 1, localApicAddress: 0xfee00000, ...none });
+
+  it('says so, and has neither fixed ports nor an SCI nor S5', () => {
+    const fadt = tables.get('FACP') as Uint8Array;
+    const view = new DataView(fadt.buffer, fadt.byteOffset);
+    expect(view.getUint32(112, true) & (1 << 20)).toBe(1 << 20);
+    expect(view.getUint16(109, true)).toBe(0x24);
+    expect([...fadt.subarray(46, 96)].every((byte) => byte === 0)).toBe(true);
+    expect([...fadt.subarray(148, 276)].every((byte) => byte === 0)).toBe(true);
+    expect(fadt.length).toBe(276);
+    expect(Buffer.from(tables.get('DSDT') as Uint8Array).includes('_S5_')).toBe(false);
+  });
+
+  it('lists its processors and no I/O APIC', () => {
+    const madt = tables.get('APIC') as Uint8Array;
+    expect([...madt.subarray(44)]).toEqual([0, 8, 0, 0, 1, 0, 0, 0, 4, 6, 0xff, 0, 0, 1]);
   });
 });
 

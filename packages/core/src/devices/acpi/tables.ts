@@ -15,12 +15,15 @@ const FeatureFlag = {
   noRtcWake: 1 << 6,
   timerIs32Bits: 1 << 8,
   resetRegister: 1 << 10,
+  hardwareReduced: 1 << 20,
 } as const;
 const FADT_REVISION = 6;
 const MADT_REVISION = 5;
 const DSDT_REVISION = 2;
 /** A desktop (table 5-34). */
 const PROFILE_DESKTOP = 1;
+/** PM1a and PM1b event, PM1a and PM1b control, PM2 control, timer, GPE0, GPE1. */
+const FIXED_BLOCKS = 8;
 /** Latencies above these mean that C2 and C3 are not there. */
 const NO_C2 = 0xffff;
 const NO_C3 = 0xffff;
@@ -67,36 +70,13 @@ export function acpiTables(platform: AcpiPlatform, address: number): PlacedTable
 }
 
 function fadt(platform: AcpiPlatform, facsAt: number, dsdtAt: number): Uint8Array {
-  const { pmPort, resetPort } = platform;
-  const [event, control, timer] = [PmRegister.status, PmRegister.control, PmRegister.timer].map((at) => pmPort + at);
-  let bootFlags = BootFlag.legacyDevices | BootFlag.noVga;
-  if (platform.keyboardController) bootFlags |= BootFlag.keyboardController;
-  if (!platform.rtc) bootFlags |= BootFlag.noCmosClock;
-  let features =
-    FeatureFlag.wbinvd |
-    FeatureFlag.c1OnAllProcessors |
-    FeatureFlag.noPowerButton |
-    FeatureFlag.noSleepButton |
-    FeatureFlag.noRtcWake |
-    FeatureFlag.timerIs32Bits;
-  if (resetPort) features |= FeatureFlag.resetRegister;
-  const content = new TableBuilder()
-    .u32(facsAt)
-    .u32(dsdtAt)
-    .u8(0, PROFILE_DESKTOP)
-    .u16(platform.sciIrq)
-    // SMI command, ACPI enable and disable, S4BIOS, P-state control: there is no SMI.
-    .zeros(8)
-    .u32(event)
-    .u32(0)
-    .u32(control)
-    .u32(0)
-    .u32(0)
-    .u32(timer)
-    .u32(0)
-    .u32(0)
-    // Lengths of PM1 event, PM1 control, PM2 control, timer, GPE0 and GPE1 blocks; GPE1 base; C-state control.
-    .u8(4, 2, 0, 4, 0, 0, 0, 0)
+  const { resetPort, fixedHardware } = platform;
+  const content = new TableBuilder().u32(facsAt).u32(dsdtAt).u8(0, PROFILE_DESKTOP);
+  content.u16(fixedHardware?.sciIrq ?? 0);
+  // SMI command, ACPI enable and disable, S4BIOS, P-state control: there is no SMI.
+  content.zeros(8);
+  fixedPorts(content, fixedHardware?.port);
+  content
     .u16(NO_C2)
     .u16(NO_C3)
     // Cache flush by WBINVD; no duty cycle; no day and month of alarm in CMOS, but a century.
@@ -104,17 +84,73 @@ function fadt(platform: AcpiPlatform, facsAt: number, dsdtAt: number): Uint8Arra
     .zeros(2)
     .zeros(2)
     .u8(platform.rtc ? CmosRegister.CENTURY : 0)
-    .u16(bootFlags)
+    .u16(bootFlags(platform))
     .u8(0)
-    .u32(features);
+    .u32(features(platform));
   if (resetPort) content.address('io', 8, resetPort.port).u8(resetPort.value);
   else content.noAddress().u8(0);
   // ARM boot flags, minor version 3 of revision 6.
   content.u16(0).u8(3);
   // The 32-bit pointer to the FACS counts; one of the two may be set (5.2.9).
-  content.u64(0).u64(dsdtAt).address('io', 32, event).noAddress().address('io', 16, control).noAddress().noAddress();
-  content.address('io', 32, timer).noAddress().noAddress().noAddress().noAddress().u64(0);
+  content.u64(0).u64(dsdtAt);
+  fixedAddresses(content, fixedHardware?.port);
+  // Sleep control and status: there is no sleep without the fixed hardware. Hypervisor vendor: none.
+  content.noAddress().noAddress().u64(0);
   return table('FACP', FADT_REVISION, content.raw());
+}
+
+function bootFlags(platform: AcpiPlatform): number {
+  const legacy = platform.pic || platform.pit || platform.uart !== undefined;
+  return (
+    BootFlag.noVga |
+    (legacy ? BootFlag.legacyDevices : 0) |
+    (platform.keyboardController ? BootFlag.keyboardController : 0) |
+    (platform.rtc ? 0 : BootFlag.noCmosClock)
+  );
+}
+
+function features({ fixedHardware, resetPort }: AcpiPlatform): number {
+  return (
+    FeatureFlag.wbinvd |
+    FeatureFlag.c1OnAllProcessors |
+    FeatureFlag.noPowerButton |
+    FeatureFlag.noSleepButton |
+    FeatureFlag.noRtcWake |
+    FeatureFlag.timerIs32Bits |
+    (resetPort ? FeatureFlag.resetRegister : 0) |
+    (fixedHardware ? 0 : FeatureFlag.hardwareReduced)
+  );
+}
+
+/** 32-bit port numbers of PM1a, PM1b, PM2, timer, GPE0 and GPE1 blocks, and what describes these. */
+function fixedPorts(content: TableBuilder, port: number | undefined): void {
+  if (port === undefined) {
+    content.zeros(8 * 4 + 8);
+    return;
+  }
+  content.u32(port + PmRegister.status).u32(0);
+  content.u32(port + PmRegister.control).u32(0);
+  content.u32(0).u32(port + PmRegister.timer);
+  content.u32(0).u32(0);
+  // Lengths of PM1 event, PM1 control, PM2 control, timer, GPE0 and GPE1 blocks; GPE1 base; C-state control.
+  content.u8(4, 2, 0, 4, 0, 0, 0, 0);
+}
+
+/** The same blocks as generic addresses. */
+function fixedAddresses(content: TableBuilder, port: number | undefined): void {
+  if (port === undefined) {
+    for (let i = 0; i < FIXED_BLOCKS; i++) content.noAddress();
+    return;
+  }
+  content.address('io', 32, port + PmRegister.status).noAddress();
+  content
+    .address('io', 16, port + PmRegister.control)
+    .noAddress()
+    .noAddress();
+  content
+    .address('io', 32, port + PmRegister.timer)
+    .noAddress()
+    .noAddress();
 }
 
 function madt(platform: AcpiPlatform, localApicAddress: number): Uint8Array {
@@ -125,7 +161,8 @@ function madt(platform: AcpiPlatform, localApicAddress: number): Uint8Array {
     const override = (irq: number, gsi: number, flags: number) =>
       content.u8(MadtEntry.interruptOverride, 10, 0, irq).u32(gsi).u16(flags);
     override(TIMER_IRQ, TIMER_GSI, Mps.conforms);
-    override(platform.sciIrq, platform.sciIrq, Mps.activeHighLevel);
+    const { fixedHardware } = platform;
+    if (fixedHardware) override(fixedHardware.sciIrq, fixedHardware.sciIrq, Mps.activeHighLevel);
   }
   // LINT1 of every local APIC is the NMI.
   content.u8(MadtEntry.localApicNmi, 6, ALL_PROCESSORS).u16(Mps.conforms).u8(1);

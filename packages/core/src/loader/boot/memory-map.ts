@@ -1,9 +1,6 @@
-/** A range of guest-physical memory, as firmware tells it. */
-export interface MemoryRegion {
-  readonly first: number;
-  readonly sizeBytes: number;
-  readonly kind: 'ram' | 'reserved' | 'acpi';
-}
+import type { MemoryRegion } from '@polyvisor/plugin-api';
+
+export type { MemoryRegion } from '@polyvisor/plugin-api';
 
 /** Sorted by address; no two overlap. */
 export type MemoryMap = readonly MemoryRegion[];

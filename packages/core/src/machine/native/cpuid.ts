@@ -1,3 +1,6 @@
+import type { BootDescriptor } from '@polyvisor/plugin-api';
+import { descriptorLeaf, isDescriptorLeaf } from './boot-descriptor.ts';
+
 /** What CPUID answers: what the engine implements, and nothing else (SDM vol. 2A, CPUID). */
 export interface CpuidAnswer {
   eax: number;
@@ -12,6 +15,7 @@ export interface CpuidSurroundings {
   readonly tscHz: number;
   /** The processor's local APIC, if the platform has any. `enabled`: by IA32_APIC_BASE. */
   readonly apic: { readonly id: number; readonly enabled: boolean } | undefined;
+  readonly bootDescriptor: BootDescriptor;
 }
 
 const bits = (...positions: number[]) => positions.reduce((all, bit) => all | (1 << bit), 0);
@@ -63,6 +67,7 @@ const word = (text: string, at: number) =>
 export function cpuid(leaf: number, subleaf: number, surroundings: CpuidSurroundings): CpuidAnswer {
   const none = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
   const { apic } = surroundings;
+  if (isDescriptorLeaf(leaf)) return descriptorLeaf(leaf, surroundings.bootDescriptor);
   switch (leaf >>> 0) {
     case 0:
       return { eax: apic ? MAX_LEAF_APIC : MAX_LEAF, ebx: word(VENDOR, 0), edx: word(VENDOR, 4), ecx: word(VENDOR, 8) };

@@ -7,7 +7,12 @@ import { cpuid } from './cpuid.ts';
 const [RAX, RCX, RDX, RBX] = [0, 1, 2, 3];
 const AT = BigInt(CODE);
 /** What CPUID describes when there are no chips around the processor. */
-const ALONE = { vcpus: 1, tscHz: 1e9, apic: undefined } as const;
+const ALONE = {
+  vcpus: 1,
+  tscHz: 1e9,
+  apic: undefined,
+  bootDescriptor: { hypervisor: 'none', guestType: 'linux64', abiVersion: 0x2000f },
+} as const;
 const go = async (code: string, prepare?: (guest: TestGuest) => void) => {
   const guest = await testGuest({ code: { [CODE]: code }, ...(prepare ? { prepare } : {}) });
   await guest.run();

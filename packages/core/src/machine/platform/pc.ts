@@ -1,4 +1,12 @@
-import type { Clock, ConsolePort, PlatformChip, PlatformDefinition } from '@polyvisor/plugin-api';
+import {
+  type Clock,
+  type ConsolePort,
+  type PciConnection,
+  type PciDevice,
+  type PlatformChip,
+  type PlatformDefinition,
+  PolyvisorError,
+} from '@polyvisor/plugin-api';
 import type { IrqLine, PortDevice } from '../../bus/device.ts';
 import { MmioBus } from '../../bus/mmio-bus.ts';
 import { PortBus } from '../../bus/port-bus.ts';
@@ -14,6 +22,7 @@ import { COMMAND_PORT, DATA_PORT } from '../../devices/i8042/spec.ts';
 import { IoApic } from '../../devices/ioapic/io-apic.ts';
 import { LocalApic } from '../../devices/lapic/local-apic.ts';
 import { ConfigAddressPorts, ConfigDataPorts, PciBus, wireOf } from '../../devices/pci/bus.ts';
+import { PciFunction } from '../../devices/pci/function.ts';
 import { hostBridge } from '../../devices/pci/host-bridge.ts';
 import { CONFIG_ADDRESS_PORT, CONFIG_DATA_PORT } from '../../devices/pci/spec.ts';
 import { PicPair } from '../../devices/pic/pic-pair.ts';
@@ -241,6 +250,16 @@ export class PcPlatform {
     return PCI_IRQ.map((irq, wire) => both(this.#picInput(irq), this.#ioApicPin(PCI_GSI[wire])));
   }
 
+  /** Put a plug-in's device on the PCI bus. @throws PolyvisorError PV2021 if there is none */
+  plug(device: PciDevice): PciConnection {
+    if (!this.pci) {
+      throw new PolyvisorError('PV2021', `there is no PCI bus for ${device.name}`, "add 'pci' to the platform's chips");
+    }
+    const pciFunction = new PciFunction(device);
+    this.pci.plug(pciFunction);
+    return { setInterrupt: (asserted) => pciFunction.setPin(asserted) };
+  }
+
   /** What firmware does to the chips before it starts anything. */
   initialiseLikeFirmware(): void {
     this.#localApics[0]?.enterVirtualWireMode();
@@ -249,11 +268,10 @@ export class PcPlatform {
 
   /** What the ACPI tables tell; `undefined`: there are none. */
   describe(): AcpiPlatform | undefined {
-    if (!this.#has('acpi')) return undefined;
+    if (!this.#has('acpi') && !this.#has('localApic')) return undefined;
     return {
       vcpus: this.#definition.vcpus,
-      sciIrq: Irq.sci,
-      pmPort: Port.powerManagement,
+      ...(this.#has('acpi') && { fixedHardware: { sciIrq: Irq.sci, port: Port.powerManagement } }),
       ...(this.#localApics.length > 0 && { localApicAddress: Address.localApic }),
       ...(this.#ioApic && { ioApic: { id: IO_APIC_ID, address: Address.ioApic } }),
       pic: this.#has('pic'),

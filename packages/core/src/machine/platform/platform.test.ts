@@ -104,6 +104,29 @@ describe('interrupts', () => {
   });
 });
 
+describe('an interrupt of a plug-in', () => {
+  it('ends HLT and goes through the IDT, once RFLAGS.IF lets it', async () => {
+    // hlt with interrupts held up for one instruction only by sti; the handler counts and powers off.
+    const { end, gpr } = await runNative('31db fb f4 ebfe', { 64: `ffc3 ${POWER_OFF}` }, (machine) => ({
+      idle: async () => {
+        machine().vcpus[0].externalInterrupt = () => 64;
+      },
+    }));
+    expect([end.reason.kind, gpr[RBX]]).toEqual(['poweroff', 1n]);
+  });
+
+  it('through the local APIC is one that asks for its end', async () => {
+    // mov edi, 0xfee00000; the handler reads ISR bit 65 and ends the interrupt.
+    const handler = '8b9f20010000 c787b000000000000000 48cf';
+    const { end, gpr } = await runNative(`bf0000e0fe 31db fb f4 ${POWER_OFF}`, { 65: handler }, (machine) => ({
+      idle: async () => {
+        expect(machine().vcpus[0].requestInterrupt(65)).toBe(true);
+      },
+    }));
+    expect([end.reason.kind, gpr[RBX]]).toEqual(['poweroff', 2n]);
+  });
+});
+
 describe('NMIs', () => {
   // x2APIC on; ICR: NMI to processor 0, itself.
   const SEND = 'b91b000000 0f32 0d00040000 0f30 b930080000 31d2 b800040000 0f30 90';

@@ -1,6 +1,7 @@
 import { readMemory, writeMemory } from '../../bus/cycles.ts';
 import type { MmioDevice } from '../../bus/device.ts';
 import { MmioBus } from '../../bus/mmio-bus.ts';
+import { DeliveryMode } from '../../devices/apic-bus/message.ts';
 import { ApicMsrs } from '../../devices/lapic/apic-msrs.ts';
 import type { LocalApic } from '../../devices/lapic/local-apic.ts';
 import { xapicPage } from '../../devices/lapic/xapic-page.ts';
@@ -70,6 +71,14 @@ export class ProcessorPlatform {
   get hasLocalApic(): boolean {
     return this.#apic !== undefined;
   }
+  /** A fixed interrupt, edge triggered, that is for this processor alone; `false`: its local APIC does not accept it. */
+  requestInterrupt(vector: number): boolean {
+    if (!this.#apic) return false;
+    const destination = this.#apic.id;
+    const fixed = { deliveryMode: DeliveryMode.FIXED, level: false, asserted: true };
+    return this.#apic.receive({ ...fixed, vector, destination, logical: false });
+  }
+
   /** IA32_APIC_BASE has the local APIC on: CPUID.1:EDX.APIC shows it. */
   get apicEnabled(): boolean {
     return this.#apic?.enabled ?? false;
