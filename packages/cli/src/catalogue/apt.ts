@@ -26,10 +26,17 @@ function packagesDirectory(): string {
   return path.join(cacheDirectory(), 'packages');
 }
 
-/** apt's own lists, or, where they are empty, lists of ours: updating those needs no root. */
+/** Debian's names of the architectures that guests come from. */
+const ARCHITECTURES = ['amd64', 'i386'];
+
+/**
+ * apt's own lists, or, where they do not have a package, lists of ours: updating those needs no root, and they hold the
+ * architectures of guests whatever the host is configured for.
+ */
 function privateListOptions(): string[] {
   const state = path.join(cacheDirectory(), 'apt');
-  return ['-o', `Dir::State::Lists=${path.join(state, 'lists')}`, '-o', `Dir::Cache=${path.join(state, 'cache')}`];
+  const lists = [`Dir::State::Lists=${path.join(state, 'lists')}`, `Dir::Cache=${path.join(state, 'cache')}`];
+  return [...lists, ...ARCHITECTURES.map((name) => `APT::Architectures::=${name}`)].flatMap((option) => ['-o', option]);
 }
 
 let listOptions: string[] = [];
@@ -76,9 +83,11 @@ export async function findPackage(name: string, progress: ProgressLine): Promise
     const again = await show(name);
     if (again) return again;
     progress.update('fetching package lists with apt');
-    await apt(['update'], lists, name);
+    // One archive of several may be out of order; the others can have the package.
+    const failure = await apt(['update'], lists, name).catch((error: Error) => error);
     const updated = await show(name);
     if (updated) return updated;
+    if (failure) throw failure;
   }
   throw fetchError(`apt knows no package ${name}`, 'run `apt-get update` as root, or check /etc/apt/sources.list');
 }
@@ -119,8 +128,7 @@ export async function unpackedPackage(
   progress: ProgressLine,
 ): Promise<string> {
   const selection = createHash('sha256').update(members.join('\n')).digest('hex').slice(0, 8);
-  const version = wanted.version.replaceAll(':', '%3a');
-  const directory = path.join(packagesDirectory(), `${wanted.name}_${version}_${selection}`);
+  const directory = path.join(packagesDirectory(), `${fileName(wanted.name)}_${fileName(wanted.version)}_${selection}`);
   if (existsSync(directory)) return directory;
   await withTemporaryDirectory(packagesDirectory(), async (temporary) => {
     const ticker = setInterval(() => {
@@ -143,6 +151,9 @@ export async function unpackedPackage(
   return directory;
 }
 
+/** A package's name or version in a file's name, as apt writes it. */
+const fileName = (text: string) => text.replaceAll(':', '%3a');
+
 function sizeOfFiles(directory: string): number {
   let total = 0;
   for (const entry of readdirSync(directory))
@@ -159,11 +170,11 @@ async function extract(deb: string, directory: string, members: readonly string[
   });
 }
 
-/** The newest unpacked version of a package whose name matches, if any: enough to work offline. */
-export function cachedPackage(name: RegExp): string | undefined {
+/** The newest unpacked version of a package that is wanted, if any: enough to work offline. */
+export function cachedPackage(isWanted: (name: string) => boolean): string | undefined {
   const directory = packagesDirectory();
   if (!existsSync(directory)) return undefined;
-  const matching = readdirSync(directory).filter((entry) => name.test(entry.split('_')[0]) && !entry.startsWith('.'));
+  const matching = readdirSync(directory).filter((entry) => isWanted(entry.split('_')[0].replaceAll('%3a', ':')));
   const paths = matching.map((entry) => path.join(directory, entry));
   return paths.sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs)[0];
 }

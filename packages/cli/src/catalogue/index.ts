@@ -28,11 +28,10 @@ export interface CatalogueEntry {
 
 export const catalogue: Readonly<Record<string, CatalogueEntry>> = {
   demo: { defaultPlugins: ['xen'], commandLine: () => '', load: loadDemo },
-  debian: {
-    defaultPlugins: [],
-    commandLine: (plugins) => (plugins.includes('xen') ? 'console=hvc0' : 'console=ttyS0'),
-    load: loadDebian,
-  },
+  debian: debian({ architecture: 'amd64', kernels: 'amd64' }),
+  'debian-i386': debian({ architecture: 'i386', kernels: '686-pae' }),
+  // Xen's drivers need PAE.
+  'debian-i386-nopae': debian({ architecture: 'i386', kernels: '686', withoutModules: /xen/ }),
   'grub-xen': { defaultPlugins: ['xen'], commandLine: () => '', load: loadGrubXen },
 };
 
@@ -45,17 +44,42 @@ async function loadDemo(): Promise<CatalogueGuest> {
   return { name: path.basename(DEMO_FILE), file };
 }
 
+/** A kernel of Debian's: the architecture of its packages, and the flavour at the end of their names. */
+interface DebianKernel {
+  readonly architecture: 'amd64' | 'i386';
+  readonly kernels: string;
+  /** Left out of {@link MODULE_MEMBERS}: what such kernels do not have. */
+  readonly withoutModules?: RegExp;
+}
+
+function debian(kernel: DebianKernel): CatalogueEntry {
+  return {
+    defaultPlugins: [],
+    commandLine: (plugins) => (plugins.includes('xen') ? 'console=hvc0' : 'console=ttyS0'),
+    load: (progress) => loadDebian(kernel, progress),
+  };
+}
+
 /** Debian's kernel and a shell. Once fetched, both are used from the cache when apt cannot help. */
-async function loadDebian(progress: ProgressLine): Promise<CatalogueGuest> {
-  const kernelDirectory = await fetchOrCached(async () => {
-    const meta = await findPackage('linux-image-amd64', progress);
-    const versioned = meta.depends.find((name) => name.startsWith('linux-image-'));
-    if (!versioned) throw fetchError('linux-image-amd64 depends on no kernel package', 'check the apt sources');
-    return unpackedPackage(await findPackage(versioned, progress), ['./boot/vmlinuz-*', ...MODULE_MEMBERS], progress);
-  }, /^linux-image-/);
+async function loadDebian(from: DebianKernel, progress: ProgressLine): Promise<CatalogueGuest> {
+  const { architecture, kernels, withoutModules } = from;
+  // What apt calls a package of an architecture that is perhaps not the host's (apt(8)).
+  const suffix = architecture === 'amd64' ? '' : `:${architecture}`;
+  const kernelDirectory = await fetchOrCached(
+    async () => {
+      const metapackage = `linux-image-${kernels}`;
+      const meta = await findPackage(`${metapackage}${suffix}`, progress);
+      const versioned = meta.depends.find((name) => name.startsWith('linux-image-'));
+      if (!versioned) throw fetchError(`${metapackage} depends on no kernel package`, 'check the apt sources');
+      const wanted = await findPackage(`${versioned}${suffix}`, progress);
+      const modules = MODULE_MEMBERS.filter((member) => !withoutModules?.test(member));
+      return unpackedPackage(wanted, ['./boot/vmlinuz-*', ...modules], progress);
+    },
+    (name) => name.startsWith('linux-image-') && name.endsWith(`-${kernels}${suffix}`),
+  );
   const busyboxDirectory = await fetchOrCached(
-    async () => unpackedPackage(await findPackage('busybox-static', progress), ['*/bin/busybox'], progress),
-    /^busybox-static$/,
+    async () => unpackedPackage(await findPackage(`busybox-static${suffix}`, progress), ['*/bin/busybox'], progress),
+    (name) => name === `busybox-static${suffix}`,
   );
   const kernel = await onlyFile(path.join(kernelDirectory, 'boot'), /^vmlinuz-/);
   const busybox = await onlyFile(busyboxDirectory, /(^|\/)bin\/busybox$/);
@@ -67,17 +91,17 @@ async function loadDebian(progress: ProgressLine): Promise<CatalogueGuest> {
 async function loadGrubXen(progress: ProgressLine): Promise<CatalogueGuest> {
   const directory = await fetchOrCached(
     async () => unpackedPackage(await findPackage('grub-xen-host', progress), ['*/grub-x86_64-xen.bin'], progress),
-    /^grub-xen-host$/,
+    (name) => name === 'grub-xen-host',
   );
   const file = await onlyFile(directory, /grub-x86_64-xen\.bin$/);
   return { name: path.basename(file), file: await readFile(file) };
 }
 
-async function fetchOrCached(fetch: () => Promise<string>, packageName: RegExp): Promise<string> {
+async function fetchOrCached(fetch: () => Promise<string>, isPackage: (name: string) => boolean): Promise<string> {
   try {
     return await fetch();
   } catch (error) {
-    const cached = error instanceof PolyvisorError ? cachedPackage(packageName) : undefined;
+    const cached = error instanceof PolyvisorError ? cachedPackage(isPackage) : undefined;
     if (cached) return cached;
     throw error;
   }

@@ -6,13 +6,13 @@ import { writeCpio } from './cpio.ts';
  * interface its lease; then busybox's init, which answers `poweroff`, `reboot` and `halt`.
  */
 const INIT = `#!/bin/sh
-mount -t proc proc /proc
+/bin/busybox mount -t proc proc /proc
+[ -e /bin/ls ] || /bin/busybox --install -s /bin
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
 mkdir -p /dev/pts
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmp /tmp
-[ -e /bin/ls ] || /bin/busybox --install -s /bin
 hostname polyvisor
 for bus in xen pci virtio; do
   wanted=

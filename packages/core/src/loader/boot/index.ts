@@ -1,11 +1,11 @@
 import type { BootRequest } from '@polyvisor/plugin-api';
 import type { NativeDoorName } from './doors.ts';
-import { type BootSurroundings, bootLinux64 } from './linux.ts';
+import { type BootSurroundings, bootLinux32, bootLinux64 } from './linux.ts';
 
 type Boot = (request: BootRequest, surroundings: BootSurroundings) => void;
 
-/** Doors that the PC itself opens. NOT IMPLEMENTED: ELF and multiboot images, 16- and 32-bit entries of a bzImage. */
-const BOOTS: Partial<Readonly<Record<NativeDoorName, Boot>>> = { linux64: bootLinux64 };
+/** Doors that the PC itself opens. NOT IMPLEMENTED: ELF and multiboot images, 16-bit entry of a bzImage. */
+const BOOTS: Partial<Readonly<Record<NativeDoorName, Boot>>> = { linux64: bootLinux64, linux32: bootLinux32 };
 
 export const STARTABLE: ReadonlySet<NativeDoorName> = new Set(Object.keys(BOOTS) as NativeDoorName[]);
 

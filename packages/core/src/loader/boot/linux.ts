@@ -2,6 +2,7 @@ import { type BootRequest, Gpr, type GuestMemory, type Vcpu } from '@polyvisor/p
 import { LoaderField, readSetupHeader, SETUP_HEADER_AT, type SetupHeader } from '../image/setup-header.ts';
 import { commandLineTooLong, doesNotFit } from './boot-error.ts';
 import { enterFlatLongMode, FLAT_LONG_MODE_END } from './flat-long-mode.ts';
+import { enterFlatProtectedMode } from './flat-protected-mode.ts';
 import { e820Table, type MemoryMap, ramAround } from './memory-map.ts';
 
 /** Fields of the zero page beside the setup header (Linux, Documentation/arch/x86/zero-page.rst). */
@@ -34,49 +35,83 @@ export interface BootSurroundings {
 export function bootLinux64(request: BootRequest, surroundings: BootSurroundings): void {
   const { memory, vcpu, memoryMap } = surroundings;
   const header = readSetupHeader(request.image.file);
-  const loadAt = placeKernel(header, memory, memoryMap);
+  const at = Number(header.prefAddress);
+  placeCode(header, at, Math.max(header.initSizeBytes, header.code.length), surroundings);
+  const initrdAt = placeInitrd(request.initrd, header, memoryMap, at + header.initSizeBytes, memory);
+  writeZeroPage(request, header, initrdAt, surroundings);
+  enterFlatLongMode(memory, vcpu);
+  vcpu.gpr[Gpr.RSI] = BigInt(ZERO_PAGE_AT);
+  vcpu.rip = BigInt(at + ENTRY_64);
+}
+
+/**
+ * The 32-bit boot protocol (the same, "32-bit Boot Protocol"): the code where code32_start says, zero page in ESI,
+ * EBX, EBP and EDI 0. A relocatable kernel moves itself to where it prefers to be, and that has to be RAM, too.
+ * @throws PolyvisorError PV2013, PV2014 for what does not fit
+ */
+export function bootLinux32(request: BootRequest, surroundings: BootSurroundings): void {
+  const { memory, vcpu, memoryMap } = surroundings;
+  const header = readSetupHeader(request.image.file);
+  const at = header.code32Start;
+  const runsAt = Math.max(at, Number(header.prefAddress));
+  const end = Math.max(at + header.code.length, runsAt + header.initSizeBytes);
+  placeCode(header, at, end - at, surroundings);
+  const initrdAt = placeInitrd(request.initrd, header, memoryMap, end, memory);
+  writeZeroPage(request, header, initrdAt, surroundings);
+  enterFlatProtectedMode(memory, vcpu);
+  vcpu.gpr[Gpr.RSI] = BigInt(ZERO_PAGE_AT);
+  vcpu.rip = BigInt(at);
+}
+
+/** Where the initrd was placed: gpa and size. */
+type Placed = { readonly at: number; readonly sizeBytes: number } | undefined;
+
+function writeZeroPage(request: BootRequest, header: SetupHeader, initrd: Placed, to: BootSurroundings): void {
   const zeroPage = new DataView(new ArrayBuffer(ZeroPage.sizeBytes));
   new Uint8Array(zeroPage.buffer).set(header.bytes, SETUP_HEADER_AT);
   zeroPage.setUint8(LoaderField.typeOfLoader, LOADER_UNDEFINED);
-  writeCommandLine(request.commandLine, header, memory);
+  writeCommandLine(request.commandLine, header, to.memory);
   zeroPage.setUint32(LoaderField.commandLinePointer, COMMAND_LINE_AT, true);
-  if (request.initrd) {
-    const at = placeInitrd(request.initrd, header, memoryMap, loadAt + header.initSizeBytes);
-    memory.writeBytes(at, request.initrd);
-    zeroPage.setUint32(LoaderField.ramdiskImage, at, true);
-    zeroPage.setUint32(LoaderField.ramdiskSize, request.initrd.length, true);
+  if (initrd) {
+    zeroPage.setUint32(LoaderField.ramdiskImage, initrd.at, true);
+    zeroPage.setUint32(LoaderField.ramdiskSize, initrd.sizeBytes, true);
   }
-  const regions = memoryMap.slice(0, E820_MOST_ENTRIES);
+  const regions = to.memoryMap.slice(0, E820_MOST_ENTRIES);
   zeroPage.setUint8(ZeroPage.e820Entries, regions.length);
   new Uint8Array(zeroPage.buffer).set(e820Table(regions), ZeroPage.e820Table);
-  zeroPage.setBigUint64(ZeroPage.acpiRsdpAddress, BigInt(surroundings.rsdpAddress ?? 0), true);
-  memory.writeBytes(ZERO_PAGE_AT, new Uint8Array(zeroPage.buffer));
-  enterFlatLongMode(memory, vcpu);
-  vcpu.gpr[Gpr.RSI] = BigInt(ZERO_PAGE_AT);
-  vcpu.rip = BigInt(loadAt + ENTRY_64);
+  zeroPage.setBigUint64(ZeroPage.acpiRsdpAddress, BigInt(to.rsdpAddress ?? 0), true);
+  to.memory.writeBytes(ZERO_PAGE_AT, new Uint8Array(zeroPage.buffer));
 }
 
-/** At pref_address, with all of init_size in one piece of RAM. */
-function placeKernel(header: SetupHeader, memory: GuestMemory, map: MemoryMap): number {
-  const needed = Math.max(header.initSizeBytes, header.code.length);
-  const at = Number(header.prefAddress);
-  const ram = ramAround(map, at);
+/** The protected-mode code at `at`, where `needed` bytes in one piece of RAM must be. */
+function placeCode(header: SetupHeader, at: number, needed: number, { memory, memoryMap }: BootSurroundings): void {
+  const ram = ramAround(memoryMap, at);
   if (!ram || at + needed > ram.first + ram.sizeBytes) {
     throw doesNotFit('the kernel', needed, `at 0x${at.toString(16)} in the guest's memory`);
   }
   memory.writeBytes(at, header.code);
-  return at;
 }
 
 /** As high as RAM and the kernel's limit allow. */
-function placeInitrd(initrd: Uint8Array, header: SetupHeader, map: MemoryMap, kernelEnd: number): number {
+function placeInitrd(
+  initrd: Uint8Array | undefined,
+  header: SetupHeader,
+  map: MemoryMap,
+  kernelEnd: number,
+  memory: GuestMemory,
+): Placed {
+  if (!initrd) return undefined;
   const ram = ramAround(map, kernelEnd - 1);
   const ramEnd = ram ? ram.first + ram.sizeBytes : 0;
   const end = Math.min(ramEnd, header.initrdAddressMax + 1);
   const at = Math.floor((end - initrd.length) / PAGE) * PAGE;
-  if (at >= kernelEnd) return at;
-  const limit = end < ramEnd ? `the kernel's limit 0x${end.toString(16)}` : "the end of the guest's memory";
-  throw doesNotFit('the initrd', initrd.length, `between the kernel's end at 0x${kernelEnd.toString(16)} and ${limit}`);
+  if (at < kernelEnd) {
+    const limit = end < ramEnd ? `the kernel's limit 0x${end.toString(16)}` : "the end of the guest's memory";
+    const where = `between the kernel's end at 0x${kernelEnd.toString(16)} and ${limit}`;
+    throw doesNotFit('the initrd', initrd.length, where);
+  }
+  memory.writeBytes(at, initrd);
+  return { at, sizeBytes: initrd.length };
 }
 
 function writeCommandLine(text: string, header: SetupHeader, memory: GuestMemory): void {
