@@ -37,6 +37,7 @@ describe('prebuilt guests', () => {
     'minimal.elf',
     'demo.elf',
     'legacy.bin',
+    'lguest.elf',
     'integer.elf',
     'kernels.elf',
     'mixed.elf',

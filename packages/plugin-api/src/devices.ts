@@ -76,3 +76,37 @@ export interface EntropyBackend {
 
 /** A machine without devices. */
 export const NO_DEVICES: Devices = { disks: [], nics: [], shares: [] };
+
+/** What a virtio device tells its bus. `device` is its index in the list. */
+export interface VirtioSignals {
+  /** A queue holds something for the driver, which wants to be told. */
+  queue(device: number, queue: number): void;
+  /** The configuration has changed, or the device has given up ({@link VirtioDevice.needsReset}). */
+  config(device: number): void;
+}
+
+/**
+ * A virtio device as drivers of the interface of 0.9.5 use it, without a bus (Virtio 1.2, 2 and 2.7.2): a plug-in brings
+ * registers or descriptors, interrupts, and memory for the rings. All that the guest puts into a ring is checked here.
+ */
+export interface VirtioDevice {
+  readonly name: string;
+  /** Device type (Virtio 1.2, 5): 1 network card, 2 block, 3 console, 4 entropy, 9 9P. */
+  readonly type: number;
+  /** Feature bits 0 to 31 that are offered. */
+  readonly features: number;
+  /** Entries of each queue, a power of two. */
+  readonly queueSizes: readonly number[];
+  /** Device configuration, as it is now. */
+  readonly config: Uint8Array;
+  /** The guest has broken a queue: the device does nothing until it is reset. */
+  readonly needsReset: boolean;
+  /** Say where the rings of a queue lie, guest-physical, a multiple of 4096: descriptors, available ring, used ring on a page of its own. */
+  placeQueue(queue: number, gpa: number): void;
+  /** The driver has accepted these features and is ready, or, as old ones do, uses the device before it says so. */
+  start(features: number): void;
+  /** Forget driver, features and queues. */
+  reset(): void;
+  /** The driver has put something into a queue. Ignored before {@link start}. */
+  notify(queue: number): void;
+}

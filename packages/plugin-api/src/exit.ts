@@ -21,6 +21,7 @@ export type Exit =
   | ({ readonly kind: 'iret'; readonly operandSize: 16 | 32 | 64 } & InstructionExit)
   | ({ readonly kind: 'hypercall'; readonly instruction: 'vmcall' | 'vmmcall' } & InstructionExit)
   | ({ readonly kind: 'io'; readonly port: number; readonly sizeBytes: 1 | 2 | 4; readonly direction: 'in' | 'out'; readonly string: boolean; readonly rep: boolean; readonly addressSize: 16 | 32 | 64; readonly segment: number } & InstructionExit)
+  /** An access beyond RAM, told in the middle of an instruction: RIP may be behind, and the access takes its course whatever the answer. Since API 1.2. */
   | { readonly kind: 'mmio'; readonly gpa: number; readonly sizeBytes: number; readonly write: boolean }
   | ({ readonly kind: 'cpuid' } & InstructionExit)
   | ({ readonly kind: 'rdmsr' } & InstructionExit)

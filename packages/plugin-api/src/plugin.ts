@@ -1,4 +1,4 @@
-import type { Devices } from './devices.ts';
+import type { Devices, VirtioDevice, VirtioSignals } from './devices.ts';
 import type { Exit, ExitAnswer, ExitKind, ExitOf } from './exit.ts';
 import type { BootDescriptor, FirmwareTables, PciConnection, PciDevice, PortDevice } from './hardware.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -223,6 +223,11 @@ export interface Machine {
   readonly console: ConsolePort;
   /** Host ends of disks, network links, folder shares and entropy, for a transport to serve (since 1.1). */
   readonly devices: Devices;
+  /**
+   * {@link devices} and the console as virtio devices, for a plug-in that has a bus of its own for them; the console comes
+   * first, then disks, network cards, shares and entropy. To be called once, on a platform without the chip `virtio`. Since API 1.2.
+   */
+  virtioDevices(signals: VirtioSignals): readonly VirtioDevice[];
   readonly vcpus: readonly Vcpu[];
   readonly platform: Readonly<PlatformDefinition>;
   /** The CPU's own CPUID answer, by the policy "what is implemented" (SDM vol. 2A, CPUID). */

@@ -74,6 +74,11 @@ export interface Vcpu {
   setSegment(index: number, segment: Segment): void;
   /** GDTR/IDTR/LDTR/TR as the CPU holds them. */
   readonly tables: DescriptorTables;
+  /**
+   * A GDT that a hypervisor keeps outside of the guest's memory: two 32-bit words a descriptor, as in memory. While it is
+   * set, whatever looks up a selector in the GDT looks here; GDTR's limit still counts. Since API 1.2.
+   */
+  hiddenGdt: Int32Array | undefined;
 
   /**
    * Switch to another page-table root and keep the translations both roots have in the TLB:

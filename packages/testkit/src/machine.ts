@@ -10,6 +10,8 @@ import {
   type PlatformDefinition,
   type PortDevice,
   type ShutdownReason,
+  type VirtioDevice,
+  type VirtioSignals,
 } from '@polyvisor/plugin-api';
 import { FakeClock } from './clock.ts';
 import { FakeConsole } from './console.ts';
@@ -24,6 +26,8 @@ export interface FakeMachineOptions {
   readonly devices?: Partial<Devices>;
   /** The door through which the guest is started. */
   readonly entry?: Entry;
+  /** What `virtioDevices` answers, made with the signals that the plug-in gives; without it none. */
+  readonly virtio?: (signals: VirtioSignals) => readonly VirtioDevice[];
   readonly translate?: TranslateFunction;
   /** Leaf number → answer; leaves that are not here answer zeros. */
   readonly cpuid?: Readonly<Record<number, { eax: number; ebx: number; ecx: number; edx: number }>>;
@@ -69,6 +73,9 @@ export class FakeMachine implements Machine {
     };
   }
 
+  virtioDevices(signals: VirtioSignals): readonly VirtioDevice[] {
+    return this.#options.virtio?.(signals) ?? [];
+  }
   cpuid(leaf: number, _subleaf: number): { eax: number; ebx: number; ecx: number; edx: number } {
     return this.#options.cpuid?.[leaf] ?? { eax: 0, ebx: 0, ecx: 0, edx: 0 };
   }

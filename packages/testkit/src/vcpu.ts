@@ -54,6 +54,8 @@ export class FakeVcpu implements Vcpu {
     tr: emptySegment,
   };
 
+  hiddenGdt: Int32Array | undefined;
+
   readonly injected: { vector: number; errorCode?: number }[] = [];
   /** Vectors given to {@link requestInterrupt}, in order. */
   readonly requested: number[] = [];

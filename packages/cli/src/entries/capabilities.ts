@@ -10,11 +10,9 @@ interface Capability {
 }
 
 /**
- * lguest: arch/x86/lguest/i386_head.S jumps to lguest_entry for hardware_subarch 1 (Linux 2.6.23 to 4.13).
  * VMI: arch/x86/kernel/vmi_32.c probes for a ROM in vmi_init (2.6.21 to 2.6.36).
  */
 const CAPABILITIES: readonly Capability[] = [
-  { name: 'lguest', abi: 'lguest', symbols: ['lguest_entry', 'lguest_init'] },
   { name: 'vmi', abi: 'VMI, registered after a native boot', symbols: ['vmi_init', 'activate_vmi'] },
 ];
 

@@ -11,7 +11,7 @@ import { findCapabilities } from './capabilities.ts';
 import { type DoorList, formatDoors, jsonDoors } from './render.ts';
 
 /** The plug-ins that come with `vm`. */
-const BUNDLED = ['xen'] as const;
+const BUNDLED = ['xen', 'lguest-like'] as const;
 
 /** `vm entries`: answers the exit code. Throws `PolyvisorError` for what is no kernel image. */
 export async function entries(options: EntriesOptions): Promise<number> {

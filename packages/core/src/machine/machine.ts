@@ -17,10 +17,12 @@ import {
   PolyvisorError,
   type PortDevice,
   type ShutdownReason,
+  type VirtioDevice,
+  type VirtioSignals,
 } from '@polyvisor/plugin-api';
 import { PageAliases } from '../bus/page-aliases.ts';
 import { DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
-import { virtioModels } from '../devices/virtio/index.ts';
+import { bareDevices, virtioModels } from '../devices/virtio/index.ts';
 import { virtioFunction } from '../devices/virtio/pci/function.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { ExitCode } from '../engine/exit-code.ts';
@@ -162,7 +164,7 @@ export class Machine implements PluginMachine {
     this.#pc = new PcPlatform(this.platform, this.#platformHost());
     this.#pc.mmio.aliases = this.#aliases = new PageAliases(this.memory);
     this.#plugInDevices();
-    this.vcpus = [new MachineVcpu(0, this.#engine(this.#pc.processors[0]), this.#pc.processors[0])];
+    this.vcpus = [new MachineVcpu(0, this.#engine(0, this.#pc.processors[0]), this.#pc.processors[0])];
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
     this.#boot();
   }
@@ -174,6 +176,11 @@ export class Machine implements PluginMachine {
     for (const model of virtioModels(this.devices)) {
       pci.plug(virtioFunction(model, this.memory, (message) => this.#options.log?.(message)));
     }
+  }
+
+  virtioDevices(signals: VirtioSignals): readonly VirtioDevice[] {
+    const log = (message: string) => this.#options.log?.(message);
+    return bareDevices(this.devices, this.console, { memory: this.memory, signals, log });
   }
 
   #platformHost(): PlatformHost {
@@ -188,12 +195,18 @@ export class Machine implements PluginMachine {
     };
   }
 
-  #engine(platform: ProcessorPlatform): Engine {
+  #engine(vcpu: number, platform: ProcessorPlatform): Engine {
     return new Engine(
       this.#engineMemory,
       {
-        mmioRead: (gpa, into) => platform.readMmio(gpa, into),
-        mmioWrite: (gpa, bytes) => platform.writeMmio(gpa, bytes),
+        mmioRead: (gpa, into) => {
+          this.#tellOfMmio(vcpu, gpa, into.length, false);
+          platform.readMmio(gpa, into);
+        },
+        mmioWrite: (gpa, bytes) => {
+          this.#tellOfMmio(vcpu, gpa, bytes.length, true);
+          platform.writeMmio(gpa, bytes);
+        },
         helpers: {
           rdtsc: (state, base) => {
             platform.tsc.store(state, base + RESULT[0].offset);
@@ -203,6 +216,11 @@ export class Machine implements PluginMachine {
       },
       this.#options.engine,
     );
+  }
+
+  /** An access beyond RAM, in the middle of an instruction: plug-ins are told of it, whatever they answer. */
+  #tellOfMmio(vcpu: number, gpa: number, sizeBytes: number, write: boolean): void {
+    if (this.#calls.has('exit', 'mmio')) this.#ask(this.vcpus[vcpu], { kind: 'mmio', gpa, sizeBytes, write });
   }
 
   #boot(): void {

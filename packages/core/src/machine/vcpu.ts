@@ -105,6 +105,7 @@ export class MachineVcpu implements Vcpu {
   readonly id: number;
   readonly gpr: BigUint64Array;
   readonly tables: DescriptorTables;
+  hiddenGdt: Int32Array | undefined;
   readonly engine: Engine;
   blocked = false;
   offline = false;

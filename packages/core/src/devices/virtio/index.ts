@@ -1,4 +1,5 @@
-import type { ConsolePort, Devices } from '@polyvisor/plugin-api';
+import type { ConsolePort, Devices, GuestMemory, VirtioDevice, VirtioSignals } from '@polyvisor/plugin-api';
+import { bareDevice } from './bare.ts';
 import { VirtioBlock } from './block/block.ts';
 import { VirtioConsole } from './console/console.ts';
 import { VirtioEntropy } from './entropy/entropy.ts';
@@ -15,4 +16,14 @@ export function virtioModels(devices: Devices, console?: ConsolePort): VirtioMod
     ...(devices.entropy === undefined ? [] : [new VirtioEntropy(devices.entropy)]),
     ...(console === undefined ? [] : [new VirtioConsole(console)]),
   ];
+}
+
+/** The same without registers, for a bus of somebody else's; the console first. */
+export function bareDevices(
+  devices: Devices,
+  console: ConsolePort,
+  surroundings: { readonly memory: GuestMemory; readonly signals: VirtioSignals; log(message: string): void },
+): VirtioDevice[] {
+  const models = [new VirtioConsole(console), ...virtioModels(devices)];
+  return models.map((model, index) => bareDevice(model, index, surroundings));
 }

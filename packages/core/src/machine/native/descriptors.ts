@@ -42,6 +42,7 @@ export function readWords(vcpu: MachineVcpu, selector: number): Descriptor | Nat
   if (index + 7 > table.limit || (selector & 4 && vcpu.tables.ldtr.accessRights & AccessRights.UNUSABLE))
     return protection(errorCodeOf(selector));
   if (!(selector & 4) && readGdtWords(vcpu, index, entry)) return { low: entry[0] >>> 0, high: entry[1] >>> 0 };
+  if (!(selector & 4) && vcpu.hiddenGdt) return protection(errorCodeOf(selector));
   const found = vcpu.read(table.base + BigInt(index), 8, AS_SUPERVISOR);
   if (!found.ok) return memoryFault(found.fault);
   const view = new DataView(found.bytes.buffer);
@@ -51,6 +52,14 @@ const entry = new Int32Array(2);
 
 /** The two words at an offset in the GDT, which is not compared with its limit. False: they cannot be read. */
 export function readGdtWords(vcpu: MachineVcpu, offset: number, into: Int32Array): boolean {
+  const { hiddenGdt } = vcpu;
+  if (hiddenGdt) {
+    const at = offset >>> 2;
+    if (at + 1 >= hiddenGdt.length) return false;
+    into[0] = hiddenGdt[at];
+    into[1] = hiddenGdt[at + 1];
+    return true;
+  }
   const low = (vcpu.slotHalf(GDTR_BASE, 0) >>> 0) + offset;
   const high = vcpu.slotHalf(GDTR_BASE, 1) + (low > 0xffffffff ? 1 : 0);
   return vcpu.readWords(low | 0, high | 0, into, 2, AS_SUPERVISOR);

@@ -1,0 +1,1 @@
+export { lguestPlugin as default } from './plugin.ts';

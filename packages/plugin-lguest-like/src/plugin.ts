@@ -1,0 +1,98 @@
+import {
+  type BootRequest,
+  type GuestImage,
+  type Machine,
+  type Plugin,
+  type PluginHost,
+  PolyvisorError,
+} from '@polyvisor/plugin-api';
+import { type Era, eraOf, LAST_CALL } from './abi.ts';
+import { DEVICE_BYTES, DescriptorBus } from './descriptorBus.ts';
+import { guarded, tapExits } from './exits.ts';
+import { findLguestEntries } from './finder.ts';
+import { LguestGuest } from './guest.ts';
+import { deliverInterrupts } from './interrupts.ts';
+import { startGuest } from './start.ts';
+
+const NAME = 'lguest-like';
+const PAE = ['auto', 'on', 'off'] as const;
+/** XEN_ELFNOTE_PAE_MODE: the one place where a kernel's file says that it uses PAE (xen/include/public/elfnote.h). */
+const PAE_NOTE = { owner: 'Xen', type: 9 } as const;
+
+/** lguest, ABIs of Linux 2.6.25 to 3.19. NOT IMPLEMENTED: those of 2.6.23, 2.6.24 and 4.x; more than one vCPU (lguest had none). */
+export const lguestPlugin: Plugin = {
+  name: NAME,
+  version: '0.1.0',
+  api: '^1.2',
+  options: {
+    abi: 'kernel version whose ABI the guest speaks, 2.6.25 to 3.19; without it the first hypercall tells',
+    pae: "auto, on or off: the kernel's page tables are PAE's; auto reads the ELF note PAE_MODE, else off",
+  },
+  apply(host) {
+    const era = readEra(host.options.abi);
+    const pae = readPae(host.options.pae);
+    let guest: LguestGuest | undefined;
+    const stop = () => {
+      guest?.clockEvent?.cancel();
+      guest?.bus.stop();
+      guest = undefined;
+    };
+    host.claim({ kind: 'hypercall', abi: 'lguest', first: 0, last: LAST_CALL });
+    host.hooks.findEntries.tap(NAME, findLguestEntries);
+    host.hooks.configure.tap(NAME, (platform) => {
+      platform.overheadBytes += DEVICE_BYTES;
+    });
+    host.hooks.boot.tap(NAME, (request, machine) => {
+      if (request.entry.plugin !== NAME) return undefined;
+      stop();
+      guest = makeGuest(host, request, machine, { era, pae: pae ?? saysPae(request.image) });
+      startGuest(guest, request);
+      return true;
+    });
+    tapExits(host, (cpu) => (guest?.cpu === cpu ? guest : undefined));
+    host.hooks.beforeEntry.tap(NAME, (cpu) => {
+      const running = guest;
+      if (running?.cpu === cpu && running.irqsPending !== 0) guarded(running, () => deliverInterrupts(running));
+    });
+    host.hooks.shutdown.tap(NAME, stop);
+  },
+};
+
+function makeGuest(
+  host: PluginHost,
+  request: BootRequest,
+  machine: Machine,
+  { era, pae }: { readonly era: Era | undefined; readonly pae: boolean },
+): LguestGuest {
+  const end = Math.floor(request.memoryBytes / 4096) * 4096;
+  let raise = (_irq: number) => {};
+  const bus = new DescriptorBus(machine, end, (irq) => raise(irq));
+  const guest = new LguestGuest({ host, machine, bus, paging: { pae }, chosenEra: era });
+  raise = (irq) => guest.raise(irq);
+  return guest;
+}
+
+function wrongOption(what: string, fix: string): PolyvisorError {
+  return new PolyvisorError('PV7005', `plug-in ${NAME}: ${what}`, fix);
+}
+
+/** @throws PolyvisorError PV7005 */
+function readEra(version: string | undefined): Era | undefined {
+  if (version === undefined || version === 'auto') return undefined;
+  const era = eraOf(version);
+  if ('reason' in era)
+    throw wrongOption(`abi:${version}: ${era.reason}`, 'name a kernel from 2.6.25 to 3.19, or leave abi out');
+  return era;
+}
+
+/** `undefined`: the image tells. @throws PolyvisorError PV7005 */
+function readPae(wanted: string | undefined): boolean | undefined {
+  if (wanted === undefined || wanted === 'auto') return undefined;
+  if (wanted !== 'on' && wanted !== 'off') throw wrongOption(`pae:${wanted}`, `use one of ${PAE.join(', ')}`);
+  return wanted === 'on';
+}
+
+function saysPae({ elf }: GuestImage): boolean {
+  const note = elf?.notes.find(({ owner, type }) => owner === PAE_NOTE.owner && type === PAE_NOTE.type);
+  return note !== undefined && new TextDecoder('latin1').decode(note.desc).startsWith('yes');
+}
