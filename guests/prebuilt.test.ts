@@ -38,6 +38,7 @@ describe('prebuilt guests', () => {
     'demo.elf',
     'legacy.bin',
     'lguest.elf',
+    'ident.elf',
     'integer.elf',
     'kernels.elf',
     'mixed.elf',

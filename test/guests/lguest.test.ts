@@ -1,22 +1,13 @@
 /** The plug-in lguest-like with a guest of our own (guests/lguest): each ABI, each call, each rule that can be broken. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { Machine, PluginRegistry, recogniseImage } from '@polyvisor/core';
-import type { BlockBackend, ConsolePort, NetworkBackend } from '@polyvisor/plugin-api';
+import type { BlockBackend, NetworkBackend } from '@polyvisor/plugin-api';
 import { describe, expect, it } from 'vitest';
-import { nodeDecompressor } from '../../packages/cli/src/node/decompress/index.ts';
 import lguest from '../../packages/plugin-lguest-like/src/index.ts';
+import { machineInProcess } from './in-process.ts';
 
 const file = readFileSync(path.join(import.meta.dirname, '../../guests/lguest/prebuilt/lguest.elf'));
 const ERAS = ['2.6.25', '2.6.30', '2.6.31', '2.6.35', '3.1'];
-
-class Console implements ConsolePort {
-  output = '';
-  write(bytes: Uint8Array): void {
-    this.output += Buffer.from(bytes).toString('latin1');
-  }
-  onInput(): void {}
-}
 
 function disk(): { backend: BlockBackend; content: Uint8Array } {
   const content = new Uint8Array(2048).fill('d'.charCodeAt(0));
@@ -39,9 +30,6 @@ function disk(): { backend: BlockBackend; content: Uint8Array } {
 }
 
 async function run(commandLine: string, options: Record<string, string> = {}, image = file) {
-  const plugins = new PluginRegistry();
-  plugins.load(lguest, { where: 'test', options });
-  const console = new Console();
   const { backend, content } = disk();
   const sent: Uint8Array[] = [];
   const nic: NetworkBackend = {
@@ -51,16 +39,19 @@ async function run(commandLine: string, options: Record<string, string> = {}, im
     onReceive: () => {},
     resume: () => {},
   };
-  const machine = await Machine.create({
-    image: await recogniseImage(image, 'lguest.elf', nodeDecompressor),
+  const devices = {
+    disks: [backend],
+    nics: [nic],
+    shares: [],
+    entropy: { fill: (into: Uint8Array) => into.fill(0x5a) },
+  };
+  const plugins = [[lguest, options] as const];
+  const { machine, console } = await machineInProcess({
+    name: 'lguest.elf',
+    file: image,
     commandLine,
-    memoryBytes: 16 << 20,
-    clockKind: 'icount',
-    console,
-    devices: { disks: [backend], nics: [nic], shares: [], entropy: { fill: (into) => into.fill(0x5a) } },
     plugins,
-    wallClock: { nowNs: () => performance.now() * 1e6, epochNs: () => 1_700_000_000_000_000_000n },
-    idle: async () => {},
+    devices,
   });
   const { reason } = await machine.run();
   return { reason, output: console.output, content, sent };

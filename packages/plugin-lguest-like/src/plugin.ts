@@ -38,6 +38,8 @@ export const lguestPlugin: Plugin = {
       guest = undefined;
     };
     host.claim({ kind: 'hypercall', abi: 'lguest', first: 0, last: LAST_CALL });
+    // boot_params; all other registers are 0.
+    host.claim({ kind: 'entryRegister', register: 'esi' });
     host.hooks.findEntries.tap(NAME, findLguestEntries);
     host.hooks.configure.tap(NAME, (platform) => {
       platform.overheadBytes += DEVICE_BYTES;
