@@ -42,7 +42,7 @@ export const lguestPlugin: Plugin = {
     host.claim({ kind: 'entryRegister', register: 'esi' });
     host.hooks.findEntries.tap(NAME, findLguestEntries);
     host.hooks.configure.tap(NAME, (platform) => {
-      platform.overheadBytes += DEVICE_BYTES;
+      if (platform.entry.plugin === NAME) platform.overheadBytes += DEVICE_BYTES;
     });
     host.hooks.boot.tap(NAME, (request, machine) => {
       if (request.entry.plugin !== NAME) return undefined;
