@@ -43,6 +43,7 @@ describe('prebuilt guests', () => {
     'kernels.elf',
     'mixed.elf',
     'operations.elf',
+    'vmi.bzimage',
     'walk.elf',
     'count-cr3.o',
     'count-cr3-2.o',

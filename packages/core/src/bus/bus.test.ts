@@ -191,8 +191,12 @@ it('a shared wire is asserted while one source asserts it', () => {
 it('a strobe is a rising edge, whatever a source drives', () => {
   const levels: boolean[] = [];
   const line = new SharedLine({ set: (asserted) => levels.push(asserted) });
-  line.source().set(true);
+  const source = line.source();
+  source.set(true);
   line.strobe();
   line.strobe();
   expect(levels).toEqual([true, false, true, false, true]);
+  source.set(false);
+  source.set(true);
+  expect(levels.slice(5)).toEqual([false, true]);
 });

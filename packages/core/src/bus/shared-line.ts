@@ -8,7 +8,7 @@ export class SharedLine {
     this.#target = target;
   }
   readonly #own = {};
-  /** A rising edge, whatever devices drive. It stays asserted: for edge-triggered inputs alone. */
+  /** A rising edge, whatever devices drive. The wire stays asserted until one of them drives it anew. */
   strobe(): void {
     this.#target.set(false);
     this.#asserting.add(this.#own);
@@ -18,6 +18,7 @@ export class SharedLine {
   source(): IrqLine {
     const source = {
       set: (asserted: boolean) => {
+        this.#asserting.delete(this.#own);
         if (asserted) this.#asserting.add(source);
         else this.#asserting.delete(source);
         this.#target.set(this.#asserting.size > 0);

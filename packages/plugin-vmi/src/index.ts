@@ -1,0 +1,1 @@
+export { vmiPlugin as default, vmiPlugin } from './plugin.ts';

@@ -1,0 +1,88 @@
+import { describe, expect, it } from 'vitest';
+import { CALL_NAMES } from '../../packages/plugin-vmi/src/calls/numbers.ts';
+import { Offset, patchedRom } from '../../packages/plugin-vmi/src/testing/patched-rom.ts';
+import { runVmiGuest } from './vmi-guest.ts';
+
+const text = (characters: string) => [...new TextEncoder().encode(characters), 0];
+
+/** One letter a call: native, call, jump, no operation. */
+const KEEPS = 'nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnjjnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn-nnnnnnnn';
+const TRAPS = 'cccccccccccccccccccccccccccccccccjjccccccccccccccnnnnnnnnnnnncccccccccccnc';
+
+describe.each([
+  ['in tier 0', false],
+  ['in tier 1, all code compiled into regions', { threshold: 1, batch: 1 }],
+] as const)('a guest that activates VMI, %s', (_tier, regions) => {
+  const engine = { hot: [], regions };
+
+  it('keeps everything native with the ROM native', async () => {
+    const { printed, end, counters } = await runVmiGuest('native', undefined, { engine });
+    expect(printed).toContain('found Polyvisor native, API 3.0, ROM version 1.0, address space ends at 0xffffffff\n');
+    expect(printed).toContain(`calls ${KEEPS}\n`);
+    expect(printed).not.toContain('FAILED');
+    expect(printed).toMatch(/^18\d checks, 0 failed$/m);
+    expect(end.reason).toEqual({ kind: 'poweroff' });
+    expect(counters.size).toBe(0);
+  });
+
+  it('makes every call with the ROM trap, and each reaches the plug-in', async () => {
+    const { printed, end, counters } = await runVmiGuest('trap', undefined, { engine });
+    expect(printed).toContain('found Polyvisor trap, API 3.0, ROM version 1.1, address space ends at 0xffbfffff\n');
+    expect(printed).toContain(`calls ${TRAPS}\n`);
+    expect(printed).not.toContain('FAILED');
+    expect(printed).toMatch(/^27\d checks, 0 failed$/m);
+    expect(end.reason).toEqual({ kind: 'poweroff' });
+    const silent = [...CALL_NAMES.values()].filter((name) => !counters.get(`call.${name}`));
+    expect(silent).toEqual([]);
+  });
+});
+
+it.each(['native', 'trap'])('a guest that reboots does so under the ROM %s', async (rom) => {
+  const { end } = await runVmiGuest(rom, undefined, { commandLine: 'reboot' });
+  expect(end.reason).toEqual({ kind: 'reboot' });
+});
+
+it('what means nothing to VMI is counted', async () => {
+  const { counters } = await runVmiGuest('trap');
+  const refused = [...counters].filter(([name]) => name.startsWith('refused.'));
+  expect(Object.fromEntries(refused)).toEqual({
+    'refused.APICRead': 1,
+    'refused.APICWrite': 1,
+    'refused.AllocatePage': 5,
+    'refused.CancelAlarm': 1,
+    'refused.FlushTLB': 1,
+    'refused.GetCycleCounter': 1,
+    'refused.Reboot': 1,
+    'refused.ReleasePage': 2,
+    'refused.SetAlarm': 3,
+    'refused.SetIOPLMask': 1,
+    'refused.SetInitialAPState': 2,
+    'refused.SetLazyMode': 1,
+    'refused.SetLinearMapping': 3,
+    'refused.SetPxE': 5,
+    'refused.SetPxELong': 1,
+    'refused.WriteGDTEntry': 2,
+    'refused.WriteIDTEntry': 1,
+  });
+  expect(counters.get('mmu.deferred')).toBe(3);
+});
+
+describe('a ROM that the guest refuses', () => {
+  it.each([
+    ['of API 4', { [Offset.API_MAJOR]: [4] }, 'its API is not 3.x'],
+    ['without a licence', { [Offset.LICENCE]: [0, 0] }, 'its licence is not the GPL'],
+    ['under another licence', { [Offset.LICENCE_TEXT]: text('BSD') }, 'its licence is not the GPL'],
+    ['without a PCI data structure', { [Offset.PCI]: [0, 0] }, 'it has no PCI data structure'],
+  ])('%s', async (_what, changes, reason) => {
+    const { printed, end, counters } = await runVmiGuest('own.rom', new Map([['own.rom', patchedRom(changes)]]));
+    expect(printed).toBe(`ROM at 0x000c8000 refused: ${reason}\nno VMI ROM\n`);
+    expect(end.reason).toEqual({ kind: 'poweroff' });
+    expect(counters.size).toBe(0);
+  });
+});
+
+it('a licence that is the GPL by another name is accepted', async () => {
+  const rom = patchedRom({ [Offset.LICENCE_TEXT]: text('GPL') });
+  const { printed } = await runVmiGuest('own.rom', new Map([['own.rom', rom]]));
+  expect(printed).toMatch(/^18\d checks, 0 failed$/m);
+});
