@@ -12,10 +12,11 @@ export interface OpcodeEntry {
 /** Indexed by map × 256 + opcode. */
 export type DecodeTable = readonly (OpcodeEntry | undefined)[];
 
+type Cells = (DecodePlan | undefined)[];
 interface Draft {
   readonly hasModrm: boolean;
-  /** [slot][modrm] */
-  readonly cells: (DecodePlan | undefined)[][];
+  /** One plan for a slot as long as it is the same whatever ModRM says. */
+  readonly slots: (DecodePlan | Cells | undefined)[];
 }
 
 /** Build the decoder's table of one kind of mode. Two rows that claim the same bytes are an error that names both. */
@@ -26,7 +27,7 @@ export function buildTable(rows: readonly EncodingRow[], longMode: boolean): Dec
     const plan = planRow(row);
     for (let i = 0; i < row.opcodeCount; i++) insert(drafts, (row.map << 8) | (row.opcode + i), plan);
   }
-  return drafts.map((draft) => draft && { hasModrm: draft.hasModrm, slots: draft.cells.map(compress) });
+  return drafts;
 }
 
 /** Rows that say more about prefixes and ModRM win over those that say less. */
@@ -36,26 +37,37 @@ function specificity(row: EncodingRow): number {
 
 function insert(drafts: (Draft | undefined)[], index: number, plan: DecodePlan): void {
   const { row } = plan;
-  const draft = (drafts[index] ??= { hasModrm: row.hasModrm, cells: Array.from({ length: 8 }, () => []) });
+  const draft = (drafts[index] ??= { hasModrm: row.hasModrm, slots: new Array(8).fill(undefined) });
   if (draft.hasModrm !== row.hasModrm)
     throw new Error(`${row.name}: some rows of this opcode have a ModRM byte, others not`);
   for (let slot = 0; slot < 8; slot++) {
     if (row.prefix !== undefined && row.prefix !== slot >> 1) continue;
     if (row.rexW !== undefined && row.rexW !== (slot & 1)) continue;
-    for (let modrm = 0; modrm < 256; modrm++) {
-      if (matchesModrm(row, modrm)) claim(draft.cells[slot], modrm, plan);
-    }
+    draft.slots[slot] = withPlan(draft.slots[slot], plan);
   }
 }
 
-function claim(cells: (DecodePlan | undefined)[], modrm: number, plan: DecodePlan): void {
-  const other = cells[modrm];
+/** What a slot holds once a plan has taken the ModRM bytes that it is for. */
+function withPlan(before: Draft['slots'][number], plan: DecodePlan): DecodePlan | Cells {
+  const { row } = plan;
+  if (!Array.isArray(before)) {
+    const takesAll = !row.hasModrm || (row.exactModrm === undefined && row.digit === undefined && row.mod === 'any');
+    if (takesAll) return claimed(before, plan);
+  }
+  const cells = Array.isArray(before) ? before : new Array<DecodePlan | undefined>(256).fill(before);
+  for (let modrm = 0; modrm < 256; modrm++) {
+    if (matchesModrm(row, modrm)) cells[modrm] = claimed(cells[modrm], plan);
+  }
+  return cells;
+}
+
+function claimed(other: DecodePlan | undefined, plan: DecodePlan): DecodePlan {
   if (other && specificity(other.row) === specificity(plan.row)) {
     throw new Error(
       `${plan.row.name} (${plan.row.pattern}) and ${other.row.name} (${other.row.pattern}) claim the same bytes`,
     );
   }
-  cells[modrm] = plan;
+  return plan;
 }
 
 function matchesModrm(row: EncodingRow, modrm: number): boolean {
@@ -63,9 +75,4 @@ function matchesModrm(row: EncodingRow, modrm: number): boolean {
   if (row.exactModrm !== undefined) return row.exactModrm === modrm;
   if (row.digit !== undefined && row.digit !== ((modrm >> 3) & 7)) return false;
   return row.mod === 'any' || (row.mod === 'reg') === modrm >= 0xc0;
-}
-
-function compress(cells: readonly (DecodePlan | undefined)[]): Slot {
-  const filled = Array.from({ length: 256 }, (_, modrm) => cells[modrm]);
-  return filled.every((plan) => plan === filled[0]) ? filled[0] : filled;
 }

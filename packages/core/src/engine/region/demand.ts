@@ -1,5 +1,6 @@
 import { FC, FS, FZ, type Slot } from '../../cpu/state.ts';
 import type { Node, Program, RegisterField, Value } from '../../ir/types.ts';
+import { slotBytes } from '../program-emitter.ts';
 
 /** How an instruction passes control on, as far as its IR tells. */
 export interface ControlUse {
@@ -17,7 +18,10 @@ export interface ControlUse {
 export interface StateUse {
   readonly field: RegisterField | undefined;
   readonly offset: number;
+  readonly bytes: number;
   readonly write: boolean;
+  /** It happens whenever the instruction gets to its end. */
+  readonly certain: boolean;
 }
 
 /** What a compiled region asks of an instruction's IR: computed once for each program. */
@@ -225,20 +229,27 @@ class Analysis {
   }
 }
 
-function stateUses(nodes: readonly Node[]): StateUse[] {
+function stateUses(nodes: readonly Node[], certain = true): StateUse[] {
   return nodes.flatMap((node): StateUse[] => {
     switch (node.kind) {
       case 'getRegister':
-      case 'setRegister':
-        return [{ field: node.field, offset: node.extra, write: node.kind === 'setRegister' }];
+      case 'setRegister': {
+        const write = node.kind === 'setRegister';
+        return [{ field: node.field, offset: node.extra, bytes: node.bytes, write, certain }];
+      }
       case 'getFixed':
-      case 'setFixed':
-        return [{ field: undefined, offset: node.offset, write: node.kind === 'setFixed' }];
+      case 'setFixed': {
+        const write = node.kind === 'setFixed';
+        return [{ field: undefined, offset: node.offset, bytes: node.bytes, write, certain }];
+      }
       case 'getSlot':
-      case 'setSlot':
-        return [{ field: undefined, offset: node.slot.offset, write: node.kind === 'setSlot' }];
+      case 'setSlot': {
+        const { offset, type } = node.slot;
+        const write = node.kind === 'setSlot';
+        return [{ field: undefined, offset, bytes: slotBytes(type), write, certain }];
+      }
       case 'when':
-        return stateUses([...node.then.nodes, ...node.otherwise.nodes]);
+        return stateUses([...node.then.nodes, ...node.otherwise.nodes], false);
       default:
         return [];
     }

@@ -61,9 +61,9 @@ export interface InstructionPlace {
   /** Local that holds a register. */
   gpr(register: number): number;
   xmm(register: number): number;
-  /** All registers of the region, between their locals and the state block. */
-  loadRegisters(): void;
-  storeRegisters(): void;
+  /** All registers that are in use at an instruction, between their locals and the state block. */
+  loadRegisters(instruction: RegionInstruction): void;
+  storeRegisters(instruction: RegionInstruction): void;
   helperNumber(name: string): number;
   /** Instructions of its block that are not done before this one is. */
   notExecuted(instruction: RegionInstruction): number;
@@ -362,7 +362,7 @@ export class InstructionEmitter extends ProgramEmitter {
     const a = this.asm;
     const region = this.#region;
     node.args.forEach((arg, i) => a.store(region.base, ARG[i], () => this.push(arg)));
-    region.storeRegisters();
+    region.storeRegisters(this.#instruction);
     a.store(region.base, BUDGET, () =>
       a.get(region.local.budget).i32(region.notExecuted(this.#instruction)).op(Op.i32Add),
     );
@@ -372,7 +372,7 @@ export class InstructionEmitter extends ProgramEmitter {
       region.leaveAt(this.#instruction, 1);
       a.end();
     } else a.op(Op.drop);
-    region.loadRegisters();
+    region.loadRegisters(this.#instruction);
     if (withResult) a.load(region.base, RESULT[0]);
   }
 }

@@ -1,4 +1,4 @@
-import { GPR, SEGMENT_BASE, XMM } from '../../cpu/state.ts';
+import { SEGMENT_BASE } from '../../cpu/state.ts';
 import { Asm } from '../asm.ts';
 import { REGION_EXIT_BITS, RegionExit } from '../exit-code.ts';
 import { LocalPool } from '../local-pool.ts';
@@ -7,6 +7,15 @@ import { Op, type WasmType } from '../wasm.ts';
 import { RegionFlags } from './flags.ts';
 import type { RegionBlock, RegionGraph, RegionInstruction } from './graph.ts';
 import { InstructionEmitter, type InstructionPlace } from './instruction-emitter.ts';
+import {
+  type BlockEntry,
+  isVector,
+  membersOf,
+  RegisterPlan,
+  type RegisterSet,
+  slotOf,
+  vectorRegister,
+} from './registers.ts';
 
 /** Functions that region modules import, in this order. */
 export const REGION_IMPORTS = { regionRead: 0, regionWrite: 1, helper: 2 } as const;
@@ -25,9 +34,8 @@ export interface RegionCode {
   readonly locals: readonly WasmType[];
 }
 
-const LOADED = { i64: Op.i64Load, v128: [0xfd, 0x00] } as const;
 const PARAMETERS = 3;
-const FIXED_LOCALS: readonly WasmType[] = ['i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64', 'i64'];
+const FIXED_LOCALS: readonly WasmType[] = ['i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64', 'i64', 'i32'];
 /** An exception's place is packed: offset in the page below, instructions of the block that were not executed above. */
 const NOT_EXECUTED_SHIFT = 12;
 
@@ -41,7 +49,7 @@ const NOT_EXECUTED_SHIFT = 12;
 export class RegionFunction implements InstructionPlace {
   readonly asm = new Asm();
   readonly pool = new LocalPool(PARAMETERS, FIXED_LOCALS);
-  readonly local = { budget: 0, tlb: 1, pageBase: 2, code: 3, place: 4, next: 6 } as const;
+  readonly local = { budget: 0, tlb: 1, pageBase: 2, code: 3, place: 4, next: 6, dirty: 11 } as const;
   readonly flags: RegionFlags;
   readonly functions = REGION_IMPORTS;
   readonly base: number;
@@ -49,9 +57,12 @@ export class RegionFunction implements InstructionPlace {
   readonly labels: (number | undefined)[] = [];
   readonly #options: RegionOptions;
   readonly #graph: RegionGraph;
-  readonly #registers: Registers;
-  /** By block: registers that may have been changed at its end, as {@link Registers.written}. */
-  readonly #dirty: ReadonlyMap<number, ReadonlySet<number>>;
+  readonly #registers: RegisterPlan;
+  /** Local of each register that the region uses. */
+  readonly #locals = new Map<number, number>();
+  /** Where code is being written: registers that are in their locals, and those that may differ from the state block. */
+  #loaded: RegisterSet = 0;
+  #dirty: RegisterSet = 0;
   #block!: RegionBlock;
 
   constructor(graph: RegionGraph, options: RegionOptions) {
@@ -59,14 +70,15 @@ export class RegionFunction implements InstructionPlace {
     this.#graph = graph;
     this.base = options.base;
     this.flags = new RegionFlags(this.asm, options.base, { form: 5, a: 7, b: 8, result: 9, scratch: 10 });
-    this.#registers = new Registers(graph, this.pool);
-    this.#dirty = dirtyAtEnd(graph, this.#registers);
+    this.#registers = new RegisterPlan(graph);
+    for (const register of membersOf(this.#registers.touched))
+      this.#locals.set(register, this.pool.allocate(isVector(register) ? 'v128' : 'i64'));
   }
 
   compile(): RegionCode {
     const { asm, local } = this;
     asm.block().block();
-    this.loadRegisters();
+    this.#load(this.#entryOf(this.#graph.entry).loaded);
     this.#tree(this.#graph.entry);
     asm.end();
     // fault
@@ -76,7 +88,15 @@ export class RegionFunction implements InstructionPlace {
     asm.end();
     // exit
     this.flags.storeByForm();
-    this.storeRegisters();
+    for (const register of membersOf(this.#registers.written)) {
+      asm
+        .get(local.dirty)
+        .i32(1 << register)
+        .op(Op.i32And)
+        .if();
+      this.#store(1 << register);
+      asm.end();
+    }
     asm.get(local.next);
     this.#pushRest(() => asm.get(local.code));
     return { body: asm, locals: this.pool.types };
@@ -93,34 +113,42 @@ export class RegionFunction implements InstructionPlace {
     return this.#options.helperNumber(name);
   }
   gpr(register: number): number {
-    return this.#registers.gpr.get(register) as number;
+    return this.#locals.get(register) as number;
   }
   xmm(register: number): number {
-    return this.#registers.xmm.get(register) as number;
+    return this.#locals.get(vectorRegister(register)) as number;
   }
-  loadRegisters(): void {
+  storeRegisters(instruction: RegionInstruction): void {
+    this.#store(this.#dirty | this.#registers.use(instruction).written);
+  }
+  loadRegisters(instruction: RegionInstruction): void {
+    this.#load(this.#loaded | this.#registers.use(instruction).touched);
+  }
+  #load(set: RegisterSet): void {
     const { asm, base } = this;
-    for (const [register, local] of this.#registers.gpr)
-      asm
-        .i32(0)
-        .mem(LOADED.i64, base + GPR[register].offset)
-        .set(local);
-    for (const [register, local] of this.#registers.xmm) {
-      asm.i32(0).op(...LOADED.v128, 0);
-      asm.out.u32(base + XMM[register].offset);
-      asm.set(local);
+    for (const register of membersOf(set)) {
+      const { offset } = slotOf(register);
+      asm.i32(0);
+      if (isVector(register)) asm.op(0xfd, 0x00, 0).out.u32(base + offset);
+      else asm.mem(Op.i64Load, base + offset);
+      asm.set(this.#locals.get(register) as number);
     }
   }
-  storeRegisters(written: ReadonlySet<number> = this.#registers.written): void {
+  #store(set: RegisterSet): void {
     const { asm, base } = this;
-    const { gpr, xmm } = this.#registers;
-    for (const [register, local] of gpr)
-      if (written.has(GPR[register].offset)) asm.store(base, GPR[register], () => asm.get(local));
-    for (const [register, local] of xmm) {
-      if (!written.has(XMM[register].offset)) continue;
-      asm.i32(0).get(local).op(0xfd, 0x0b, 0);
-      asm.out.u32(base + XMM[register].offset);
+    for (const register of membersOf(set)) {
+      asm.i32(0).get(this.#locals.get(register) as number);
+      const { offset } = slotOf(register);
+      if (isVector(register)) asm.op(0xfd, 0x0b, 0).out.u32(base + offset);
+      else asm.mem(Op.i64Store, base + offset);
     }
+  }
+  /** Say which registers are to be stored where all ways out meet. */
+  #noteDirty(set: RegisterSet): void {
+    this.asm.i32(set | 0).set(this.local.dirty);
+  }
+  #entryOf(block: number) {
+    return this.#registers.entries.get(block) as BlockEntry;
   }
 
   // ---- blocks ----
@@ -151,13 +179,21 @@ export class RegionFunction implements InstructionPlace {
   }
 
   #code(block: RegionBlock): void {
-    const outer = this.#block;
+    const outer = { block: this.#block, loaded: this.#loaded, dirty: this.#dirty };
     this.#block = block;
+    ({ loaded: this.#loaded, dirty: this.#dirty } = this.#entryOf(block.offset));
     const { asm, local } = this;
     asm.get(local.budget).i32(block.instructions.length).op(Op.i32Sub).set(local.budget);
-    for (const instruction of block.instructions) new InstructionEmitter(instruction, this).run();
+    for (const instruction of block.instructions) {
+      const { needed, touched, written } = this.#registers.use(instruction);
+      this.#load(needed & ~this.#loaded);
+      this.#loaded |= needed;
+      new InstructionEmitter(instruction, this).run();
+      this.#loaded |= touched;
+      this.#dirty |= written;
+    }
     if (block.next !== undefined) this.#edge(block, block.next, false);
-    this.#block = outer;
+    ({ block: this.#block, loaded: this.#loaded, dirty: this.#dirty } = outer);
   }
 
   /** Instructions of the block being written that are not done before this one is. */
@@ -168,6 +204,12 @@ export class RegionFunction implements InstructionPlace {
 
   /** The way an instruction ends other than by going on to the next. */
   end(kind: EndKind, instruction: RegionInstruction): void {
+    const dirty = this.#dirty;
+    this.#dirty |= this.#registers.use(instruction).written;
+    this.#end(kind, instruction);
+    this.#dirty = dirty;
+  }
+  #end(kind: EndKind, instruction: RegionInstruction): void {
     const { asm, base, local } = this;
     switch (kind) {
       case 'jump':
@@ -193,6 +235,7 @@ export class RegionFunction implements InstructionPlace {
     if (!from.successors.has(to)) this.#leaveTo(to, looks || to < 0 || to >= 4096);
     else {
       if (looks) this.#lookAtBudget(to);
+      this.#load(this.#entryOf(to).loaded & ~this.#loaded);
       const isBack = (this.#graph.order.get(to) as number) <= (this.#graph.order.get(from.offset) as number);
       if (isBack || this.#graph.merges.has(to)) this.asm.br(this.#depthOf(to));
       else this.#tree(to);
@@ -205,6 +248,7 @@ export class RegionFunction implements InstructionPlace {
     asm.get(local.budget).i32(0).op(Op.i32LeS).unlikelyIf();
     asm.get(local.pageBase).i64(to).op(Op.i64Add).set(local.next);
     asm.i32(RegionExit.budget).set(local.code);
+    this.#noteDirty(this.#dirty);
     // Past this `if` and `fault`.
     asm.br(this.labels.length + 2).end();
   }
@@ -223,13 +267,14 @@ export class RegionFunction implements InstructionPlace {
   #leave(code: number): void {
     const { asm, local } = this;
     if (this.flags.storeKnown()) {
-      this.storeRegisters(this.#dirty.get(this.#block.offset));
+      this.#store(this.#dirty);
       asm.get(local.next);
       this.#pushRest(() => asm.i32(code));
       asm.return();
       return;
     }
     asm.i32(code).set(local.code);
+    this.#noteDirty(this.#dirty);
     // Past `fault`.
     asm.br(this.labels.length + 1);
   }
@@ -237,68 +282,10 @@ export class RegionFunction implements InstructionPlace {
   /** Leave with an exception at an instruction, or to have tier 0 do it; `inside` more blocks deep than `labels` says. */
   leaveAt(instruction: RegionInstruction, inside: number): void {
     const { asm, local, labels } = this;
+    this.#noteDirty(this.#dirty);
     asm.i32(instruction.offset | (this.notExecuted(instruction) << NOT_EXECUTED_SHIFT)).set(local.place);
     asm.br(labels.length + inside);
   }
 }
 
 const lastOffset = (block: RegionBlock): number => block.instructions[block.instructions.length - 1].offset;
-
-/** Which registers a region holds in locals, and which of them it changes (by their offset in the state block). */
-class Registers {
-  readonly gpr = new Map<number, number>();
-  readonly xmm = new Map<number, number>();
-  readonly written = new Set<number>();
-  /** What each block changes by itself. */
-  readonly writtenBy = new Map<number, Set<number>>();
-
-  constructor(graph: RegionGraph, pool: LocalPool) {
-    for (const block of graph.blocks.values()) {
-      const own = new Set<number>();
-      this.writtenBy.set(block.offset, own);
-      for (const instruction of block.instructions)
-        for (const { field, offset, write } of instruction.code.demand.state) {
-          const at = offset + (field ? Number(instruction[field]) : 0);
-          this.#touch(at, write ? own : undefined, this.gpr, { first: GPR[0].offset, sizeBytes: 8, type: 'i64' }, pool);
-          this.#touch(
-            at,
-            write ? own : undefined,
-            this.xmm,
-            { first: XMM[0].offset, sizeBytes: 16, type: 'v128' },
-            pool,
-          );
-        }
-      for (const register of own) this.written.add(register);
-    }
-  }
-
-  #touch(
-    at: number,
-    written: Set<number> | undefined,
-    locals: Map<number, number>,
-    file: { first: number; sizeBytes: number; type: 'i64' | 'v128' },
-    pool: LocalPool,
-  ): void {
-    const register = Math.floor((at - file.first) / file.sizeBytes);
-    if (register < 0 || register > 15) return;
-    if (!locals.has(register)) locals.set(register, pool.allocate(file.type));
-    written?.add(file.first + register * file.sizeBytes);
-  }
-}
-
-function dirtyAtEnd(graph: RegionGraph, registers: Registers): Map<number, ReadonlySet<number>> {
-  const dirty = new Map([...registers.writtenBy].map(([offset, own]) => [offset, new Set(own)]));
-  for (let changed = true; changed; ) {
-    changed = false;
-    for (const [offset, block] of graph.blocks) {
-      const from = dirty.get(offset) as Set<number>;
-      for (const next of block.successors) {
-        const to = dirty.get(next) as Set<number>;
-        const before = to.size;
-        for (const register of from) to.add(register);
-        changed ||= to.size !== before;
-      }
-    }
-  }
-  return dirty;
-}

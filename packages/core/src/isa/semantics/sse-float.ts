@@ -99,6 +99,12 @@ function isExact(b: Builder, kind: FloatKind, name: Arithmetic, a: Value, c: Val
   return b.and(productIsShort(b, kind, result, c), b.eq(b.pure(kind.toBits, product), a));
 }
 
+/** An operand and the result are zero: exact under any controls. */
+const zeroOfZero = (b: Builder, a: Value, c: Value, result: Value): Value => {
+  const isZero = (bits: Value) => b.eqz(doubled(b, bits));
+  return b.and(isZero(result), b.or(isZero(a), isZero(c)));
+};
+
 /** ADDSS, SUBSD and their like. */
 export const scalarArithmetic = (kind: FloatKind, name: Arithmetic): Semantics =>
   sse((b, shape) => {
@@ -112,7 +118,8 @@ export const scalarArithmetic = (kind: FloatKind, name: Arithmetic): Semantics =
     const ordinary = b.and(operands, range);
     const result = b.variable(fast);
     b.when(b.eqz(b.and(inexactIsSilent(b), ordinary)), () => {
-      const exact = b.and(b.and(defaultControls(b), ordinary), isExact(b, kind, name, a, c, fast));
+      let exact = b.and(b.and(defaultControls(b), ordinary), isExact(b, kind, name, a, c, fast));
+      if (name === 'mul' || name === 'div') exact = b.or(exact, b.and(operands, zeroOfZero(b, a, c, fast)));
       b.when(b.eqz(exact), () => b.assign(result, callScalar(b, kind, b.i32(sseOperationNumber(name)), a, c)));
     });
     writeLow(b, destination, kind.bytes, b.current(result));
