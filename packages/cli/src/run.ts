@@ -86,7 +86,7 @@ function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
     case 'interpret':
       return false;
     case 'compile':
-      return { threshold: 1, batch: 1 };
+      return { threshold: 1, batch: 1, growAfter: 16 };
     case 'both':
       return tier.threshold === undefined ? undefined : { threshold: tier.threshold };
   }

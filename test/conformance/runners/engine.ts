@@ -51,7 +51,9 @@ export class EngineRunner implements CaseRunner {
     this.#entry = entry;
     this.#mapRegions();
     const host = { mmioRead: () => {}, mmioWrite: () => {}, helpers: { rdtsc: () => -1 } };
-    this.#engine = new Engine(this.#memory, host, { regions: entry.regions ? { threshold: 1, batch: 1 } : false });
+    this.#engine = new Engine(this.#memory, host, {
+      regions: entry.regions ? { threshold: 1, batch: 1, growAfter: 2 } : false,
+    });
     this.#vcpu = new MachineVcpu(0, this.#engine);
     this.#state = new StateBlock(this.#memory.view, this.#engine.base);
   }

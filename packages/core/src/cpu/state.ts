@@ -88,8 +88,9 @@ export const ENTRY_TABLE = slot('entryTable', 'i32');
 /** Instructions left before the engine must leave guest code; signed. */
 export const BUDGET = slot('budget', 'i32');
 
-/** For statistics: instructions executed in regions, and TLB entries filled. */
+/** For statistics: instructions executed in regions, how often one was entered, and TLB entries filled. */
 export const REGION_INSTRUCTIONS = slot('regionInstructions', 'i64');
+export const REGION_ENTRIES = slot('regionEntries', 'i64');
 export const TLB_FILLS = slot('tlbFills', 'i64');
 
 /** Exit kind (isa/instruction-exit.ts) or fault vector. */

@@ -25,12 +25,15 @@ export interface CodePage {
   readonly reachedFrom: Set<CodePage>;
 }
 
-/** Records of code that was decoded at once: host addresses, and the bytes of the page that it stands for. */
-interface Run {
-  readonly start: number;
-  readonly end: number;
+/** Bytes of a page. */
+export interface ByteRange {
   readonly firstByte: number;
   readonly endByte: number;
+}
+/** Records of code that was decoded at once: host addresses, and the bytes of the page that it stands for. */
+interface Run extends ByteRange {
+  readonly start: number;
+  readonly end: number;
 }
 
 export interface CodeCacheHooks {
@@ -40,8 +43,11 @@ export interface CodeCacheHooks {
   pairFor(first: number, second: number): number;
   /** A page has become a code page: writes to it must take the slow path from now on. */
   forbidWrites(hostPage: number): void;
-  /** Bytes of a page have changed, and the records that satisfy `isStale` are not to be entered any more. */
-  invalidated(page: CodePage, from: number, to: number, isStale: (record: number) => boolean): void;
+  /**
+   * Bytes of a page have changed, and the records that satisfy `isStale` are not to be entered any more; from now on
+   * nobody says whether the bytes in `stale` change again.
+   */
+  invalidated(page: CodePage, stale: readonly ByteRange[], isStale: (record: number) => boolean): void;
   /** Everything decoded is gone: drop all code look-ups. */
   flushed(): void;
 }
@@ -71,6 +77,8 @@ export class CodeCache {
   readonly #view: DataView;
   readonly #words: Int32Array;
   readonly #pages = new Map<number, CodePage[]>();
+  /** In the order of their entry tables. */
+  readonly #byTable: CodePage[] = [];
   #nextRecord: number;
   #nextTable = 0;
   /** End of the bytes that were decoded last, in their page. */
@@ -111,10 +119,16 @@ export class CodeCache {
       decoded: new Uint8Array(PAGE_SIZE_BYTES),
       reachedFrom: new Set(),
     };
+    this.#byTable.push(page);
     if (pages) pages.push(page);
     else this.#pages.set(physicalPage, [page]);
     this.#enter(page);
     return page;
+  }
+
+  /** The page with this entry table. */
+  pageOfTable(table: number): CodePage | undefined {
+    return this.#byTable[(table - this.#layout.entryTables) / ENTRY_TABLE_BYTES];
   }
 
   /** Generated code finds the page in the mode that it was looked up in last. */
@@ -151,6 +165,7 @@ export class CodeCache {
     this.#bytes.fill(0, codeTables, codeTables + (ramSizeBytes / PAGE_SIZE_BYTES) * 4);
     this.#bytes.fill(0, recordInfo, recordInfo + ((this.#nextRecord - records) / RECORD_BYTES) * RECORD_INFO_BYTES);
     this.#pages.clear();
+    this.#byTable.length = 0;
     this.#shapes.length = 0;
     this.#nextRecord = records;
     this.#nextTable = 0;
@@ -351,7 +366,7 @@ export class CodeCache {
     this.statistics.invalidations++;
     const stale = page.runs.filter((run) => run.firstByte <= to && run.endByte > from);
     const isStale = (record: number) => stale.some((run) => record >= run.start && record < run.end);
-    this.#hooks.invalidated(page, from, to, isStale);
+    this.#hooks.invalidated(page, [{ firstByte: from, endByte: to + 1 }, ...stale], isStale);
     page.runs = page.runs.filter((run) => !stale.includes(run));
     for (const run of stale) this.#dropRun(page, run);
     for (const run of page.runs) this.#unlink(run, isStale);

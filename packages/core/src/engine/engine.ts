@@ -6,6 +6,7 @@ import {
   FAULT_ERROR_CODE,
   FAULT_VECTOR,
   PAGE_BASE,
+  REGION_ENTRIES,
   REGION_INSTRUCTIONS,
   RIP,
   SEGMENT_BASE,
@@ -65,11 +66,14 @@ export interface RegionPolicy {
   readonly threshold: number;
   /** Regions to a module. */
   readonly batch?: number;
+  /** A region entered so often is made anew with what it calls. */
+  readonly growAfter?: number;
 }
 
 /** Regions pack what is left together with two bits more. */
 const MAX_BUDGET = 2 ** 28;
 const DEFAULT_THRESHOLD = 1000;
+const DEFAULT_GROW_AFTER = 16384;
 const DEFAULT_BATCH = 128;
 
 interface CoreExports {
@@ -114,6 +118,7 @@ export class Engine {
       base: this.base,
       regionLookup,
       hotThreshold: policy ? policy.threshold : 0,
+      growAfter: policy ? (policy.growAfter ?? DEFAULT_GROW_AFTER) : 0,
       helperNumber,
       ...(options.profile ? { profileAt: layout.recordsEnd - ProfileLayout.sizeBytes } : {}),
     };
@@ -124,7 +129,7 @@ export class Engine {
       handlerFor: (shape) => this.#handlers.choiceFor(shape),
       pairFor: (first, second) => this.#handlers.pairFor(first, second),
       forbidWrites: (hostPage) => this.banks.forbidWrites(hostPage),
-      invalidated: (page, from, to, isStale) => this.regions?.drop(page, from, to, isStale),
+      invalidated: (page, stale, isStale) => this.regions?.drop(page, stale, isStale),
       flushed: () => {
         this.banks.flushCode();
         this.regions?.dropAll();
@@ -145,6 +150,7 @@ export class Engine {
         base: this.base,
         code: this.code,
         batch: policy.batch ?? DEFAULT_BATCH,
+        threshold: policy.threshold,
         helperNumber,
         lookup: regionLookup,
       });
@@ -205,7 +211,7 @@ export class Engine {
       'TLB bank flushes': this.banks.flushes,
       'TLB fills': Number(this.#quad(TLB_FILLS)),
       handlers: this.#handlers.count,
-      ...this.regions?.figures(Number(this.#quad(REGION_INSTRUCTIONS))),
+      ...this.regions?.figures(Number(this.#quad(REGION_INSTRUCTIONS)), Number(this.#quad(REGION_ENTRIES))),
     };
   }
 
@@ -259,7 +265,21 @@ export class Engine {
     this.#makeRoom();
     const linear = this.#linearRip();
     const page = this.#fetchPage(linear);
-    if (page) this.regions?.request(page, Number(linear & 0xfffn));
+    if (page)
+      this.regions?.request(page, Number(linear & 0xfffn), (distance) => this.#knownPage(linear + BigInt(distance)));
+  }
+
+  /** The code page that the code look-up holds for a linear address. */
+  #knownPage(linear: bigint): CodePage | undefined {
+    const { view } = this.memory;
+    const entry = this.#codeEntry(linear);
+    if (view.getBigInt64(entry, true) !== BigInt.asIntN(64, linear & ~0xfffn)) return undefined;
+    return this.code.pageOfTable(view.getUint32(entry + 8, true));
+  }
+  /** Host address of the entry for a linear address in the code look-up. */
+  #codeEntry(linear: bigint): number {
+    const index = Number((linear >> 12n) & BigInt(TLB_EXEC_ENTRIES - 1));
+    return this.#slot32(TLB) + TLB_EXEC_OFFSET + index * TLB_ENTRY_BYTES;
   }
 
   /** Tier 0 does the one instruction at RIP, where a region starts. Answers why to stop, or undefined to go on. */
@@ -385,8 +405,7 @@ export class Engine {
       return undefined;
     }
     const page = this.code.page(host >>> 0, this.mode);
-    const tlb = this.#slot32(TLB);
-    const entry = tlb + TLB_EXEC_OFFSET + Number((linear >> 12n) & BigInt(TLB_EXEC_ENTRIES - 1)) * TLB_ENTRY_BYTES;
+    const entry = this.#codeEntry(linear);
     this.memory.view.setBigInt64(entry, BigInt.asIntN(64, linear & ~0xfffn), true);
     this.memory.view.setInt32(entry + 8, page.table, true);
     this.#core.logFill(entry);

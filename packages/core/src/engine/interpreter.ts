@@ -1,4 +1,4 @@
-import { BUDGET, ENTRY_TABLE, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, PAGE_BASE, REGION_INSTRUCTIONS, RIP, SEGMENT_BASE, TLB } from '../cpu/state.ts';
+import { BUDGET, ENTRY_TABLE, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, PAGE_BASE, REGION_ENTRIES, REGION_INSTRUCTIONS, RIP, SEGMENT_BASE, TLB } from '../cpu/state.ts';
 import type { Program, ValueType } from '../ir/types.ts';
 import { type MemoryLayout, RECORD_BYTES, REGION_LOOKUP_ENTRIES, REGION_LOOKUP_ENTRY_BYTES, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET } from '../memory/layout.ts';
 import { Asm } from './asm.ts';
@@ -36,6 +36,8 @@ export interface InterpreterOptions {
   readonly regionLookup: number;
   /** A record reached so often leaves with {@link ExitCode.hot}; 0: none does. */
   readonly hotThreshold: number;
+  /** Entries of a region before it is reported as {@link ExitCode.hot}, about. */
+  readonly growAfter: number;
   helperNumber(name: string): number;
 }
 
@@ -156,7 +158,7 @@ function addRun(module: ModuleBuilder, options: InterpreterOptions, functions: R
 }
 
 /** Push the offset of a linear address's entry in the code look-up of the bank in local `tlb`. */
-function pushCodeEntry(asm: Asm, rip: number, tlb: number): Asm {
+export function pushCodeEntry(asm: Asm, rip: number, tlb: number): Asm {
   return asm.get(rip).i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_EXEC_ENTRIES - 1).op(Op.i32And).i32(4).op(Op.i32Shl).get(tlb).op(Op.i32Add);
 }
 
@@ -391,6 +393,11 @@ function exitBeforeRecord(asm: Asm, base: number, code: number): void {
   emitExit(asm, base, code, true);
 }
 
+/** The region look-up holds how often an entry may still be used above the region's index. */
+const REGION_COUNT_ONE = REGION_TABLE_SIZE;
+/** What is counted up to 0; anew whenever the entry of the look-up has been used for another region. */
+const firstCount = ({ growAfter }: InterpreterOptions): number => -Math.min(growAfter, 32767) * REGION_COUNT_ONE;
+
 /**
  * regions(record, budget) → ExitCode or REGION_GO_ON: runs the region at a record, and the next one, as long as one leads
  * to the start of another. BUDGET, and RIP or EXIT_RECORD, are set on return.
@@ -411,6 +418,7 @@ function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, { fet
   const regionOfRecord = () => asm.get(l.record).i32(2).op(Op.i32ShrU).mem(Op.i32Load, recordInfoOffset(layout) + RecordInfo.region).set(l.region);
   regionOfRecord();
   asm.loop();
+  asm.store(base, REGION_ENTRIES, (a) => a.load(base, REGION_ENTRIES).i64(1).op(Op.i64Add));
   asm.get(l.budget).get(l.tlb).get(l.pageBase).get(l.region);
   asm.op(Op.callIndirect).out.u32(regions.type).byte(regions.table);
   asm.tee(l.code).i32(REGION_EXIT_BITS).op(Op.i32ShrS).set(l.budget);
@@ -436,7 +444,12 @@ function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, { fet
   pushCodeEntry(asm, l.rip, l.tlb).tee(l.entry).mem(Op.i64Load, TLB_EXEC_OFFSET).get(l.pageBase).op(Op.i64Eq).if();
   asm.get(l.known).mem(Op.i32Load, lookup + 12).get(l.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).op(Op.i32Eq);
   resuming().op(Op.i32Eqz, Op.i32And).if();
-  asm.get(l.known).mem(Op.i32Load, lookup + 8).set(l.region).br(3);
+  // A region that is entered very often is worth being made anew, with what it calls.
+  asm.get(l.known).get(l.known).mem(Op.i32Load, lookup + 8).i32(REGION_COUNT_ONE).op(Op.i32Add).tee(l.region).mem(Op.i32Store, lookup + 8);
+  asm.get(l.region).i32(REGION_COUNT_ONE).op(Op.i32LtU).unlikelyIf();
+  leave(ExitCode.hot);
+  asm.end();
+  asm.get(l.region).i32(REGION_COUNT_ONE - 1).op(Op.i32And).set(l.region).br(3);
   asm.end().end().end();
   emitFind(asm, fetch, l, () => leave(ExitCode.lookup));
   asm.get(l.record).mem(Op.i32Load16U, RecordField.handler).i32(SpecialHandler.region).op(Op.i32Eq).if();
@@ -445,7 +458,7 @@ function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, { fet
   asm.end();
   regionOfRecord();
   asm.get(l.known).get(l.rip).mem(Op.i64Store, lookup);
-  asm.get(l.known).get(l.region).mem(Op.i32Store, lookup + 8);
+  asm.get(l.known).get(l.region).i32(firstCount(options)).op(Op.i32Or).mem(Op.i32Store, lookup + 8);
   asm.get(l.known).get(l.table).mem(Op.i32Store, lookup + 12);
   asm.br(1);
   asm.end();

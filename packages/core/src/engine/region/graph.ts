@@ -1,4 +1,6 @@
+import { GPR } from '../../cpu/state.ts';
 import type { Program } from '../../ir/types.ts';
+import { PAGE_SIZE_BYTES } from '../../memory/layout.ts';
 import type { Demand } from './demand.ts';
 
 /** What a region needs to know of an instruction shape. */
@@ -10,8 +12,10 @@ export interface ShapeCode {
 /** A decoded instruction with all its operands; fields as in its record, 64-bit ones signed. */
 export interface RegionInstruction {
   readonly code: ShapeCode;
-  /** Offset in its page, bytes. */
+  /** Where it is, in bytes from the base of the page that the region starts in. */
   readonly offset: number;
+  /** The same of its page; `imm` of a branch, `thisOffset` and `nextOffset` count from there. */
+  readonly pageOffset: number;
   readonly lengthBytes: number;
   readonly imm: bigint;
   readonly disp: bigint;
@@ -29,8 +33,10 @@ export interface RegionInstruction {
 export interface RegionBlock {
   readonly offset: number;
   readonly instructions: readonly RegionInstruction[];
-  /** Offset of a direct branch's target from the page's base; may lie outside of the page. */
+  /** Target of a direct branch. */
   readonly taken: number | undefined;
+  /** Ends by a return: the return addresses of the region's calls that can lead to it. */
+  readonly returns: number[];
   /** Where it goes on if it does not branch or jump. */
   readonly next: number | undefined;
   readonly repeats: boolean;
@@ -52,16 +58,27 @@ export interface RegionGraph {
   readonly merges: ReadonlySet<number>;
 }
 
-/** Reads decoded instructions: undefined where there is none that a region could hold. */
-export type ReadInstruction = (offset: number) => RegionInstruction | undefined;
+/** Decoded code; places are bytes from the base of the page that the region starts in. */
+export interface RegionCodeSource {
+  /** The instruction at a place: undefined where there is none that a region could hold. */
+  read(offset: number): RegionInstruction | undefined;
+  /** Whether a place in another page, or one that is called, is reached often enough to be worth following. */
+  isHot(offset: number): boolean;
+  /** At most so many instructions. */
+  readonly limit: number;
+}
 
-const PAGE_SIZE_BYTES = 4096;
+/** The page of a place. */
+export const pageOf = (offset: number): number => offset & -PAGE_SIZE_BYTES;
+/** Return addresses to compare with; more of them cost more than they save. */
+const MAX_RETURNS = 4;
 
-/** Find the blocks that can be reached from `entry` within its page, at most `limit` instructions. */
-export function buildGraph(entry: number, read: ReadInstruction, limit: number): RegionGraph | undefined {
-  const found = discover(entry, read, limit);
+/** Find the blocks that can be reached from `entry`. */
+export function buildGraph(entry: number, source: RegionCodeSource): RegionGraph | undefined {
+  const found = discover(entry, source);
   if (!found.instructions.has(entry)) return undefined;
   const blocks = cutIntoBlocks(found);
+  linkReturns(found, blocks);
   for (;;) {
     const graph = analyse(entry, blocks);
     if (graph) return graph;
@@ -71,12 +88,29 @@ export function buildGraph(entry: number, read: ReadInstruction, limit: number):
 interface Discovered {
   readonly instructions: Map<number, RegionInstruction>;
   readonly leaders: Set<number>;
+  /** Instructions whose branch is followed. */
+  readonly followed: Set<number>;
+  readonly calls: { readonly target: number; readonly returnsTo: number }[];
 }
 
-function discover(entry: number, read: ReadInstruction, limit: number): Discovered {
+function discover(entry: number, { read, isHot, limit }: RegionCodeSource): Discovered {
   const instructions = new Map<number, RegionInstruction>();
   const leaders = new Set([entry]);
+  const followed = new Set<number>();
+  const calls: Discovered['calls'] = [];
   const queue = [entry];
+  const follow = (instruction: RegionInstruction, next: number) => {
+    const target = targetOf(instruction);
+    const isCall = calling(instruction);
+    const isNear = pageOf(target) === instruction.pageOffset;
+    if ((isCall || !isNear) && !(isHot(target) && read(target))) return;
+    followed.add(instruction.offset);
+    leaders.add(target);
+    queue.push(target);
+    if (!isCall) return;
+    calls.push({ target, returnsTo: next });
+    queue.push(next);
+  };
   for (let start = queue.shift(); start !== undefined; start = queue.shift()) {
     for (let offset = start; !instructions.has(offset) && instructions.size < limit; ) {
       const instruction = read(offset);
@@ -84,26 +118,52 @@ function discover(entry: number, read: ReadInstruction, limit: number): Discover
       instructions.set(offset, instruction);
       const { control } = instruction.code.demand;
       const next = offset + instruction.lengthBytes;
-      if (control.branches && isFollowed(instruction)) {
-        const target = Number(instruction.imm);
-        leaders.add(target);
-        queue.push(target);
-      }
+      if (control.branches) follow(instruction, next);
       if (control.repeats) leaders.add(offset).add(next);
       else if (control.branches || control.jumps) leaders.add(next);
-      if (!control.fallsThrough) break;
+      // Straight-line code is not followed into the next page.
+      if (!control.fallsThrough || pageOf(next) !== instruction.pageOffset) break;
       offset = next;
     }
   }
-  return { instructions, leaders };
+  return { instructions, leaders, followed, calls };
 }
 
-/** Branches within the page are followed, calls are not: what they lead to makes regions of its own. */
-function isFollowed({ imm, code }: RegionInstruction): boolean {
-  return imm >= 0n && imm < PAGE_SIZE_BYTES && !(code.demand.stores && !code.demand.control.fallsThrough);
+const targetOf = ({ pageOffset, imm }: RegionInstruction): number => pageOffset + Number(imm);
+/** A direct branch that pushes where it comes from. */
+const calling = ({ code }: RegionInstruction): boolean => code.demand.stores && !code.demand.control.fallsThrough;
+const RSP = GPR[4].offset;
+/** Takes the place to go on from the stack. */
+function returning({ code: { demand } }: RegionInstruction): boolean {
+  const pops = demand.state.some(({ field, offset, write }) => field === undefined && offset === RSP && write);
+  return demand.control.jumps && !demand.stores && pops;
 }
 
-function cutIntoBlocks({ instructions, leaders }: Discovered): Map<number, RegionBlock> {
+/** From each call, without going into those on the way: returns that are reached may lead back to it. */
+function linkReturns({ calls, followed }: Discovered, blocks: Map<number, RegionBlock>): void {
+  for (const { target, returnsTo } of calls) {
+    if (!blocks.has(returnsTo)) continue;
+    const seen = new Set<number>();
+    const queue = [target];
+    for (let at = queue.pop(); at !== undefined; at = queue.pop()) {
+      const block = blocks.get(at);
+      if (!block || seen.has(at)) continue;
+      seen.add(at);
+      const last = block.instructions[block.instructions.length - 1];
+      if (returning(last)) addReturn(block, returnsTo);
+      else if (calling(last)) {
+        if (followed.has(last.offset)) queue.push(last.offset + last.lengthBytes);
+      } else queue.push(...block.successors);
+    }
+  }
+}
+function addReturn(block: RegionBlock, to: number): void {
+  if (block.returns.includes(to) || block.returns.length >= MAX_RETURNS) return;
+  block.returns.push(to);
+  block.successors.add(to);
+}
+
+function cutIntoBlocks({ instructions, leaders, followed }: Discovered): Map<number, RegionBlock> {
   const blocks = new Map<number, RegionBlock>();
   for (const leader of leaders) {
     if (!instructions.has(leader)) continue;
@@ -112,9 +172,10 @@ function cutIntoBlocks({ instructions, leaders }: Discovered): Map<number, Regio
     for (let at = instructions.get(leader); at; at = instructions.get(offset)) {
       list.push(at);
       offset = at.offset + at.lengthBytes;
-      if (!at.code.demand.control.fallsThrough || leaders.has(offset)) break;
+      const goesOn = at.code.demand.control.fallsThrough && pageOf(offset) === at.pageOffset;
+      if (!goesOn || leaders.has(offset)) break;
     }
-    blocks.set(leader, makeBlock(leader, list, instructions));
+    blocks.set(leader, makeBlock(leader, list, instructions, followed));
   }
   return blocks;
 }
@@ -123,16 +184,17 @@ function makeBlock(
   offset: number,
   instructions: RegionInstruction[],
   all: ReadonlyMap<number, RegionInstruction>,
+  followed: ReadonlySet<number>,
 ): RegionBlock {
   const last = instructions[instructions.length - 1];
   const { control } = last.code.demand;
-  const taken = control.branches ? Number(last.imm) : undefined;
+  const taken = control.branches ? targetOf(last) : undefined;
   const next = control.fallsThrough ? last.offset + last.lengthBytes : undefined;
   const successors = new Set<number>();
-  if (taken !== undefined && isFollowed(last) && all.has(taken)) successors.add(taken);
-  if (next !== undefined && all.has(next)) successors.add(next);
+  if (taken !== undefined && followed.has(last.offset) && all.has(taken)) successors.add(taken);
+  if (next !== undefined && all.has(next) && pageOf(next) === last.pageOffset) successors.add(next);
   if (control.repeats) successors.add(offset);
-  return { offset, instructions, taken, next, repeats: control.repeats, successors };
+  return { offset, instructions, taken, returns: [], next, repeats: control.repeats, successors };
 }
 
 /** Orders the blocks; undefined after edges have been cut that make no structured loop. */

@@ -253,8 +253,11 @@ export class InstructionEmitter extends ProgramEmitter {
       const within = (offset - XMM_START) & 15;
       a.get(this.#region.xmm((offset - XMM_START) >> 4));
       if (bytes < 16) a.op(...(EXTRACT[bytes] as number[])).out.byte(within / bytes);
-    } else if (offset === PAGE_BASE.offset && bytes === 8) a.get(this.#region.local.pageBase);
-    else {
+    } else if (offset === PAGE_BASE.offset && bytes === 8) {
+      a.get(this.#region.local.pageBase);
+      const { pageOffset } = this.#instruction;
+      if (pageOffset !== 0) a.i64(pageOffset).op(Op.i64Add);
+    } else {
       a.i32(0);
       this.load(bytes, this.#region.base + offset);
     }

@@ -1,11 +1,13 @@
 import { SEGMENT_BASE } from '../../cpu/state.ts';
+import { TLB_EXEC_OFFSET } from '../../memory/layout.ts';
 import { Asm } from '../asm.ts';
 import { REGION_EXIT_BITS, RegionExit } from '../exit-code.ts';
+import { pushCodeEntry } from '../interpreter.ts';
 import { LocalPool } from '../local-pool.ts';
 import type { EndKind } from '../program-emitter.ts';
 import { Op, type WasmType } from '../wasm.ts';
 import { RegionFlags } from './flags.ts';
-import type { RegionBlock, RegionGraph, RegionInstruction } from './graph.ts';
+import { pageOf, type RegionBlock, type RegionGraph, type RegionInstruction } from './graph.ts';
 import { InstructionEmitter, type InstructionPlace } from './instruction-emitter.ts';
 import {
   type BlockEntry,
@@ -26,6 +28,8 @@ export interface RegionOptions {
   /** RIP counts from the base of CS: the code is not 64-bit code. */
   readonly codeSegmentBase: boolean;
   helperNumber(name: string): number;
+  /** Host address of the entry table of a page that the region has code of. */
+  entryTable(page: number): number;
 }
 
 /** A compiled region: code and locals of its function. */
@@ -36,8 +40,6 @@ export interface RegionCode {
 
 const PARAMETERS = 3;
 const FIXED_LOCALS: readonly WasmType[] = ['i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64', 'i64', 'i32'];
-/** An exception's place is packed: offset in the page below, instructions of the block that were not executed above. */
-const NOT_EXECUTED_SHIFT = 12;
 
 /**
  * The function of one region. Around the code of the blocks stand two ways out, beside those that return at once:
@@ -82,8 +84,8 @@ export class RegionFunction implements InstructionPlace {
     this.#tree(this.#graph.entry);
     asm.end();
     // fault
-    asm.get(local.place).i32(0xfff).op(Op.i32And, Op.i64ExtendI32U).get(local.pageBase).op(Op.i64Add).set(local.next);
-    asm.get(local.budget).get(local.place).i32(NOT_EXECUTED_SHIFT).op(Op.i32ShrU, Op.i32Add).set(local.budget);
+    asm.get(local.place).op(Op.i64ExtendI32S).get(local.pageBase).op(Op.i64Add).set(local.next);
+    asm.get(local.budget).get(local.code).op(Op.i32Add).set(local.budget);
     asm.i32(RegionExit.fault).set(local.code);
     asm.end();
     // exit
@@ -192,7 +194,7 @@ export class RegionFunction implements InstructionPlace {
       this.#loaded |= touched;
       this.#dirty |= written;
     }
-    if (block.next !== undefined) this.#edge(block, block.next, false);
+    if (block.next !== undefined) this.#edge(block, block.next, 'none');
     ({ block: this.#block, loaded: this.#loaded, dirty: this.#dirty } = outer);
   }
 
@@ -215,32 +217,75 @@ export class RegionFunction implements InstructionPlace {
       case 'jump':
         if (this.#options.codeSegmentBase) asm.load(base, SEGMENT_BASE[1]).op(Op.i64Add);
         asm.set(local.next);
+        for (const to of this.#block.returns) this.#returnTo(to);
         this.#leave(RegionExit.transfer);
         return;
       case 'branch':
-        this.#edge(this.#block, this.#block.taken as number, true);
+        this.#edge(this.#block, this.#block.taken as number, 'direct');
         return;
       case 'repeat':
-        this.#edge(this.#block, instruction.offset, true);
+        this.#edge(this.#block, instruction.offset, 'direct');
         return;
       default:
         throw new Error(`a region cannot hold an instruction that ends by ${kind}`);
     }
   }
 
-  /** Go on at an offset from the page's base; by a `transfer`, at which the budget is looked at if it goes back. */
-  #edge(from: RegionBlock, to: number, transfer: boolean): void {
+  /** Go on behind a call of the region, if that is where the return leads. */
+  #returnTo(to: number): void {
+    if (!this.#block.successors.has(to)) return;
+    const { asm, local } = this;
+    asm.get(local.next).get(local.pageBase).i64(to).op(Op.i64Add, Op.i64Eq).if();
+    this.labels.push(undefined);
+    this.#edge(this.#block, to, 'indirect');
+    this.labels.pop();
+    asm.end();
+  }
+
+  /**
+   * Go on at a place. The budget is looked at where tier 0 does so: where control is transferred backwards, to another
+   * page or indirectly.
+   */
+  #edge(from: RegionBlock, to: number, transfer: 'none' | 'direct' | 'indirect'): void {
     const known = this.flags.known;
-    const looks = transfer && to <= lastOffset(from);
-    if (!from.successors.has(to)) this.#leaveTo(to, looks || to < 0 || to >= 4096);
+    const last = lastOffset(from);
+    const crosses = pageOf(to) !== pageOf(last);
+    const looks = transfer === 'indirect' || (transfer === 'direct' && (crosses || to <= last));
+    if (!from.successors.has(to)) this.#leaveTo(to, looks || crosses);
     else {
       if (looks) this.#lookAtBudget(to);
+      if (crosses) {
+        this.#leaveUnlessMapped(to);
+        this.flags.known = known;
+      }
       this.#load(this.#entryOf(to).loaded & ~this.#loaded);
       const isBack = (this.#graph.order.get(to) as number) <= (this.#graph.order.get(from.offset) as number);
       if (isBack || this.#graph.merges.has(to)) this.asm.br(this.#depthOf(to));
       else this.#tree(to);
     }
     this.flags.known = known;
+  }
+
+  /** Code in another page is that of the region only if the code look-up says so. */
+  #leaveUnlessMapped(to: number): void {
+    const { asm, local } = this;
+    const page = pageOf(to);
+    asm.get(local.pageBase).i64(page).op(Op.i64Add).set(local.next);
+    pushCodeEntry(asm, local.next, local.tlb)
+      .tee(local.place)
+      .mem(Op.i64Load, TLB_EXEC_OFFSET)
+      .get(local.next)
+      .op(Op.i64Ne);
+    asm
+      .get(local.place)
+      .mem(Op.i32Load, TLB_EXEC_OFFSET + 8)
+      .i32(this.#options.entryTable(page))
+      .op(Op.i32Ne);
+    asm.op(Op.i32Or).unlikelyIf();
+    this.labels.push(undefined);
+    this.#leaveTo(to, true);
+    this.labels.pop();
+    asm.end();
   }
 
   #lookAtBudget(to: number): void {
@@ -283,7 +328,8 @@ export class RegionFunction implements InstructionPlace {
   leaveAt(instruction: RegionInstruction, inside: number): void {
     const { asm, local, labels } = this;
     this.#noteDirty(this.#dirty);
-    asm.i32(instruction.offset | (this.notExecuted(instruction) << NOT_EXECUTED_SHIFT)).set(local.place);
+    // Where it is, and how many instructions of its block have not been executed.
+    asm.i32(instruction.offset).set(local.place).i32(this.notExecuted(instruction)).set(local.code);
     asm.br(labels.length + inside);
   }
 }

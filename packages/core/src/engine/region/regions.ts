@@ -1,17 +1,19 @@
 import { Builder } from '../../ir/builder.ts';
 import type { InstructionShape } from '../../isa/types.ts';
-import { PAGE_SIZE_BYTES, REGION_LOOKUP_BYTES, REGION_LOOKUP_ENTRY_BYTES } from '../../memory/layout.ts';
-import type { CodeCache, CodePage } from '../code-cache.ts';
+import { REGION_LOOKUP_BYTES, REGION_LOOKUP_ENTRY_BYTES } from '../../memory/layout.ts';
+import type { ByteRange, CodeCache, CodePage } from '../code-cache.ts';
 import { memoryPages, REGION_SIGNATURE, REGION_TABLE_SIZE } from '../interpreter.ts';
 import type { EngineMemory } from '../memory.ts';
 import { NO_SEGMENT, RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
 import { ModuleBuilder } from '../wasm.ts';
 import { demandOf } from './demand.ts';
-import { buildGraph, type RegionGraph, type RegionInstruction, type ShapeCode } from './graph.ts';
+import { buildGraph, pageOf, type RegionGraph, type RegionInstruction, type ShapeCode } from './graph.ts';
 import { type RegionCode, RegionFunction, type RegionOptions } from './region-function.ts';
 
 /** Longest region, in instructions: TurboFan's time grows with the size of a function. */
 const MAX_INSTRUCTIONS = 120;
+/** The same of one that has been entered very often, and is made anew with what it calls. */
+const MAX_GROWN_INSTRUCTIONS = 240;
 /** Beyond so many live modules V8 and the operating system get slow; then all regions are dropped. */
 const MAX_MODULES = 4000;
 /** No code lies there: not canonical. */
@@ -25,16 +27,19 @@ export interface RegionsOptions {
   readonly code: CodeCache;
   /** How many regions make a module. */
   readonly batch: number;
+  /** Arrivals at a place before a region is made that starts there. */
+  readonly threshold: number;
   helperNumber(name: string): number;
   /** Host address of the region look-up. */
   readonly lookup: number;
 }
 
-/** What a region was made of: the record it starts at, and blocks of bytes of its page (first, end, first, end…). */
+/** What a region was made of: the record it starts at, and of each page blocks of bytes (first, end, first, end…). */
 interface Source {
-  readonly page: CodePage;
   readonly record: number;
-  readonly blocks: readonly number[];
+  readonly blocks: ReadonlyMap<CodePage, readonly number[]>;
+  /** It holds what it calls and what it goes to in other pages. */
+  readonly isGrown: boolean;
 }
 /** A region that waits for its module. */
 interface Waiting extends Source {
@@ -65,7 +70,8 @@ export class Regions {
   #table: WebAssembly.Table | undefined;
   #functions: WebAssembly.ModuleImports = {};
   #waiting: Waiting[] = [];
-  readonly #byPage = new Map<CodePage, Installed[]>();
+  readonly #byPage = new Map<CodePage, Set<Installed>>();
+  readonly #byRecord = new Map<number, Installed>();
   readonly #free: number[] = [];
   #nextIndex = 0;
   /** How many regions of a module are in use, by region index. */
@@ -84,11 +90,12 @@ export class Regions {
     this.#functions = functions;
   }
 
-  /** Figures for `--stats`; `executed`: instructions that ran in regions. */
-  figures(executed: number): Record<string, number> {
+  /** Figures for `--stats`; `executed`: instructions that ran in regions, which were entered `entries` times. */
+  figures(executed: number, entries: number): Record<string, number> {
     const { regions, modules, instructions, codeBytes, dropped, generateMs, compileMs } = this.#statistics;
     return {
       'instructions in regions': executed,
+      'region entries': entries,
       regions,
       'regions in place': this.#nextIndex - this.#free.length,
       'regions dropped': dropped,
@@ -107,34 +114,63 @@ export class Regions {
     );
   }
 
-  /** The record at `offset` of a page is hot: make a region that starts there. */
-  request(page: CodePage, offset: number): void {
+  /**
+   * The record at `offset` of a page is hot: make a region that starts there, or, if there is one, a larger one. `pageAt`
+   * finds the code page that lies so many bytes from the first one, if it has been looked up.
+   */
+  request(first: CodePage, offset: number, pageAt: (distanceBytes: number) => CodePage | undefined): void {
     const { memory, base, helperNumber } = this.#options;
-    const record = memory.words[(page.table >>> 2) + offset] >>> 0;
-    if (record === 0 || memory.view.getUint16(record + RecordField.handler, true) === SpecialHandler.region) return;
+    const record = memory.words[(first.table >>> 2) + offset] >>> 0;
+    const present = this.#byRecord.get(record);
+    if (record === 0 || present?.isGrown) return;
     // Reached again and again while it waits for its batch: it cannot wait.
     if (this.#waiting.some((waiting) => waiting.record === record)) {
       this.compileWaiting();
       return;
     }
     const started = performance.now();
-    const graph = buildGraph(offset, (at) => this.#read(page, at), MAX_INSTRUCTIONS);
+    const pages = new Map<number, CodePage | undefined>([[0, first]]);
+    const find = (page: number) => {
+      // Outside of 64-bit mode addresses wrap at 4 GiB.
+      if (!pages.has(page)) pages.set(page, first.mode === 'long64' ? pageAt(page) : undefined);
+      return pages.get(page);
+    };
+    const isGrown = present !== undefined;
+    const graph = buildGraph(offset, {
+      read: (at) => this.#read(find(pageOf(at)), at),
+      isHot: (at) => isGrown && this.#isHot(find(pageOf(at)), at),
+      limit: isGrown ? MAX_GROWN_INSTRUCTIONS : MAX_INSTRUCTIONS,
+    });
     if (graph) {
-      const options: RegionOptions = { base, codeSegmentBase: page.mode !== 'long64', helperNumber };
+      const entryTable = (page: number) => (pages.get(page) as CodePage).table;
+      const options: RegionOptions = { base, codeSegmentBase: first.mode !== 'long64', helperNumber, entryTable };
       const code = new RegionFunction(graph, options).compile();
       for (const block of graph.blocks.values()) this.#statistics.instructions += block.instructions.length;
-      this.#waiting.push({ page, record, code, blocks: blocksOf(graph) });
+      this.#waiting.push({ record, code, blocks: blocksOf(graph, pages), isGrown });
     }
     this.#statistics.generateMs += performance.now() - started;
     if (this.#waiting.length >= this.#options.batch) this.compileWaiting();
   }
 
-  /** The decoded instruction at an offset of a page, if a region can hold it. */
-  #read(page: CodePage, offset: number): RegionInstruction | undefined {
-    if (offset >= PAGE_SIZE_BYTES) return undefined;
+  #recordAt(page: CodePage, offset: number): number {
+    return this.#options.memory.words[(page.table >>> 2) + (offset - pageOf(offset))] >>> 0;
+  }
+
+  /** Something is reached often enough that regions start there, or soon will. */
+  #isHot(page: CodePage | undefined, offset: number): boolean {
+    const record = page ? this.#recordAt(page, offset) : 0;
+    if (record === 0) return false;
+    const { view } = this.#options.memory;
+    if (view.getUint16(record + RecordField.handler, true) === SpecialHandler.region) return true;
+    return view.getInt32((record >>> 2) + this.#infoOffset + RecordInfo.arrivals, true) >= this.#options.threshold / 4;
+  }
+
+  /** The decoded instruction at a place, if a region can hold it. */
+  #read(page: CodePage | undefined, offset: number): RegionInstruction | undefined {
+    if (!page) return undefined;
     const { memory, code } = this.#options;
     const { view, bytes } = memory;
-    const record = memory.words[(page.table >>> 2) + offset] >>> 0;
+    const record = this.#recordAt(page, offset);
     if (record === 0) return undefined;
     const handler = view.getUint16(record + RecordField.handler, true);
     if (handler <= SpecialHandler.stop) return undefined;
@@ -146,6 +182,7 @@ export class Regions {
     return {
       code: shapeCode,
       offset,
+      pageOffset: pageOf(offset),
       lengthBytes,
       imm: view.getBigInt64(record + RecordField.imm, true),
       disp: view.getBigInt64(record + RecordField.disp, true),
@@ -155,8 +192,8 @@ export class Regions {
       base: u16(RecordField.base),
       index: u16(RecordField.index),
       segment: bytes[record + RecordField.segment] ?? NO_SEGMENT,
-      thisOffset: BigInt(offset),
-      nextOffset: BigInt(offset + lengthBytes),
+      thisOffset: BigInt(offset - pageOf(offset)),
+      nextOffset: BigInt(offset - pageOf(offset) + lengthBytes),
     };
   }
 
@@ -203,36 +240,45 @@ export class Regions {
     this.#statistics.compileMs += performance.now() - started;
   }
 
-  #install({ page, record, blocks }: Waiting, run: () => number, module: { live: number }): void {
+  #install({ record, blocks, isGrown }: Waiting, run: () => number, module: { live: number }): void {
     const { view } = this.#options.memory;
-    const index = this.#free.pop() ?? this.#nextIndex++;
+    const before = this.#byRecord.get(record);
+    if (before) this.#remove(before);
+    const index = before?.index ?? this.#free.pop() ?? this.#nextIndex++;
     this.#table?.set(index, run);
     this.#moduleOf[index] = module;
     view.setInt32((record >>> 2) + this.#infoOffset + RecordInfo.region, index, true);
-    const region = { page, record, blocks, index, handler: view.getUint16(record + RecordField.handler, true) };
+    const handler = before?.handler ?? view.getUint16(record + RecordField.handler, true);
+    const region = { record, blocks, isGrown, index, handler };
     view.setUint16(record + RecordField.handler, SpecialHandler.region, true);
-    const others = this.#byPage.get(page);
-    if (others) others.push(region);
-    else this.#byPage.set(page, [region]);
+    this.#byRecord.set(record, region);
+    for (const page of blocks.keys()) {
+      const others = this.#byPage.get(page);
+      if (others) others.add(region);
+      else this.#byPage.set(page, new Set([region]));
+    }
   }
 
   /** Drop the regions of a page that start at stale records or were made of any of these bytes. */
-  drop(page: CodePage, from: number, to: number, isStale: (record: number) => boolean): void {
-    const isGone = (source: Source) => isStale(source.record) || holds(source.blocks, from, to);
-    this.#waiting = this.#waiting.filter((waiting) => waiting.page !== page || !isGone(waiting));
-    const regions = this.#byPage.get(page);
-    if (!regions) return;
-    const gone = regions.filter(isGone);
+  drop(page: CodePage, stale: readonly ByteRange[], isStale: (record: number) => boolean): void {
+    const isGone = ({ record, blocks }: Source) => isStale(record) || holdsAny(blocks.get(page) ?? [], stale);
+    this.#waiting = this.#waiting.filter((waiting) => !waiting.blocks.has(page) || !isGone(waiting));
+    const gone = [...(this.#byPage.get(page) ?? [])].filter(isGone);
     if (gone.length === 0) return;
-    this.#byPage.set(
-      page,
-      regions.filter((region) => !gone.includes(region)),
-    );
+    for (const region of gone) this.#remove(region);
     this.#forget(new Set(gone.map(({ index }) => index)));
     for (const { index, record, handler } of gone) {
       if (!isStale(record)) this.#restore(record, handler);
-      this.#release(index);
+      this.#free.push(index);
     }
+  }
+  /** Take a region out of the lists; its place in the table stays taken. */
+  #remove(region: Installed): void {
+    for (const page of region.blocks.keys()) this.#byPage.get(page)?.delete(region);
+    this.#byRecord.delete(region.record);
+    this.#table?.set(region.index, null);
+    this.#statistics.dropped++;
+    if (--this.#moduleOf[region.index].live === 0) this.#liveModules--;
   }
   /** A record whose region is gone, though its own bytes are as they were, is interpreted again. */
   #restore(record: number, handler: number): void {
@@ -245,7 +291,7 @@ export class Regions {
   #forget(gone: ReadonlySet<number>): void {
     const { memory, lookup } = this.#options;
     for (let at = lookup; at < lookup + REGION_LOOKUP_BYTES; at += REGION_LOOKUP_ENTRY_BYTES)
-      if (gone.has(memory.words[(at + 8) >>> 2])) this.#emptyEntry(at);
+      if (gone.has(memory.words[(at + 8) >>> 2] & (REGION_TABLE_SIZE - 1))) this.#emptyEntry(at);
   }
   #emptyEntry(at: number): void {
     this.#options.memory.view.setBigInt64(at, NOWHERE, true);
@@ -253,29 +299,31 @@ export class Regions {
   /** All records are gone. */
   dropAll(): void {
     this.#waiting = [];
-    for (const regions of this.#byPage.values()) for (const { index } of regions) this.#release(index);
-    this.#byPage.clear();
+    for (const region of [...this.#byRecord.values()]) {
+      this.#remove(region);
+      this.#free.push(region.index);
+    }
     this.#emptyLookup();
   }
   #emptyLookup(): void {
     const { lookup } = this.#options;
     for (let at = lookup; at < lookup + REGION_LOOKUP_BYTES; at += REGION_LOOKUP_ENTRY_BYTES) this.#emptyEntry(at);
   }
-  #release(index: number): void {
-    this.#table?.set(index, null);
-    this.#free.push(index);
-    this.#statistics.dropped++;
-    if (--this.#moduleOf[index].live === 0) this.#liveModules--;
-  }
 }
 
-function blocksOf(graph: RegionGraph): number[] {
-  return [...graph.blocks.values()].flatMap(({ offset, instructions }) => {
+function blocksOf(graph: RegionGraph, pages: ReadonlyMap<number, CodePage | undefined>): Map<CodePage, number[]> {
+  const blocks = new Map<CodePage, number[]>();
+  for (const { offset, instructions } of graph.blocks.values()) {
     const last = instructions[instructions.length - 1];
-    return [offset, last.offset + last.lengthBytes];
-  });
+    const page = pages.get(pageOf(offset)) as CodePage;
+    const of = blocks.get(page) ?? [];
+    of.push(offset - pageOf(offset), last.offset + last.lengthBytes - pageOf(offset));
+    blocks.set(page, of);
+  }
+  return blocks;
 }
-function holds(blocks: readonly number[], from: number, to: number): boolean {
-  for (let i = 0; i < blocks.length; i += 2) if (blocks[i] <= to && blocks[i + 1] > from) return true;
+function holdsAny(blocks: readonly number[], ranges: readonly ByteRange[]): boolean {
+  for (const { firstByte, endByte } of ranges)
+    for (let i = 0; i < blocks.length; i += 2) if (blocks[i] < endByte && blocks[i + 1] > firstByte) return true;
   return false;
 }

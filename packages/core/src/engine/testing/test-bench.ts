@@ -138,8 +138,8 @@ function shrink(memory: EngineMemory, room: { records: number; pages: number }):
   Object.assign(memory, { layout: smaller });
 }
 
-/** Every place that is reached becomes a region at once. */
-export const FORCED_REGIONS = { threshold: 1, batch: 1 } as const;
+/** Every place that is reached becomes a region at once, and soon a larger one. */
+export const FORCED_REGIONS = { threshold: 1, batch: 1, growAfter: 2 } as const;
 
 const ENTRIES_MASK = 0x000ffffffffff000n;
 

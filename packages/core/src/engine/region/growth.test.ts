@@ -1,0 +1,128 @@
+import fc from 'fast-check';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { FORCED_REGIONS, PageTables, TestBench } from '../testing/test-bench.ts';
+
+const [RAX, RCX, RDX, RBX, RSP] = [0, 1, 2, 3, 4];
+const ALL = Array.from({ length: 16 }, (_, register) => register);
+/** A region holds what it calls: few entries for many instructions. */
+const entries = (bench: TestBench) => bench.engine.statistics()['region entries'];
+
+// mov ecx,200 ; l: call 0x3000 ; add eax,edx ; loop l ; hlt
+const CALLER = 'b9c8000000 e8f61f0000 01d0 e2f7 f4';
+// lea edx,[rcx+5] ; ret
+const CALLEE = '8d5105 c3';
+
+function caller(bench: TestBench): TestBench {
+  return bench.put(0x1000, CALLER).put(0x3000, CALLEE);
+}
+
+describe('regions that grow', () => {
+  let bench: TestBench;
+  let plain: TestBench;
+  beforeEach(() => {
+    bench = new TestBench({ ramBytes: 1 << 20, regions: FORCED_REGIONS });
+    plain = new TestBench({ ramBytes: 1 << 20 });
+    for (const each of [bench, plain]) each.vcpu.gpr[RSP] = 0x9000n;
+  });
+
+  it('go into a function of another page and come back', () => {
+    expect(caller(bench).run(0x1000n)).toMatchObject({ exit: 'hlt', executed: 1 + 200 * 5 + 1 });
+    const before = entries(bench);
+    expect(bench.run(0x1000n)).toMatchObject({ exit: 'hlt', executed: 1 + 200 * 5 + 1 });
+    expect(entries(bench) - before).toBeLessThan(40);
+    expect(bench.vcpu.gpr[RSP]).toBe(0x9000n);
+  });
+
+  it('come back to each of several callers', () => {
+    // l: call f ; add eax,edx ; call f ; lea ebx,[rbx+rdx] ; loop l ; hlt … f: lea edx,[rcx+5] ; ret
+    const code = 'e8fb0f0000 01d0 e8f40f0000 8d1c13 e2ef f4';
+    for (const each of [bench, plain]) {
+      each.put(0x1000, code).put(0x2000, CALLEE);
+      each.vcpu.gpr[RCX] = 300n;
+      expect(each.run(0x1000n)).toMatchObject({ exit: 'hlt', executed: 300 * 9 + 1 });
+    }
+    for (const register of [RAX, RBX, RCX, RDX]) expect(bench.vcpu.gpr[register]).toBe(plain.vcpu.gpr[register]);
+    expect(bench.vcpu.gpr[RAX]).toBe(bench.vcpu.gpr[RBX]);
+  });
+
+  it('leave where the function returns to somewhere else', () => {
+    // As above, but the function returns behind the caller's ADD when ecx is 50: cmp ecx,50 ; jne r ; add qword [rsp],2 ; r: ret
+    for (const each of [bench, plain]) {
+      each.put(0x1000, CALLER).put(0x3000, '8d5105 83f932 7505 4883042402 c3');
+      each.run(0x1000n);
+    }
+    expect(bench.vcpu.gpr[RAX]).toBe(plain.vcpu.gpr[RAX]);
+  });
+
+  it('leave the budget where tier 0 leaves it', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 1100 }), fc.integer({ min: 1, max: 400 }), (first, second) => {
+        const stops = [bench, plain].map((each) => {
+          each.reset();
+          each.vcpu.gpr[RSP] = 0x9000n;
+          caller(each).run(0x1000n);
+          return [each.run(0x1000n, first), each.run(undefined, second), ALL.map((i) => each.vcpu.gpr[i])];
+        });
+        expect(stops[0]).toEqual(stops[1]);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('go when the function is overwritten', () => {
+    caller(bench).run(0x1000n);
+    bench.put(0x3000, '8d5106 c3').vcpu.gpr[RAX] = 0n;
+    bench.run(0x1000n);
+    expect(bench.vcpu.gpr[RAX]).toBe((200n * 201n) / 2n + 200n * 6n);
+  });
+
+  it('go when what lay before and behind them is overwritten first', () => {
+    caller(bench).put(0x3004, '90 90 90 c3');
+    bench.run(0x1000n);
+    // The run of the function goes on behind the branch that the region knows.
+    bench.put(0x3006, 'c3').run(0x1000n);
+    bench.put(0x3000, '8d5107 c3').vcpu.gpr[RAX] = 0n;
+    bench.run(0x1000n);
+    expect(bench.vcpu.gpr[RAX]).toBe((200n * 201n) / 2n + 200n * 7n);
+  });
+
+  it('hold for one mapping of the function, and not for another', () => {
+    const tables = new PageTables(bench.ram, 0x40000);
+    tables.identity(0x1000, 0x2000);
+    tables.identity(0x8000, 0xa000);
+    tables.map(0x3000n, 0x3000);
+    bench.page(tables.root);
+    bench.put(0x1000, CALLER).put(0x3000, CALLEE).put(0x5000, '8d5109 c3');
+    bench.run(0x1000n);
+    bench.run(0x1000n);
+    tables.map(0x3000n, 0x5000);
+    bench.vcpu.flushTlb();
+    bench.vcpu.gpr[RAX] = 0n;
+    bench.run(0x1000n);
+    expect(bench.vcpu.gpr[RAX]).toBe((200n * 201n) / 2n + 200n * 9n);
+    tables.map(0x3000n, 0x3000);
+    bench.vcpu.flushTlb();
+    bench.vcpu.gpr[RAX] = 0n;
+    bench.run(0x1000n);
+    expect(bench.vcpu.gpr[RAX]).toBe((200n * 201n) / 2n + 200n * 5n);
+  });
+
+  it('report a fault in the function at its place', () => {
+    // f: mov edx,[rbx] ; ret, with rbx leading out of memory's mapping in the end
+    const tables = new PageTables(bench.ram, 0x40000);
+    tables.identity(0x1000, 0x4000);
+    tables.identity(0x8000, 0xa000);
+    bench.page(tables.root);
+    bench.put(0x1000, 'b9c8000000 e8f61f0000 4883c310 e2f5 f4').put(0x3000, '8b13 c3');
+    bench.vcpu.gpr[RBX] = 0x9700n;
+    expect(bench.run(0x1000n)).toMatchObject({
+      why: 'fault',
+      vector: 14,
+      rip: 0x3000n,
+      address: 0xa000n,
+      executed: 1 + 144 * 5 + 1,
+    });
+    expect(bench.vcpu.gpr[RSP]).toBe(0x8ff8n);
+    expect(bench.vcpu.gpr[RCX]).toBe(200n - 144n);
+  });
+});
