@@ -28,7 +28,9 @@ export class Asm {
     return this;
   }
   i64(value: bigint | number): this {
-    this.out.byte(Op.i64Const).s64(BigInt(value));
+    this.out.byte(Op.i64Const);
+    if (typeof value === 'number' && (value | 0) === value) this.out.s32(value);
+    else this.out.s64(BigInt(value));
     return this;
   }
   /** A load or store with static offset; alignment hint 0 (any). */

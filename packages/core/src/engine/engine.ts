@@ -241,7 +241,7 @@ export class Engine {
   run(): number {
     this.regions?.tick();
     for (;;) {
-      const code = this.#core.run();
+      const code = this.#enter();
       if (code === ExitCode.hot) {
         this.#makeRegion();
         continue;
@@ -259,6 +259,11 @@ export class Engine {
       }
       if (!this.#resolve()) return ExitCode.fault;
     }
+  }
+
+  #enter(): number {
+    this.#handlers.compileWaiting();
+    return this.#core.run();
   }
 
   #makeRegion(): void {
@@ -311,9 +316,9 @@ export class Engine {
     const budget = this.budget;
     // Branches and iterations leave when this is used up; straight-line code reaches the stop record.
     this.budget = 1;
-    let code = this.#core.run();
+    let code = this.#enter();
     // The look-up counts as an arrival; nothing has been done then.
-    if (code === ExitCode.hot) code = this.#core.run();
+    if (code === ExitCode.hot) code = this.#enter();
     const executed = 1 - this.budget;
     this.budget = budget - executed;
     if (this.memory.words[table] === record) this.memory.words[table] = this.code.isStale(before) ? 0 : before;

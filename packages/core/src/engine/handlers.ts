@@ -5,11 +5,12 @@ import { decode } from '../isa/decoder.ts';
 import type { InstructionShape } from '../isa/types.ts';
 import type { HandlerChoice } from './code-cache.ts';
 import {
-  buildHandler,
+  buildHandlers,
   HANDLER_TABLE_SIZE,
   type InlineHandler,
   type InterpreterOptions,
   ProfileLayout,
+  type TableHandler,
 } from './interpreter.ts';
 import type { EngineMemory } from './memory.ts';
 import { FIRST_HANDLER } from './record.ts';
@@ -49,6 +50,8 @@ export class Handlers {
   /** Handlers of pairs, by first × table size + second. */
   readonly #pairs = new Map<number, number>();
   #next = FIRST_HANDLER;
+  /** Have a number, and no code yet. */
+  #waiting: TableHandler[] = [];
   readonly #firstCompiled: number;
   readonly #limit: number;
   #table: WebAssembly.Table | undefined;
@@ -78,6 +81,7 @@ export class Handlers {
   forgetCompiled(): void {
     for (const choice of this.#choices.values()) choice.forget(this.#firstCompiled);
     this.#next = this.#firstCompiled;
+    this.#waiting = [];
   }
 
   choiceFor(shape: InstructionShape): HandlerChoice {
@@ -118,19 +122,27 @@ export class Handlers {
   }
 
   #choose(shape: InstructionShape): Choice {
-    const choice = new Choice(shape, (program) => this.#compileHandler(program));
+    const choice = new Choice(shape, (program) => this.#addHandler(program));
     this.#choices.set(shape, choice);
     return choice;
   }
 
-  #compileHandler(program: Program): number {
-    const handler = this.#next++;
-    if (handler >= HANDLER_TABLE_SIZE) throw new Error('handler table is full');
-    const bytes = buildHandler(this.#options, program, handler);
+  #addHandler(program: Program): number {
+    const number = this.#next++;
+    if (number >= HANDLER_TABLE_SIZE) throw new Error('handler table is full');
+    this.#waiting.push({ program, number });
+    return number;
+  }
+
+  /** Compile what has been asked for; before guest code is entered. */
+  compileWaiting(): void {
+    const waiting = this.#waiting;
+    if (waiting.length === 0) return;
+    this.#waiting = [];
+    const bytes = buildHandlers(this.#options, waiting);
     const env = { memory: this.#options.memory.memory, ...this.#functions };
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), { env });
-    this.#table?.set(handler, instance.exports.handler as () => unknown);
-    return handler;
+    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), { env });
+    for (const { number } of waiting) this.#table?.set(number, exports[`handler${number}`] as () => unknown);
   }
 
   /**

@@ -65,9 +65,15 @@ export function buildInterpreter(options: InterpreterOptions): Uint8Array {
   return module.finish();
 }
 
-/** A module with one handler as a function, for the table of the core module. */
-export function buildHandler(options: Omit<InterpreterOptions, 'inline'>, program: Program, handler: number): Uint8Array {
-  const { layout, base } = options;
+/** A handler that is not inline: what it does, and its place in the table. */
+export interface TableHandler {
+  readonly program: Program;
+  readonly number: number;
+}
+
+/** A module with handlers as functions, `handler` and their number, for the table of the core module. */
+export function buildHandlers(options: Omit<InterpreterOptions, 'inline'>, handlers: readonly TableHandler[]): Uint8Array {
+  const { layout } = options;
   const module = new ModuleBuilder(memoryPages(layout));
   const functions = {
     slowRead: module.importFunction('slowRead', ['i64', 'i32'], ['i32']),
@@ -75,11 +81,19 @@ export function buildHandler(options: Omit<InterpreterOptions, 'inline'>, progra
     commit: module.importFunction('commit', [], []),
     helper: module.importFunction('helper', ['i32'], ['i32']),
   };
+  for (const handler of handlers) addHandler(module, options, functions, handler);
+  return module.finish();
+}
+
+function addHandler(
+  module: ModuleBuilder, options: Omit<InterpreterOptions, 'inline'>, functions: EmitTarget['functions'], { program, number }: TableHandler,
+): void {
+  const { base } = options;
   const asm = new Asm();
   const pool = new LocalPool(1, ['i32', 'i64']);
   const [record, tlb, target] = [0, 1, 2];
   if (options.profileAt !== undefined) {
-    countExecution(asm, options.profileAt, handler);
+    countExecution(asm, options.profileAt, number);
   }
   asm.load(base, TLB).set(tlb);
   emitProgram(program, {
@@ -95,8 +109,7 @@ export function buildHandler(options: Omit<InterpreterOptions, 'inline'>, progra
     },
   });
   asm.i32(HandlerResult.next);
-  module.addFunction('handler', HANDLER_SIGNATURE, pool.types, asm);
-  return module.finish();
+  module.addFunction(`handler${number}`, HANDLER_SIGNATURE, pool.types, asm);
 }
 
 /** Where executions are counted: last record and handler, a counter per handler, a counter per pair of handlers. */

@@ -36,8 +36,11 @@ export type StateChange = NodeOf<'setSlot' | 'setRegister' | 'setFixed'>;
 export abstract class ProgramEmitter {
   protected readonly asm: Asm;
   readonly #program: Program;
-  readonly #locals = new Map<Value, number>();
-  readonly #remaining = new Map<Value, number>();
+  /** By value id: its local, and how often it will still be asked for. */
+  readonly #locals: (number | undefined)[] = [];
+  readonly #remaining: number[] = [];
+  /** Values that have had a local. */
+  readonly #kept: Value[] = [];
   readonly #variables = new Map<Variable, number>();
   /** Local of each handle: its host address, or its linear address if {@link reopens}. */
   readonly #handles = new Map<UpdateHandle, number>();
@@ -49,7 +52,7 @@ export abstract class ProgramEmitter {
   constructor(program: Program, asm: Asm) {
     this.#program = program;
     this.asm = asm;
-    this.reopens = countUpdates(program.body) > 1;
+    this.reopens = hasSeveralUpdates(program);
   }
 
   /** A free local of a type; `release` gives it back. */
@@ -86,7 +89,7 @@ export abstract class ProgramEmitter {
     this.block(this.#program.body);
     for (const [variable, local] of this.#variables) this.release(variable.type, local);
     for (const local of this.#handles.values()) this.release(this.reopens ? 'i64' : 'i32', local);
-    for (const [value, left] of this.#remaining) if (left > 0) this.release(value.type, this.#local(value));
+    for (const value of this.#kept) if (this.#remaining[value.id] > 0) this.release(value.type, this.#local(value));
   }
 
   protected block(block: Block): void {
@@ -94,20 +97,18 @@ export abstract class ProgramEmitter {
   }
 
   #local(value: Value): number {
-    return this.#locals.get(value) as number;
+    return this.#locals[value.id] as number;
   }
 
   /** Push a value: from its local, or by emitting the single-use pure node it stands for. */
   protected push(value: Value): void {
-    const local = this.#locals.get(value);
+    const local = this.#locals[value.id];
     if (local === undefined) {
       this.compute(value.node);
       return;
     }
     this.asm.get(local);
-    const left = (this.#remaining.get(value) as number) - 1;
-    this.#remaining.set(value, left);
-    if (left === 0) this.release(value.type, local);
+    if (--this.#remaining[value.id] === 0) this.release(value.type, local);
   }
 
   /** Push the result of a node that has no effects. */
@@ -153,8 +154,9 @@ export abstract class ProgramEmitter {
       return;
     }
     const local = this.allocate(value.type);
-    this.#locals.set(value, local);
-    this.#remaining.set(value, uses);
+    this.#locals[value.id] = local;
+    this.#remaining[value.id] = uses;
+    this.#kept.push(value);
     this.asm.set(local);
   }
 
@@ -363,6 +365,15 @@ export abstract class ProgramEmitter {
   }
 }
 
+const severalUpdates = new WeakMap<Program, boolean>();
+function hasSeveralUpdates(program: Program): boolean {
+  let several = severalUpdates.get(program);
+  if (several === undefined) {
+    several = countUpdates(program.body) > 1;
+    severalUpdates.set(program, several);
+  }
+  return several;
+}
 function countUpdates(block: Block): number {
   let count = 0;
   for (const node of block.nodes) {

@@ -1,11 +1,11 @@
 /** A growing byte buffer with the encodings of the WebAssembly binary format (core specification, chapter 5). */
 export class ByteWriter {
-  #bytes = new Uint8Array(256);
+  #bytes = new Uint8Array(1024);
   length = 0;
 
   #reserve(count: number): void {
     if (this.length + count <= this.#bytes.length) return;
-    const grown = new Uint8Array(Math.max(this.#bytes.length * 2, this.length + count));
+    const grown = new Uint8Array(Math.max(this.#bytes.length * 4, this.length + count));
     grown.set(this.#bytes.subarray(0, this.length));
     this.#bytes = grown;
   }
@@ -16,7 +16,9 @@ export class ByteWriter {
   }
   bytes(values: ArrayLike<number>): this {
     this.#reserve(values.length);
-    this.#bytes.set(values, this.length);
+    // The few bytes of an opcode; `set` would cost more than they do.
+    if (values.length < 8) for (let i = 0; i < values.length; i++) this.#bytes[this.length + i] = values[i];
+    else this.#bytes.set(values, this.length);
     this.length += values.length;
     return this;
   }
@@ -42,6 +44,7 @@ export class ByteWriter {
   /** Signed LEB128 of a 64-bit integer. */
   s64(value: bigint): this {
     let rest = BigInt.asIntN(64, value);
+    if (rest >= -0x8000_0000n && rest <= 0x7fff_ffffn) return this.s32(Number(rest));
     for (;;) {
       const low = Number(rest & 0x7fn);
       rest >>= 7n;

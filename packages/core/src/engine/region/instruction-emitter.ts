@@ -77,7 +77,8 @@ export interface InstructionPlace {
 export class InstructionEmitter extends ProgramEmitter {
   readonly #instruction: RegionInstruction;
   readonly #region: InstructionPlace;
-  readonly #constants = new Map<Value, Evaluated | undefined>();
+  /** By value id; `null`: not constant. */
+  readonly #constants: (Evaluated | null | undefined)[] = [];
 
   constructor(instruction: RegionInstruction, region: InstructionPlace) {
     super(instruction.code.program, region.asm);
@@ -99,9 +100,10 @@ export class InstructionEmitter extends ProgramEmitter {
   /** The value if it is the same whenever this instruction runs. */
   #constant(value: Value): Evaluated | undefined {
     if (value.type !== 'i32' && value.type !== 'i64') return undefined;
-    if (this.#constants.has(value)) return this.#constants.get(value);
+    const known = this.#constants[value.id];
+    if (known !== undefined) return known ?? undefined;
     const found = this.#constantOf(value.node);
-    this.#constants.set(value, found);
+    this.#constants[value.id] = found ?? null;
     return found;
   }
   #constantOf(node: Node): Evaluated | undefined {
@@ -150,14 +152,14 @@ export class InstructionEmitter extends ProgramEmitter {
   /** Push `x` for `x op 0` where 0 changes nothing. */
   #withoutNeutral(op: PureOp, args: readonly Value[]): boolean {
     if (args.length !== 2) return false;
-    const neutral = NEUTRAL_ZERO.exec(op.name);
-    if (!neutral) return false;
+    const zero = zeroOf(op);
+    if (zero === 'counts') return false;
     const isZero = (value: Value) => {
       const constant = this.#constant(value);
       return constant === 0n || constant === 0;
     };
     if (isZero(args[1])) this.push(args[0]);
-    else if (COMMUTES.test(op.name) && isZero(args[0])) this.push(args[1]);
+    else if (zero === 'neutral' && isZero(args[0])) this.push(args[1]);
     else return false;
     return true;
   }
@@ -380,6 +382,17 @@ export class InstructionEmitter extends ProgramEmitter {
   }
 }
 
-const NEUTRAL_ZERO = /^i(32|64)\.(add|sub|or|xor|shl|shr_u|shr_s|rotl|rotr)$/;
-const COMMUTES = /\.(add|or|xor)$/;
+/** What 0 is to an operation: nothing on both sides, nothing on the right, or an operand as any other. */
+type Zero = 'neutral' | 'neutralRight' | 'counts';
+const zeros = new Map<PureOp, Zero>();
+function zeroOf(op: PureOp): Zero {
+  let zero = zeros.get(op);
+  if (zero === undefined) {
+    zero = 'counts';
+    if (/^i(32|64)\.(sub|shl|shr_u|shr_s|rotl|rotr)$/.test(op.name)) zero = 'neutralRight';
+    if (/^i(32|64)\.(add|or|xor)$/.test(op.name)) zero = 'neutral';
+    zeros.set(op, zero);
+  }
+  return zero;
+}
 const isFlag = (slot: Slot): boolean => slot === FZ || slot === FS || slot === FC;

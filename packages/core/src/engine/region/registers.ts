@@ -4,14 +4,16 @@ import type { RegionBlock, RegionGraph, RegionInstruction } from './graph.ts';
 /** A set of registers: bit n is general register n, bit 16 + n vector register n. */
 export type RegisterSet = number;
 const FIRST_VECTOR = 16;
-export const REGISTER_COUNT = 32;
 export const isVector = (register: number): boolean => register >= FIRST_VECTOR;
 /** Its place in the state block. */
 export const slotOf = (register: number) => (isVector(register) ? XMM[register - FIRST_VECTOR] : GPR[register]);
 export const vectorRegister = (register: number): number => FIRST_VECTOR + register;
 
 export function membersOf(set: RegisterSet): number[] {
-  return Array.from({ length: REGISTER_COUNT }, (_, register) => register).filter((register) => (set >>> register) & 1);
+  const members: number[] = [];
+  // The lowest bit, until none is left.
+  for (let rest = set; rest !== 0; rest &= rest - 1) members.push(31 - Math.clz32(rest & -rest));
+  return members;
 }
 
 /** What an instruction has to do with the registers. */
