@@ -21,7 +21,7 @@ import { ExitCode } from './exit-codes.ts';
 import { Idle } from './idle.ts';
 import { nodeFiles } from './node/file-reader.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
-import { heedBranchHints } from './node/v8-flags.ts';
+import { tuneV8 } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
 import type { CreateMachine, RunnableMachine, RunOptions, TierChoice } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
@@ -34,7 +34,7 @@ import { TraceSink } from './trace-sink.ts';
 
 /** `vm run`: answers the exit code (docs/cli.md). Throws `PolyvisorError` for what can be refused. */
 export async function run(options: RunOptions, createMachine: CreateMachine = Machine.create): Promise<number> {
-  heedBranchHints();
+  tuneV8();
   const ending = new Ending();
   const releaseSignals = ending.handleSignals();
   const trace = options.trace && new TraceSink(options.trace);

@@ -1,12 +1,21 @@
 import { setFlagsFromString } from 'node:v8';
 
+/** V8's hints for branches are an experiment up to here; it complains of flags it does not know, so newer ones are left alone. */
+const LAST_NODE_WITH_HINTS = 24;
+/** What a unit of V8's tiering budget is has changed since. */
+const NODE_WITH_THIS_BUDGET = 20;
+/** Bytes of a function that run in V8's quick code before it makes good code of it; V8's own figure is nine times that. */
+const TIERING_BUDGET_BYTES = 200_000;
+
 /**
- * Have V8 heed the engine's hints which branches are hardly ever taken: a tenth to a sixth faster, and nothing else
- * depends on it. Works before the first WebAssembly module is compiled; V8 complains of flags it does not know, so newer versions, which may have dropped this one, are left
- * alone.
+ * Suit V8 to code that has been found hot before V8 sees it. Only speed depends on it. Must be called before the first
+ * WebAssembly module is compiled.
+ *
+ * - The engine's hints which branches are hardly ever taken: loops take 0.83 to 0.9 of the time.
+ * - Good code after fewer runs: a fork and exec load takes 0.92 of the time; with a fifth of the budget, 1.3 of it.
  */
-export function heedBranchHints(): void {
+export function tuneV8(): void {
   const nodeMajor = Number(process.versions.node.split('.')[0]);
-  if (nodeMajor <= LAST_NODE_WITH_FLAG) setFlagsFromString('--experimental-wasm-branch-hinting');
+  if (nodeMajor <= LAST_NODE_WITH_HINTS) setFlagsFromString('--experimental-wasm-branch-hinting');
+  if (nodeMajor === NODE_WITH_THIS_BUDGET) setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET_BYTES}`);
 }
-const LAST_NODE_WITH_FLAG = 24;
