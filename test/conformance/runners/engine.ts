@@ -52,7 +52,7 @@ export class EngineRunner implements CaseRunner {
     this.#mapRegions();
     const host = { mmioRead: () => {}, mmioWrite: () => {}, helpers: { rdtsc: () => -1 } };
     this.#engine = new Engine(this.#memory, host, {
-      regions: entry.regions ? { threshold: 1, batch: 1, growAfter: 2 } : false,
+      regions: entry.regions ? { threshold: 1, batch: 1 } : false,
     });
     this.#vcpu = new MachineVcpu(0, this.#engine);
     this.#state = new StateBlock(this.#memory.view, this.#engine.base);
