@@ -6,6 +6,7 @@ volatile u32 *irq_enabled, *blocked, *cr2, *seconds, *nanoseconds, *irq_pending,
     *noirq_start, *noirq_end, *kernel_address, *syscall_vec;
 volatile u8 *ring_status;
 u32 *own_tables;
+int pae;
 extern u8 iret_start[], iret_end[], user_code[], user_code_end[];
 void enter_user(u32 eip, u32 esp);
 
@@ -135,36 +136,55 @@ static void try_segments(void)
   check("LOAD_TLS", rights(6 * 8 + 3) == 0xc0f300 && rights(8 * 8 + 3) == 0);
 }
 
-/* Tables of the guest's own: the lowest 4 MiB at OFFSET, in one leaf table that is changed below. */
+/* The entry for an address in the guest's own tables, which grow as needed; each table is told to the host. */
+static u32 *leaf_of(u32 address)
+{
+  if (!pae) {
+    u32 index = address >> 22;
+    if (!own_tables[index]) {
+      own_tables[index] = PA(page()) | 0x67;
+      hcall(SET_PGD, PA(own_tables), index, 0, 0);
+    }
+    return (u32 *)VA(own_tables[index] & ~0xfffu) + (address >> 12 & 1023);
+  }
+  u32 *middle = VA(own_tables[(address >> 30) * 2] & ~0xfffu), index = address >> 21 & 511;
+  if (!middle[index * 2]) {
+    middle[index * 2] = PA(page()) | 0x67;
+    hcall(SET_PMD, PA(middle), index, 0, 0);
+  }
+  return (u32 *)VA(middle[index * 2] & ~0xfffu) + (address >> 12 & 511) * 2;
+}
+/* Map a page, and say so. */
+void map(u32 address, u32 entry)
+{
+  *leaf_of(address) = entry;
+  hcall(SET_PTE, PA(own_tables), address, entry, 0);
+}
+
+/* Tables of the guest's own: the lowest 4 MiB at OFFSET. */
 void take_tables(void)
 {
-  u32 *leaf = page();
   own_tables = page();
-  for (u32 i = 0; i < 1024; i++) leaf[i] = i << 12 | 3;
-  for (u32 i = 0; i < 1024; i++) own_tables[i] = 0;
-  own_tables[OFFSET >> 22] = PA(leaf) | 0x63;
+  if (pae)
+    for (u32 i = 0; i < 4; i++) own_tables[i * 2] = PA(page()) | 1;
+  for (u32 at = 0; at < 4 << 20; at += 4096) *leaf_of(OFFSET + at) = at | 3;
   hcall(NEW_PGTABLE, PA(own_tables), 0, 0, 0);
 }
 
 static void try_paging(void)
 {
-  u32 *leaf = page();
   volatile u32 *a = page(), *b = page(), *window = (u32 *)0x40000000;
   take_tables();
-  own_tables[(u32)window >> 22] = PA(leaf) | 7;
-  hcall(SET_PGD, PA(own_tables), (u32)window >> 22, 0, 0);
   a[0] = 1111;
   b[0] = 2222;
-  leaf[0] = PA(a) | 0x67;
-  hcall(SET_PTE, PA(own_tables), (u32)window, leaf[0], 0);
+  map((u32)window, PA(a) | 0x67);
   u32 before = window[0];
-  leaf[0] = PA(b) | 0x67;
-  hcall(SET_PTE, PA(own_tables), (u32)window, leaf[0], 0);
+  map((u32)window, PA(b) | 0x67);
   check("SET_PTE", before == 1111 && window[0] == 2222);
-  leaf[0] = PA(a) | 0x67;
+  *leaf_of((u32)window) = PA(a) | 0x67;
   hcall(FLUSH_TLB, 0, 0, 0, 0);
   before = window[0];
-  leaf[0] = PA(b) | 0x67;
+  *leaf_of((u32)window) = PA(b) | 0x67;
   hcall(FLUSH_TLB, 1, 0, 0, 0);
   check("FLUSH_TLB of the user's part, and of all", before == 1111 && window[0] == 2222);
   u32 faults = traps[14];
@@ -174,8 +194,7 @@ static void try_paging(void)
 after:
   check("a page fault has its address in lguest_data and its error code",
         traps[14] == faults + 1 && *cr2 == 0x40001004 && last.code == 2 && (last.cs & 3) == 1);
-  leaf[0] = PA(a) | 5;
-  hcall(SET_PTE, PA(own_tables), (u32)window, leaf[0], 0);
+  map((u32)window, PA(a) | 5);
   resume = (u32)&&readonly;
   asm volatile("" : : "r"(resume) : "memory");
   asm goto("movl $1, 0x40000000" : : : "memory" : readonly);
@@ -232,12 +251,9 @@ static void try_clock(void)
 
 static void try_user(void)
 {
-  u32 *leaf = page();
   u8 *code = page(), *stack = page();
-  own_tables[1] = PA(leaf) | 7;
-  leaf[0] = PA(code) | 7;
-  leaf[1] = PA(stack) | 7;
-  hcall(SET_PGD, PA(own_tables), 1, 0, 0);
+  map(0x400000, PA(code) | 7);
+  map(0x401000, PA(stack) | 7);
   for (u8 *from = user_code, *to = code; from < user_code_end; from++) *to++ = *from;
   static u8 kernel_stack[8192] __attribute__((aligned(4096)));
   hcall(SET_STACK, 0x69, (u32)kernel_stack + sizeof kernel_stack, 2, 0);
@@ -284,8 +300,8 @@ after_hlt:
 
 void try_calls(void)
 {
-  check("the host has filled in lguest_data", *tsc_khz != 0 && *reserve_mem == 4 << 20 && *seconds != 0);
-  if (era->pgdir) check("pgdir: tables that the host made", *pgdir != 0 && (((u32 *)VA(*pgdir))[OFFSET >> 22] & 7) == 7);
+  check("the host has filled in lguest_data", *tsc_khz != 0 && *reserve_mem == (pae ? 2u : 4u) << 20 && *seconds != 0);
+  if (era->pgdir) check("pgdir: tables that the host made", *pgdir != 0 && (pae ? ((u32 *)VA(*pgdir))[6] & 1 : (((u32 *)VA(*pgdir))[OFFSET >> 22] & 7) == 7));
   try_segments();
   try_paging();
   try_ring();

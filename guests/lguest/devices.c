@@ -27,10 +27,7 @@ static u8 *device_memory(u32 address)
 }
 static void map_device_memory(void)
 {
-  u32 *leaf = page();
-  for (u32 i = 0; i < 256; i++) leaf[i] = (memory_end() + (i << 12)) | 0x63;
-  own_tables[0x80000000 >> 22] = PA(leaf) | 0x63;
-  hcall(SET_PGD, PA(own_tables), 0x80000000 >> 22, 0, 0);
+  for (u32 i = 0; i < 256; i++) map(0x80000000 + (i << 12), (memory_end() + (i << 12)) | 0x63);
 }
 
 static struct queue *queue_of(struct descriptor *device, u32 index)

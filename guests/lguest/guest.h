@@ -61,4 +61,7 @@ void try_calls(void);
 void break_rule(const char *which);
 void try_devices(void);
 extern u32 *own_tables;
+/* Page tables of PAE: the command line says so to the guest and to the host alike. */
+extern int pae;
 void take_tables(void);
+void map(u32 address, u32 entry);

@@ -121,6 +121,7 @@ void main(u32 esp, u32 esi)
   era = &eras[2];
   for (u32 i = 0; i < sizeof eras / sizeof *eras; i++)
     if (same(eras[i].name, wanted)) era = &eras[i];
+  pae = same(word("pae"), "on");
   lay_out_data();
   const char *first = word("first");
   if (*first) break_rule(first);

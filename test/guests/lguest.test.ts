@@ -73,6 +73,12 @@ describe('every call of an ABI', () => {
     expect((await run(`era=${era}`, { abi: era })).reason).toEqual({ kind: 'poweroff' });
   });
 
+  it.each(['2.6.31', '2.6.35', '3.1'])('%s, with the page tables of PAE', async (era) => {
+    const { reason, output } = await run(`era=${era} pae=on`, { pae: 'on' });
+    expect(output).not.toMatch(/WRONG|unexpected/);
+    expect(reason).toEqual({ kind: 'poweroff' });
+  });
+
   it('a kernel version is of the era that it lies in', async () => {
     expect((await run('era=2.6.31', { abi: '2.6.33' })).reason).toEqual({ kind: 'poweroff' });
     const { reason } = await run('era=2.6.31', { abi: '2.6.36' });
@@ -126,6 +132,18 @@ describe('a guest that breaks a rule is killed with the reason', () => {
   });
 
   it.each([
+    ['pdpte', 'bad page directory entry'],
+    ['pdpte-new', 'bad page directory entry'],
+    ['pmd-flags', 'bad page middle directory entry'],
+    ['pmd-silent', 'bad page middle directory entry'],
+    ['pte-high', 'bad page table entry'],
+  ])('with PAE, %s: %s', async (rule, message) => {
+    const { reason, output } = await run(`era=2.6.31 pae=on break=${rule}`, { pae: 'on' });
+    expect(output).not.toMatch(/WRONG|survived|no such rule/);
+    expect(reason).toEqual({ kind: 'crash', message: `lguest killed the guest: ${message}` });
+  });
+
+  it.each([
     ['before-init', {}, 'hypercall 10 before INIT'],
     ['bad-data', {}, 'names the lguest_data of no known ABI'],
     ['bad-data', { abi: '2.6.31' }, 'bad guest page 0xfffffff0'],
@@ -154,6 +172,10 @@ describe('what is refused', () => {
     ['new', 'no kernel version'],
   ])('abi:%s: %s', async (abi, why) => {
     await expect(run('', { abi })).rejects.toThrow(new RegExp(`abi:.*${why}`));
+  });
+
+  it('an option of pae that there is not', async () => {
+    await expect(run('', { pae: 'yes' })).rejects.toThrow(/pae:yes/);
   });
 
   it('a kernel without lguest guest support', async () => {
