@@ -51,7 +51,8 @@ interface ParsedFlags extends DeviceFlags {
 }
 
 const DEFAULT_IMAGE = 'demo';
-const IMAGE_HELP = 'kernel file (ELF, bzImage), or one of: demo, debian, debian-i386, debian-i386-nopae, grub-xen';
+const IMAGE_HELP =
+  'kernel file (ELF, bzImage), or one of: demo, debian, debian-i386, debian-i386-nopae, grub-xen, grub-xen-i386';
 const DEFAULT_MEMORY_BYTES = 512 * 2 ** 20;
 
 /** Throws `PolyvisorError` PV3001 for anything that cannot be understood. */

@@ -1,8 +1,13 @@
 import type { XenDomain, XenVcpu } from './domain.ts';
 
-/** First and last byte of the hypervisor's hole in every PV64 address space (public/arch-x86/xen-x86_64.h). */
+/**
+ * The hypervisor's hole in every PV64 address space (public/arch-x86/xen-x86_64.h): its first byte, and the first behind it.
+ * A PV32 guest's hole is below 4 GiB, and what it may read there, calls may read for it.
+ */
 export const HYPERVISOR_VIRT_START = 0xffff_8000_0000_0000n;
 export const HYPERVISOR_VIRT_END = 0xffff_8800_0000_0000n;
+
+const AS_SUPERVISOR = { as: 'supervisor' } as const;
 
 const CANONICAL_LOW_END = 0x0000_8000_0000_0000n;
 
@@ -47,6 +52,7 @@ export function copyToGuest(vcpu: XenVcpu, gva: bigint, bytes: Uint8Array): bool
 /** Write at a kernel address whichever root is loaded: for areas a kernel registered once (runstate, time). */
 export function copyToGuestKernel(vcpu: XenVcpu, gva: bigint, bytes: Uint8Array): boolean {
   if (vcpu.kernelMode) return copyToGuest(vcpu, gva, bytes);
+  if (vcpu.ring1) return isGuestRange(gva, bytes.length) && vcpu.cpu.write(gva, bytes, AS_SUPERVISOR).ok;
   const { cpu } = vcpu;
   cpu.switchRoot(BigInt(vcpu.kernelRootMfn) << 12n);
   const ok = copyToGuest(vcpu, gva, bytes);

@@ -36,16 +36,19 @@ export interface TrapEntry {
   flags: number;
 }
 
-/** Guest entry points registered by callback_op or set_callbacks; address 0 = none. */
+/** Guest entry points registered by callback_op or set_callbacks; address 0 = none. Selectors are PV32 guests'. */
 export interface GuestCallbacks {
   event: bigint;
+  eventCs: number;
   failsafe: bigint;
+  failsafeCs: number;
   failsafeMasksEvents: boolean;
   syscall: bigint;
   syscallMasksEvents: boolean;
   syscall32: bigint;
   syscall32MasksEvents: boolean;
   sysenter: bigint;
+  sysenterCs: number;
   sysenterMasksEvents: boolean;
   nmi: bigint;
 }
@@ -54,11 +57,13 @@ export interface GuestCallbacks {
 export interface XenVcpu {
   readonly id: number;
   readonly cpu: Vcpu;
-  /** `true`: guest kernel (kernel page tables); `false`: guest user mode. Both run at CPL 3. */
+  /** PV32: the guest's kernel runs at CPL 1, on the page tables of user mode. Else it runs at CPL 3, on its own. */
+  readonly ring1: boolean;
+  /** `true`: guest kernel; `false`: guest user mode. A PV32 guest changes it by its own IRET: it follows the CPL. */
   kernelMode: boolean;
   /** Brought up at least once (start of day, or VCPUOP_initialise). */
   initialised: boolean;
-  /** Machine frame of the kernel's L4 table. */
+  /** Machine frame of the kernel's L4 table, of a PV32 guest the L3 table that is loaded. */
   kernelRootMfn: number;
   /** Machine frame of the user L4 table; 0 = none. */
   userRootMfn: number;
@@ -147,6 +152,8 @@ export interface XenDomain {
   readonly sharedInfoGpa: number;
   /** How shared_info and vcpu_info are laid out for this guest. */
   readonly shared: SharedLayout;
+  /** Where the hypervisor's part of the guest's address space begins (XENVER_platform_parameters); 0: nowhere. */
+  readonly hypervisorStart: bigint;
   /** Pages the guest has now, and the most it may have. */
   totalPages: number;
   maxPages: number;

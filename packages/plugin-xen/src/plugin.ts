@@ -6,7 +6,8 @@ import {
   PolyvisorError,
   type Vcpu,
 } from '@polyvisor/plugin-api';
-import { buildPv64 } from './builder/build.ts';
+import { PV32, PV64 } from './abi/model.ts';
+import { buildPv } from './builder/build.ts';
 import { cpuHypercalls } from './cpu/calls.ts';
 import { XEN_LEAF_BASE } from './cpu/cpuid.ts';
 import { onBeforeEntry, tapExits } from './cpu/exits.ts';
@@ -18,7 +19,7 @@ import { findXenEntries } from './notes/finder.ts';
 import { PvDomain } from './pvDomain.ts';
 import { createServices, type XenServices } from './services.ts';
 
-const PV64_ENTRY = 'pv';
+const PV_ENTRY = 'pv';
 const LAST_HYPERCALL = 55;
 
 interface FoundVcpu {
@@ -35,7 +36,7 @@ class Guests {
 
   start(host: PluginHost, request: BootRequest, machine: Machine): void {
     this.stop();
-    const domain = new PvDomain(host, machine);
+    const domain = new PvDomain(host, machine, request.image.elf?.class === 32 ? PV32 : PV64);
     for (const [number, handler] of [...cpuHypercalls(domain), ...mmHypercalls(domain)]) {
       domain.hypercalls.set(number, handler);
     }
@@ -45,7 +46,7 @@ class Guests {
     this.#domain = domain;
     this.#found = domain.vcpus.map((vcpu) => ({ domain, vcpu }));
     try {
-      buildPv64(domain, request);
+      buildPv(domain, request);
     } catch (error) {
       this.stop();
       throw error;
@@ -74,7 +75,7 @@ class Guests {
   }
 }
 
-/** Xen: PV64. NOT IMPLEMENTED yet: PV32, PVH, PVHVM; the entry finder names them with the reason. */
+/** Xen: PV, 64-bit and 32-bit PAE. NOT IMPLEMENTED yet: PVH, PVHVM; the entry finder names them with the reason. */
 export const xenPlugin: Plugin = {
   name: 'xen',
   version: '0.1.0',
@@ -90,7 +91,7 @@ export const xenPlugin: Plugin = {
     });
     host.hooks.boot.tap('xen', (request, machine) => {
       if (request.entry.plugin !== 'xen') return undefined;
-      if (request.entry.name !== PV64_ENTRY) {
+      if (request.entry.name !== PV_ENTRY) {
         throw new PolyvisorError('PV4012', `entry ${request.entry.name} is NOT IMPLEMENTED yet`, 'use --entry pv');
       }
       guests.start(host, request, machine);

@@ -1,4 +1,5 @@
 import type { Clock, GuestMemory, Machine, PluginHost, Vcpu } from '@polyvisor/plugin-api';
+import type { PvModel } from './abi/model.ts';
 import { SHARED_VCPU_INFO, type SharedLayout, sharedLayout, VcpuInfo } from './abi/sharedPages.ts';
 import { descriptorsAreSafe } from './cpu/descriptorCheck.ts';
 import type { DomainServices, HypercallHandler, XenDomain, XenVcpu } from './domain.ts';
@@ -8,20 +9,20 @@ import { PvMemory } from './mm/manager.ts';
 
 const LEGACY_VCPUS = 32;
 const TRAP_VECTORS = 256;
+const USER_CPL = 3;
 /** DR6 and DR7 after reset (SDM vol. 3A, table 10-1). */
 const DR6_RESET = 0xffff_0ff0n;
 const DR7_RESET = 0x400n;
 /** CR4 bits that PV guests find set by the hypervisor: DE is theirs; PAE, OSFXSR, OSXMMEXCPT are Xen's. */
 const CR4_INITIAL = 0x620n;
 
-export function createVcpu(cpu: Vcpu): XenVcpu {
+export function createVcpu(cpu: Vcpu, model: PvModel): XenVcpu {
   const debugRegisters = new BigUint64Array(8);
   debugRegisters[6] = DR6_RESET;
   debugRegisters[7] = DR7_RESET;
-  return {
+  const state = {
     id: cpu.id,
     cpu,
-    kernelMode: true,
     initialised: false,
     kernelRootMfn: 0,
     userRootMfn: 0,
@@ -32,13 +33,16 @@ export function createVcpu(cpu: Vcpu): XenVcpu {
     traps: Array.from({ length: TRAP_VECTORS }, () => ({ address: 0n, cs: 0, flags: 0 })),
     callbacks: {
       event: 0n,
+      eventCs: 0,
       failsafe: 0n,
+      failsafeCs: 0,
       failsafeMasksEvents: false,
       syscall: 0n,
       syscallMasksEvents: false,
       syscall32: 0n,
       syscall32MasksEvents: false,
       sysenter: 0n,
+      sysenterCs: 0,
       sysenterMasksEvents: false,
       nmi: 0n,
     },
@@ -57,9 +61,17 @@ export function createVcpu(cpu: Vcpu): XenVcpu {
     nmiPending: false,
     nmiMasked: false,
   };
+  if (model.kernelCpl === 3) return { ...state, ring1: false, kernelMode: true };
+  return {
+    ...state,
+    ring1: true,
+    get kernelMode() {
+      return cpu.cpl !== USER_CPL;
+    },
+  };
 }
 
-/** One PV64 guest on one machine. Its services are attached right after construction. */
+/** One PV guest on one machine. Its services are attached right after construction. */
 export class PvDomain implements XenDomain {
   readonly host: PluginHost;
   readonly machine: Machine;
@@ -69,6 +81,8 @@ export class PvDomain implements XenDomain {
   readonly mm: PvMemory;
   readonly sharedInfoGpa: number;
   readonly shared: SharedLayout;
+  readonly hypervisorStart: bigint;
+  readonly model: PvModel;
   readonly hypercalls = new Map<number, HypercallHandler>();
   totalPages = 0;
   maxPages = 0;
@@ -77,15 +91,18 @@ export class PvDomain implements XenDomain {
   ended = false;
   #services: DomainServices | undefined;
 
-  constructor(host: PluginHost, machine: Machine) {
-    this.shared = sharedLayout(8);
+  constructor(host: PluginHost, machine: Machine, model: PvModel) {
+    this.model = model;
+    this.shared = sharedLayout(model.wordBytes);
+    this.hypervisorStart = model.hypervisorStart;
     this.host = host;
     this.machine = machine;
     this.memory = machine.memory;
     this.clock = machine.clock;
-    this.vcpus = machine.vcpus.map(createVcpu);
+    this.vcpus = machine.vcpus.map((cpu) => createVcpu(cpu, model));
     const frames = new FrameTable(Math.floor(machine.memory.sizeBytes / PAGE_BYTES));
-    this.mm = new PvMemory(machine.memory, frames, this.vcpus, (mfn) => descriptorsAreSafe(machine.memory, mfn));
+    const validate = (mfn: number) => descriptorsAreSafe(machine.memory, mfn, model);
+    this.mm = new PvMemory(machine.memory, frames, this.vcpus, validate, model);
     this.sharedInfoGpa = this.#createSharedInfo();
   }
 

@@ -32,7 +32,12 @@ export const catalogue: Readonly<Record<string, CatalogueEntry>> = {
   'debian-i386': debian({ architecture: 'i386', kernels: '686-pae' }),
   // Xen's drivers need PAE.
   'debian-i386-nopae': debian({ architecture: 'i386', kernels: '686', withoutModules: /xen/ }),
-  'grub-xen': { defaultPlugins: ['xen'], commandLine: () => '', load: loadGrubXen },
+  'grub-xen': { defaultPlugins: ['xen'], commandLine: () => '', load: (progress) => loadGrubXen('x86_64', progress) },
+  'grub-xen-i386': {
+    defaultPlugins: ['xen'],
+    commandLine: () => '',
+    load: (progress) => loadGrubXen('i386', progress),
+  },
 };
 
 const DEMO_FILE = fileURLToPath(new URL('../../../../guests/demo/prebuilt/demo.elf', import.meta.url));
@@ -88,12 +93,12 @@ async function loadDebian(from: DebianKernel, progress: ProgressLine): Promise<C
   return { name: path.basename(kernel), file: await readFile(kernel), initrd };
 }
 
-async function loadGrubXen(progress: ProgressLine): Promise<CatalogueGuest> {
+async function loadGrubXen(cpu: 'x86_64' | 'i386', progress: ProgressLine): Promise<CatalogueGuest> {
   const directory = await fetchOrCached(
-    async () => unpackedPackage(await findPackage('grub-xen-host', progress), ['*/grub-x86_64-xen.bin'], progress),
+    async () => unpackedPackage(await findPackage('grub-xen-host', progress), ['*-xen.bin'], progress),
     (name) => name === 'grub-xen-host',
   );
-  const file = await onlyFile(directory, /grub-x86_64-xen\.bin$/);
+  const file = await onlyFile(directory, new RegExp(`grub-${cpu}-xen\\.bin$`));
   return { name: path.basename(file), file: await readFile(file) };
 }
 

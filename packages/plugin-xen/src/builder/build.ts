@@ -1,10 +1,10 @@
 import { type BootRequest, type ElfImage, Gpr, PolyvisorError } from '@polyvisor/plugin-api';
 import { setLongMode } from '../cpu/longMode.ts';
-import { FLAT_KERNEL_SS, PAGE_BYTES } from '../layout.ts';
+import { FLAT_KERNEL_SS, FLAT_RING1_SS, PAGE_BYTES } from '../layout.ts';
 import { PTE_ACCESSED, PTE_DIRTY, PTE_PRESENT, PTE_USER, PTE_WRITE } from '../mm/entries.ts';
-import { FrameType, Owner, TYPE_PINNED } from '../mm/frames.ts';
+import { Owner, TYPE_PINNED } from '../mm/frames.ts';
 import { OK } from '../mm/pageTables.ts';
-import { readImageNotes } from '../notes/imageNotes.ts';
+import { acceptsExtendedCr3, readImageNotes } from '../notes/imageNotes.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { hypercallPage } from './hypercallPage.ts';
 import { writeTables } from './pageTablePlan.ts';
@@ -14,11 +14,15 @@ import { encodeStartInfo, MAX_COMMAND_LINE_BYTES, SIF_MOD_START_PFN } from './st
 const PT_LOAD = 1;
 const LEAF = PTE_PRESENT | PTE_ACCESSED;
 const TABLE = PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_ACCESSED | PTE_DIRTY;
+/** PAE L3 entries have no rights (SDM vol. 3A, table 4-8). */
+const PAE_L3_TABLE = PTE_PRESENT;
+/** VMASST_TYPE_pae_extended_cr3 (public/xen.h). */
+const ASSIST_PAE_EXTENDED_CR3 = 1 << 3;
 
 const RFLAGS_START = 0x202n;
 
-/** Build the guest in the machine's memory and point vCPU 0 at its entry: PV64 start of day (public/xen.h). */
-export function buildPv64(domain: PvDomain, request: BootRequest): StartOfDay {
+/** Build the guest in the machine's memory and point vCPU 0 at its entry: start of day (public/xen.h). */
+export function buildPv(domain: PvDomain, request: BootRequest): StartOfDay {
   const elf = request.image.elf;
   const notes = elf === undefined ? undefined : readImageNotes(elf);
   if (elf === undefined || notes === undefined) {
@@ -31,11 +35,12 @@ export function buildPv64(domain: PvDomain, request: BootRequest): StartOfDay {
   }
   const totalPages = Math.floor(request.memoryBytes / PAGE_BYTES);
   const commandLine = encodeCommandLine(request.commandLine);
-  const plan = planStartOfDay({ elf, notes, totalPages, initrdBytes: request.initrd?.length });
+  const plan = planStartOfDay({ elf, notes, model: domain.model, totalPages, initrdBytes: request.initrd?.length });
   const builder = new Builder(domain, plan, allocateGuestFrames(domain, totalPages));
   builder.loadKernel(elf);
   if (notes.hypercallPage !== undefined) builder.writeHypercallPage(notes.hypercallPage);
   if (request.initrd !== undefined && plan.initrdPfn !== undefined) builder.write(plan.initrdPfn, request.initrd);
+  if (acceptsExtendedCr3(notes)) domain.vmAssist |= ASSIST_PAE_EXTENDED_CR3;
   builder.writeP2m(totalPages);
   builder.writeTables();
   const rings = { storeMfn: builder.mfn(plan.storePfn), consoleMfn: builder.mfn(plan.consolePfn) };
@@ -126,18 +131,18 @@ class Builder {
         IMAGE_EXIT_CODE,
       );
     }
-    this.write(Number(offset >> 12n), hypercallPage());
+    this.write(Number(offset >> 12n), hypercallPage(this.#domain.model.wordBytes));
   }
 
   /** The p2m list, and its mirror in the machine-to-physical table. */
   writeP2m(totalPages: number): void {
-    const { memory, mm } = this.#domain;
+    const { memory, mm, model } = this.#domain;
     const { words } = memory;
     let at = this.#gpa(this.#plan.p2mPfn) / 4;
     for (let pfn = 0; pfn < totalPages; pfn++) {
       const mfn = this.mfn(pfn);
       words[at++] = mfn;
-      words[at++] = 0;
+      if (model.wordBytes === 8) words[at++] = 0;
       mm.hole.setM2p(mfn, pfn, 0);
     }
   }
@@ -155,7 +160,8 @@ class Builder {
       const leaf = plan.tables.isTable(targetPfn) ? LEAF : LEAF | PTE_WRITE;
       const target = this.mfn(targetPfn);
       const at = this.#gpa(tablePfn) / 4 + slot * 2;
-      words[at] = (target << 12) | (level === 1 ? leaf : TABLE);
+      words[at] =
+        (target << 12) | (level === 1 ? leaf : this.#domain.model.levels === 3 && level === 3 ? PAE_L3_TABLE : TABLE);
       words[at + 1] = target >>> 20;
     });
   }
@@ -168,20 +174,23 @@ class Builder {
   ): void {
     const plan = this.#plan;
     const moduleStart = plan.initrdPfn === undefined ? undefined : this.#moduleStart(plan.initrdPfn);
-    const info = encodeStartInfo({
-      ...rings,
-      totalPages,
-      sharedInfoGpa: this.#domain.sharedInfoGpa,
-      flags: plan.initrdUnmapped ? SIF_MOD_START_PFN : 0,
-      pageTablesAddress: this.#address(plan.pageTablesPfn),
-      pageTablesCount: plan.pageTablesCount,
-      p2mAddress: plan.p2mAddress,
-      moduleStart,
-      moduleBytes: initrdBytes ?? 0,
-      commandLine,
-      firstP2mPfn: plan.p2mPfn,
-      p2mFrames: plan.p2mFrames,
-    });
+    const info = encodeStartInfo(
+      {
+        ...rings,
+        totalPages,
+        sharedInfoGpa: this.#domain.sharedInfoGpa,
+        flags: plan.initrdUnmapped ? SIF_MOD_START_PFN : 0,
+        pageTablesAddress: this.#address(plan.pageTablesPfn),
+        pageTablesCount: plan.pageTablesCount,
+        p2mAddress: plan.p2mAddress,
+        moduleStart,
+        moduleBytes: initrdBytes ?? 0,
+        commandLine,
+        firstP2mPfn: plan.p2mPfn,
+        p2mFrames: plan.p2mFrames,
+      },
+      this.#domain.model.wordBytes,
+    );
     this.write(plan.startInfoPfn, info);
   }
 
@@ -191,16 +200,16 @@ class Builder {
 
   /** Pin the root as Xen's domain builder does, make it vCPU 0's, and set the registers. */
   startVcpu(): void {
-    const { mm, vcpus } = this.#domain;
+    const { mm, model, vcpus } = this.#domain;
     const vcpu = vcpus[0];
     const root = this.mfn(this.#plan.tables.rootPfn);
-    const pinned = mm.tables.getPageAndType(root, FrameType.L4);
-    const loaded = pinned === OK ? mm.tables.getPageAndType(root, FrameType.L4) : pinned;
+    const pinned = mm.tables.getPageAndType(root, model.rootType);
+    const loaded = pinned === OK ? mm.tables.getPageAndType(root, model.rootType) : pinned;
     if (loaded !== OK) throw new Error(`bootstrap page tables were refused (${loaded})`);
     mm.frames.typeInfo[root] |= TYPE_PINNED;
     vcpu.kernelRootMfn = root;
     vcpu.initialised = true;
-    setLongMode(vcpu);
+    setLongMode(mm, vcpu);
     const { cpu } = vcpu;
     const stackTop = this.#address(this.#plan.stackPfn + 1);
     cpu.gpr.fill(0n);
@@ -208,7 +217,7 @@ class Builder {
     cpu.gpr[Gpr.RSP] = stackTop;
     cpu.rip = this.#plan.entry;
     cpu.rflags = RFLAGS_START;
-    vcpu.kernelSs = FLAT_KERNEL_SS;
+    vcpu.kernelSs = vcpu.ring1 ? FLAT_RING1_SS : FLAT_KERNEL_SS;
     vcpu.kernelRsp = stackTop;
   }
 }
@@ -216,7 +225,7 @@ class Builder {
 function logPlan(domain: PvDomain, plan: StartOfDay): void {
   domain.host.log(
     'debug',
-    `PV64 start of day: base 0x${plan.virtBase.toString(16)}, ` +
+    `${domain.model.name} start of day: base 0x${plan.virtBase.toString(16)}, ` +
       `start_info pfn ${plan.startInfoPfn}, tables pfn ${plan.pageTablesPfn}+${plan.pageTablesCount}`,
   );
 }

@@ -1,4 +1,5 @@
 import { type ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
+import type { PvModel } from '../abi/model.ts';
 import { HYPERVISOR_VIRT_END } from '../access.ts';
 import { PAGE_BYTES } from '../layout.ts';
 import type { ImageNotes } from '../notes/types.ts';
@@ -39,6 +40,7 @@ export interface StartOfDay {
 export interface PlanRequest {
   readonly elf: ElfImage;
   readonly notes: ImageNotes;
+  readonly model: PvModel;
   readonly totalPages: number;
   readonly initrdBytes: number | undefined;
 }
@@ -91,10 +93,10 @@ function kernelRange(elf: ElfImage, notes: ImageNotes): KernelRange {
 
 /** Lay out the initial virtual region in the order of public/xen.h: a kernel, b initrd, c p2m, d–f pages, g tables, h stack. */
 export function planStartOfDay(request: PlanRequest): StartOfDay {
-  const { elf, notes, totalPages } = request;
+  const { elf, notes, model, totalPages } = request;
   const kernel = kernelRange(elf, notes);
-  const p2mPages = Math.ceil((totalPages * 8) / PAGE_BYTES);
-  const p2mBase = relocatedP2m(notes, kernel, p2mPages);
+  const p2mPages = Math.ceil((totalPages * model.wordBytes) / PAGE_BYTES);
+  const p2mBase = relocatedP2m(request, kernel, p2mPages);
   const initrdPages = request.initrdBytes === undefined ? 0 : Math.ceil(request.initrdBytes / PAGE_BYTES);
   const initrdUnmapped = notes.modStartPfn === true && request.initrdBytes !== undefined;
   const kernelEndPfn = pageCount(kernel.end - kernel.virtBase);
@@ -113,9 +115,9 @@ export function planStartOfDay(request: PlanRequest): StartOfDay {
   // Refused before the tables are counted: a segment may claim exabytes.
   checkFits(next + PADDING_PAGES, totalPages, initrdPages);
 
-  const tables = new PageTablePlan();
+  const tables = new PageTablePlan(model.levels);
   const mappedEnd = mappedRegionEnd(kernel.virtBase, next, tables);
-  if (!isGuestRange(kernel.virtBase, mappedEnd)) {
+  if (!isGuestRange(model, kernel.virtBase, mappedEnd)) {
     refuse('PV4004', `VIRT_BASE 0x${kernel.virtBase.toString(16)} leaves no room for the start-of-day region`, BROKEN);
   }
   const pageTablesCount = tables.place(kernel.virtBase, mappedEnd, next);
@@ -154,16 +156,17 @@ export function planStartOfDay(request: PlanRequest): StartOfDay {
 }
 
 /** `start`–`end` lies in one canonical half and outside the hypervisor's hole. */
-function isGuestRange(start: bigint, end: bigint): boolean {
+function isGuestRange(model: PvModel, start: bigint, end: bigint): boolean {
+  if (model.wordBytes === 4) return end <= model.hypervisorStart;
   return end <= 0x8000_0000_0000n || (start >= HYPERVISOR_VIRT_END && end <= 0x1_0000_0000_0000_0000n);
 }
 
 /** INIT_P2M counts only below VIRT_BASE and page-aligned, as in Xen's domain builder. */
-function relocatedP2m(notes: ImageNotes, kernel: KernelRange, pages: number): bigint | undefined {
+function relocatedP2m({ notes, model }: PlanRequest, kernel: KernelRange, pages: number): bigint | undefined {
   const base = notes.initP2m;
   if (base === undefined || base >= kernel.virtBase || (base & PAGE_MASK) !== 0n) return undefined;
   const end = base + BigInt(pages * PAGE_BYTES);
-  if (!isGuestRange(base, end) || end > kernel.virtBase) {
+  if (!isGuestRange(model, base, end) || end > kernel.virtBase) {
     refuse('PV4005', `INIT_P2M 0x${base.toString(16)} is not a usable address`, BROKEN);
   }
   return base;

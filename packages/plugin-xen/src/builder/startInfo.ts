@@ -1,27 +1,28 @@
-/** struct start_info, 64-bit (public/xen.h): field offsets in bytes. */
-const Field = {
-  MAGIC: 0,
-  NR_PAGES: 32,
-  SHARED_INFO: 40,
-  FLAGS: 48,
-  STORE_MFN: 56,
-  STORE_EVTCHN: 64,
-  CONSOLE_MFN: 72,
-  CONSOLE_EVTCHN: 80,
-  PT_BASE: 88,
-  NR_PT_FRAMES: 96,
-  MFN_LIST: 104,
-  MOD_START: 112,
-  MOD_LEN: 120,
-  CMD_LINE: 128,
-  FIRST_P2M_PFN: 1152,
-  NR_P2M_FRAMES: 1160,
-  SIZE: 1168,
-} as const;
+import { struct, type WordBytes, writeWord } from '../abi/struct.ts';
+
+/** struct start_info (public/xen.h). */
+const Fields = struct({
+  magic: ['u8', 32],
+  totalPages: 'word',
+  sharedInfo: 'word',
+  flags: 'u32',
+  storeMfn: 'word',
+  storePort: 'u32',
+  consoleMfn: 'word',
+  consolePort: 'u32',
+  pageTables: 'word',
+  pageTablesCount: 'word',
+  p2m: 'word',
+  moduleStart: 'word',
+  moduleBytes: 'word',
+  commandLine: ['u8', 1024],
+  firstP2mPfn: 'word',
+  p2mFrames: 'word',
+});
 
 export const MAX_COMMAND_LINE_BYTES = 1023;
 export const SIF_MOD_START_PFN = 1 << 3;
-const MAGIC = 'xen-3.0-x86_64';
+const MAGIC = { 4: 'xen-3.0-x86_32p', 8: 'xen-3.0-x86_64' } as const;
 
 export interface StartInfo {
   readonly totalPages: number;
@@ -44,29 +45,30 @@ export interface StartInfo {
 }
 
 /** The bytes of struct start_info. */
-export function encodeStartInfo(info: StartInfo): Uint8Array {
-  const bytes = new Uint8Array(Field.SIZE);
+export function encodeStartInfo(info: StartInfo, wordBytes: WordBytes): Uint8Array {
+  const { at, sizeBytes } = Fields[wordBytes];
+  const bytes = new Uint8Array(sizeBytes);
   const view = new DataView(bytes.buffer);
-  const word = (offset: number, value: bigint): void => view.setBigUint64(offset, value, true);
-  bytes.set(new TextEncoder().encode(MAGIC), Field.MAGIC);
-  word(Field.NR_PAGES, BigInt(info.totalPages));
-  word(Field.SHARED_INFO, BigInt(info.sharedInfoGpa));
-  view.setUint32(Field.FLAGS, info.flags, true);
-  word(Field.STORE_MFN, BigInt(info.storeMfn));
-  view.setUint32(Field.STORE_EVTCHN, info.storePort, true);
-  word(Field.CONSOLE_MFN, BigInt(info.consoleMfn));
-  view.setUint32(Field.CONSOLE_EVTCHN, info.consolePort, true);
-  word(Field.PT_BASE, info.pageTablesAddress);
-  word(Field.NR_PT_FRAMES, BigInt(info.pageTablesCount));
-  word(Field.MFN_LIST, info.p2mAddress);
+  const word = (offset: number, value: bigint): void => writeWord(view, offset, value, wordBytes);
+  bytes.set(new TextEncoder().encode(MAGIC[wordBytes]), at.magic);
+  word(at.totalPages, BigInt(info.totalPages));
+  word(at.sharedInfo, BigInt(info.sharedInfoGpa));
+  view.setUint32(at.flags, info.flags, true);
+  word(at.storeMfn, BigInt(info.storeMfn));
+  view.setUint32(at.storePort, info.storePort, true);
+  word(at.consoleMfn, BigInt(info.consoleMfn));
+  view.setUint32(at.consolePort, info.consolePort, true);
+  word(at.pageTables, info.pageTablesAddress);
+  word(at.pageTablesCount, BigInt(info.pageTablesCount));
+  word(at.p2m, info.p2mAddress);
   if (info.moduleStart !== undefined) {
-    word(Field.MOD_START, info.moduleStart);
-    word(Field.MOD_LEN, BigInt(info.moduleBytes));
+    word(at.moduleStart, info.moduleStart);
+    word(at.moduleBytes, BigInt(info.moduleBytes));
   }
-  bytes.set(info.commandLine.subarray(0, MAX_COMMAND_LINE_BYTES), Field.CMD_LINE);
+  bytes.set(info.commandLine.subarray(0, MAX_COMMAND_LINE_BYTES), at.commandLine);
   if (info.p2mFrames > 0) {
-    word(Field.FIRST_P2M_PFN, BigInt(info.firstP2mPfn));
-    word(Field.NR_P2M_FRAMES, BigInt(info.p2mFrames));
+    word(at.firstP2mPfn, BigInt(info.firstP2mPfn));
+    word(at.p2mFrames, BigInt(info.p2mFrames));
   }
   return bytes;
 }

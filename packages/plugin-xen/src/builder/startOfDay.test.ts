@@ -123,7 +123,7 @@ describe('PV64 start of day', () => {
     const notes = [...PLAIN_NOTES, numberNote(NoteType.HYPERCALL_PAGE, VIRT_BASE + KERNEL_PADDR + 0x1000n)];
     const guest = boot({ notes });
     const page = guest.memory.readBytes(gpaOf(guest, VIRT_BASE + KERNEL_PADDR + 0x1000n), 4096);
-    expect(page).toEqual(hypercallPage());
+    expect(page).toEqual(hypercallPage(8));
     expect([...page.subarray(17 * 32, 17 * 32 + 14)]).toEqual([
       0x51, 0x41, 0x53, 0xb8, 17, 0, 0, 0, 0x0f, 0x05, 0x41, 0x5b, 0x59, 0xc3,
     ]);

@@ -3,6 +3,7 @@ import { VcpuInfo } from '../abi/sharedPages.ts';
 import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from '../access.ts';
 import type { XenDomain, XenVcpu } from '../domain.ts';
 import { HIGH, halves, join, LOW, split } from '../halves.ts';
+import { enterKernel32 } from './frames32.ts';
 import { toggleGuestMode } from './mode.ts';
 import { KERNEL_CS, KERNEL_SS, loadFlat } from './segments.ts';
 
@@ -28,6 +29,8 @@ const WORDS_WITHOUT_ERROR_CODE = 7;
 
 export interface Bounce {
   readonly address: bigint;
+  /** Code selector of a PV32 kernel's handler. */
+  readonly cs: number;
   readonly masksEvents: boolean;
   readonly errorCode?: number;
   /** What is being delivered, for the crash report. */
@@ -39,17 +42,43 @@ const frame = new Int32Array((WORDS_WITHOUT_ERROR_CODE + 1) * 2);
 const AS_SUPERVISOR = { as: 'supervisor' } as const;
 
 /**
- * Enter the guest kernel at one of its registered addresses with a 64-bit bounce frame:
- * RCX, R11, [error code], RIP, CS with the saved upcall mask in bits 32–39, RFLAGS, RSP, SS
- * (docs/guest-guide/x86/pv-traps.rst). From user mode the kernel's root and stack are loaded first.
- * A guest that gave no address, or whose stack cannot be written, is crashed.
+ * Enter the guest kernel at one of its registered addresses with a bounce frame. A guest that gave no address, or whose
+ * stack cannot be written, is crashed.
  */
 export function bounce(domain: XenDomain, vcpu: XenVcpu, target: Bounce): void {
+  if (target.address === 0n) domain.crash(vcpu, `${target.what}: the guest registered no handler`);
+  else if (vcpu.ring1) bounce32(domain, vcpu, target);
+  else bounce64(domain, vcpu, target);
+}
+
+/** The upcall mask as it was; it is set if the handler asked for that. */
+function maskEvents(domain: XenDomain, vcpu: XenVcpu, { masksEvents }: Bounce): number {
+  const masked = domain.memory.read8(vcpu.vcpuInfoGpa + VcpuInfo.UPCALL_MASK);
+  if (masksEvents && masked !== 1) domain.memory.write8(vcpu.vcpuInfoGpa + VcpuInfo.UPCALL_MASK, 1);
+  return masked;
+}
+
+function bounce32(domain: XenDomain, vcpu: XenVcpu, target: Bounce): void {
+  const { cpu } = vcpu;
+  const { eflags } = cpu;
+  const masked = maskEvents(domain, vcpu, target);
+  const problem = enterKernel32(domain, vcpu, {
+    flags: guestFlags(domain, vcpu, eflags, masked),
+    masked,
+    errorCode: target.errorCode,
+    cs: target.cs,
+    address: Number(target.address),
+  });
+  if (problem !== undefined) domain.crash(vcpu, `${target.what}: ${problem}`);
+  else cpu.eflags = eflags & ~CLEARED_ON_ENTRY;
+}
+
+/**
+ * The 64-bit frame: RCX, R11, [error code], RIP, CS with the saved upcall mask in bits 32–39, RFLAGS, RSP, SS
+ * (docs/guest-guide/x86/pv-traps.rst). From user mode the kernel's root and stack are loaded first.
+ */
+function bounce64(domain: XenDomain, vcpu: XenVcpu, target: Bounce): void {
   const { cpu, kernelMode } = vcpu;
-  if (target.address === 0n) {
-    domain.crash(vcpu, `${target.what}: the guest registered no handler`);
-    return;
-  }
   const { gprHalves } = cpu;
   const selector = cpu.selector(SegmentIndex.CS);
   const stackSelector = cpu.selector(SegmentIndex.SS);
@@ -68,8 +97,7 @@ export function bounce(domain: XenDomain, vcpu: XenVcpu, target: Bounce): void {
     return;
   }
 
-  const masked = domain.memory.read8(vcpu.vcpuInfoGpa + VcpuInfo.UPCALL_MASK);
-  if (target.masksEvents && masked !== 1) domain.memory.write8(vcpu.vcpuInfoGpa + VcpuInfo.UPCALL_MASK, 1);
+  const masked = maskEvents(domain, vcpu, target);
   const flags = cpu.eflags;
 
   let at = 0;
@@ -122,5 +150,6 @@ function guestFlags(domain: XenDomain, vcpu: XenVcpu, flags: number, masked: num
 
 /** Deliver the event-channel upcall; the caller has seen that one is pending and not masked. */
 export function deliverUpcall(domain: XenDomain, vcpu: XenVcpu): void {
-  bounce(domain, vcpu, { address: vcpu.callbacks.event, masksEvents: true, what: 'event upcall' });
+  const { event, eventCs } = vcpu.callbacks;
+  bounce(domain, vcpu, { address: event, cs: eventCs, masksEvents: true, what: 'event upcall' });
 }

@@ -1,4 +1,5 @@
 import { SegmentIndex } from '@polyvisor/plugin-api';
+import { readWord, struct } from '../abi/struct.ts';
 import { copyFromGuest, isGuestAddress } from '../access.ts';
 import type { HypercallArguments, HypercallContext, HypercallHandler, XenVcpu } from '../domain.ts';
 import { EFAULT, EINVAL, ENODEV, ENOSYS, EPERM } from '../errno.ts';
@@ -9,29 +10,37 @@ import { iret } from './iret.ts';
 import { physdevOp } from './physdev.ts';
 import { dataSegment, NULL_SEGMENT, setBase } from './segments.ts';
 
-const TRAP_INFO_BYTES = 16;
+/** struct trap_info (public/arch-x86/xen.h). */
+export const TrapInfo = struct({ vector: 'u8', flags: 'u8', cs: 'u16', address: 'word' });
 const CR0_TS = 8n;
 
 function isCanonical(address: bigint): boolean {
   return BigInt.asUintN(64, BigInt.asIntN(48, address)) === address;
 }
 
+/** A selector as its RPL must be for a handler of this guest's: not below the level of its kernel (fixup_guest_selector). */
+export function kernelSelector(vcpu: XenVcpu, selector: number): number {
+  if (!vcpu.ring1) return selector | 3;
+  return (selector & 3) === 0 ? selector | 1 : selector;
+}
+
 /** HYPERVISOR_set_trap_table(table): entries up to one with address 0; a null pointer clears the table. */
-function setTrapTable({ vcpu }: HypercallContext, args: HypercallArguments): bigint {
+function setTrapTable({ vcpu, wordBytes }: HypercallContext, args: HypercallArguments): bigint {
   if (args[0] === 0n) {
     for (const trap of vcpu.traps) Object.assign(trap, { address: 0n, cs: 0, flags: 0 });
     return 0n;
   }
+  const { sizeBytes, at } = TrapInfo[wordBytes];
   // The list ends itself; more entries than vectors cannot be meant.
   for (let index = 0; index <= vcpu.traps.length; index++) {
-    const entry = copyFromGuest(vcpu, args[0] + BigInt(index * TRAP_INFO_BYTES), TRAP_INFO_BYTES);
+    const entry = copyFromGuest(vcpu, args[0] + BigInt(index * sizeBytes), sizeBytes);
     if (entry === undefined) return EFAULT;
-    const address = entry.getBigUint64(8, true);
+    const address = readWord(entry, at.address, wordBytes);
     if (address === 0n) return 0n;
     if (!isCanonical(address)) return EINVAL;
-    const trap = vcpu.traps[entry.getUint8(0)];
-    trap.flags = entry.getUint8(1);
-    trap.cs = entry.getUint16(2, true) | 3;
+    const trap = vcpu.traps[entry.getUint8(at.vector)];
+    trap.flags = entry.getUint8(at.flags);
+    trap.cs = kernelSelector(vcpu, entry.getUint16(at.cs, true));
     trap.address = address;
   }
   return EINVAL;
@@ -39,7 +48,7 @@ function setTrapTable({ vcpu }: HypercallContext, args: HypercallArguments): big
 
 /** HYPERVISOR_stack_switch(ss, rsp): the stack for entries from user mode. */
 function stackSwitch({ vcpu }: HypercallContext, args: HypercallArguments): bigint {
-  vcpu.kernelSs = Number(args[0] & 0xffffn) | 3;
+  vcpu.kernelSs = kernelSelector(vcpu, Number(args[0] & 0xffffn));
   vcpu.kernelRsp = args[1];
   return 0n;
 }
@@ -52,16 +61,28 @@ const CALLBACKOP_UNREGISTER = 1n;
 const VECTOR_NMI = 2;
 const TRAP_MASKS_EVENTS = 4;
 
-function registerCallback(vcpu: XenVcpu, type: number, flags: number, address: bigint): bigint {
+interface Callback {
+  readonly type: number;
+  readonly flags: number;
+  readonly cs: number;
+  readonly address: bigint;
+}
+
+function registerCallback(vcpu: XenVcpu, { type, flags, cs: selector, address }: Callback): bigint {
   if (!isCanonical(address)) return EINVAL;
   const { callbacks } = vcpu;
   const masks = (flags & CALLBACK_MASKS_EVENTS) !== 0;
+  const cs = vcpu.ring1 ? kernelSelector(vcpu, selector) : FLAT_KERNEL_CS;
+  // A PV32 guest has no SYSCALL, hence no callback for it.
+  if (vcpu.ring1 && (type === CallbackType.SYSCALL || type === CallbackType.SYSCALL32)) return EINVAL;
   switch (type) {
     case CallbackType.EVENT:
       callbacks.event = address;
+      callbacks.eventCs = cs;
       return 0n;
     case CallbackType.FAILSAFE:
       callbacks.failsafe = address;
+      callbacks.failsafeCs = cs;
       callbacks.failsafeMasksEvents = masks;
       return 0n;
     case CallbackType.SYSCALL:
@@ -74,11 +95,12 @@ function registerCallback(vcpu: XenVcpu, type: number, flags: number, address: b
       return 0n;
     case CallbackType.SYSENTER:
       callbacks.sysenter = address;
+      callbacks.sysenterCs = cs;
       callbacks.sysenterMasksEvents = masks;
       return 0n;
     case CallbackType.NMI:
       callbacks.nmi = address;
-      Object.assign(vcpu.traps[VECTOR_NMI], { address, cs: FLAT_KERNEL_CS, flags: TRAP_MASKS_EVENTS });
+      Object.assign(vcpu.traps[VECTOR_NMI], { address, cs, flags: TRAP_MASKS_EVENTS });
       return 0n;
     default:
       return ENOSYS;
@@ -95,12 +117,22 @@ function unregisterCallback(vcpu: XenVcpu, type: number): bigint {
   return known.includes(type) ? EINVAL : ENOSYS;
 }
 
-/** HYPERVISOR_callback_op(cmd, {u16 type, u16 flags, u64 address}). */
-function callbackOp({ vcpu }: HypercallContext, args: HypercallArguments): bigint {
+/** struct callback_register (public/callback.h): a 32-bit guest's address is a selector and an offset. */
+const Register64 = struct({ type: 'u16', flags: 'u16', address: 'word' })[8];
+const Register32 = struct({ type: 'u16', flags: 'u16', cs: 'word', address: 'word' })[4];
+
+/** HYPERVISOR_callback_op(cmd, struct). */
+function callbackOp({ vcpu, wordBytes }: HypercallContext, args: HypercallArguments): bigint {
   if (args[0] === CALLBACKOP_REGISTER) {
-    const entry = copyFromGuest(vcpu, args[1], 16);
+    const { sizeBytes, at } = wordBytes === 8 ? Register64 : Register32;
+    const entry = copyFromGuest(vcpu, args[1], sizeBytes);
     if (entry === undefined) return EFAULT;
-    return registerCallback(vcpu, entry.getUint16(0, true), entry.getUint16(2, true), entry.getBigUint64(8, true));
+    return registerCallback(vcpu, {
+      type: entry.getUint16(at.type, true),
+      flags: entry.getUint16(at.flags, true),
+      cs: wordBytes === 8 ? 0 : entry.getUint32(Register32.at.cs, true) & 0xffff,
+      address: readWord(entry, at.address, wordBytes),
+    });
   }
   if (args[0] === CALLBACKOP_UNREGISTER) {
     const entry = copyFromGuest(vcpu, args[1], 4);
@@ -109,11 +141,21 @@ function callbackOp({ vcpu }: HypercallContext, args: HypercallArguments): bigin
   return ENOSYS;
 }
 
-/** HYPERVISOR_set_callbacks(event, failsafe, syscall); errors are not reported, as in Xen. */
-function setCallbacks({ vcpu }: HypercallContext, args: HypercallArguments): bigint {
-  registerCallback(vcpu, CallbackType.EVENT, 0, args[0]);
-  registerCallback(vcpu, CallbackType.FAILSAFE, 0, args[1]);
-  registerCallback(vcpu, CallbackType.SYSCALL, 0, args[2]);
+/**
+ * HYPERVISOR_set_callbacks(event, failsafe, syscall), of a 32-bit guest (event selector, event, failsafe selector,
+ * failsafe); errors are not reported, as in Xen.
+ */
+function setCallbacks({ vcpu, wordBytes }: HypercallContext, args: HypercallArguments): bigint {
+  const register = (type: number, cs: bigint, address: bigint) =>
+    registerCallback(vcpu, { type, flags: 0, cs: Number(cs & 0xffffn), address });
+  if (wordBytes === 4) {
+    register(CallbackType.EVENT, args[0], args[1]);
+    register(CallbackType.FAILSAFE, args[2], args[3]);
+    return 0n;
+  }
+  register(CallbackType.EVENT, 0n, args[0]);
+  register(CallbackType.FAILSAFE, 0n, args[1]);
+  register(CallbackType.SYSCALL, 0n, args[2]);
   return 0n;
 }
 
@@ -134,6 +176,7 @@ const SegmentBase = { FS: 0n, GS_USER: 1n, GS_KERNEL: 2n, GS_USER_SELECTOR: 3n }
 
 /** HYPERVISOR_set_segment_base(which, base), called in guest kernel mode: the user's GS waits in KernelGSbase. */
 function setSegmentBase({ domain, vcpu }: HypercallContext, args: HypercallArguments): bigint {
+  if (vcpu.ring1) return ENOSYS;
   const which = args[0];
   const base = args[1];
   if (which === SegmentBase.GS_USER_SELECTOR) {

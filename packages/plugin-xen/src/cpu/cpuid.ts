@@ -42,23 +42,29 @@ const HIDDEN_7_ECX = (1 << 2) | (1 << 3) | (1 << 4) | (1 << 16);
 const HIDDEN_EXT_EDX = (1 << 1) | (1 << 3) | (1 << 12) | (1 << 13) | (1 << 17) | (1 << 26);
 const HIDDEN_EXT_ECX = (1 << 2) | (1 << 3) | (1 << 9) | (1 << 10) | (1 << 12);
 
+/** What a 32-bit processor lacks, and SYSCALL, which Intel's have in 64-bit mode only. Leaf 0x80000001. */
+const LONG_MODE_EDX = (1 << 11) | (1 << 29);
+const LAHF_LM_ECX = 1 << 0;
+/** SYSENTER is in the common list because PV64 kernels on Intel have no use for it; 32-bit ones do. */
+const SEP = 1 << 11;
+
 /**
- * What a PV64 guest sees: the machine's CPU without what direct paging and CPL 3 make unusable (the PV
+ * What a PV guest sees: the machine's CPU without what direct paging and CPL 3 make unusable (the PV
  * policy of Xen), and Xen's own leaves.
  */
 export function pvCpuid(machine: Machine, vcpu: XenVcpu, leaf: number, subleaf: number): CpuidLeaf {
   if (leaf >>> 8 === XEN_LEAF_BASE >>> 8) return xenLeaf(machine, leaf - XEN_LEAF_BASE, subleaf);
   const answer = { ...machine.cpuid(leaf, subleaf) };
   if (leaf === 1) {
-    answer.edx &= ~HIDDEN_1_EDX;
+    answer.edx &= ~(vcpu.ring1 ? HIDDEN_1_EDX & ~SEP : HIDDEN_1_EDX);
     answer.ecx = (answer.ecx & ~(HIDDEN_1_ECX | XSAVE)) | HYPERVISOR;
     answer.ebx = (answer.ebx & 0x00ff_ffff) | (vcpu.id << 24);
   } else if (leaf === 7 && subleaf === 0) {
     answer.ebx &= ~HIDDEN_7_EBX;
     answer.ecx &= ~HIDDEN_7_ECX;
   } else if (leaf === 0x8000_0001) {
-    answer.edx &= ~HIDDEN_EXT_EDX;
-    answer.ecx &= ~HIDDEN_EXT_ECX;
+    answer.edx &= ~(vcpu.ring1 ? HIDDEN_EXT_EDX | LONG_MODE_EDX : HIDDEN_EXT_EDX);
+    answer.ecx &= ~(vcpu.ring1 ? HIDDEN_EXT_ECX | LAHF_LM_ECX : HIDDEN_EXT_ECX);
   } else if (leaf === 0xd || leaf === 0xa || leaf === 5) {
     return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
   }

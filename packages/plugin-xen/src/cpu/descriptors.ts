@@ -73,7 +73,7 @@ export function installGdt(mm: PvMemory, vcpu: XenVcpu, frames: readonly number[
 /** HYPERVISOR_update_descriptor(machine address, descriptor). */
 export function updateDescriptor(domain: PvDomain, _context: HypercallContext, args: HypercallArguments): bigint {
   const address = args[0];
-  const safe = safeDescriptor(Number(args[1] & 0xffff_ffffn) | 0, Number(args[1] >> 32n) | 0);
+  const safe = safeDescriptor(Number(args[1] & 0xffff_ffffn) | 0, Number(args[1] >> 32n) | 0, domain.model);
   if ((address & 7n) !== 0n || safe === undefined || address >= BigInt(domain.memory.sizeBytes)) return EINVAL;
   const gpa = Number(address);
   const mfn = Math.floor(gpa / PAGE_BYTES);

@@ -7,6 +7,8 @@ import type { PvDomain } from '../pvDomain.ts';
 import { setTaskSwitched } from './calls.ts';
 import { ldtAddress, mapLdtPage } from './descriptors.ts';
 import { executeCpuid } from './privileged.ts';
+import { instructionAddress } from './segments.ts';
+import { type Dispatch, onHypercall32 } from './syscall.ts';
 import {
   injectException,
   injectPageFault,
@@ -21,6 +23,8 @@ const FAULT_RESERVED = 8;
 const FAULT_FETCH = 16;
 const DR6_STEP = 1n << 14n;
 const RFLAGS_TF = 1n << 8n;
+/** PV32: only its kernel's level may use it; from user mode it is like any other vector. */
+const HYPERCALL_VECTOR = 0x82;
 const LDT_BYTES = BigInt(LDT_FIRST_PAGE * PAGE_BYTES);
 
 /** UD2A, "xen", CPUID: the way a PV kernel asks for Xen's view of CPUID (public/arch-x86/xen.h, XEN_EMULATE_PREFIX). */
@@ -73,7 +77,7 @@ function onLdtFault(domain: PvDomain, vcpu: XenVcpu, offset: bigint, errorCode: 
 
 function forcedCpuid(domain: PvDomain, vcpu: XenVcpu): boolean {
   const { cpu } = vcpu;
-  const code = cpu.read(cpu.rip, FORCED_CPUID.length);
+  const code = cpu.read(instructionAddress(vcpu), FORCED_CPUID.length);
   if (!code.ok || !FORCED_CPUID.every((byte, index) => code.bytes[index] === byte)) return false;
   executeCpuid(domain, vcpu);
   cpu.rip = BigInt.asUintN(64, cpu.rip + BigInt(FORCED_CPUID.length));
@@ -81,7 +85,17 @@ function forcedCpuid(domain: PvDomain, vcpu: XenVcpu): boolean {
 }
 
 /** INT n through the virtual IDT; without the privilege #GP with the vector's error code (SDM vol. 3A, 6.12.1.1). */
-export function onSoftwareInterrupt(domain: PvDomain, vcpu: XenVcpu, exit: ExitOf<'softwareInterrupt'>): ExitAnswer {
+export function onSoftwareInterrupt(
+  domain: PvDomain,
+  vcpu: XenVcpu,
+  exit: ExitOf<'softwareInterrupt'>,
+  dispatch: Dispatch,
+): ExitAnswer {
+  if (vcpu.ring1 && exit.vector === HYPERCALL_VECTOR && vcpu.kernelMode) {
+    vcpu.cpu.rip = BigInt.asUintN(32, vcpu.cpu.rip + BigInt(exit.instructionLength));
+    onHypercall32(domain, vcpu, dispatch);
+    return 'handled';
+  }
   if (!softwareInterruptAllowed(vcpu, exit.vector)) {
     return { fault: Vector.GP, errorCode: (exit.vector << 3) | 2 };
   }

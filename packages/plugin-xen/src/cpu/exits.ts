@@ -33,7 +33,7 @@ export function tapExits(host: PluginHost, find: FindVcpu, dispatch: Dispatch): 
     return 'handled';
   });
   tap('exception', onException);
-  tap('softwareInterrupt', onSoftwareInterrupt);
+  tap('softwareInterrupt', (domain, vcpu, exit) => onSoftwareInterrupt(domain, vcpu, exit, dispatch));
   tap('io', onIo);
   tap('cpuid', privileged.cpuid);
   tap('rdmsr', privileged.rdmsr);

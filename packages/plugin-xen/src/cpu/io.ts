@@ -7,6 +7,7 @@ import { baseOf } from './segments.ts';
 /** A REP INS longer than this is refused, so that a guest cannot keep the machine busy. */
 const MAX_STRING_ELEMENTS = 1 << 22;
 const GENERAL_PROTECTION = { fault: 13, errorCode: 0 } as const;
+const AS_SUPERVISOR = { as: 'supervisor' } as const;
 const RFLAGS_DF = 1n << 10n;
 
 /** Virtual CPL: guest user 3, guest kernel 1, or 0 where the guest asked for an architectural IOPL. */
@@ -18,9 +19,10 @@ export function ioplOk(domain: XenDomain, vcpu: XenVcpu): boolean {
 function bitmapAllows(vcpu: XenVcpu, port: number, sizeBytes: number): boolean {
   if (port + sizeBytes > vcpu.ioBitmapPorts) return false;
   const { cpu } = vcpu;
-  if (!vcpu.kernelMode) cpu.switchRoot(BigInt(vcpu.kernelRootMfn) << 12n);
-  const read = cpu.read(vcpu.ioBitmapGva + BigInt(port >> 3), 2);
-  if (!vcpu.kernelMode) cpu.switchRoot(BigInt(vcpu.userRootMfn) << 12n);
+  const isOtherRoot = !vcpu.kernelMode && !vcpu.ring1;
+  if (isOtherRoot) cpu.switchRoot(BigInt(vcpu.kernelRootMfn) << 12n);
+  const read = cpu.read(vcpu.ioBitmapGva + BigInt(port >> 3), 2, AS_SUPERVISOR);
+  if (isOtherRoot) cpu.switchRoot(BigInt(vcpu.userRootMfn) << 12n);
   if (!read.ok) return false;
   const bits = read.bytes[0] | (read.bytes[1] << 8);
   return (bits & (((1 << sizeBytes) - 1) << (port & 7))) === 0;

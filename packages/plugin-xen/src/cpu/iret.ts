@@ -5,6 +5,7 @@ import { type HypercallContext, type HypercallResult, NO_RESULT, type XenDomain,
 import { HIGH, LOW } from '../halves.ts';
 import { FLAT_RING3_CS32 } from '../layout.ts';
 import { RFLAGS_IF, RFLAGS_IOPL, RFLAGS_VM, VMASST_ARCHITECTURAL_IOPL } from './bounce.ts';
+import { load as load32, readReturn32, setRegister, setUpcallMask } from './frames32.ts';
 import { toggleGuestMode } from './mode.ts';
 import { codeSegment, KERNEL_CS, KERNEL_SS, loadFlat, stackSegment, USER_CS32 } from './segments.ts';
 import { injectException, Vector } from './traps.ts';
@@ -19,6 +20,7 @@ const RFLAGS_ALWAYS_ONE = 2;
 /** Leave the guest kernel by the frame on its stack, to guest user mode (CS.RPL 3) or to itself. */
 export function iret(context: HypercallContext): HypercallResult {
   const { domain, vcpu } = context;
+  if (vcpu.ring1) return iret32(context);
   const { cpu } = vcpu;
   const { gprHalves } = cpu;
   if (!wordsFromGuest(vcpu, gprHalves[2 * Gpr.RSP], gprHalves[2 * Gpr.RSP + 1], frame, Frame.WORDS)) {
@@ -48,6 +50,34 @@ export function iret(context: HypercallContext): HypercallResult {
     copyRegister(vcpu, Gpr.RCX, Frame.RCX);
     returnByIret(domain, vcpu, selector | 3, (frame[Frame.SS] & 0xffff) | 3);
   }
+  return NO_RESULT;
+}
+
+/** A PV32 kernel's: back to itself (CS.RPL 1) or to user mode (3), never to virtual-8086 mode. */
+function iret32({ domain, vcpu }: HypercallContext): HypercallResult {
+  const { cpu } = vcpu;
+  const back = readReturn32(vcpu);
+  if (back === undefined) {
+    domain.crash(vcpu, `iret: frame at 0x${(cpu.gprHalves[2 * Gpr.RSP] >>> 0).toString(16)} cannot be read`);
+    return NO_RESULT;
+  }
+  const { flags } = back;
+  if ((domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0) vcpu.iopl = (flags & RFLAGS_IOPL) >> 12;
+  setRegister(vcpu, Gpr.RAX, back.eax);
+  setRegister(vcpu, Gpr.RSP, back.esp);
+  cpu.setRip(back.eip, 0);
+  cpu.eflags = (flags & RFLAGS_ALL & ~(RFLAGS_IOPL | RFLAGS_VM)) | RFLAGS_IF | RFLAGS_ALWAYS_ONE;
+  setUpcallMask(domain, vcpu, (flags & RFLAGS_IF) === 0);
+  vcpu.nmiMasked = false;
+  if ((flags & RFLAGS_VM) !== 0) {
+    injectException(domain, vcpu, Vector.GP, 0);
+    return NO_RESULT;
+  }
+  const toUser = (back.cs & 3) === 3;
+  const code = (back.cs & 3) === 0 ? undefined : codeSegment(domain, vcpu, back.cs);
+  const stack = toUser ? stackSegment(domain, vcpu, back.ss) : cpu.segment(SegmentIndex.SS);
+  if (code !== undefined && stack !== undefined) load32(vcpu, code, stack);
+  else injectException(domain, vcpu, Vector.GP, (code === undefined ? back.cs : back.ss) & 0xfffc);
   return NO_RESULT;
 }
 

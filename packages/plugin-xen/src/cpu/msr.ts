@@ -31,8 +31,14 @@ function isCanonical(address: bigint): boolean {
   return BigInt.asUintN(64, BigInt.asIntN(48, address)) === address;
 }
 
+/** A 32-bit guest has no segment bases beyond its descriptors. */
+function isLongModeMsr(msr: number): boolean {
+  return msr >= Msr.FS_BASE && msr <= Msr.KERNEL_GS_BASE;
+}
+
 /** Value of an MSR for the guest kernel, or `undefined` for #GP. */
 export function readMsr(domain: XenDomain, vcpu: XenVcpu, msr: number): bigint | undefined {
+  if (vcpu.ring1 && isLongModeMsr(msr)) return undefined;
   switch (msr) {
     case Msr.TSC:
       return domain.clock.tsc();
@@ -61,6 +67,7 @@ export function readMsr(domain: XenDomain, vcpu: XenVcpu, msr: number): bigint |
 
 /** `true`: written (or, as Xen does, silently dropped); `false`: #GP. */
 export function writeMsr(vcpu: XenVcpu, msr: number, value: bigint): boolean {
+  if (vcpu.ring1 && isLongModeMsr(msr)) return false;
   switch (msr) {
     case Msr.FS_BASE:
     case Msr.GS_BASE:

@@ -4,6 +4,7 @@ import { ENODEV } from '../errno.ts';
 import { loadKernelRoot } from '../mm/roots.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { readDebugRegister, setTaskSwitched, writeDebugRegister } from './calls.ts';
+import { cr3Frame, paeCr3, paeCr3Frame } from './controlRegisters.ts';
 import { pvCpuid } from './cpuid.ts';
 import { ioplOk } from './io.ts';
 import { readMsr, writeMsr } from './msr.ts';
@@ -108,7 +109,7 @@ function readControl(domain: PvDomain, vcpu: XenVcpu, register: number): bigint 
     case 2:
       return readGuestCr2(domain, vcpu);
     case 3:
-      return BigInt(vcpu.kernelRootMfn) << 12n;
+      return vcpu.ring1 ? paeCr3(vcpu.kernelRootMfn) : BigInt(vcpu.kernelRootMfn) << 12n;
     case 4:
       return vcpu.cr4;
     default:
@@ -126,7 +127,7 @@ function writeControl(domain: PvDomain, vcpu: XenVcpu, register: number, value: 
       writeGuestCr2(domain, vcpu, value);
       return true;
     case 3:
-      return loadKernelRoot(domain.mm, vcpu, Number((value >> 12n) & 0xff_ffff_ffffn)) === 0;
+      return loadKernelRoot(domain.mm, vcpu, vcpu.ring1 ? paeCr3Frame(value) : cr3Frame(value)) === 0;
     case 4:
       vcpu.cr4 = (vcpu.cr4 & ~CR4_GUEST) | (value & CR4_GUEST);
       vcpu.cpu.cr4 = (vcpu.cpu.cr4 & ~CR4_HARDWARE) | (vcpu.cr4 & CR4_HARDWARE);

@@ -1,10 +1,12 @@
-import type { Segment } from '@polyvisor/plugin-api';
+import { type Segment, SegmentIndex } from '@polyvisor/plugin-api';
 import type { XenDomain, XenVcpu } from '../domain.ts';
 import { HIGH, halves, LOW, split } from '../halves.ts';
 import {
   FIRST_RESERVED_GDT_ENTRY,
   FLAT_KERNEL_CS,
   FLAT_KERNEL_SS,
+  FLAT_RING1_CS,
+  FLAT_RING1_SS,
   FLAT_RING3_CS32,
   LAST_RESERVED_GDT_BYTE,
   PAGE_BYTES,
@@ -32,6 +34,9 @@ export const USER_CS32: Segment = {
   limit: FLAT_LIMIT,
   accessRights: CODE32_RIGHTS,
 };
+/** The flat segments of a PV32 kernel: 32-bit code and writable data, DPL 1, G, D/B. */
+export const RING1_CS: Segment = { selector: FLAT_RING1_CS, base: 0n, limit: FLAT_LIMIT, accessRights: 0xc0bb };
+export const RING1_SS: Segment = { selector: FLAT_RING1_SS, base: 0n, limit: FLAT_LIMIT, accessRights: 0xc0b3 };
 export const NULL_SEGMENT: Segment = { selector: 0, base: 0n, limit: 0, accessRights: UNUSABLE };
 
 /** Load CS or another register only if its selector changes: descriptors of the flat selectors never do. */
@@ -87,30 +92,37 @@ const CODE = 0x08;
 const WRITABLE = 0x02;
 const DPL_SHIFT = 5;
 
-/** What IRET would load into CS; `undefined` where it would fault (SDM vol. 2A, IRET). RPL is 3. */
+/** What IRET would load into CS; `undefined` where it would fault (SDM vol. 2A, IRET). The new CPL is the RPL. */
 export function codeSegment(domain: XenDomain, vcpu: XenVcpu, selector: number): Segment | undefined {
-  if (selector === FLAT_KERNEL_CS) return KERNEL_CS;
-  if (selector === FLAT_RING3_CS32) return USER_CS32;
+  if (vcpu.ring1) {
+    if (selector === FLAT_RING1_CS) return RING1_CS;
+  } else if (selector === FLAT_KERNEL_CS) return KERNEL_CS;
+  else if (selector === FLAT_RING3_CS32) return USER_CS32;
   if (selector < 4 || !readDescriptor(domain, vcpu, selector)) return undefined;
   const segment = unpack(selector);
   const rights = segment.accessRights;
   const isCode = (rights & (PRESENT | CODE_OR_DATA | CODE)) === (PRESENT | CODE_OR_DATA | CODE);
   const conforming = (rights & 4) !== 0;
-  if (!isCode || (!conforming && ((rights >> DPL_SHIFT) & 3) !== 3)) return undefined;
+  const dpl = (rights >> DPL_SHIFT) & 3;
+  const cpl = selector & 3;
+  if (!isCode || (conforming ? dpl > cpl : dpl !== cpl)) return undefined;
   if ((rights & 0x6000) === 0x6000) return undefined;
   return segment;
 }
 
-/** What IRET would load into SS; a null selector is an error outside 64-bit CPL 0–2. */
+/** What IRET would load into SS for the CPL of its RPL; a null selector is an error outside 64-bit CPL 0–2. */
 export function stackSegment(domain: XenDomain, vcpu: XenVcpu, selector: number): Segment | undefined {
-  if (selector === FLAT_KERNEL_SS) return KERNEL_SS;
+  if (vcpu.ring1) {
+    if (selector === FLAT_RING1_SS) return RING1_SS;
+  } else if (selector === FLAT_KERNEL_SS) return KERNEL_SS;
   const segment = dataSegment(domain, vcpu, selector);
   if (segment === undefined || selector < 4) return undefined;
   const rights = segment.accessRights;
-  return (rights & CODE) === 0 && (rights & WRITABLE) !== 0 && ((rights >> DPL_SHIFT) & 3) === 3 ? segment : undefined;
+  const isStack = (rights & CODE) === 0 && (rights & WRITABLE) !== 0;
+  return isStack && ((rights >> DPL_SHIFT) & 3) === (selector & 3) ? segment : undefined;
 }
 
-/** What MOV to DS, ES, FS or GS would load at CPL 3; `undefined` where it would fault. */
+/** What MOV to DS, ES, FS or GS would load at the CPL of the selector's RPL; `undefined` where it would fault. */
 export function dataSegment(domain: XenDomain, vcpu: XenVcpu, selector: number): Segment | undefined {
   if (selector < 4) return { ...NULL_SEGMENT, selector };
   if (!readDescriptor(domain, vcpu, selector)) return undefined;
@@ -119,7 +131,12 @@ export function dataSegment(domain: XenDomain, vcpu: XenVcpu, selector: number):
   if ((rights & (PRESENT | CODE_OR_DATA)) !== (PRESENT | CODE_OR_DATA)) return undefined;
   if ((rights & CODE) !== 0 && (rights & WRITABLE) === 0) return undefined;
   const conforming = (rights & (CODE | 4)) === (CODE | 4);
-  return conforming || ((rights >> DPL_SHIFT) & 3) === 3 ? segment : undefined;
+  return conforming || ((rights >> DPL_SHIFT) & 3) >= (selector & 3) ? segment : undefined;
+}
+
+/** Linear address of the instruction at hand. */
+export function instructionAddress({ cpu, ring1 }: XenVcpu): bigint {
+  return ring1 ? BigInt.asUintN(32, cpu.segment(SegmentIndex.CS).base + cpu.rip) : cpu.rip;
 }
 
 export function baseOf(vcpu: XenVcpu, index: number): bigint {

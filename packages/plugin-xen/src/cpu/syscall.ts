@@ -3,20 +3,29 @@ import { type HypercallArguments, type HypercallResult, NO_RESULT, type XenDomai
 import { HIGH, LOW } from '../halves.ts';
 import { FLAT_RING3_CS32 } from '../layout.ts';
 import { bounce, RFLAGS_DF, RFLAGS_IF, RFLAGS_IOPL, RFLAGS_VM } from './bounce.ts';
+import { setRegister } from './frames32.ts';
 import { KERNEL_CS, KERNEL_SS, loadFlat, USER_CS32 } from './segments.ts';
 import { injectException, Vector } from './traps.ts';
 
 export type Dispatch = (domain: XenDomain, vcpu: XenVcpu, number: number, args: HypercallArguments) => HypercallResult;
 
 const CODE_L = 1 << 13;
+const FLAT_USER_SS_32 = 0xe033;
 
 const ARGUMENT_REGISTERS = [Gpr.RDI, Gpr.RSI, Gpr.RDX, Gpr.R10, Gpr.R8, Gpr.R9] as const;
 /** The arguments of the call that is being carried out; there is one at a time. */
 const argumentValues = new BigUint64Array(ARGUMENT_REGISTERS.length);
 const argumentHalves = new Int32Array(argumentValues.buffer);
 
-/** SYSCALL: a hypercall from the guest kernel; from guest user mode a bounce to the kernel's syscall callback. */
+/**
+ * SYSCALL: a hypercall from the guest kernel; from guest user mode a bounce to the kernel's syscall callback. PV32 guests
+ * do not have it, as on an Intel processor.
+ */
 export function onSyscall(domain: XenDomain, vcpu: XenVcpu, instructionLength: number, dispatch: Dispatch): void {
+  if (vcpu.ring1) {
+    injectException(domain, vcpu, Vector.UD);
+    return;
+  }
   const { cpu } = vcpu;
   const { gprHalves, ripHalves } = cpu;
   const wasLong = (cpu.accessRights(SegmentIndex.CS) & CODE_L) !== 0;
@@ -46,6 +55,19 @@ function hypercall(domain: XenDomain, vcpu: XenVcpu, dispatch: Dispatch): void {
   if (result !== NO_RESULT) gpr[Gpr.RAX] = result;
 }
 
+const ARGUMENT_REGISTERS_32 = [Gpr.RBX, Gpr.RCX, Gpr.RDX, Gpr.RSI, Gpr.RDI, Gpr.RBP] as const;
+
+/** INT 0x82 of a PV32 kernel, EIP behind it: EAX, EBX ECX EDX ESI EDI EBP (docs/guest-guide/x86/hypercall-abi.rst). */
+export function onHypercall32(domain: XenDomain, vcpu: XenVcpu, dispatch: Dispatch): void {
+  const { gprHalves } = vcpu.cpu;
+  ARGUMENT_REGISTERS_32.forEach((register, index) => {
+    argumentHalves[2 * index] = gprHalves[2 * register];
+    argumentHalves[2 * index + 1] = 0;
+  });
+  const result = dispatch(domain, vcpu, gprHalves[2 * Gpr.RAX] >>> 0, argumentValues);
+  if (result !== NO_RESULT) setRegister(vcpu, Gpr.RAX, Number(BigInt.asIntN(32, result)));
+}
+
 function userSyscall(domain: XenDomain, vcpu: XenVcpu, instructionLength: number): void {
   const { cpu, callbacks } = vcpu;
   const is32 = cpu.selector(SegmentIndex.CS) === FLAT_RING3_CS32;
@@ -56,21 +78,22 @@ function userSyscall(domain: XenDomain, vcpu: XenVcpu, instructionLength: number
     return;
   }
   const masksEvents = is32 ? callbacks.syscall32MasksEvents : callbacks.syscallMasksEvents;
-  bounce(domain, vcpu, { address, masksEvents, what: 'SYSCALL' });
+  bounce(domain, vcpu, { address, cs: 0, masksEvents, what: 'SYSCALL' });
   cpu.eflags &= ~RFLAGS_DF;
 }
 
 /** SYSENTER: the interrupted RIP, CS and RSP are lost, as on hardware. */
 export function onSysenter(domain: XenDomain, vcpu: XenVcpu): void {
   const { cpu, callbacks } = vcpu;
-  if (callbacks.sysenter === 0n) {
+  if (callbacks.sysenter === 0n || (vcpu.ring1 && vcpu.kernelMode)) {
     injectException(domain, vcpu, Vector.GP, 0);
     return;
   }
-  cpu.setSegment(SegmentIndex.SS, KERNEL_SS);
+  const { sysenter: address, sysenterCs: cs, sysenterMasksEvents: masksEvents } = callbacks;
+  cpu.setSegment(SegmentIndex.SS, vcpu.ring1 ? { ...KERNEL_SS, selector: FLAT_USER_SS_32 } : KERNEL_SS);
   cpu.setSegment(SegmentIndex.CS, { ...USER_CS32, selector: 3 });
   cpu.gpr[Gpr.RSP] = 0n;
   cpu.rip = 0n;
   cpu.eflags |= RFLAGS_IF;
-  bounce(domain, vcpu, { address: callbacks.sysenter, masksEvents: callbacks.sysenterMasksEvents, what: 'SYSENTER' });
+  bounce(domain, vcpu, { address, cs, masksEvents, what: 'SYSENTER' });
 }

@@ -43,6 +43,7 @@ export function injectException(domain: XenDomain, vcpu: XenVcpu, vector: number
   const cr2 = vector === Vector.PF ? ` at 0x${vcpu.cpu.cr2.toString(16)}` : '';
   bounce(domain, vcpu, {
     address: trap.address,
+    cs: trap.cs,
     masksEvents: (trap.flags & TRAP_MASKS_EVENTS) !== 0,
     errorCode: code,
     what: `unhandled ${vectorName(vector)}${detail}${cr2}`,
@@ -73,6 +74,7 @@ export function injectSoftwareInterrupt(domain: XenDomain, vcpu: XenVcpu, vector
   const trap = vcpu.traps[vector];
   bounce(domain, vcpu, {
     address: trap.address,
+    cs: trap.cs,
     masksEvents: (trap.flags & TRAP_MASKS_EVENTS) !== 0,
     what: `INT 0x${vector.toString(16)}`,
   });

@@ -49,6 +49,10 @@ export function withCarry(flags: bigint, on: boolean): bigint {
   return on ? flags | CF : flags & ~CF;
 }
 
+export function setZero(flags: bigint, on: boolean): bigint {
+  return on ? flags | ZF : flags & ~ZF;
+}
+
 export function withZero(flags: bigint): boolean {
   return (flags & ZF) !== 0n;
 }

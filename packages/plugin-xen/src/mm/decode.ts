@@ -1,5 +1,5 @@
 /**
- * A small decoder for instructions that write to memory in 64-bit mode: those with which kernels write
+ * A small decoder for instructions that write to memory in 64-bit mode and in 32-bit code: those with which kernels write
  * page-table entries (SDM vol. 2A, chapter 2 and the instruction pages). Anything else: `undefined`.
  */
 export type ArithmeticName = 'add' | 'or' | 'adc' | 'sbb' | 'and' | 'sub' | 'xor';
@@ -8,7 +8,7 @@ export interface MemoryWrite {
   readonly length: number;
   readonly sizeBytes: 1 | 2 | 4 | 8;
   readonly operation:
-    | { readonly kind: 'mov' | 'xchg' | 'xadd' | 'cmpxchg' }
+    | { readonly kind: 'mov' | 'xchg' | 'xadd' | 'cmpxchg' | 'cmpxchg8b' }
     | { readonly kind: 'arithmetic'; readonly name: ArithmeticName }
     | { readonly kind: 'inc' | 'dec' | 'not' | 'neg' }
     | { readonly kind: 'bit'; readonly name: 'bts' | 'btr' | 'btc' }
@@ -47,6 +47,7 @@ class Reader {
 
 interface Prefixes {
   operandSize: boolean;
+  addressSize: boolean;
   repeated: boolean;
   rex: number;
 }
@@ -56,23 +57,26 @@ interface ModRm {
   readonly isMemory: boolean;
 }
 
-export function decodeMemoryWrite(bytes: Uint8Array): MemoryWrite | undefined {
+export function decodeMemoryWrite(bytes: Uint8Array, mode: 32 | 64): MemoryWrite | undefined {
   const reader = new Reader(bytes);
-  const prefixes: Prefixes = { operandSize: false, repeated: false, rex: 0 };
-  const opcode = readPrefixes(reader, prefixes);
+  const prefixes: Prefixes = { operandSize: false, addressSize: false, repeated: false, rex: 0 };
+  const opcode = readPrefixes(reader, prefixes, mode);
   const decoded = opcode === 0x0f ? decodeTwoByte(reader, prefixes) : decodeOneByte(reader, prefixes, opcode);
+  // 16-bit addresses have a ModRM byte of another shape.
+  if (mode === 32 && prefixes.addressSize) return undefined;
   return decoded === undefined ? undefined : { ...decoded, length: reader.at };
 }
 
-function readPrefixes(reader: Reader, prefixes: Prefixes): number {
+function readPrefixes(reader: Reader, prefixes: Prefixes, mode: 32 | 64): number {
   for (;;) {
     const byte = reader.next();
     if (byte === 0x66) prefixes.operandSize = true;
     else if (byte === 0xf2 || byte === 0xf3) prefixes.repeated = true;
-    else if ((byte & 0xf0) === 0x40) {
+    else if (byte === 0x67) prefixes.addressSize = true;
+    else if (mode === 64 && (byte & 0xf0) === 0x40) {
       prefixes.rex = byte;
       return reader.next();
-    } else if (![0xf0, 0x67, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65].includes(byte)) return byte;
+    } else if (![0xf0, 0x2e, 0x36, 0x3e, 0x26, 0x64, 0x65].includes(byte)) return byte;
   }
 }
 
@@ -163,6 +167,7 @@ function arithmetic(
 
 function decodeTwoByte(reader: Reader, prefixes: Prefixes): Decoded | undefined {
   const opcode = reader.next();
+  if (opcode === 0xc7) return decodePair(reader, prefixes);
   if (![0xab, 0xb3, 0xbb, 0xba, 0xb0, 0xb1, 0xc0, 0xc1].includes(opcode)) return undefined;
   const modrm = readModRm(reader, prefixes);
   if (modrm === undefined || !modrm.isMemory) return undefined;
@@ -179,4 +184,11 @@ function decodeTwoByte(reader: Reader, prefixes: Prefixes): Decoded | undefined 
     return { sizeBytes, operation: { kind: 'bit', name }, source: register };
   }
   return { sizeBytes, operation: { kind: opcode < 0xc0 ? 'cmpxchg' : 'xadd' }, source: register };
+}
+
+/** CMPXCHG8B, 0F C7 /1; the 16-byte form writes two entries and is none of these. */
+function decodePair(reader: Reader, prefixes: Prefixes): Decoded | undefined {
+  const modrm = readModRm(reader, prefixes);
+  if (modrm === undefined || !modrm.isMemory || (modrm.reg & 7) !== 1 || (prefixes.rex & 8) !== 0) return undefined;
+  return { sizeBytes: 8, operation: { kind: 'cmpxchg8b' }, source: undefined };
 }

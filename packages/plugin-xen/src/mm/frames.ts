@@ -9,10 +9,15 @@ export const Owner = {
 } as const;
 
 /**
- * Use of a frame, mutually exclusive while counted; levels 1–4 are page tables of that level.
+ * Use of a frame, mutually exclusive while counted; levels 1–4 are page tables of that level. L2_TOP is the L2 table of a
+ * PAE guest's fourth gigabyte, which holds the hypervisor's hole.
  * Stored in bits 24–26 of {@link FrameTable.typeInfo}; the count is in bits 0–23.
  */
-export const FrameType = { NONE: 0, L1: 1, L2: 2, L3: 3, L4: 4, DESCRIPTORS: 5, WRITABLE: 6 } as const;
+export const FrameType = { NONE: 0, L1: 1, L2: 2, L3: 3, L4: 4, DESCRIPTORS: 5, WRITABLE: 6, L2_TOP: 7 } as const;
+
+export function isPageTable(type: number): boolean {
+  return (type >= FrameType.L1 && type <= FrameType.L4) || type === FrameType.L2_TOP;
+}
 
 export const TYPE_SHIFT = 24;
 export const TYPE_COUNT_MASK = 0x00ff_ffff;

@@ -1,4 +1,6 @@
 import { type GuestMemory, PolyvisorError } from '@polyvisor/plugin-api';
+import { FIRST_PAE_XEN_SLOT, type PvModel } from '../abi/model.ts';
+import type { WordBytes } from '../abi/struct.ts';
 import {
   DESCRIPTOR_PAGES_PER_VCPU,
   ENTRIES_PER_TABLE,
@@ -19,6 +21,24 @@ const OWN_PAGE_READ_ONLY = PTE_PRESENT | PTE_ACCESSED;
 /** Descriptor tables stay out of the guest's reach (no U bit); the CPU itself sets their Accessed bits. */
 const OWN_PAGE = PTE_PRESENT | PTE_WRITE | PTE_ACCESSED | PTE_DIRTY;
 
+/** As Xen's compatibility L4 entry: everything is allowed here, and decided below. */
+const PAE_ROOT_ENTRY = PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_ACCESSED;
+
+/** Offsets in the GDT's last page. PV64: 32-bit code, data, 64-bit code of CPL 3; PV32: code and data of CPL 1, of CPL 3. */
+const RESERVED_DESCRIPTORS: Readonly<Record<WordBytes, readonly (readonly [offset: number, descriptor: bigint])[]>> = {
+  8: [
+    [0x20, 0x00cf_fb00_0000_ffffn],
+    [0x28, 0x00cf_f300_0000_ffffn],
+    [0x30, 0x00af_fb00_0000_ffffn],
+  ],
+  4: [
+    [0x18, 0x00cf_bb00_0000_ffffn],
+    [0x20, 0x00cf_b300_0000_ffffn],
+    [0x28, 0x00cf_fb00_0000_ffffn],
+    [0x30, 0x00cf_f300_0000_ffffn],
+  ],
+};
+
 const PAGES_FOR_ROOMS = 512;
 
 /** Machine memory that a PV guest needs beside its own: M2P and its tables, per-vCPU pages, shared pages. */
@@ -28,36 +48,49 @@ export function overheadBytes(memoryBytes: number, vcpus: number): number {
   return (m2pPages + tables + vcpus + PAGES_FOR_ROOMS) * PAGE_BYTES;
 }
 
-/** The hypervisor's part of every guest address space, L4 slots 256–271, through real page tables. */
+/**
+ * The hypervisor's part of every guest address space, through real page tables. A PV64 guest's L4 tables hold it in slots
+ * 256–271. A PAE guest's tables hang from an L4 table of the hypervisor's own, one for each vCPU: its slot 0 is the
+ * guest's L3 table, and what lies above 4 GiB is out of the guest's reach; the fourth gigabyte holds the guest's
+ * machine-to-physical table.
+ */
 export class HypervisorHole {
   readonly #words: Int32Array;
   readonly #memory: GuestMemory;
   readonly #frames: FrameTable;
+  readonly #model: PvModel;
   /** First of the consecutive frames of the machine-to-physical table. */
   readonly m2pFirstMfn: number;
+  readonly m2pPages: number;
   readonly #m2pGpa: number;
-  readonly #m2pL3: number;
+  /** PV64: the L3 table over the machine-to-physical table. PAE: its L1 tables, in order. */
+  #m2pL3 = 0;
+  readonly #m2pL1: number[] = [];
   readonly #perDomainL3: number;
   readonly #descriptorL1: number[] = [];
   readonly #zeroPage: number;
   readonly #reservedGdtPage: number;
+  /** PAE: each vCPU's L4 table. */
+  readonly #paeRoots: number[] = [];
 
-  constructor(memory: GuestMemory, frames: FrameTable, vcpus: number) {
+  constructor(memory: GuestMemory, frames: FrameTable, vcpus: number, model: PvModel) {
     this.#memory = memory;
     this.#words = memory.words;
     this.#frames = frames;
-    const m2pPages = Math.ceil(frames.count / ENTRIES_PER_TABLE);
-    const first = this.#takeRun(m2pPages);
+    this.#model = model;
+    this.m2pPages = Math.ceil((frames.count * model.wordBytes) / PAGE_BYTES);
+    const first = this.#takeRun(this.m2pPages);
     this.m2pFirstMfn = first;
     this.#m2pGpa = first * PAGE_BYTES;
-    memory.fill(this.#m2pGpa, m2pPages * PAGE_BYTES, 0xff);
-    this.#m2pL3 = this.#take();
-    this.#mapM2p(first, m2pPages);
+    memory.fill(this.#m2pGpa, this.m2pPages * PAGE_BYTES, 0xff);
+    if (model.levels === 4) this.#mapM2p(first, this.m2pPages);
+    else this.#mapPaeM2p(first, this.m2pPages);
     this.#zeroPage = this.#take();
     this.#reservedGdtPage = this.#take();
     this.#writeReservedDescriptors();
     this.#perDomainL3 = this.#take();
     this.#createDescriptorArea(vcpus);
+    if (model.levels === 3) this.#createPaeRoots(vcpus);
   }
 
   #take(): number {
@@ -84,6 +117,7 @@ export class HypervisorHole {
   }
 
   #mapM2p(first: number, pages: number): void {
+    this.#m2pL3 = this.#take();
     let l2 = 0;
     let l1 = 0;
     for (let page = 0; page < pages; page++) {
@@ -99,12 +133,35 @@ export class HypervisorHole {
     }
   }
 
-  /** Flat descriptors at 0xe020, 0xe028, 0xe030: 32-bit code, data, 64-bit code, all DPL 3 (public/arch-x86/xen-x86_64.h). */
+  /** A PAE guest addresses it from its kernel's level and, as on Xen, from user mode too; neither may write. */
+  #mapPaeM2p(first: number, pages: number): void {
+    for (let page = 0; page < pages; page++) {
+      if (page % ENTRIES_PER_TABLE === 0) this.#m2pL1.push(this.#take());
+      this.#write(this.#m2pL1[this.#m2pL1.length - 1]!, page % ENTRIES_PER_TABLE, first + page, M2P_PAGE);
+    }
+  }
+
+  #createPaeRoots(vcpus: number): void {
+    for (let vcpu = 0; vcpu < vcpus; vcpu++) {
+      const root = this.#take();
+      this.#write(root, PER_DOMAIN_SLOT, this.#perDomainL3, OWN_TABLE);
+      this.#paeRoots.push(root);
+    }
+  }
+
+  /** Hang a PAE guest's L3 table below a vCPU's L4 table; answers the frame for CR3. */
+  paeRoot(vcpu: number, l3Mfn: number): number {
+    const root = this.#paeRoots[vcpu]!;
+    this.#write(root, 0, l3Mfn, PAE_ROOT_ENTRY);
+    return root;
+  }
+
+  /** The flat segments that every GDT has (public/arch-x86/xen-x86_64.h, xen-x86_32.h). */
   #writeReservedDescriptors(): void {
     const gpa = this.#reservedGdtPage * PAGE_BYTES;
-    this.#memory.write64(gpa + 0x20, 0x00cf_fb00_0000_ffffn);
-    this.#memory.write64(gpa + 0x28, 0x00cf_f300_0000_ffffn);
-    this.#memory.write64(gpa + 0x30, 0x00af_fb00_0000_ffffn);
+    for (const [offset, descriptor] of RESERVED_DESCRIPTORS[this.#model.wordBytes]) {
+      this.#memory.write64(gpa + offset, descriptor);
+    }
   }
 
   #createDescriptorArea(vcpus: number): void {
@@ -139,14 +196,31 @@ export class HypervisorHole {
     this.#write(l4Mfn, PER_DOMAIN_SLOT, this.#perDomainL3, OWN_TABLE);
   }
 
-  /** Set a machine-to-physical entry; halves as they stand in memory. */
+  /** Fill the hypervisor's slots of the L2 table of a PAE guest's fourth gigabyte. */
+  installPae(l2Mfn: number): void {
+    this.#words.fill(0, l2Mfn * 1024 + FIRST_PAE_XEN_SLOT * 2, (l2Mfn + 1) * 1024);
+    this.#m2pL1.forEach((l1, index) => {
+      this.#write(l2Mfn, FIRST_PAE_XEN_SLOT + index, l1, M2P_TABLE);
+    });
+  }
+
+  /** Set a machine-to-physical entry; halves as a 64-bit guest has them in memory, a 32-bit guest has the low one. */
   setM2p(mfn: number, lo: number, hi: number): void {
+    if (this.#model.wordBytes === 4) {
+      this.#words[this.#m2pGpa / 4 + mfn] = lo;
+      return;
+    }
     const at = this.#m2pGpa / 4 + mfn * 2;
     this.#words[at] = lo;
     this.#words[at + 1] = hi;
   }
 
   m2p(mfn: number): { readonly lo: number; readonly hi: number } {
+    if (this.#model.wordBytes === 4) {
+      const lo = this.#words[this.#m2pGpa / 4 + mfn];
+      // No frame, or one of the hypervisor's own.
+      return { lo, hi: lo === -1 || lo === -2 ? -1 : 0 };
+    }
     const at = this.#m2pGpa / 4 + mfn * 2;
     return { lo: this.#words[at], hi: this.#words[at + 1] };
   }

@@ -1,4 +1,5 @@
 import type { GuestMemory } from '@polyvisor/plugin-api';
+import type { PvModel } from '../abi/model.ts';
 import type { HypervisorFrames, MemoryManager, XenVcpu } from '../domain.ts';
 import { PAGE_BYTES } from '../layout.ts';
 import { type FrameTable, FrameType, Owner } from './frames.ts';
@@ -11,6 +12,7 @@ export class PvMemory implements MemoryManager, HypervisorFrames {
   readonly frames: FrameTable;
   readonly tables: PageTables;
   readonly hole: HypervisorHole;
+  readonly model: PvModel;
   readonly #vcpus: readonly XenVcpu[];
 
   constructor(
@@ -18,14 +20,16 @@ export class PvMemory implements MemoryManager, HypervisorFrames {
     frames: FrameTable,
     vcpus: readonly XenVcpu[],
     validateDescriptors: ValidateDescriptors,
+    model: PvModel,
   ) {
+    this.model = model;
     this.memory = memory;
     this.frames = frames;
     this.#vcpus = vcpus;
-    this.hole = new HypervisorHole(memory, frames, vcpus.length);
-    this.tables = new PageTables(memory, frames, {
+    this.hole = new HypervisorHole(memory, frames, vcpus.length, model);
+    this.tables = new PageTables(memory, frames, model, {
       validateDescriptors,
-      installHole: (l4Mfn) => this.hole.install(l4Mfn),
+      installHole: (mfn) => (model.levels === 4 ? this.hole.install(mfn) : this.hole.installPae(mfn)),
       flushStale: (endedAt) => this.flushStale(endedAt),
     });
   }
@@ -103,9 +107,15 @@ export class PvMemory implements MemoryManager, HypervisorFrames {
     vcpu.flushedAt = ++this.tables.flushClock;
   }
 
+  /** What CR3 holds in the vCPU's current mode. */
+  rootOf(vcpu: XenVcpu): bigint {
+    if (this.model.levels === 3) return rootAddress(this.hole.paeRoot(vcpu.id, vcpu.kernelRootMfn));
+    return rootAddress(vcpu.kernelMode ? vcpu.kernelRootMfn : vcpu.userRootMfn);
+  }
+
   /** Load the root of the vCPU's current mode with the flush that a new root needs; the other root flushes when it comes. */
   loadRoot(vcpu: XenVcpu): void {
-    vcpu.cpu.cr3 = rootAddress(vcpu.kernelMode ? vcpu.kernelRootMfn : vcpu.userRootMfn);
+    vcpu.cpu.cr3 = this.rootOf(vcpu);
     vcpu.userRootStale = vcpu.kernelMode;
     this.#noteFlush(vcpu);
   }

@@ -4,7 +4,7 @@ import type { HypercallArguments, HypercallContext } from '../domain.ts';
 import { EACCES, EFAULT, EINVAL, ENOSYS, EPERM } from '../errno.ts';
 import { notImplemented } from '../hypercall/dispatch.ts';
 import { targetDomainErrno } from '../hypercall/domid.ts';
-import { M2P_VIRT_END, M2P_VIRT_START, PAGE_BYTES } from '../layout.ts';
+import { PAGE_BYTES } from '../layout.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { exchange, reserve } from './reservation.ts';
 
@@ -32,7 +32,6 @@ export const MemoryOp = {
 const OP_MASK = 0x3fn;
 const E820_RAM = 1;
 const E820_ENTRY_BYTES = 20;
-const M2P_ENTRIES = (M2P_VIRT_END - M2P_VIRT_START) / 8n;
 const FRAMES_PER_M2P_SUPERPAGE = 512;
 
 const MemoryMap = struct({ count: 'u32', buffer: 'word' });
@@ -90,8 +89,10 @@ function memoryMap(domain: PvDomain, { vcpu, wordBytes }: HypercallContext, poin
 }
 
 /** {v_start, v_end, max_mfn} of the machine-to-physical table. */
-function machphysMapping(_domain: PvDomain, { vcpu, wordBytes }: HypercallContext, pointer: bigint): bigint {
-  const answer = wordList([M2P_VIRT_START, M2P_VIRT_END, M2P_ENTRIES - 1n], wordBytes);
+function machphysMapping(domain: PvDomain, { vcpu, wordBytes }: HypercallContext, pointer: bigint): bigint {
+  const { m2pStart, m2pEnd } = domain.model;
+  const lastMfn = (m2pEnd - m2pStart) / BigInt(wordBytes) - 1n;
+  const answer = wordList([m2pStart, m2pEnd, lastMfn], wordBytes);
   return copyToGuest(vcpu, pointer, answer) ? 0n : EFAULT;
 }
 
@@ -100,8 +101,10 @@ function machphysMfnList(domain: PvDomain, { vcpu, wordBytes }: HypercallContext
   const { sizeBytes, at } = MachphysMfnList[wordBytes];
   const request = copyFromGuest(vcpu, pointer, sizeBytes);
   if (request === undefined) return EFAULT;
-  const pages = Math.ceil((domain.mm.frames.count * 8) / PAGE_BYTES);
-  const count = Math.min(request.getUint32(at.maxExtents, true), Math.ceil(pages / FRAMES_PER_M2P_SUPERPAGE));
+  const count = Math.min(
+    request.getUint32(at.maxExtents, true),
+    Math.ceil(domain.mm.hole.m2pPages / FRAMES_PER_M2P_SUPERPAGE),
+  );
   const list = Array.from({ length: count }, (_, index) =>
     BigInt(domain.mm.hole.m2pFirstMfn + index * FRAMES_PER_M2P_SUPERPAGE),
   );

@@ -6,7 +6,7 @@ import { isOwnDomid } from '../hypercall/domid.ts';
 import { writeU32 } from '../hypercall/guestCopy.ts';
 import { PAGE_BYTES } from '../layout.ts';
 import type { PvDomain } from '../pvDomain.ts';
-import { FrameType } from './frames.ts';
+import { FrameType, isPageTable } from './frames.ts';
 import type { PvMemory } from './manager.ts';
 import { MM_EINVAL, OK } from './pageTables.ts';
 
@@ -82,7 +82,7 @@ export function updateEntry(
 ): number {
   const { frames, tables } = mm;
   const type = frames.typeOf(mfn);
-  if (frames.typeCount(mfn) > 0 && type >= FrameType.L1 && type <= FrameType.L4) {
+  if (frames.typeCount(mfn) > 0 && isPageTable(type)) {
     return tables.update(mfn, slot, lo, hi, preserveAd);
   }
   const taken = tables.getPageAndType(mfn, FrameType.WRITABLE);

@@ -112,7 +112,7 @@ function flushed(domain: PvDomain, vcpus: Parameters<typeof flushVcpus>[1], gva?
 }
 
 function flushMask({ domain, context, second }: Request, gva: bigint | undefined): bigint {
-  const vcpus = vcpusInMask(domain, context.vcpu, second);
+  const vcpus = vcpusInMask(domain, context, second);
   if (vcpus === undefined) return EINVAL;
   return gva === undefined || isGuestAddress(gva) ? flushed(domain, vcpus, gva) : 0n;
 }

@@ -1,4 +1,5 @@
 import type { GuestMemory } from '@polyvisor/plugin-api';
+import { FIRST_PAE_XEN_SLOT, type PvModel } from '../abi/model.ts';
 import { ENTRIES_PER_TABLE, FIRST_XEN_SLOT, LAST_XEN_SLOT } from '../layout.ts';
 import {
   entryFrame,
@@ -13,13 +14,31 @@ import {
   PTE_WRITE,
   TABLE_DISALLOWED,
 } from './entries.ts';
-import { type FrameTable, FrameType, Owner, TYPE_COUNT_MASK, TYPE_SHIFT, TYPE_VALIDATED } from './frames.ts';
+import {
+  type FrameTable,
+  FrameType,
+  isPageTable,
+  Owner,
+  TYPE_COUNT_MASK,
+  TYPE_PINNED,
+  TYPE_SHIFT,
+  TYPE_VALIDATED,
+} from './frames.ts';
 
 /** Results: 0, or a negative Xen errno as a plain number. */
 export const OK = 0;
 export const MM_EPERM = -1;
 export const MM_EBUSY = -16;
 export const MM_EINVAL = -22;
+
+/** A PAE L3 table has four entries; the last one leads to the table with the hypervisor's hole. */
+const PAE_L3_ENTRIES = 4;
+const PAE_TOP_SLOT = 3;
+/** What else a PAE L3 entry may not have: execute-disable and the bits that software may use elsewhere. */
+const PAE_L3_DISALLOWED_HI = 0xfff0_0000;
+
+/** Taken back when the table stops being one, so that the guest finds what it wrote. */
+const PAE_L3_ADDED = PTE_USER | PTE_WRITE | PTE_ACCESSED;
 
 /** Descriptor-page check, provided by the CPU room. */
 export type ValidateDescriptors = (mfn: number) => boolean;
@@ -34,7 +53,9 @@ export class PageTables {
   readonly frames: FrameTable;
   readonly #words: Int32Array;
   readonly #validateDescriptors: ValidateDescriptors;
-  readonly #installHole: (l4Mfn: number) => void;
+  readonly #pae: boolean;
+  /** Called with the table that holds the hypervisor's slots: an L4, or a PAE guest's topmost L2. */
+  readonly #installHole: (mfn: number) => void;
   /** Called when a frame that may still be cached as writable becomes something else. */
   readonly #flushStale: (endedAt: number) => void;
   /** Moves on with every full TLB flush; see {@link FrameTable.typeEndedAt}. */
@@ -43,13 +64,15 @@ export class PageTables {
   constructor(
     memory: GuestMemory,
     frames: FrameTable,
+    model: PvModel,
     hooks: {
       validateDescriptors: ValidateDescriptors;
-      installHole(l4Mfn: number): void;
+      installHole(mfn: number): void;
       flushStale(endedAt: number): void;
     },
   ) {
     this.frames = frames;
+    this.#pae = model.levels === 3;
     this.#words = memory.words;
     this.#validateDescriptors = hooks.validateDescriptors;
     this.#installHole = hooks.installHole;
@@ -107,7 +130,7 @@ export class PageTables {
       typeInfo[mfn] = info - 1;
       return;
     }
-    if (type <= FrameType.L4) {
+    if (isPageTable(type)) {
       typeInfo[mfn] = info & ~TYPE_VALIDATED;
       this.#dropEntries(mfn, type, ENTRIES_PER_TABLE);
     }
@@ -118,8 +141,10 @@ export class PageTables {
   #validate(mfn: number, type: number): number {
     if (type === FrameType.WRITABLE) return OK;
     if (type === FrameType.DESCRIPTORS) return this.#validateDescriptors(mfn) ? OK : MM_EINVAL;
-    const result = type === FrameType.L1 ? this.#promoteL1(mfn) : this.#promoteTable(mfn, type);
-    if (result === OK && type === FrameType.L4) this.#installHole(mfn);
+    if (type === FrameType.L1) return this.#promoteL1(mfn);
+    if (this.#pae && type === FrameType.L4) return MM_EINVAL;
+    const result = this.#pae && type === FrameType.L3 ? this.#promotePaeRoot(mfn) : this.#promoteTable(mfn, type);
+    if (result === OK && (type === FrameType.L4 || type === FrameType.L2_TOP)) this.#installHole(mfn);
     return result;
   }
 
@@ -141,37 +166,70 @@ export class PageTables {
     return OK;
   }
 
-  #promoteTable(mfn: number, level: number): number {
+  /**
+   * A PAE guest fills in four entries of a page of which the processor, in compatibility mode, could see them all: the
+   * others are cleared. The last of the four must be there, and its table hang nowhere else: it gets the
+   * hypervisor's slots (Xen's promote_l3_table and create_pae_xen_mappings).
+   */
+  #promotePaeRoot(mfn: number): number {
+    const words = this.#words;
+    words.fill(0, mfn * 1024 + PAE_L3_ENTRIES * 2, (mfn + 1) * 1024);
+    const top = mfn * 1024 + PAE_TOP_SLOT * 2;
+    if ((words[top] & PTE_PRESENT) === 0) return MM_EINVAL;
+    const result = this.#promoteTable(mfn, FrameType.L3);
+    if (result !== OK) return result;
+    const topInfo = this.frames.typeInfo[entryFrame(words[top], words[top + 1])];
+    if ((topInfo & TYPE_COUNT_MASK) === 1 && (topInfo & TYPE_PINNED) === 0) return OK;
+    this.#dropEntries(mfn, FrameType.L3, PAE_L3_ENTRIES);
+    return MM_EINVAL;
+  }
+
+  #promoteTable(mfn: number, type: number): number {
     const words = this.#words;
     for (let slot = 0; slot < ENTRIES_PER_TABLE; slot++) {
-      if (level === FrameType.L4 && isXenSlot(slot)) continue;
+      if (isXenSlot(type, slot)) continue;
       const at = mfn * 1024 + slot * 2;
       const lo = words[at];
       if ((lo & PTE_PRESENT) === 0) continue;
-      const result = this.#getTablePage(lo, words[at + 1], level);
+      const result = this.#getTablePage(lo, words[at + 1], type, slot);
       if (result !== OK) {
-        this.#dropEntries(mfn, level, slot);
+        this.#dropEntries(mfn, type, slot);
         return result;
       }
-      words[at] = lo | adjustTable(level);
+      words[at] = lo | this.#tableBits(type);
     }
     return OK;
   }
 
-  #dropEntries(mfn: number, level: number, count: number): void {
+  #dropEntries(mfn: number, type: number, count: number): void {
     const words = this.#words;
+    const added = this.#pae && type === FrameType.L3 ? PAE_L3_ADDED : 0;
     for (let slot = 0; slot < count; slot++) {
-      if (level === FrameType.L4 && isXenSlot(slot)) continue;
+      if (isXenSlot(type, slot)) continue;
       const at = mfn * 1024 + slot * 2;
       const lo = words[at];
-      if ((lo & PTE_PRESENT) !== 0) this.#putTarget(level, lo, words[at + 1]);
+      if ((lo & PTE_PRESENT) === 0) continue;
+      words[at] = lo & ~added;
+      this.#putTarget(type, lo, words[at + 1]);
     }
   }
 
-  #putTarget(level: number, lo: number, hi: number): void {
+  #putTarget(type: number, lo: number, hi: number): void {
     const target = entryFrame(lo, hi);
-    if (level !== FrameType.L1 || (lo & PTE_WRITE) !== 0) this.putType(target);
+    if (type !== FrameType.L1 || (lo & PTE_WRITE) !== 0) this.putType(target);
     this.frames.put(target);
+  }
+
+  /** The type of the tables that entries of this one lead to. */
+  #childType(type: number, slot: number): number {
+    if (type === FrameType.L2_TOP) return FrameType.L1;
+    return this.#pae && type === FrameType.L3 && slot === PAE_TOP_SLOT ? FrameType.L2_TOP : type - 1;
+  }
+
+  /** Bits that every present entry above L1 gets: PV64 kernels run at CPL 3, and PAE L3 entries have no rights of their own. */
+  #tableBits(type: number): number {
+    if (this.#pae) return type === FrameType.L3 ? PTE_USER | PTE_WRITE : 0;
+    return type === FrameType.L4 ? PTE_USER | PTE_ACCESSED : PTE_USER;
   }
 
   /** References for a present L1 entry (Xen's get_page_from_l1e). */
@@ -187,13 +245,23 @@ export class PageTables {
   }
 
   /** References for a present entry of an L2–L4 table. */
-  #getTablePage(lo: number, hi: number, level: number): number {
-    if ((lo & TABLE_DISALLOWED) !== 0) return MM_EINVAL;
-    return this.getPageAndType(entryFrame(lo, hi), level - 1);
+  #getTablePage(lo: number, hi: number, type: number, slot: number): number {
+    if (this.#hasDisallowed(lo, hi, type)) return MM_EINVAL;
+    return this.getPageAndType(entryFrame(lo, hi), this.#childType(type, slot));
   }
 
-  /** PV64 kernels run at CPL 3, so every page is a user page; bit 52 remembers which ones the guest meant for itself. */
+  #hasDisallowed(lo: number, hi: number, type: number): boolean {
+    if ((lo & TABLE_DISALLOWED) !== 0) return true;
+    return this.#pae && type === FrameType.L3 && (hi & PAE_L3_DISALLOWED_HI) !== 0;
+  }
+
+  /** PAE entries stand as the guest gave them. PV64 kernels run at CPL 3, so every page is a user page; bit 52 remembers which ones the guest meant for itself. */
   #storeAdjustedL1(at: number, lo: number, hi: number): void {
+    if (this.#pae) {
+      this.#words[at] = lo;
+      this.#words[at + 1] = hi;
+      return;
+    }
     const newHi = (lo & PTE_USER) === 0 ? hi | HI_GUEST_KERNEL : hi;
     this.#words[at] = lo | PTE_USER | ((newHi & HI_GUEST_KERNEL) === 0 ? PTE_GLOBAL : 0);
     this.#words[at + 1] = newHi;
@@ -204,10 +272,10 @@ export class PageTables {
    * `preserveAd`: keep Accessed and Dirty of the old entry (MMU_PT_UPDATE_PRESERVE_AD).
    */
   update(mfn: number, slot: number, lo: number, hi: number, preserveAd: boolean): number {
-    const level = this.frames.typeOf(mfn);
-    return level === FrameType.L1
+    const type = this.frames.typeOf(mfn);
+    return type === FrameType.L1
       ? this.#updateL1(mfn * 1024 + slot * 2, lo, hi, preserveAd)
-      : this.#updateTable(mfn * 1024 + slot * 2, slot, level, lo, hi, preserveAd);
+      : this.#updateTable(mfn * 1024 + slot * 2, slot, type, lo, hi, preserveAd);
   }
 
   #updateL1(at: number, lo: number, hi: number, preserveAd: boolean): number {
@@ -232,32 +300,30 @@ export class PageTables {
     return OK;
   }
 
-  #updateTable(at: number, slot: number, level: number, lo: number, hi: number, preserveAd: boolean): number {
-    if (level === FrameType.L4 && isXenSlot(slot)) return MM_EINVAL;
+  #updateTable(at: number, slot: number, type: number, lo: number, hi: number, preserveAd: boolean): number {
+    if (isXenSlot(type, slot)) return type === FrameType.L4 ? MM_EINVAL : MM_EPERM;
+    // The entry over the hole stays, and there is none behind it.
+    if (this.#pae && type === FrameType.L3 && slot >= PAE_TOP_SLOT) return MM_EINVAL;
     const words = this.#words;
     const oldLo = words[at];
     const oldHi = words[at + 1];
     const kept = preserveAd ? oldLo & (PTE_ACCESSED | PTE_DIRTY) : 0;
     const present = (lo & PTE_PRESENT) !== 0;
-    const adjusted = present ? lo | kept | adjustTable(level) : lo | kept;
-    if (present && (lo & TABLE_DISALLOWED) !== 0) return MM_EINVAL;
+    const adjusted = present ? lo | kept | this.#tableBits(type) : lo | kept;
+    if (present && this.#hasDisallowed(lo, hi, type)) return MM_EINVAL;
     const similar = present && isSimilar(oldLo, oldHi, lo, hi);
     if (present && !similar) {
-      const result = this.#getTablePage(lo, hi, level);
+      const result = this.#getTablePage(lo, hi, type, slot);
       if (result !== OK) return result;
     }
     words[at] = adjusted;
     words[at + 1] = hi;
-    if (!similar && (oldLo & PTE_PRESENT) !== 0) this.#putTarget(level, oldLo, oldHi);
+    if (!similar && (oldLo & PTE_PRESENT) !== 0) this.#putTarget(type, oldLo, oldHi);
     return OK;
   }
 }
 
-function isXenSlot(slot: number): boolean {
-  return slot >= FIRST_XEN_SLOT && slot <= LAST_XEN_SLOT;
-}
-
-/** Bits Xen adds to every present entry above L1; L4 entries also count as accessed. */
-function adjustTable(level: number): number {
-  return level === FrameType.L4 ? PTE_USER | PTE_ACCESSED : PTE_USER;
+function isXenSlot(type: number, slot: number): boolean {
+  if (type === FrameType.L2_TOP) return slot >= FIRST_PAE_XEN_SLOT;
+  return type === FrameType.L4 && slot >= FIRST_XEN_SLOT && slot <= LAST_XEN_SLOT;
 }

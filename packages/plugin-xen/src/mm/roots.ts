@@ -8,7 +8,7 @@ import { OK } from './pageTables.ts';
 export function loadKernelRoot(mm: PvMemory, vcpu: XenVcpu, mfn: number): number {
   const old = vcpu.kernelRootMfn;
   if (mfn !== old) {
-    const result = mm.tables.getPageAndType(mfn, FrameType.L4);
+    const result = mm.tables.getPageAndType(mfn, mm.model.rootType);
     if (result !== OK) return result;
     dropLdt(mm, vcpu);
     vcpu.kernelRootMfn = mfn;

@@ -1,8 +1,9 @@
-import { Gpr } from '@polyvisor/plugin-api';
+import { Gpr, SegmentIndex } from '@polyvisor/plugin-api';
+import { instructionAddress } from '../cpu/segments.ts';
 import type { XenVcpu } from '../domain.ts';
 import { PAGE_BYTES } from '../layout.ts';
 import type { PvDomain } from '../pvDomain.ts';
-import { type Computed, compute, step, withCarry, withZero } from './compute.ts';
+import { type Computed, compute, setZero, step, withCarry, withZero } from './compute.ts';
 import { decodeMemoryWrite, MAX_INSTRUCTION_BYTES, type MemoryWrite } from './decode.ts';
 import { entryFrame, PTE_PRESENT } from './entries.ts';
 import { FrameType, Owner } from './frames.ts';
@@ -22,7 +23,7 @@ export function emulateTableWrite(domain: PvDomain, vcpu: XenVcpu, gva: bigint):
   const table = writtenTable(domain, vcpu, gva);
   if (table === undefined) return false;
   const code = readCode(vcpu);
-  const write = code === undefined ? undefined : decodeMemoryWrite(code);
+  const write = code === undefined ? undefined : decodeMemoryWrite(code, vcpu.ring1 ? 32 : 64);
   if (write === undefined || (gva & BigInt(write.sizeBytes - 1)) !== 0n) return false;
   const emulation = new Emulation(domain, vcpu, write, table * PAGE_BYTES + Number(gva & 0xfffn));
   const done = emulation.run();
@@ -46,10 +47,11 @@ function writtenTable(domain: PvDomain, vcpu: XenVcpu, gva: bigint): number | un
 /** Up to 15 bytes at RIP; fewer when the next page is absent. */
 function readCode(vcpu: XenVcpu): Uint8Array | undefined {
   const { cpu } = vcpu;
-  const whole = cpu.read(cpu.rip, MAX_INSTRUCTION_BYTES);
+  const at = instructionAddress(vcpu);
+  const whole = cpu.read(at, MAX_INSTRUCTION_BYTES);
   if (whole.ok) return whole.bytes;
-  const toPageEnd = PAGE_BYTES - Number(cpu.rip & 0xfffn);
-  const part = toPageEnd < MAX_INSTRUCTION_BYTES ? cpu.read(cpu.rip, toPageEnd) : whole;
+  const toPageEnd = PAGE_BYTES - Number(at & 0xfffn);
+  const part = toPageEnd < MAX_INSTRUCTION_BYTES ? cpu.read(at, toPageEnd) : whole;
   return part.ok ? part.bytes : undefined;
 }
 
@@ -84,6 +86,8 @@ class Emulation {
         return this.#finish(compute('add', old, this.#source(), this.#bits, this.#flags), old);
       case 'cmpxchg':
         return this.#compareExchange(old);
+      case 'cmpxchg8b':
+        return this.#compareExchangePair(old);
       case 'arithmetic':
         return this.#finish(compute(operation.name, old, this.#source(), this.#bits, this.#flags));
       case 'inc':
@@ -99,6 +103,10 @@ class Emulation {
       case 'movs':
         return this.#string(operation.kind, operation.repeated);
     }
+  }
+
+  get #addressBits(): 32 | 64 {
+    return this.#vcpu.ring1 ? 32 : 64;
   }
 
   get #flags(): bigint {
@@ -119,7 +127,12 @@ class Emulation {
     const lo = Number(entry & 0xffff_ffffn) | 0;
     const hi = Number((entry >> 32n) & 0xffff_ffffn) | 0;
     const mfn = Math.floor(this.#gpa / PAGE_BYTES);
-    return mm.tables.update(mfn, (this.#gpa % PAGE_BYTES) >>> 3, lo, hi, false) === OK;
+    const slot = (this.#gpa % PAGE_BYTES) >>> 3;
+    if (mm.tables.update(mfn, slot, lo, hi, false) === OK) return true;
+    // The upper half of a PAE entry first, before the lower half that fits it: the entry is absent in between (Xen's
+    // ptwr_emulated_update).
+    const isUpperHalf = this.#vcpu.ring1 && this.#bits === 32n && this.#gpa % 8 === 4;
+    return isUpperHalf && mm.tables.update(mfn, slot, lo & ~PTE_PRESENT, hi, false) === OK;
   }
 
   #source(): bigint {
@@ -152,7 +165,7 @@ class Emulation {
   #retire(flags: bigint): void {
     const { cpu } = this.#vcpu;
     cpu.rflags = flags;
-    cpu.rip = BigInt.asUintN(64, cpu.rip + BigInt(this.#write.length));
+    cpu.rip = BigInt.asUintN(this.#addressBits, cpu.rip + BigInt(this.#write.length));
   }
 
   #compareExchange(old: bigint): boolean {
@@ -161,6 +174,21 @@ class Emulation {
     if (withZero(flags)) return this.#finish({ value: this.#source(), flags });
     this.#setRegister(Gpr.RAX, false, old);
     this.#retire(flags);
+    return true;
+  }
+
+  /** CMPXCHG8B: EDX:EAX with the entry, ECX:EBX into it. */
+  #compareExchangePair(old: bigint): boolean {
+    const { gprHalves } = this.#vcpu.cpu;
+    const pair = (high: number, low: number) =>
+      (BigInt(gprHalves[2 * high] >>> 0) << 32n) | BigInt(gprHalves[2 * low] >>> 0);
+    const isEqual = pair(Gpr.RDX, Gpr.RAX) === old;
+    if (isEqual && !this.#store(pair(Gpr.RCX, Gpr.RBX))) return false;
+    if (!isEqual) {
+      this.#vcpu.cpu.gpr[Gpr.RAX] = old & 0xffff_ffffn;
+      this.#vcpu.cpu.gpr[Gpr.RDX] = old >> 32n;
+    }
+    this.#retire(setZero(this.#flags, isEqual));
     return true;
   }
 
@@ -178,16 +206,20 @@ class Emulation {
     const size = BigInt(this.#write.sizeBytes);
     let value = gpr[Gpr.RAX] & this.#mask;
     if (kind === 'movs') {
-      const read = cpu.read(gpr[Gpr.RSI], this.#write.sizeBytes);
+      const base = this.#vcpu.ring1 ? cpu.segment(SegmentIndex.DS).base : 0n;
+      const read = cpu.read(BigInt.asUintN(this.#addressBits, base + gpr[Gpr.RSI]), this.#write.sizeBytes);
       if (!read.ok) return false;
       value = 0n;
       for (let index = read.bytes.length - 1; index >= 0; index--) value = (value << 8n) | BigInt(read.bytes[index]);
     }
     if (!this.#store(value)) return false;
     const step = (this.#flags & RFLAGS_DF) === 0n ? size : -size;
-    gpr[Gpr.RDI] = BigInt.asUintN(64, gpr[Gpr.RDI] + step);
-    if (kind === 'movs') gpr[Gpr.RSI] = BigInt.asUintN(64, gpr[Gpr.RSI] + step);
-    if (repeated) gpr[Gpr.RCX] = BigInt.asUintN(64, gpr[Gpr.RCX] - 1n);
+    const moved = (register: number, by: bigint) => {
+      gpr[register] = BigInt.asUintN(this.#addressBits, gpr[register] + by);
+    };
+    moved(Gpr.RDI, step);
+    if (kind === 'movs') moved(Gpr.RSI, step);
+    if (repeated) moved(Gpr.RCX, -1n);
     if (!repeated || gpr[Gpr.RCX] === 0n) this.#retire(this.#flags);
     return true;
   }

@@ -1,12 +1,15 @@
 import type { ClosedDoor, ElfImage, EntrySearch, GuestImage, MissingDoor } from '@polyvisor/plugin-api';
+import { PAE_HOLE_START } from '../abi/model.ts';
 import { missingFeatures } from './features.ts';
-import { readImageNotes } from './imageNotes.ts';
+import { paeModeOf, readImageNotes } from './imageNotes.ts';
 import type { ImageNotes } from './types.ts';
 
+const EM_386 = 3;
 const EM_X86_64 = 62;
 const PLUGIN = 'xen';
 const PV_PRIORITY = 100;
-const pv = (elf?: ElfImage) => ({ name: 'pv', abi: elf ? `Xen PV ${elf.class}-bit` : 'Xen PV' });
+const PV_ABI = { 32: 'Xen PV 32-bit PAE', 64: 'Xen PV 64-bit' } as const;
+const pv = (elf?: ElfImage) => ({ name: 'pv', abi: elf ? PV_ABI[elf.class] : 'Xen PV' });
 const PVH = { name: 'pvh', abi: 'Xen PVH' } as const;
 
 type Door = { readonly name: string; readonly abi: string };
@@ -15,7 +18,7 @@ type Finding =
   | { readonly door: Door; readonly address: bigint; readonly foundIn: string; readonly closed?: string }
   | { readonly door: Door; readonly missing: string };
 
-/** Doors of an image that this plug-in knows. NOT IMPLEMENTED yet: PVH and 32-bit PV; where they are there, they are closed. */
+/** Doors of an image that this plug-in knows. NOT IMPLEMENTED yet: PVH; where it is there, it is closed. */
 export function findXenEntries(image: GuestImage): EntrySearch {
   const findings = findingsIn(image);
   return {
@@ -77,6 +80,7 @@ function pvhDoor(notes: ImageNotes): Finding {
  */
 function whyNoPv(elf: ElfImage, notes: ImageNotes): string | undefined {
   if (elf.class === 64 && elf.machine !== EM_X86_64) return `ELF machine ${elf.machine} is not x86-64`;
+  if (elf.class === 32 && elf.machine !== EM_386) return `ELF machine ${elf.machine} is not i386`;
   if (notes.phys32Entry !== undefined && notes.entry === undefined) {
     return 'no XEN_ELFNOTE_ENTRY beside XEN_ELFNOTE_PHYS32_ENTRY: the image is for PVH only';
   }
@@ -90,8 +94,14 @@ function whyNoPv(elf: ElfImage, notes: ImageNotes): string | undefined {
 
 /** Why a PV guest cannot be started here, or `undefined`. */
 function pvRefusal(elf: ElfImage, notes: ImageNotes): string | undefined {
-  if (elf.class !== 64) return '32-bit PV is NOT IMPLEMENTED yet';
+  if (elf.class === 32) {
+    if (paeModeOf(notes) === 'no') return 'it does not use PAE, and 32-bit PV without PAE is of Xen 3.0 alone';
+    const { hvStartLow } = notes;
+    if (hvStartLow !== undefined && hvStartLow > PAE_HOLE_START) {
+      return `it needs all addresses below 0x${hvStartLow.toString(16)}; the hypervisor begins at 0x${PAE_HOLE_START.toString(16)}`;
+    }
+  }
   const unmet = missingFeatures(notes.features);
-  if (unmet.length > 0) return `requires ${unmet.join(', ')}, which a PV64 guest cannot have here`;
+  if (unmet.length > 0) return `requires ${unmet.join(', ')}, which a PV guest cannot have here`;
   return undefined;
 }

@@ -19,6 +19,23 @@ export function readImageNotes(elf: ElfImage): ImageNotes | undefined {
   return parseGuestInfo(text(elf.bytes.subarray(section.offset, end)));
 }
 
+/** How a 32-bit image takes PAE: not, or with a root below 4 GiB, or with one anywhere (common/libelf, libelf-dominfo.c). */
+export type PaeMode = 'no' | 'yes' | 'extended-cr3' | 'bimodal';
+
+export function paeModeOf({ legacy, paeMode = 'no' }: ImageNotes): PaeMode {
+  if (legacy) {
+    if (paeMode === 'yes[extended-cr3]') return 'extended-cr3';
+    return paeMode.startsWith('yes') ? 'yes' : 'no';
+  }
+  if (paeMode.includes('bimodal')) return 'bimodal';
+  return paeMode.startsWith('yes') ? 'extended-cr3' : 'no';
+}
+
+export function acceptsExtendedCr3(notes: ImageNotes): boolean {
+  const mode = paeModeOf(notes);
+  return mode === 'extended-cr3' || mode === 'bimodal';
+}
+
 type Apply = (result: ImageNotes, desc: Uint8Array) => void;
 
 const APPLY: Readonly<Record<number, Apply>> = {

@@ -53,7 +53,7 @@ describe('a kernel with __xen_guest', () => {
   it('gets its hypercall page by page number from VIRT_BASE', () => {
     const guest = boot(image('name', INFO));
     const page = walk(guest.memory, guest.cpu.cr3, BASE + 0x2000n, 'read', true);
-    expect(guest.memory.readBytes(Number(page), 4096)).toEqual(hypercallPage());
+    expect(guest.memory.readBytes(Number(page), 4096)).toEqual(hypercallPage(8));
   });
 
   it('starts at VIRT_ENTRY when it says so', () => {

@@ -117,6 +117,7 @@ describe('finding entries', () => {
     ['no notes', elfImage({ notes: [] }), 'no ELF notes of owner "Xen"'],
     ['another loader', elfImage({ notes: [textNote(NoteType.XEN_VERSION, 'xen-3.0')] }), 'LOADER'],
     ['another Xen', elfImage({ notes: [textNote(NoteType.LOADER, 'generic')] }), 'xen-3.0'],
+    ['32 bits of another machine', elfImage({ class: 32 }), 'ELF machine 62 is not i386'],
   ])('says why there is no pv: %s', (_name, elf, reason) => {
     const { entries, missing } = findXenEntries(guestImage(elf));
     expect(entries).toEqual([]);
@@ -124,7 +125,7 @@ describe('finding entries', () => {
   });
 
   it.each([
-    ['32 bits', elfImage({ class: 32 }), '32-bit PV is NOT IMPLEMENTED'],
+    ['32 bits without PAE', { ...elfImage({ class: 32 }), machine: 3 }, 'it does not use PAE'],
     [
       'a feature',
       elfImage({ notes: [...PLAIN_NOTES, textNote(NoteType.FEATURES, '!supervisor_mode_kernel|!xyz')] }),

@@ -1,7 +1,7 @@
 import { VcpuInfo } from '../abi/sharedPages.ts';
 import { readWord, struct } from '../abi/struct.ts';
 import { copyFromGuest, copyToGuest, vcpuById } from '../access.ts';
-import { initialiseVcpu } from '../cpu/context.ts';
+import { guestContextBytes, initialiseVcpu } from '../cpu/context.ts';
 import type { HypercallContext, HypercallHandler, XenVcpu } from '../domain.ts';
 import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS, ENXIO, ETIME } from '../errno.ts';
 import type { EventChannels } from '../events/eventChannels.ts';
@@ -30,8 +30,6 @@ const VcpuOp = {
   REGISTER_TIME_AREA: 13,
 } as const;
 
-/** struct vcpu_guest_context, 64-bit (public/arch-x86/xen.h). */
-const GUEST_CONTEXT_BYTES = 5168;
 /** struct vcpu_set_singleshot_timer (public/vcpu.h). */
 const Singleshot = struct({ timeoutNs: 'u64', flags: 'u32' });
 /** VCPU_SSHOTTMR_future: refuse a deadline that has passed. */
@@ -127,10 +125,10 @@ function withAddress({ context, pointer }: Request, use: (gva: bigint) => void):
 
 /** struct vcpu_guest_context → the vCPU's start state; it stays down until VCPUOP_up. */
 function initialise({ context, target, pointer }: Request): bigint {
-  const view = copyFromGuest(context.vcpu, pointer, GUEST_CONTEXT_BYTES);
+  const view = copyFromGuest(context.vcpu, pointer, guestContextBytes(context.wordBytes));
   if (view === undefined) return EFAULT;
   if (target.initialised) return EEXIST;
-  return initialiseVcpu(context.domain, target, view);
+  return initialiseVcpu(context, target, view);
 }
 
 function down({ context, parts, target }: Request): bigint {

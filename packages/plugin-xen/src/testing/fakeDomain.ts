@@ -2,6 +2,7 @@ import type { Devices } from '@polyvisor/plugin-api';
 import { FakeHost, FakeMachine, type FakeVcpu } from '@polyvisor/testkit';
 import { SHARED_VCPU_INFO, type SharedLayout, sharedLayout, VcpuInfo } from '../abi/sharedPages.ts';
 import type { WordBytes } from '../abi/struct.ts';
+import { HYPERVISOR_VIRT_START } from '../access.ts';
 import type { HypercallContext, HypercallHandler, HypercallResult, XenDomain, XenVcpu } from '../domain.ts';
 import { dispatchHypercall } from '../hypercall/dispatch.ts';
 import { createServices, type XenServices } from '../services.ts';
@@ -46,6 +47,7 @@ export class FakeDomain implements XenDomain {
   maxPages = FIRST_HYPERVISOR_MFN;
   vmAssist = 0;
   readonly shared: SharedLayout;
+  readonly hypervisorStart = HYPERVISOR_VIRT_START;
   #nextFrame = FIRST_HYPERVISOR_MFN + 1;
 
   constructor(vcpuCount = 2, devices: Partial<Devices> = {}, wordBytes: WordBytes = 8) {

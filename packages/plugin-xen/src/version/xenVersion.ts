@@ -1,4 +1,4 @@
-import { copyFromGuest, copyToGuest, HYPERVISOR_VIRT_START } from '../access.ts';
+import { copyFromGuest, copyToGuest } from '../access.ts';
 import type { HypercallContext, HypercallHandler, XenDomain } from '../domain.ts';
 import { EFAULT, EINVAL, ENOSYS, EPERM } from '../errno.ts';
 import { notImplemented } from '../hypercall/dispatch.ts';
@@ -34,7 +34,7 @@ const STRINGS: Readonly<Record<number, readonly (readonly [text: string, sizeByt
     ['polyvisor', 32],
     ['', 32],
   ],
-  [Xenver.CAPABILITIES]: [['xen-3.0-x86_64 ', 1024]],
+  [Xenver.CAPABILITIES]: [['xen-3.0-x86_64 xen-3.0-x86_32p ', 1024]],
   [Xenver.CHANGESET]: [[DENIED, 64]],
   [Xenver.COMMANDLINE]: [[DENIED, 1024]],
 };
@@ -80,7 +80,7 @@ export const xenVersion: HypercallHandler = (context, args) => {
     case Xenver.VERSION:
       return (MAJOR << 16n) | MINOR;
     case Xenver.PLATFORM_PARAMETERS:
-      return writeGuestWord(context, args[1], HYPERVISOR_VIRT_START) ? 0n : EFAULT;
+      return writeGuestWord(context, args[1], context.domain.hypervisorStart) ? 0n : EFAULT;
     case Xenver.GET_FEATURES:
       return getFeatures(context, args[1]);
     case Xenver.PAGESIZE:
