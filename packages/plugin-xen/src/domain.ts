@@ -46,6 +46,7 @@ export interface GuestCallbacks {
   syscall: bigint;
   syscallMasksEvents: boolean;
   syscall32: bigint;
+  syscall32Cs: number;
   syscall32MasksEvents: boolean;
   sysenter: bigint;
   sysenterCs: number;

@@ -40,6 +40,7 @@ export function createVcpu(cpu: Vcpu, model: PvModel): XenVcpu {
       syscall: 0n,
       syscallMasksEvents: false,
       syscall32: 0n,
+      syscall32Cs: 0,
       syscall32MasksEvents: false,
       sysenter: 0n,
       sysenterCs: 0,

@@ -73,8 +73,8 @@ function registerCallback(vcpu: XenVcpu, { type, flags, cs: selector, address }:
   const { callbacks } = vcpu;
   const masks = (flags & CALLBACK_MASKS_EVENTS) !== 0;
   const cs = vcpu.ring1 ? kernelSelector(vcpu, selector) : FLAT_KERNEL_CS;
-  // A PV32 guest has no SYSCALL, hence no callback for it.
-  if (vcpu.ring1 && (type === CallbackType.SYSCALL || type === CallbackType.SYSCALL32)) return EINVAL;
+  // As in Xen: a 32-bit guest's SYSCALL is SYSCALL32.
+  if (vcpu.ring1 && type === CallbackType.SYSCALL) return ENOSYS;
   switch (type) {
     case CallbackType.EVENT:
       callbacks.event = address;
@@ -91,6 +91,7 @@ function registerCallback(vcpu: XenVcpu, { type, flags, cs: selector, address }:
       return 0n;
     case CallbackType.SYSCALL32:
       callbacks.syscall32 = address;
+      callbacks.syscall32Cs = cs;
       callbacks.syscall32MasksEvents = masks;
       return 0n;
     case CallbackType.SYSENTER:
