@@ -29,13 +29,14 @@ function bitmapAllows(vcpu: XenVcpu, port: number, sizeBytes: number): boolean {
 }
 
 /**
- * A guest without hardware: reads give all ones, writes vanish; without permission the CPU's #GP stands. That goes for
+ * A guest without hardware: reads give all ones, writes vanish; without permission it is #GP. That goes for
  * the interval timer at 0x40–0x43 and 0x61 too: Xen emulates it for the hardware domain alone (xen/arch/x86,
  * emul-i8254.c, pv_pit_handler: all ones without X86_EMU_PIT; domain.c, arch_domain_create, gives a PV domain that
  * emulator if it is the hardware domain, and the toolstack's libxl_x86.c asks for no emulator for a PV domain).
  */
 export function onIo(domain: XenDomain, vcpu: XenVcpu, exit: ExitOf<'io'>): ExitAnswer {
-  if (!ioplOk(domain, vcpu) && !bitmapAllows(vcpu, exit.port, exit.sizeBytes)) return 'pass';
+  // The processor would look into a task state segment, which is the hypervisor's and allows nothing.
+  if (!ioplOk(domain, vcpu) && !bitmapAllows(vcpu, exit.port, exit.sizeBytes)) return GENERAL_PROTECTION;
   if (exit.string) return stringIo(vcpu, exit);
   if (exit.direction === 'in') {
     const { gprHalves } = vcpu.cpu;
