@@ -288,7 +288,7 @@ describe('emulation for the guest kernel', () => {
       segment: 3,
       instructionLength: 1,
     } as const;
-    expect(host.exit(cpu, exit)).toBe('pass');
+    expect(host.exit(cpu, exit)).toEqual({ fault: 13, errorCode: 0 });
     put(guest, SCRATCH, [1n]);
     expect(hypercall(guest, 33, 6, SCRATCH)).toBe(0n);
     expect(host.exit(cpu, exit)).toBe('handled');
