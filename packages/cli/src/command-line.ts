@@ -2,6 +2,8 @@ import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
 import { addDeviceOptions, type DeviceFlags, deviceRequests } from './device-options.ts';
 import {
+  parseBootModule,
+  parseChip,
   parseClock,
   parseConsole,
   parseExpect,
@@ -14,9 +16,11 @@ import {
   parseWatch,
 } from './option-values.ts';
 import type {
+  BootModuleRequest,
   ConsoleChoice,
   ControlRequest,
   EntriesOptions,
+  ExtraChip,
   OpsReportOptions,
   RunOptions,
   TierChoice,
@@ -36,6 +40,8 @@ interface ParsedFlags extends DeviceFlags {
   entry?: string;
   append?: string;
   initrd?: string;
+  bootModule?: BootModuleRequest[];
+  chip?: ExtraChip[];
   memory: number;
   console: ConsoleChoice;
   trace?: TraceRequest;
@@ -161,6 +167,14 @@ function collect(text: string, previous: string[] = []): string[] {
   return [...previous, text];
 }
 
+function collectModule(text: string, previous: BootModuleRequest[] = []): BootModuleRequest[] {
+  return [...previous, parseBootModule(text)];
+}
+
+function collectChip(text: string, previous: ExtraChip[] = []): ExtraChip[] {
+  return [...previous, parseChip(text)];
+}
+
 function addRunOptions(run: Command): Command {
   run
     .option(
@@ -171,6 +185,8 @@ function addRunOptions(run: Command): Command {
     .option('--entry <name>', 'door into the image; default: the best that is offered')
     .option('--append <text>', 'kernel command line')
     .option('--initrd <file>', 'initial ramdisk')
+    .option('--boot-module <file[:text]>', 'a file and its text for a multiboot image (repeatable)', collectModule)
+    .option('--chip <name>', 'a chip beside those of a PC: testdev (repeatable)', collectChip)
     .addOption(
       new Option('--memory <size>', 'guest memory').argParser(parseMemory).default(DEFAULT_MEMORY_BYTES, '512M'),
     )
@@ -208,6 +224,8 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     entryName: flags.entry,
     append: flags.append,
     initrdPath: flags.initrd,
+    bootModules: flags.bootModule ?? [],
+    chips: flags.chip ?? [],
     memoryBytes: flags.memory,
     console: flags.console,
     trace: flags.trace,

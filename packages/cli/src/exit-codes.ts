@@ -21,6 +21,8 @@ export const ExitCode = {
   SUSPENDED: 9,
   /** A command to a running VM: there is no such VM, it refused, or it does not answer. */
   CONTROL: 10,
+  /** Tests in the guest told the test device that they failed. */
+  TESTS_FAILED: 11,
   SIGINT: 130,
   SIGTERM: 143,
 } as const;

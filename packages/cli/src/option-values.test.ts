@@ -61,6 +61,8 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       entryName: undefined,
       append: undefined,
       initrdPath: undefined,
+      bootModules: [],
+      chips: [],
       memoryBytes: 512 * 2 ** 20,
       console: { kind: 'stdio' },
       trace: undefined,

@@ -1,7 +1,7 @@
 import { usageError } from './cli-error.ts';
 import { isVmName } from './control/names.ts';
-import type { ConsoleChoice, TierChoice, TraceChannel, TraceRequest } from './options.ts';
-import { TRACE_CHANNELS } from './options.ts';
+import type { BootModuleRequest, ConsoleChoice, ExtraChip, TierChoice, TraceChannel, TraceRequest } from './options.ts';
+import { EXTRA_CHIPS, TRACE_CHANNELS } from './options.ts';
 
 const UNIT_BYTES: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
 const LEAST_MEMORY_BYTES = 2 ** 20;
@@ -40,6 +40,21 @@ export function parseTrace(text: string): TraceRequest {
   if (colon === text.length - 1)
     throw usageError(`--trace ${text} names no file`, 'write --trace hypercalls:FILE.jsonl');
   return { channels: channels as TraceChannel[], file: colon < 0 ? undefined : text.slice(colon + 1) };
+}
+
+/** `FILE`, or `FILE:TEXT`; without a text it is the file's name, as boot loaders do it. */
+export function parseBootModule(text: string): BootModuleRequest {
+  const colon = text.indexOf(':');
+  const file = colon < 0 ? text : text.slice(0, colon);
+  if (file === '')
+    throw usageError(`--boot-module ${text} names no file`, 'write --boot-module FILE or --boot-module FILE:TEXT');
+  return { file, text: colon < 0 ? file : text.slice(colon + 1) };
+}
+
+export function parseChip(text: string): ExtraChip {
+  const chip = Object.hasOwn(EXTRA_CHIPS, text) ? EXTRA_CHIPS[text as keyof typeof EXTRA_CHIPS] : undefined;
+  if (chip) return chip;
+  throw usageError(`--chip ${text} is unknown`, `use ${Object.keys(EXTRA_CHIPS).join(', ')}`);
 }
 
 /** A positive number of seconds that a timer can wait. */

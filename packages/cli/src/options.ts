@@ -16,6 +16,10 @@ export interface RunOptions {
   readonly entryName: string | undefined;
   readonly append: string | undefined;
   readonly initrdPath: string | undefined;
+  /** Files for the guest beside its image. */
+  readonly bootModules: readonly BootModuleRequest[];
+  /** Chips beside those that the door brings. */
+  readonly chips: readonly ExtraChip[];
   readonly memoryBytes: number;
   readonly console: ConsoleChoice;
   readonly trace: TraceRequest | undefined;
@@ -34,6 +38,16 @@ export interface RunOptions {
   readonly net: NetRequest;
   readonly shares: readonly ShareRequest[];
 }
+
+/** A file for the guest, and the text that goes with it. */
+export interface BootModuleRequest {
+  readonly file: string;
+  readonly text: string;
+}
+
+/** What `--chip` takes, and what the machine calls it. */
+export const EXTRA_CHIPS = { testdev: 'testDevice' } as const;
+export type ExtraChip = (typeof EXTRA_CHIPS)[keyof typeof EXTRA_CHIPS];
 
 export interface DiskRequest {
   readonly file: string;

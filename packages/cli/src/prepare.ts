@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { recogniseImage } from '@polyvisor/core';
-import { type GuestImage, PolyvisorError } from '@polyvisor/plugin-api';
+import { type BootModule, type GuestImage, PolyvisorError } from '@polyvisor/plugin-api';
 import { type CatalogueEntry, type CatalogueGuest, catalogue } from './catalogue/index.ts';
 import { fileError } from './cli-error.ts';
 import { ExitCode } from './exit-codes.ts';
@@ -15,6 +15,7 @@ export interface PreparedGuest {
   readonly image: GuestImage;
   readonly commandLine: string;
   readonly initrd: Uint8Array | undefined;
+  readonly bootModules: readonly BootModule[];
 }
 
 function catalogueEntry(name: string): CatalogueEntry | undefined {
@@ -35,11 +36,17 @@ export async function prepareGuest(
   try {
     // First what is quick to find missing.
     const ownInitrd = options.initrdPath === undefined ? undefined : await readInput(options.initrdPath, 'initrd');
+    const bootModules = await Promise.all(
+      options.bootModules.map(async ({ file, text }) => ({
+        bytes: await readInput(file, 'boot module'),
+        commandLine: text,
+      })),
+    );
     const entry = catalogueEntry(options.image);
     const guest = await readGuest(options.image, progress);
     const image = await recognise(guest, progress);
     const words = [entry?.commandLine(plugins), options.append].filter((text) => text);
-    return { image, commandLine: words.join(' '), initrd: ownInitrd ?? guest.initrd };
+    return { image, commandLine: words.join(' '), initrd: ownInitrd ?? guest.initrd, bootModules };
   } finally {
     progress.clear();
   }

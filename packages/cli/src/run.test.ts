@@ -25,6 +25,8 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     entryName: undefined,
     append: 'quiet',
     initrdPath: undefined,
+    bootModules: [],
+    chips: [],
     memoryBytes: 2 ** 24,
     console: { kind: 'file', path: consoleFile },
     trace: undefined,

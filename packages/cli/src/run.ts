@@ -176,7 +176,7 @@ class Session {
   }
 
   #machineOptions(console: ConsoleHub, plugins: PluginRegistry): MachineOptions {
-    const { image, commandLine, initrd, devices } = this.#guest;
+    const { image, commandLine, initrd, bootModules, devices } = this.#guest;
     const { entryName, memoryBytes, clock } = this.#options;
     const onExit = this.#sinks.trace?.onExit;
     const profile = this.#profile;
@@ -185,6 +185,8 @@ class Session {
       ...(entryName !== undefined && { entryName }),
       commandLine,
       ...(initrd && { initrd }),
+      ...(bootModules.length > 0 && { bootModules }),
+      chips: this.#options.chips,
       memoryBytes,
       clockKind: clock,
       console: { write: (bytes) => this.#write(console, bytes), onInput: (listener) => console.onInput(listener) },
@@ -244,6 +246,11 @@ class Session {
         return { exitCode: ExitCode.SUSPENDED, lines: ['the guest suspended itself'] };
       case 'softReset':
         return { exitCode: ExitCode.SUSPENDED, lines: ['the guest asked for a soft reset, which nobody handles'] };
+      case 'testsDone':
+        return {
+          exitCode: reason.status === 0 ? ExitCode.OK : ExitCode.TESTS_FAILED,
+          lines: [`the guest's tests ended with status ${reason.status}`],
+        };
       case 'stopped':
         return { exitCode: ExitCode.INTERNAL, lines: ['the machine stopped, but nobody had asked for it'] };
     }

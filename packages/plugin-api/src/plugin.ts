@@ -93,7 +93,9 @@ export type ShutdownReason =
   | { readonly kind: 'suspend' }
   | { readonly kind: 'crash'; readonly message: string }
   | { readonly kind: 'watchdog' }
-  | { readonly kind: 'softReset' };
+  | { readonly kind: 'softReset' }
+  /** The test device was told that the guest's tests are over; 0: they passed. Since API 1.2. */
+  | { readonly kind: 'testsDone'; readonly status: number };
 
 /** A decompressed, recognised guest image. */
 export interface GuestImage {
@@ -178,12 +180,20 @@ export interface EntrySearch {
   readonly missing: readonly MissingDoor[];
 }
 
+/** A file that is handed to a guest at its start. */
+export interface BootModule {
+  readonly bytes: Uint8Array;
+  readonly commandLine: string;
+}
+
 /** Everything needed to start one guest. */
 export interface BootRequest {
   readonly image: GuestImage;
   readonly entry: Entry;
   readonly commandLine: string;
   readonly initrd?: Uint8Array;
+  /** Files that the image gets beside it, each with its text (Multiboot: modules). Since API 1.2. */
+  readonly modules?: readonly BootModule[];
   /** Memory promised to the guest, bytes. The machine has more: see {@link PlatformDefinition.overheadBytes}. */
   readonly memoryBytes: number;
 }
@@ -197,7 +207,8 @@ export interface BootRequest {
 export const PLATFORM_CHIPS = [
   'pic', 'pit', 'localApic', 'ioApic', 'hpet', 'rtc', 'uart', 'keyboardController', 'pci', 'virtio', 'acpi',
 ] as const;
-export type PlatformChip = (typeof PLATFORM_CHIPS)[number];
+/** `testDevice`: ports that suites of machine tests drive; in no PC unless it is asked for. */
+export type PlatformChip = (typeof PLATFORM_CHIPS)[number] | 'testDevice';
 
 /** What the PC is made of; plug-ins may change it in `configure`. */
 export interface PlatformDefinition {

@@ -1,5 +1,5 @@
 import { type Entry, type EntrySearch, type GuestImage, PolyvisorError } from '@polyvisor/plugin-api';
-import { CORE, findNativeDoors } from '../loader/boot/doors.ts';
+import { CORE, findNativeDoors, ONLY_IF_NAMED } from '../loader/boot/doors.ts';
 import { STARTABLE } from '../loader/boot/index.ts';
 import { IMAGE_EXIT_CODE } from '../loader/image/image-error.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
@@ -20,8 +20,10 @@ export function findDoors(image: GuestImage, plugins: Finders): Required<EntrySe
 }
 
 /** Whether `--entry wanted` means this door: by its name, or `native` for each that needs no plug-in. */
-function isWanted(wanted: string | undefined, door: { readonly name: string; readonly plugin?: string }): boolean {
-  return wanted === undefined || door.name === wanted || (wanted === NATIVE && door.plugin === CORE);
+function isWanted(wanted: string | undefined, door: Entry): boolean {
+  if (door.name === wanted) return true;
+  if (door.priority === ONLY_IF_NAMED) return false;
+  return wanted === undefined || (wanted === NATIVE && door.plugin === CORE);
 }
 
 /** The asked-for door, or the one with the highest priority. @throws PolyvisorError PV2012 that lists what there is */

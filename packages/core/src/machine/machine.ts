@@ -1,5 +1,6 @@
 import {
   type BootDescriptor,
+  type BootModule,
   type BootRequest,
   type ConsolePort,
   type Devices,
@@ -12,6 +13,7 @@ import {
   type PciConnection,
   type PciDevice,
   PLATFORM_CHIPS,
+  type PlatformChip,
   type PlatformDefinition,
   type Machine as PluginMachine,
   PolyvisorError,
@@ -28,7 +30,7 @@ import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { ExitCode } from '../engine/exit-code.ts';
 import type { EngineMemory } from '../engine/memory.ts';
 import { CORE } from '../loader/boot/doors.ts';
-import { bootNatively } from '../loader/boot/index.ts';
+import { bootNatively, MULTIBOOT_DOORS } from '../loader/boot/index.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
 import { chooseEntry } from './entries.ts';
@@ -39,6 +41,7 @@ import { cpuid } from './native/cpuid.ts';
 import { deliver } from './native/delivery.ts';
 import { nativeInstructions } from './native/instructions.ts';
 import { firmwareMtrrs } from './native/memory-types.ts';
+import { leaveBiosBehind } from './platform/bios.ts';
 import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.ts';
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
 import type { ProcessorPlatform } from './platform/processor.ts';
@@ -63,6 +66,9 @@ export interface MachineOptions {
   readonly entryName?: string;
   readonly commandLine: string;
   readonly initrd?: Uint8Array;
+  readonly bootModules?: readonly BootModule[];
+  /** Chips beside those that the door brings. */
+  readonly chips?: readonly PlatformChip[];
   readonly memoryBytes: number;
   readonly clockKind: 'icount' | 'wall';
   readonly console: ConsolePort;
@@ -144,7 +150,7 @@ export class Machine implements PluginMachine {
     this.entry = chooseEntry(options.image, options.plugins.calls, options.entryName);
     this.platform = {
       entry: this.entry,
-      chips: new Set(this.entry.plugin === CORE ? PLATFORM_CHIPS : []),
+      chips: new Set([...(this.entry.plugin === CORE ? PLATFORM_CHIPS : []), ...(options.chips ?? [])]),
       memoryBytes: options.memoryBytes,
       overheadBytes: 0,
       vcpus: 1,
@@ -189,6 +195,7 @@ export class Machine implements PluginMachine {
       console: this.console,
       powerOff: () => this.shutdown({ kind: 'poweroff' }),
       reset: () => this.shutdown({ kind: 'reboot' }),
+      testsDone: (status) => this.shutdown({ kind: 'testsDone', status }),
       kick: (vcpu) => this.vcpus[vcpu].kick(),
       nmi: (vcpu) => this.vcpus[vcpu].raiseNmi(),
       log: (message) => this.#options.log?.(message),
@@ -230,6 +237,7 @@ export class Machine implements PluginMachine {
       commandLine: this.#options.commandLine,
       memoryBytes: this.platform.memoryBytes,
       ...(this.#options.initrd ? { initrd: this.#options.initrd } : {}),
+      ...(this.#options.bootModules && { modules: this.#options.bootModules }),
     };
     if (this.#calls.boot(request, this)) return;
     if (this.entry.plugin === CORE) {
@@ -247,6 +255,7 @@ export class Machine implements PluginMachine {
   /** What firmware leaves behind, then the image's boot protocol. */
   #bootNatively(request: BootRequest): void {
     const { memoryMap, rsdpAddress } = this.firmware();
+    if (MULTIBOOT_DOORS.has(this.entry.name)) leaveBiosBehind(this.memory, this.#pc.ports);
     bootNatively(request, {
       memory: this.memory,
       vcpu: this.vcpus[0],

@@ -23,3 +23,9 @@ export function commandLineTooLong(bytes: number, most: number): PolyvisorError 
     IMAGE_EXIT_CODE,
   );
 }
+
+/** `PV2015`: boot modules for a door whose protocol has none. */
+export function noModules(door: string): PolyvisorError {
+  const fix = 'leave out --boot-module, or give one file with --initrd';
+  return new PolyvisorError('PV2015', `the door ${door} takes no modules`, fix, IMAGE_EXIT_CODE);
+}

@@ -4,6 +4,7 @@ import { findMultibootHeaderOf, multibootEntry } from '../image/multiboot.ts';
 import { readPeHeader } from '../image/pe.ts';
 import { isBzImage, readSetupHeader, type SetupHeader } from '../image/setup-header.ts';
 import { ENTRY_64 } from './linux.ts';
+import { physicalEntry } from './placement.ts';
 
 /** Doors that need no hypervisor interface; the best first, among those that a machine can go through. */
 const LINUX_ABIS = { linux64: '64-bit entry', linux32: '32-bit entry', linux16: '16-bit entry (real mode)' } as const;
@@ -11,12 +12,15 @@ const ABIS = {
   ...LINUX_ABIS,
   multiboot2: 'Multiboot2',
   multiboot1: 'Multiboot',
-  elf: 'ELF entry',
+  elf: 'ELF entry of an unpacked Linux kernel',
   efi: 'EFI application',
 } as const;
 
 export type NativeDoorName = keyof typeof ABIS;
 const NAMES = Object.keys(ABIS) as NativeDoorName[];
+
+/** Priority of a door that is taken only if it is asked for by its name. */
+export const ONLY_IF_NAMED = -1;
 
 /** Who offers native doors, in the place of a plug-in's name. */
 export const CORE = 'core';
@@ -39,7 +43,9 @@ export function findNativeDoors(image: GuestImage, startable: ReadonlySet<Native
     const door = { name, abi: name in LINUX_ABIS ? `${protocol}, ${ABIS[name]}` : ABIS[name] };
     if ('missing' in finding) missing.push({ ...door, reason: finding.missing });
     else if (startable.has(name)) {
-      entries.push({ ...door, ...finding, plugin: CORE, priority: NAMES.length - index });
+      // An ELF entry does not say what it expects: that it is a Linux kernel's has to be said by who asks for it.
+      const priority = name === 'elf' ? ONLY_IF_NAMED : NAMES.length - index;
+      entries.push({ ...door, ...finding, plugin: CORE, priority });
     } else closed.push({ ...door, ...finding, plugin: CORE, reason: whyClosed(name) });
   }
   return { entries, closed, missing };
@@ -47,7 +53,6 @@ export function findNativeDoors(image: GuestImage, startable: ReadonlySet<Native
 
 function whyClosed(name: NativeDoorName): string {
   if (name === 'efi') return 'not claimed: there is no UEFI firmware here';
-  if (name === 'elf') return 'an ELF entry alone does not say which registers and tables it expects';
   return 'starting an image through it is NOT IMPLEMENTED yet';
 }
 
@@ -114,7 +119,9 @@ function elfDoor({ elf, format }: GuestImage): Finding {
   if (!elf) return { missing: 'no ELF image' };
   if (format === 'bzimage') return { missing: 'the ELF image is inside a bzImage, which is started as a whole' };
   if (elf.entry === 0n) return { missing: 'e_entry is 0' };
-  return { address: elf.entry, foundIn: 'ELF header e_entry' };
+  const address = physicalEntry(elf);
+  if (address === undefined) return { missing: `e_entry 0x${elf.entry.toString(16)} lies in no loadable segment` };
+  return { address, foundIn: 'ELF header e_entry; taken only if asked for' };
 }
 
 const SEARCHED_KIB = { 1: 8, 2: 32 } as const;
@@ -127,5 +134,7 @@ function multibootDoor(version: 1 | 2, { file, elf, format }: GuestImage): Findi
   if (own) return { address: own.address, foundIn: `${where}, ${own.foundIn}` };
   const ofFormat: ElfImage | undefined = format === 'bzimage' ? undefined : elf;
   if (!ofFormat) return { missing: `the ${where} gives no entry address, and the file is no ELF image` };
-  return { address: ofFormat.entry, foundIn: `${where}, ELF header e_entry` };
+  const address = physicalEntry(ofFormat);
+  if (address === undefined) return { missing: `e_entry 0x${ofFormat.entry.toString(16)} lies in no loadable segment` };
+  return { address, foundIn: `${where}, ELF header e_entry` };
 }

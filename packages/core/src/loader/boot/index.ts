@@ -1,15 +1,28 @@
 import type { BootRequest } from '@polyvisor/plugin-api';
+import { noModules } from './boot-error.ts';
 import type { NativeDoorName } from './doors.ts';
+import { bootElf } from './elf.ts';
 import { type BootSurroundings, bootLinux32, bootLinux64 } from './linux.ts';
+import { bootMultiboot } from './multiboot.ts';
 
 type Boot = (request: BootRequest, surroundings: BootSurroundings) => void;
 
-/** Doors that the PC itself opens. NOT IMPLEMENTED: ELF and multiboot images, 16-bit entry of a bzImage. */
-const BOOTS: Partial<Readonly<Record<NativeDoorName, Boot>>> = { linux64: bootLinux64, linux32: bootLinux32 };
+/** Doors that the PC itself opens. NOT IMPLEMENTED: the 16-bit entry of a bzImage. */
+const BOOTS: Partial<Readonly<Record<NativeDoorName, Boot>>> = {
+  linux64: bootLinux64,
+  linux32: bootLinux32,
+  multiboot2: (request, surroundings) => bootMultiboot(2, request, surroundings),
+  multiboot1: (request, surroundings) => bootMultiboot(1, request, surroundings),
+  elf: bootElf,
+};
+
+/** Doors that take modules, and whose images may go back to real mode. */
+export const MULTIBOOT_DOORS: ReadonlySet<string> = new Set(['multiboot1', 'multiboot2'] satisfies NativeDoorName[]);
 
 export const STARTABLE: ReadonlySet<NativeDoorName> = new Set(Object.keys(BOOTS) as NativeDoorName[]);
 
 /** Start an image through one of the doors in {@link STARTABLE}. @throws PolyvisorError for what does not fit */
 export function bootNatively(request: BootRequest, surroundings: BootSurroundings): void {
+  if (request.modules && !MULTIBOOT_DOORS.has(request.entry.name)) throw noModules(request.entry.name);
   BOOTS[request.entry.name as NativeDoorName]?.(request, surroundings);
 }

@@ -63,10 +63,31 @@ export function bootLinux32(request: BootRequest, surroundings: BootSurroundings
   vcpu.rip = BigInt(at);
 }
 
+/** A zero page for a kernel without a setup header, whose limits are those of the newest. Answers its address. */
+export function writeBareZeroPage(request: BootRequest, kernelEnd: number, to: BootSurroundings): number {
+  const header = { bytes: BARE_HEADER, initrdAddressMax: 0x7fffffff, commandLineSizeBytes: 2047 };
+  writeZeroPage(request, header, placeInitrd(request.initrd, header, to.memoryMap, kernelEnd, to.memory), to);
+  return ZERO_PAGE_AT;
+}
+
+/** boot_flag, a jump, HdrS and protocol 2.15, at their places from 0x1f1 on; LOADED_HIGH in loadflags. */
+const BARE_HEADER = (() => {
+  const bytes = new Uint8Array(0x26c - SETUP_HEADER_AT);
+  const view = new DataView(bytes.buffer);
+  view.setUint16(0x1fe - SETUP_HEADER_AT, 0xaa55, true);
+  view.setUint32(0x202 - SETUP_HEADER_AT, 0x53726448, true);
+  view.setUint16(0x206 - SETUP_HEADER_AT, 0x20f, true);
+  view.setUint8(0x211 - SETUP_HEADER_AT, 1);
+  return bytes;
+})();
+
+/** What of a setup header a zero page needs. */
+type Limits = Pick<SetupHeader, 'bytes' | 'initrdAddressMax' | 'commandLineSizeBytes'>;
+
 /** Where the initrd was placed: gpa and size. */
 type Placed = { readonly at: number; readonly sizeBytes: number } | undefined;
 
-function writeZeroPage(request: BootRequest, header: SetupHeader, initrd: Placed, to: BootSurroundings): void {
+function writeZeroPage(request: BootRequest, header: Limits, initrd: Placed, to: BootSurroundings): void {
   const zeroPage = new DataView(new ArrayBuffer(ZeroPage.sizeBytes));
   new Uint8Array(zeroPage.buffer).set(header.bytes, SETUP_HEADER_AT);
   zeroPage.setUint8(LoaderField.typeOfLoader, LOADER_UNDEFINED);
@@ -95,7 +116,7 @@ function placeCode(header: SetupHeader, at: number, needed: number, { memory, me
 /** As high as RAM and the kernel's limit allow. */
 function placeInitrd(
   initrd: Uint8Array | undefined,
-  header: SetupHeader,
+  header: Limits,
   map: MemoryMap,
   kernelEnd: number,
   memory: GuestMemory,
@@ -114,7 +135,7 @@ function placeInitrd(
   return { at, sizeBytes: initrd.length };
 }
 
-function writeCommandLine(text: string, header: SetupHeader, memory: GuestMemory): void {
+function writeCommandLine(text: string, header: Limits, memory: GuestMemory): void {
   const bytes = new TextEncoder().encode(`${text}\0`);
   const most = Math.min(header.commandLineSizeBytes, COMMAND_LINE_END - COMMAND_LINE_AT - 1);
   if (bytes.length - 1 > most) throw commandLineTooLong(bytes.length - 1, most);

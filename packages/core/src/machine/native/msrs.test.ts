@@ -66,6 +66,11 @@ describe('MSRs', () => {
     expect([read(0xfe), read(0x1a0)]).toEqual([0x508n, 1n]);
   });
 
+  it('of performance counters are there, and count nothing', () => {
+    expect([write(0xc0010000, 0x430076n), read(0xc0010000)]).toEqual(['next', 0n]);
+    expect([write(0xc0010007, 5n), read(0xc0010007), read(0xc0010008)]).toEqual(['next', 0n, GP]);
+  });
+
   it('IA32_TSC moves, and IA32_TSC_ADJUST tells by how much', () => {
     expect([write(0x10, 1n << 40n), read(0x10), read(0x3b)]).toEqual(['next', 1n << 40n, 1n << 40n]);
     expect([write(0x3b, 7n), read(0x10)]).toEqual(['next', 7n]);

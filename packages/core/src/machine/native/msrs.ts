@@ -55,6 +55,7 @@ const Msr = {
   SYSENTER_EIP: 0x176,
   MISC_ENABLE: 0x1a0,
   PAT: 0x277,
+  PERF_CONTROL_0: 0xc0010000,
   SYSCFG: 0xc0010010,
   EFER: 0xc0000080,
   STAR: 0xc0000081,
@@ -75,6 +76,11 @@ const INITIAL: Readonly<Record<number, bigint>> = {
   // WB, WT, UC-, UC, twice (SDM vol. 3A, table 11-12).
   [Msr.PAT]: 0x0007040600070406n,
 };
+/** PerfCtl0 to 3 and PerfCtr0 to 3, which every AMD processor has (AMD APM vol. 2, 13.2.1). */
+const PERF_MSRS = 8;
+/** Nothing is counted: what is written is dropped, so that a kernel's test of them finds that they do not work. */
+const counterOff: MsrAccess = { read: () => 0n, write: () => true };
+
 const notCanonical = (value: bigint) => !canonical(value);
 const wide = (value: bigint) => value >> 32n !== 0n;
 
@@ -128,6 +134,7 @@ const msrs: ReadonlyMap<number, MsrAccess> = new Map<number, MsrAccess>([
   [Msr.MISC_ENABLE, kept(Msr.MISC_ENABLE, (value) => (value & ~MISC_ENABLE_BITS) !== 0n)],
   [Mtrr.CAPABILITY, { read: () => MTRR_CAPABILITY, write: never }],
   [Msr.PAT, kept(Msr.PAT, patRefused)],
+  ...Array.from({ length: PERF_MSRS }, (_, i): [number, MsrAccess] => [Msr.PERF_CONTROL_0 + i, counterOff]),
   [Msr.SYSCFG, kept(Msr.SYSCFG, (value) => (value & ~SYSCFG_BITS) !== 0n)],
   [Msr.EFER, efer],
   [Msr.STAR, kept(Msr.STAR)],

@@ -30,6 +30,16 @@ import { Pit } from '../../devices/pit/pit.ts';
 import { HARD_RESET, RESET_CONTROL_PORT, ResetControl } from '../../devices/reset/reset-control.ts';
 import { Rtc } from '../../devices/rtc/rtc.ts';
 import { SystemControlPortA, SystemControlPortB } from '../../devices/system-control/system-control.ts';
+import {
+  TEST_IRQ_LINES,
+  TEST_MEMORY,
+  TestExit,
+  TestIrqLines,
+  TestMemory,
+  TestOutput,
+  TestPort,
+  TestWord,
+} from '../../devices/testdev/test-device.ts';
 import { UART_PORTS } from '../../devices/uart/spec.ts';
 import { Uart } from '../../devices/uart/uart.ts';
 import { TimeStampCounter } from '../tsc.ts';
@@ -42,6 +52,8 @@ export interface PlatformHost {
   readonly console: ConsolePort;
   powerOff(): void;
   reset(): void;
+  /** The test device's exit port was written. */
+  testsDone(status: number): void;
   /** An interrupt has come up that a vCPU may have to notice. */
   kick(vcpu: number): void;
   nmi(vcpu: number): void;
@@ -51,6 +63,10 @@ export interface PlatformHost {
 /** What the data bus holds when no interrupt controller answers an acknowledge cycle. */
 const FLOATING_VECTOR = 0xff;
 const IO_APIC_BYTES = 4096;
+/** The 8259 pair has inputs for these; the I/O APIC has more. */
+const ISA_IRQS = 16;
+/** The 8259 pair's own. */
+const PIC_CASCADE = 2;
 const HPET_BYTES = 1024;
 
 /** A line that leads to those of these that are there. */
@@ -100,6 +116,7 @@ export class PcPlatform {
     if (this.#has('keyboardController')) this.#placeKeyboardController();
     if (this.#has('acpi')) this.#placePowerManagement();
     this.pci = this.#has('pci') ? this.#placePci() : undefined;
+    if (this.#has('testDevice')) this.#placeTestDevice();
   }
 
   #has(chip: PlatformChip): boolean {
@@ -229,6 +246,21 @@ export class PcPlatform {
     const sci = this.#isaLine(Irq.sci);
     const block: PortDevice = new PowerManagement({ sci, clock, powerOff: () => this.#host.powerOff() });
     this.ports.claim('acpi', Port.powerManagement, PM_PORTS, block);
+  }
+
+  #placeTestDevice(): void {
+    const text = (value: number) => {
+      this.flush();
+      this.#host.console.write(Uint8Array.of(value));
+    };
+    const lines = Array.from({ length: TEST_IRQ_LINES }, (_, pin) =>
+      pin < ISA_IRQS && pin !== PIC_CASCADE ? this.#isaLine(pin) : this.#ioApicPin(pin),
+    );
+    this.ports.claim('test device word', TestPort.word, 4, new TestWord());
+    this.ports.claim('test device text', TestPort.text, 1, new TestOutput(text));
+    this.ports.claim('test device exit', TestPort.exit, 4, new TestExit((status) => this.#host.testsDone(status)));
+    this.ports.claim('test device interrupts', TestPort.irqLines, TEST_IRQ_LINES, new TestIrqLines(lines));
+    this.mmio.claim('test device memory', TEST_MEMORY.first, TEST_MEMORY.sizeBytes, new TestMemory());
   }
 
   #placePci(): PciBus {
