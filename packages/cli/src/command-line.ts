@@ -1,6 +1,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
 import { addDeviceOptions, type DeviceFlags, deviceRequests } from './device-options.ts';
+import { addOps } from './ops/command-line.ts';
 import {
   parseBootModule,
   parseChip,
@@ -22,6 +23,7 @@ import type {
   EntriesOptions,
   ExtraChip,
   OpsReportOptions,
+  OpsRequest,
   RunOptions,
   TierChoice,
   TraceRequest,
@@ -33,6 +35,7 @@ export type Request =
   | { readonly kind: 'run'; readonly options: RunOptions }
   | { readonly kind: 'entries'; readonly options: EntriesOptions }
   | { readonly kind: 'control'; readonly request: ControlRequest }
+  | { readonly kind: 'ops'; readonly request: OpsRequest }
   | { readonly kind: 'opsReport'; readonly options: OpsReportOptions };
 
 interface ParsedFlags extends DeviceFlags {
@@ -93,24 +96,8 @@ function buildProgram(ask: (request: Request) => void): Command {
   );
   addEntries(program, ask);
   addControl(program, (asked) => ask({ kind: 'control', request: asked }));
-  addOps(program, ask);
+  addOps(program, IMAGE_HELP, ask);
   return program;
-}
-
-function addOps(program: Command, ask: (request: Request) => void): void {
-  const ops = program.command('ops').description("a guest kernel's paravirt operations");
-  ops
-    .command('report')
-    .description('list the slots of a kernel file, what it has put into them, and the places that call them')
-    .argument('<kernel>', IMAGE_HELP)
-    .option('--sites', 'list every call site')
-    .option('--table <file>', 'a table of ops as JSON: say what it does with each slot')
-    .option('--strict', 'refuse a table that forgets a slot')
-    .option('--json', 'as JSON')
-    .action((image: string, flags: { json?: boolean; sites?: boolean; strict?: boolean; table?: string }) => {
-      const { json = false, sites = false, strict = false, table: tablePath } = flags;
-      ask({ kind: 'opsReport', options: { image, json, sites, strict, tablePath } });
-    });
 }
 
 const VM_HELP = 'name or pid of a running VM; may be left out if only one runs';

@@ -14,6 +14,8 @@ async function main(args: readonly string[]): Promise<number> {
       return (await import('./entries/index.ts')).entries(request.options);
     case 'opsReport':
       return (await import('./ops/report.ts')).opsReport(request.options);
+    case 'ops':
+      return (await import('./ops/commands.ts')).opsCommand(request.request);
     case 'control':
       return (await import('./control/commands.ts')).control(request.request);
   }

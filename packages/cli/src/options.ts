@@ -119,6 +119,16 @@ export type ControlRequest =
       readonly watchSeconds: number | undefined;
     };
 
+/** A command about the paravirt operations of a running VM. */
+export type OpsRequest = { readonly vm: string | undefined; readonly json: boolean } & (
+  | { readonly command: 'report'; readonly counts: boolean | undefined; readonly text: boolean }
+  | { readonly command: 'list' }
+  | { readonly command: 'load'; readonly module: string; readonly strict: boolean; readonly force: boolean }
+  | { readonly command: 'unload'; readonly name: string }
+  | { readonly command: 'site'; readonly site: string }
+  | { readonly command: 'watch'; readonly seconds: number; readonly topSites: number }
+);
+
 export type ConsoleChoice = { readonly kind: 'none' | 'stdio' } | { readonly kind: 'file'; readonly path: string };
 
 export const TRACE_CHANNELS = ['hypercalls', 'exits', 'events'] as const;

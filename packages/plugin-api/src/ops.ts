@@ -76,7 +76,7 @@ export interface CodePlace {
  * Places in guest memory in which the machine keeps state for operations' code, by name with their size in bytes. They are
  * kept only while a module is loaded whose code has asked for them.
  * - `interruptsOff`: 1: no interrupt is delivered, as if RFLAGS.IF were 0. Hardware's own uses of IF (gates, IRET, CLI, STI,
- *   HLT) take it into account and leave 0 here.
+ *   and `Vcpu.eflags`) take it into account, and leave 0 here when they write it; but PUSHF does not see it.
  * - `interruptWaits`: 1: an interrupt waits for nothing but `interruptsOff`.
  * - `cr2`: CR2 as it was written last.
  */
@@ -92,8 +92,12 @@ export interface CodeOp {
 
 export type Op = TypescriptOp | CodeOp;
 
-/** An ops module in TypeScript: the default export of its file. */
+/**
+ * An ops module in TypeScript: the default export of its file. A slot that it does not name keeps what it has: it is
+ * forgotten. `native`: the kernel's own implementation is to be there; `nop`: nothing is to be done; `unwanted`: it must
+ * not be called under this interface, a call is reported and goes to what was there before.
+ */
 export interface TypescriptOps extends OpsManifest {
   /** By slot name, as `vm ops report` lists them. */
-  readonly ops: Readonly<Record<string, Op>>;
+  readonly ops: Readonly<Record<string, Op | 'native' | 'nop' | 'unwanted'>>;
 }

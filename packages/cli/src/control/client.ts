@@ -1,6 +1,8 @@
 import { connect, type Socket } from 'node:net';
+import { PolyvisorError } from '@polyvisor/plugin-api';
 import * as v from 'valibot';
 import { controlError } from '../cli-error.ts';
+import { ExitCode } from '../exit-codes.ts';
 import { LineReader } from './lines.ts';
 import { serverMessageSchema } from './protocol.ts';
 
@@ -54,7 +56,7 @@ export class ControlClient {
     this.#listeners.set(method, listener);
   }
 
-  /** Throws PV3013 with the VM's own words if it refuses, PV3014 if it does not answer in time or not as it should. */
+  /** Throws the VM's own refusal, PV3013 if that has no code, PV3014 if it does not answer in time or not as it should. */
   async call<Schema extends v.GenericSchema>(
     method: string,
     params: Readonly<Record<string, unknown>>,
@@ -64,7 +66,8 @@ export class ControlClient {
     const answer = await this.#ask(method, params, timeoutMs);
     if ('error' in answer) {
       const { message, data } = answer.error;
-      throw controlError('PV3013', `${this.#name}: ${message}`, data?.fix ?? 'see docs/control.md');
+      if (data) throw new PolyvisorError(data.code, `${this.#name}: ${message}`, data.fix, ExitCode.CONTROL);
+      throw controlError('PV3013', `${this.#name}: ${message}`, 'see docs/control.md');
     }
     const checked = v.safeParse(result, answer.result);
     if (!checked.success) throw this.#nonsense();

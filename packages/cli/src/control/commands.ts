@@ -43,7 +43,7 @@ async function command(request: OneVmRequest, vm: FoundVm, client: ControlClient
 }
 
 /** By name or pid; `undefined`: the only one that runs. */
-async function findVm(wanted: string | undefined): Promise<FoundVm> {
+export async function findVm(wanted: string | undefined): Promise<FoundVm> {
   const vms = await findVms(controlDirectory());
   const names = vms.map(({ name }) => name).join(', ');
   const running = names === '' ? 'none is running' : `running: ${names}`;

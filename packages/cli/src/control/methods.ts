@@ -1,11 +1,15 @@
 import { controlError } from '../cli-error.ts';
 import type { ConsoleHub } from '../console/hub.ts';
+import type { VmOps } from '../ops/vm-ops.ts';
+import { opsMethods } from './ops-methods.ts';
 import { inputParams, noParams, stopParams, type VmInfo, type VmStats, watchParams } from './protocol.ts';
 import { type Client, type Method, method } from './server.ts';
 
 /** What can be done with a VM from outside. */
 export interface ControlledVm {
   readonly console: ConsoleHub;
+  /** Its kernel's paravirt operations. */
+  readonly ops: VmOps;
   info(): VmInfo;
   stats(): VmStats;
   pause(): void;
@@ -35,6 +39,7 @@ export function controlMethods(vm: ControlledVm): ReadonlyMap<string, Method> {
     ],
     ['console.attach', method(noParams, (_params, client) => subscriptions.set(client, 'console', attach(vm, client)))],
     ['console.input', method(inputParams, ({ data }) => input(vm, data))],
+    ...opsMethods(vm.ops),
   ]);
 }
 

@@ -4,6 +4,7 @@ import type { ConsoleHub } from '../console/hub.ts';
 import type { Ending } from '../ending.ts';
 import { ExitCode } from '../exit-codes.ts';
 import type { Idle } from '../idle.ts';
+import { VmOps } from '../ops/vm-ops.ts';
 import type { RunnableMachine, RunOptions } from '../options.ts';
 import type { ControlledVm } from './methods.ts';
 import type { VmInfo, VmStats } from './protocol.ts';
@@ -21,6 +22,7 @@ export class RunningVm implements ControlledVm {
   /** Known once it has been claimed. */
   name = '';
   readonly console: ConsoleHub;
+  readonly ops: VmOps;
   readonly #parts: Parts;
   readonly #startMs = performance.now();
   readonly #startedAt = new Date().toISOString();
@@ -32,12 +34,14 @@ export class RunningVm implements ControlledVm {
   constructor(parts: Parts) {
     this.#parts = parts;
     this.console = parts.console;
+    this.ops = new VmOps(parts.image.elf);
   }
 
   /** From now on this is the machine. */
   started(machine: RunnableMachine, plugins: PluginRegistry): void {
     this.#machine = machine;
     this.#plugins = plugins;
+    this.ops.started(machine);
   }
 
   info(): VmInfo {

@@ -29,6 +29,7 @@ import { virtioFunction } from '../devices/virtio/pci/function.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { ExitCode } from '../engine/exit-code.ts';
 import type { EngineMemory } from '../engine/memory.ts';
+import { exitNumber } from '../isa/instruction-exit.ts';
 import { CORE } from '../loader/boot/doors.ts';
 import { bootNatively, MULTIBOOT_DOORS } from '../loader/boot/index.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
@@ -57,6 +58,11 @@ const SLICE_NS = 4_000_000;
 /** Longest idle wait, so that `stop` is noticed. */
 const MAX_IDLE_NS = 100_000_000;
 const PAGE = 4096;
+/** Beyond what any memory map tells: a large page for code that is put into a running guest. */
+const HIDDEN_BYTES = 2 << 20;
+/** Instructions between two tries while somebody waits for the guest to be in a certain state. */
+const TRY_QUANTUM = 2000;
+const VMCALL = exitNumber('vmcall');
 /** DR6.BS: single step. */
 const DR6_BS = 1n << 14n;
 
@@ -119,6 +125,10 @@ export class Machine implements PluginMachine {
   readonly vcpus: readonly MachineVcpu[];
   readonly platform: PlatformDefinition;
   readonly entry: Entry;
+  /** Memory beyond the guest's own, of which it knows nothing; none where a plug-in starts the guest. */
+  readonly hiddenMemory: { readonly gpa: number; readonly sizeBytes: number };
+  /** Asked first about each VMCALL of a guest's kernel (CPL 0). True: done, and RIP is where the guest goes on. */
+  onKernelCall: ((vcpu: MachineVcpu) => boolean) | undefined;
   readonly #options: MachineOptions;
   readonly #calls: PluginCalls;
   readonly #instructionTime: InstructionTime | undefined;
@@ -158,8 +168,11 @@ export class Machine implements PluginMachine {
     };
     this.#bootDescriptor = { hypervisor: 'none', guestType: this.entry.name, abiVersion: 0 };
     this.#calls.configure(this.platform);
-    const ramBytes = Math.ceil((this.platform.memoryBytes + this.platform.overheadBytes) / PAGE) * PAGE;
-    this.#engineMemory = allocate(ramBytes);
+    const knownBytes = Math.ceil((this.platform.memoryBytes + this.platform.overheadBytes) / PAGE) * PAGE;
+    const hides = this.entry.plugin === CORE;
+    const hiddenAt = hides ? Math.ceil(knownBytes / HIDDEN_BYTES) * HIDDEN_BYTES : knownBytes;
+    this.hiddenMemory = { gpa: hiddenAt, sizeBytes: hides ? HIDDEN_BYTES : 0 };
+    this.#engineMemory = allocate(hiddenAt + this.hiddenMemory.sizeBytes);
     this.memory = new MachineMemory(this.#engineMemory, (host, size) => {
       for (const vcpu of this.vcpus) vcpu.engine.code.written(host, size);
     });
@@ -344,6 +357,34 @@ export class Machine implements PluginMachine {
     return this.#calls.requestPoweroff();
   }
 
+  /**
+   * Tries between two instructions, now and then every few thousand of them, until `attempt` answers something or
+   * `forNs` have passed by the host's clock: then `undefined`. What it throws is thrown here.
+   */
+  attempt<T>(attempt: () => T | undefined, forNs: number): Promise<T | undefined> {
+    const untilNs = this.#options.wallClock.nowNs() + forNs;
+    return new Promise((resolve, reject) => {
+      const tryOnce = (): boolean => {
+        try {
+          const answer = attempt();
+          const isOver = this.#end !== undefined || this.paused || this.#options.wallClock.nowNs() >= untilNs;
+          if (answer === undefined && !isOver) return false;
+          resolve(answer);
+        } catch (error) {
+          reject(error);
+        }
+        return true;
+      };
+      if (!tryOnce()) this.#attempts.push(tryOnce);
+    });
+  }
+  /** Each answers whether it is done. */
+  #attempts: (() => boolean)[] = [];
+  #tryAttempts(): void {
+    if (this.#attempts.length === 0) return;
+    this.#attempts = this.#attempts.filter((tryOnce) => !tryOnce());
+  }
+
   /** Run until the guest ends or {@link stop} is called. */
   async run(): Promise<RunEnd> {
     while (!this.#end) {
@@ -362,11 +403,13 @@ export class Machine implements PluginMachine {
   /** Run guest code for a few milliseconds, or until there is nothing to do. */
   #slice(): void {
     const until = this.#options.wallClock.nowNs() + SLICE_NS;
+    this.#tryAttempts();
     while (!this.#end && this.#options.wallClock.nowNs() < until) {
       this.clock.fireDue();
       let ran = false;
       for (const vcpu of this.vcpus) {
         ran = this.#runVcpu(vcpu) || ran;
+        this.#tryAttempts();
         this.#sampler?.look(vcpu);
       }
       if (ran) continue;
@@ -414,7 +457,7 @@ export class Machine implements PluginMachine {
   }
 
   #turn(): number {
-    const most = Math.min(QUANTUM, this.#sampler?.untilNext ?? QUANTUM);
+    const most = Math.min(this.#attempts.length > 0 ? TRY_QUANTUM : QUANTUM, this.#sampler?.untilNext ?? QUANTUM);
     if (!this.#instructionTime) return most;
     const untilTimer = this.clock.nextDeadlineNs - this.clock.nowNs();
     return Math.max(1, Math.min(most, Math.ceil(untilTimer)));
@@ -503,6 +546,7 @@ export class Machine implements PluginMachine {
     vcpu.ripMoved = false;
     const counter = (this.#instructionCounts[detail] ??= this.#counter(exit?.kind ?? `native.${name}`));
     counter.count++;
+    if (detail === VMCALL && vcpu.cpl === 0 && this.onKernelCall?.(vcpu)) return true;
     const answer = exit ? this.#ask(vcpu, exit) : 'pass';
     if (answer === 'handled') {
       if (!vcpu.ripMoved) vcpu.stepOver(lengthBytes);

@@ -100,6 +100,14 @@ export interface PendingException {
   readonly errorCode: number | undefined;
 }
 
+/** Where a vCPU keeps state in guest memory. */
+export interface SharedCells {
+  /** One byte each, 0 or 1. */
+  readonly interruptsOff: number;
+  readonly interruptWaits: number;
+  readonly cr2: number;
+}
+
 /** One vCPU: the engine's state block under the names of the manuals. */
 export class MachineVcpu implements Vcpu {
   readonly id: number;
@@ -126,7 +134,11 @@ export class MachineVcpu implements Vcpu {
   get hasDeliverableEvent(): boolean {
     if (this.#nmiPending && !this.nmiBlocked) return true;
     if ((this.#get32(EFLAGS_SYSTEM) & Flag.IF) === 0) return false;
-    return (this.platform.interrupts?.hasDeliverable() ?? false) || this.externalInterrupt?.() !== undefined;
+    if (!(this.platform.interrupts?.hasDeliverable() ?? false) && this.externalInterrupt?.() === undefined)
+      return false;
+    if (!this.#interruptsOff) return true;
+    if (this.#cells) this.#memory.bytes[this.#cells.interruptWaits] = 1;
+    return false;
   }
   externalInterrupt: (() => number | undefined) | undefined = undefined;
   /** The vector of the interrupt that {@link hasDeliverableEvent} has seen; it is then in service. */
@@ -146,6 +158,27 @@ export class MachineVcpu implements Vcpu {
     this.#nmiPending = false;
     this.nmiBlocked = true;
     return true;
+  }
+  #cells: SharedCells | undefined;
+  /**
+   * Keep part of the state in guest memory, for code in the guest; `undefined`: no longer. Addresses are guest-physical.
+   * `interruptsOff` masks RFLAGS.IF: {@link eflags} shows what comes of both, and writing it leaves 0 there.
+   */
+  shareCells(cells: SharedCells | undefined): void {
+    // What the cells say goes into the flag.
+    const { eflags } = this;
+    this.eflags = eflags;
+    const { ram } = this.#memory.layout;
+    this.#cells = cells && {
+      interruptsOff: ram + cells.interruptsOff,
+      interruptWaits: ram + cells.interruptWaits,
+      cr2: ram + cells.cr2,
+    };
+    if (this.#cells) this.#view.setBigUint64(this.#cells.cr2, this.cr2, true);
+  }
+  /** Whether guest code has masked interrupts in memory. */
+  get #interruptsOff(): boolean {
+    return this.#cells !== undefined && this.#memory.bytes[this.#cells.interruptsOff] !== 0;
   }
   /** System MSRs that are only kept. */
   readonly msrs = new Map<number, bigint>();
@@ -262,6 +295,7 @@ export class MachineVcpu implements Vcpu {
     if ((words[Word.FZ] | words[Word.FZ + 1]) === 0) flags |= Flag.ZF;
     if (words[Word.FS + 1] < 0) flags |= Flag.SF;
     if (evenParity(words[Word.FS] & 0xff)) flags |= Flag.PF;
+    if (this.#interruptsOff) flags &= ~Flag.IF;
     return flags;
   }
   set eflags(image: number) {
@@ -275,6 +309,10 @@ export class MachineVcpu implements Vcpu {
     words[Word.FS + 1] = image & Flag.SF ? 1 << 31 : 0;
     const acChanged = ((words[Word.EFLAGS_SYSTEM] ^ image) & Flag.AC) !== 0;
     words[Word.EFLAGS_SYSTEM] = (image & 0x3f7700 & ~Flag.OF) | 2;
+    if (this.#cells) {
+      this.#memory.bytes[this.#cells.interruptsOff] = 0;
+      this.#memory.bytes[this.#cells.interruptWaits] = 0;
+    }
     if (acChanged) this.updateMmu();
   }
 
@@ -292,6 +330,7 @@ export class MachineVcpu implements Vcpu {
   }
   set cr2(value: bigint) {
     this.#setQuad(CR2, value);
+    if (this.#cells) this.#view.setBigUint64(this.#cells.cr2, value, true);
   }
   get cr3(): bigint {
     return this.#quad(CR3);

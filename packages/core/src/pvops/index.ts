@@ -1,7 +1,7 @@
 export { findKernelOps, type Implementation, type KernelOps, type KernelSlot } from './kernel-ops.ts';
+export { LiveOps, type LoadOptions, type OpsChange } from './live-ops.ts';
 export { checkModule, type ModuleSurroundings, readTypescriptOps } from './manifest.ts';
 export type { InstallMode, OpChoice, OpState, OpsGroup, OpsSlot, OpsTable } from './model.ts';
-export type { GuestCodeOps, GuestKernel, LoadedOps, TextPlace } from './module.ts';
 export {
   checkOpsObject,
   isOpsObject,

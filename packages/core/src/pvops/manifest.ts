@@ -21,8 +21,12 @@ const manifestSchema = v.strictObject(manifestFields);
 const isFunction = (value: unknown) => typeof value === 'function';
 const functionSchema = v.custom<() => void>(isFunction, 'has to be a function');
 const opSchema = v.union(
-  [functionSchema, v.object({ code: functionSchema, trap: v.optional(functionSchema) })],
-  'has to be a function, or { code, trap } of functions',
+  [
+    functionSchema,
+    v.object({ code: functionSchema, trap: v.optional(functionSchema) }),
+    v.picklist(['native', 'nop', 'unwanted']),
+  ],
+  'has to be a function, { code, trap } of functions, or one of native, nop, unwanted',
 );
 const typescriptSchema = v.object({
   ...manifestFields,

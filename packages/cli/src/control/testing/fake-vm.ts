@@ -1,4 +1,5 @@
 import { ConsoleHub } from '../../console/hub.ts';
+import { VmOps } from '../../ops/vm-ops.ts';
 import type { ControlledVm } from '../methods.ts';
 import type { VmInfo, VmStats } from '../protocol.ts';
 
@@ -8,6 +9,7 @@ export class FakeVm implements ControlledVm {
   readonly done: string[] = [];
   readonly shown: Uint8Array[] = [];
   canBeAsked = true;
+  readonly ops = new VmOps(undefined);
   readonly console = new ConsoleHub({
     write: (bytes) => void this.shown.push(bytes),
     onInput() {},

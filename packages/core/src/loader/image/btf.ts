@@ -198,6 +198,18 @@ export class Btf {
     });
   }
 
+  /** Value of one of an enumeration's names (Linux, Documentation/bpf/btf.rst, 2.2.6). */
+  enumerator(type: number, name: string): number | undefined {
+    const at = this.#at(type);
+    const { kind, parts } = this.#info(at);
+    if (kind !== BtfKind.ENUM) throw damagedImage(`BTF type ${type} is no enumeration`);
+    for (let part = at + TYPE_BYTES; part < at + TYPE_BYTES + parts * 8; part += 8) {
+      if (this.#text(this.#types.u32(part, 'BTF enumerator')) === name)
+        return this.#types.u32(part + 4, 'BTF value') | 0;
+    }
+    return undefined;
+  }
+
   array(type: number): { readonly element: number; readonly count: number } {
     const at = this.#at(type) + TYPE_BYTES;
     return { element: this.#types.u32(at, 'BTF array'), count: this.#types.u32(at + 8, 'BTF array') };

@@ -37,11 +37,15 @@ export interface NativeRun {
   readonly gpr: BigUint64Array;
 }
 
-/** Run code in 64-bit mode at CPL 0 on the whole PC until it ends the machine. `handlers`: interrupt handlers by vector. */
+/**
+ * Run code in 64-bit mode at CPL 0 on the whole PC until it ends the machine. `handlers`: interrupt handlers by vector;
+ * `prepare`: after everything is in place.
+ */
 export async function runNative(
   code: string,
   handlers: Readonly<Record<number, string>> = {},
   options: (machine: () => Machine) => Partial<MachineOptions> = () => ({}),
+  prepare: (machine: Machine) => void = () => {},
 ): Promise<NativeRun> {
   const image = { name: 'native', description: 'code', format: 'bzimage' as const, file: bzImage(code) };
   const console = new FakeConsole();
@@ -59,6 +63,7 @@ export async function runNative(
   }
   vcpus[0].tables.idtr.base = BigInt(IDT);
   vcpus[0].tables.idtr.limit = 0xfff;
+  prepare(machine);
   const end = await machine.run();
   return { end, machine, console, gpr: vcpus[0].gpr };
 }

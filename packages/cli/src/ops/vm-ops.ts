@@ -1,0 +1,209 @@
+import { readFile } from 'node:fs/promises';
+import { LiveOps, type LoadOptions, Machine, type OpsChange, readOpsObject } from '@polyvisor/core';
+import type { ElfImage, PolyvisorError, TypescriptOps } from '@polyvisor/plugin-api';
+import { controlError, fileError } from '../cli-error.ts';
+import { say } from '../diagnostics.ts';
+import { ExitCode } from '../exit-codes.ts';
+import { nodeModuleImporter } from '../node/plugin-import.ts';
+import type { RunnableMachine } from '../options.ts';
+import { importOps } from './import-ops.ts';
+import type { ChangeReport, LiveReport, SiteReport, WatchReport } from './vm-ops-schema.ts';
+
+/** How long the guest may take to come to a point at which its kernel can be changed. */
+const PATIENCE_NS = 3_000_000_000;
+const hex = (value: bigint) => `0x${value.toString(16)}`;
+const bytesOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+
+interface ReportWish {
+  readonly counts?: boolean | undefined;
+  readonly text: boolean;
+}
+
+/** The paravirt operations of a running VM, for its control socket. */
+export class VmOps {
+  readonly #elf: ElfImage | undefined;
+  #machine: Machine | undefined;
+  #live: LiveOps | undefined;
+  /** SHA-256 of the kernel's code before any module came. */
+  #textBefore: string | undefined;
+  /** One change after the other. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(elf: ElfImage | undefined) {
+    this.#elf = elf;
+  }
+
+  /** Another machine: what was loaded into the last one is gone. */
+  started(machine: RunnableMachine): void {
+    this.#machine = machine instanceof Machine ? machine : undefined;
+    this.#live = undefined;
+    this.#textBefore = undefined;
+  }
+
+  async report({ counts, text }: ReportWish): Promise<LiveReport> {
+    const live = await this.#attached();
+    if (counts !== undefined) await this.#attempt(() => live.count(counts));
+    const calls = live.counting ? this.#callsBySlot(live) : undefined;
+    const { kernel } = live;
+    return {
+      slide: hex(kernel.slide),
+      table: hex(kernel.placeOf(kernel.ops.address)),
+      sites: live.sites.length,
+      leftOut: live.leftOut,
+      strays: live.strays().length,
+      counting: live.counting,
+      ...(text && { textSha256: await this.#textHash(live) }),
+      ...(this.#textBefore !== undefined && { textSha256Before: this.#textBefore }),
+      modules: this.#modules(live),
+      slots: live.slots().map(({ slot, state, module, target, targetName, sites }) => ({
+        ...{ index: slot.index, name: slot.name, group: slot.group, convention: slot.convention, state, sites },
+        ...(module !== undefined && { module }),
+        ...{ target: hex(target), ...(targetName !== undefined && { targetName }) },
+        ...(calls && { calls: calls.get(slot.index) ?? 0 }),
+      })),
+    };
+  }
+
+  async list(): Promise<LiveReport['modules']> {
+    return this.#live ? this.#modules(this.#live) : [];
+  }
+
+  /** `reference`: a name (`xen-ops`), or the absolute path of a file, TypeScript's or an object. */
+  async load(reference: string, options: LoadOptions): Promise<ChangeReport> {
+    const bytes = reference.endsWith('.o') ? await readModule(reference) : undefined;
+    const object = bytes && readOpsObject(bytes, reference);
+    const module = object ? undefined : await importOps(reference, nodeModuleImporter());
+    const { name, version } = object?.manifest ?? (module as TypescriptOps);
+    return await this.#changing(async (live) => {
+      if (live.modules.length === 0) this.#textBefore = await this.#textHash(live);
+      const load = () => (object ? live.loadObject(object, options) : live.load(module as TypescriptOps, options));
+      return { ...(await this.#change(load)), name, version };
+    });
+  }
+
+  async unload(name: string): Promise<ChangeReport> {
+    return await this.#changing(async (live) => {
+      const { version } = live.modules.find(({ manifest }) => manifest.name === name)?.manifest ?? { version: '' };
+      const change = await this.#change(() => live.unload(name));
+      if (live.modules.length > 0 || live.counting) return { ...change, name, version };
+      const textSha256 = await this.#textHash(live);
+      return { ...change, name, version, textSha256, textIsAsBefore: textSha256 === this.#textBefore };
+    });
+  }
+
+  /** No longer counting, sites are as the modules want them. */
+  async stopCounting(): Promise<void> {
+    const live = this.#live;
+    if (live?.counting) await this.#attempt(() => live.count(false));
+  }
+  async startCounting(): Promise<void> {
+    const live = await this.#attached();
+    if (!live.counting) await this.#attempt(() => live.count(true));
+    live.takeCounts();
+  }
+
+  /** Calls since the last time. */
+  takeCalls(topSites: number): WatchReport {
+    const live = this.#live;
+    const counts = live?.takeCounts() ?? [];
+    const sites = live?.sites ?? [];
+    const names = new Map(live?.slots().map(({ slot }) => [slot.index, slot.name]));
+    const bySlot = new Map<string, number>();
+    for (const [i, count] of counts.entries()) {
+      const name = names.get(sites[i].slot) ?? '?';
+      if (count > 0) bySlot.set(name, (bySlot.get(name) ?? 0) + count);
+    }
+    const top = [...counts.keys()].filter((i) => counts[i] > 0).sort((a, b) => counts[b] - counts[a]);
+    return {
+      slots: Object.fromEntries([...bySlot].sort(([, a], [, b]) => b - a)),
+      sites: top.slice(0, topSites).map((i) => ({
+        address: hex(sites[i].gva),
+        in: live?.kernel.nameOf(sites[i].gva) ?? '-',
+        slot: names.get(sites[i].slot) ?? '?',
+        calls: counts[i],
+      })),
+    };
+  }
+
+  /** A site by its address, or the first of a slot: its bytes before and now. */
+  async site(wanted: string): Promise<SiteReport> {
+    const live = await this.#attached();
+    const slots = live.slots();
+    const slot = slots.find(({ slot: { name } }) => name === wanted)?.slot.index;
+    const address = /^0x[0-9a-f]{1,16}$/i.test(wanted) ? BigInt(wanted) : undefined;
+    const site = live.sites.find((each) => (address === undefined ? each.slot === slot : each.gva === address));
+    if (!site)
+      throw controlError('PV3013', `there is no call site ${wanted}`, 'give its address, or a slot with sites');
+    const owner = slots.find((each) => each.slot.index === site.slot);
+    return {
+      address: hex(site.gva),
+      in: live.kernel.nameOf(site.gva) ?? '-',
+      slot: owner?.slot.name ?? '?',
+      bits: live.kernel.wordBytes === 8 ? 64 : 32,
+      before: bytesOf(site.original),
+      now: bytesOf(site.bytes),
+      target: owner?.targetName ?? hex(owner?.target ?? 0n),
+      linked: hex(site.address),
+    };
+  }
+
+  #modules(live: LiveOps): LiveReport['modules'] {
+    return live.modules.map(({ manifest, kind, slots, failed }) => ({
+      ...{ name: manifest.name, version: manifest.version, api: manifest.api, guest: manifest.guest, kind },
+      ...{ slots: [...slots], failed: failed.map(({ message }) => message) },
+    }));
+  }
+
+  #callsBySlot(live: LiveOps): Map<number, number> {
+    const calls = new Map<number, number>();
+    for (const [i, count] of live.takeCounts().entries()) {
+      const { slot } = live.sites[i];
+      calls.set(slot, (calls.get(slot) ?? 0) + count);
+    }
+    return calls;
+  }
+
+  async #attached(): Promise<LiveOps> {
+    const machine = this.#machine;
+    const elf = this.#elf;
+    if (!machine) throw refused('the guest has not been started yet', 'try again');
+    if (!elf) throw refused('its image holds no ELF file, by which the kernel would be found', 'boot a Linux kernel');
+    if (this.#live) return this.#live;
+    const host = { nowNs: () => performance.now() * 1e6, report: say };
+    const live = await machine.attempt(() => this.#live ?? LiveOps.attach(machine, elf, host), PATIENCE_NS);
+    if (!live) throw refused("the image's kernel does not run in the guest", 'wait until it has booted');
+    this.#live = live;
+    return live;
+  }
+
+  async #attempt<T>(attempt: () => T | undefined): Promise<T> {
+    const machine = this.#machine as Machine;
+    const answer = await machine.attempt(attempt, PATIENCE_NS);
+    if (answer !== undefined) return answer;
+    const why = machine.paused ? 'the guest is paused where its kernel cannot be changed' : 'it came to no safe point';
+    throw refused(why, machine.paused ? 'resume it first' : 'try again');
+  }
+  async #change(attempt: () => OpsChange | undefined): Promise<{ sites: number; pauseMs: number }> {
+    const { sites, pauseNs } = await this.#attempt(attempt);
+    return { sites, pauseMs: Math.round(pauseNs / 1e3) / 1e3 };
+  }
+
+  #changing<T>(change: (live: LiveOps) => Promise<T>): Promise<T> {
+    const done = this.#last.then(async () => change(await this.#attached()));
+    this.#last = done.catch(() => {});
+    return done;
+  }
+
+  async #textHash(live: LiveOps): Promise<string> {
+    const text = await this.#attempt(() => live.text());
+    return bytesOf(new Uint8Array(await crypto.subtle.digest('SHA-256', text as BufferSource)));
+  }
+}
+
+const refused = (what: string, fix: string): PolyvisorError => controlError('PV3013', what, fix);
+
+async function readModule(file: string): Promise<Uint8Array> {
+  return await readFile(file).catch((error) => {
+    throw fileError(`cannot read the ops module ${file}`, error, ExitCode.CONTROL);
+  });
+}

@@ -1,0 +1,91 @@
+/** The few instructions that are put into guest kernels (SDM vol. 2: CALL, JMP, RET, VMCALL, PUSH, POP, MOV, LEA). */
+
+const CALL = 0xe8;
+const JMP = 0xe9;
+const NOP = 0x90;
+/** CS override: a branch does not heed it in 64-bit mode, and the base of a flat CS is 0; it only makes CALL longer. */
+const PADDING_PREFIX = 0x2e;
+const BRANCH_BYTES = 5;
+
+export type Branch = 'call' | 'jmp';
+
+function displacement(from: bigint, to: bigint): number[] {
+  const distance = BigInt.asIntN(64, to - from);
+  const wrapped = BigInt.asIntN(32, distance);
+  // 32-bit code reaches every address, since EIP wraps around.
+  const reaches = wrapped === distance || (from < 1n << 32n && to < 1n << 32n);
+  if (!reaches) throw new RangeError(`0x${to.toString(16)} is out of reach from 0x${from.toString(16)}`);
+  return wordBytes(BigInt.asUintN(32, wrapped), 4);
+}
+
+export function wordBytes(value: bigint, sizeBytes: number): number[] {
+  return Array.from({ length: sizeBytes }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
+}
+
+/** CALL or JMP rel32 at `at`. */
+export function branch(kind: Branch, at: bigint, to: bigint): number[] {
+  return [kind === 'call' ? CALL : JMP, ...displacement(at + BigInt(BRANCH_BYTES), to)];
+}
+
+/**
+ * A branch that fills `sizeBytes`. As one instruction: the return address is the end of the site, and no boundary of
+ * instructions lies within. `tail` of bytes after a branch of five that are there already are kept instead.
+ */
+export function siteBranch(
+  kind: Branch,
+  at: bigint,
+  to: bigint,
+  { sizeBytes, tail }: { readonly sizeBytes: number; readonly tail?: Uint8Array | undefined },
+): Uint8Array {
+  if (sizeBytes < BRANCH_BYTES) throw new RangeError(`${sizeBytes} bytes do not hold a branch`);
+  if (tail) return Uint8Array.of(...branch(kind, at, to), ...tail);
+  const padding = sizeBytes - BRANCH_BYTES;
+  return Uint8Array.of(...Array(padding).fill(PADDING_PREFIX), ...branch(kind, at + BigInt(padding), to));
+}
+
+/** What follows a CALL or JMP of five bytes at the start of a site, if that is what it holds. */
+export function tailOfDirectBranch(bytes: Uint8Array): Uint8Array | undefined {
+  return bytes[0] === CALL || bytes[0] === JMP ? bytes.slice(BRANCH_BYTES) : undefined;
+}
+
+/** Offsets in a slot's gate block. */
+export const GateOffset = { gate: 0, trap: 8, done: 11, previous: 12, call: 17, after: 22, native: 26 } as const;
+export const GATE_BYTES = 32;
+
+/**
+ * What stays in the guest for each slot: a gate that leads to what the slot has at present; a trap, VMCALL, after which the
+ * host lets the guest go on with RET, a jump to the previous or the native implementation, or a call of the previous one and
+ * a second trap.
+ */
+export function gateBlock(
+  at: bigint,
+  { target, previous, native }: { readonly target: bigint; readonly previous: bigint; readonly native: bigint },
+): Uint8Array {
+  const place = (offset: number) => at + BigInt(offset);
+  const vmcall = [0x0f, 0x01, 0xc1];
+  const ret = 0xc3;
+  return Uint8Array.of(
+    ...branch('jmp', at, target),
+    ...[NOP, NOP, NOP],
+    ...[...vmcall, ret],
+    ...branch('jmp', place(GateOffset.previous), previous),
+    ...branch('call', place(GateOffset.call), previous),
+    ...[...vmcall, ret],
+    ...branch('jmp', place(GateOffset.native), native),
+  );
+}
+
+export const COUNTER_BYTES = 32;
+
+/** Adds one to the word at `counter`, changes neither registers nor flags, and goes on at `to`. */
+export function countingCode(at: bigint, counter: bigint, to: bigint, width: 4 | 8): Uint8Array {
+  const w = width === 8 ? [0x48] : [];
+  const operand = (end: number) => (width === 8 ? displacement(at + BigInt(end), counter) : wordBytes(counter, 4));
+  const code: number[] = [0x50];
+  code.push(...w, 0x8b, 0x05, ...operand(code.length + w.length + 6));
+  code.push(...w, 0x8d, 0x40, 0x01);
+  code.push(...w, 0x89, 0x05, ...operand(code.length + w.length + 6));
+  code.push(0x58);
+  code.push(...branch('jmp', at + BigInt(code.length), to));
+  return Uint8Array.from(code);
+}

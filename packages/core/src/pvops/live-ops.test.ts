@@ -1,0 +1,319 @@
+import type { TypescriptOps } from '@polyvisor/plugin-api';
+import { describe, expect, it } from 'vitest';
+import type { Machine } from '../machine/index.ts';
+import { POWER_OFF, runNative } from '../machine/testing/native-guest.ts';
+import { LiveOps } from './live-ops.ts';
+import { BASES, buildKernel, DATA } from './testing/kernel-fixture.ts';
+
+const RET = [0xc3];
+/** Where the kernel lies in guest-physical memory, and by how much it has moved from where it is linked. */
+const KERNEL_AT = 0x400000;
+const SLIDE = 0x400000n;
+const TABLES = 0x1c0000;
+const LARGE = 0x83n;
+const TABLE = 3n;
+
+const SITE = { halt: 0x40, value: 0x60, crossing: 0x80 } as const;
+/** Slots: `halt` adds 1 to RBX; `value` returns 2 RDI. */
+const kernel = buildKernel({
+  slots: [0x300, 0x310],
+  code: {
+    768: [0x48, 0xff, 0xc3, ...RET],
+    784: [0x48, 0x8d, 0x04, 0x3f, ...RET],
+    [SITE.halt + 6]: RET,
+    [SITE.value + 6]: RET,
+    [SITE.crossing + 6]: RET,
+  },
+  parainstructions: [
+    { at: SITE.halt, slot: 0 },
+    { at: SITE.value, slot: 1 },
+    { at: SITE.crossing, slot: 1 },
+  ],
+  // After the table: the banner, and preempt_dynamic_mode, none.
+  after: [0x00_00_78_75_6e_69_4cn, 0n],
+  symbols: {
+    _stext: 0n,
+    _etext: 0x400n,
+    _end: 0x40000n,
+    native_halt: 0x300n,
+    native_value: 0x310n,
+    pv_ops: DATA,
+    linux_banner: DATA + 16n,
+    preempt_dynamic_mode: DATA + 24n,
+    asm_exc_page_fault: 0x3f0n,
+  },
+});
+
+/** The kernel in memory as it would be: mapped where it has moved to, pointers relocated, entered by the IDT. */
+function place(machine: Machine): void {
+  const { memory, vcpus } = machine;
+  for (const { address, offset, sizeBytes, flags } of kernel.sections) {
+    if (flags === 0n) continue;
+    const gpa = KERNEL_AT + Number(address - BASES[64]);
+    memory.writeBytes(gpa, kernel.bytes.subarray(offset, offset + sizeBytes));
+  }
+  for (const slot of [0, 1]) {
+    const at = KERNEL_AT + Number(DATA) + slot * 8;
+    memory.write64(at, memory.read64(at) + SLIDE);
+  }
+  const [pml4, low, lowDirectory, high, highDirectory] = [0, 1, 2, 3, 4].map((page) => TABLES + page * 0x1000);
+  memory.fill(TABLES, 5 * 0x1000, 0);
+  memory.write64(pml4, BigInt(low) | TABLE);
+  memory.write64(low, BigInt(lowDirectory) | TABLE);
+  for (const page of [0, 1]) memory.write64(lowDirectory + page * 8, (BigInt(page) << 21n) | LARGE);
+  memory.write64(pml4 + 511 * 8, BigInt(high) | TABLE);
+  memory.write64(high + 510 * 8, BigInt(highDirectory) | TABLE);
+  const first = Number(((BASES[64] + SLIDE) >> 21n) & 511n);
+  memory.write64(highDirectory + first * 8, BigInt(KERNEL_AT) | LARGE);
+  const [vcpu] = vcpus;
+  vcpu.cr3 = BigInt(pml4);
+  const gate = BigInt(vcpu.tables.idtr.base) + 14n * 16n;
+  const handler = BASES[64] + SLIDE + 0x3f0n;
+  const words = [(handler & 0xffffn) | 0x8e0000100000n | (((handler >> 16n) & 0xffffn) << 48n), handler >> 32n];
+  words.forEach((word, i) => memory.write64(Number(gate) + i * 8, word));
+}
+
+/** While a program runs: by that the kernel is known to have booted, since it has no types. */
+function attach(machine: Machine, report: (message: string) => void = () => {}): LiveOps | undefined {
+  const [vcpu] = machine.vcpus;
+  vcpu.cpl = 3;
+  try {
+    return LiveOps.attach(machine, kernel, { nowNs: () => 0, report });
+  } finally {
+    vcpu.cpl = 0;
+  }
+}
+
+/** At a safe point: halted, with interrupts on. */
+function whileHalted<T>(machine: Machine, action: () => T): T {
+  const [vcpu] = machine.vcpus;
+  const { eflags } = vcpu;
+  vcpu.blocked = true;
+  vcpu.eflags = eflags | 0x200;
+  try {
+    return action();
+  } finally {
+    vcpu.blocked = false;
+    vcpu.eflags = eflags;
+  }
+}
+
+const le64 = (value: bigint) => {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(value);
+  return bytes.toString('hex');
+};
+/** `mov rax, site; call rax`. */
+const callSite = (at: number) => `48b8${le64(BASES[64] + SLIDE + BigInt(at))}ffd0`;
+/** `mov rdi, 21; call value; mov rbp, rax`, then `halt`. */
+const BOTH = `48c7c715000000${callSite(SITE.value)}4889c5${callSite(SITE.halt)}`;
+const RBX = 3;
+const RBP = 5;
+const manifest = { name: 'mine', version: '1.0.0', api: '^1.2', guest: 'linux64' } as const;
+
+/** Runs {@link BOTH} with what `prepare` has loaded. */
+async function run(prepare: (live: LiveOps, machine: Machine) => void, code = BOTH) {
+  const said: string[] = [];
+  let live: LiveOps | undefined;
+  const { gpr, end } = await runNative(
+    `48c7c400001a0031db${code}${POWER_OFF}`,
+    {},
+    () => ({ memoryBytes: 8 << 20 }),
+    (made) => {
+      place(made);
+      live = attach(made, (message) => said.push(message));
+      if (live) prepare(live, made);
+    },
+  );
+  if (!live) throw new Error('the kernel has not been found');
+  if (end.report) throw new Error(end.report);
+  return { rbx: gpr[RBX], rbp: gpr[RBP], live, said };
+}
+const load = (live: LiveOps, machine: Machine, ops: TypescriptOps['ops'], name = 'mine') =>
+  whileHalted(machine, () => live.load({ ...manifest, name, ops }));
+
+describe('a kernel that runs', () => {
+  it('is found where it has moved to, and says what its slots have', async () => {
+    const { live, rbx, rbp } = await run(() => {});
+    expect(live.kernel.slide).toBe(SLIDE);
+    expect(live.slots().map(({ slot, state, targetName }) => [slot.name, state, targetName])).toEqual([
+      ['halt', 'native', 'native_halt'],
+      ['value', 'native', 'native_value'],
+    ]);
+    expect([rbx, rbp]).toEqual([1n, 42n]);
+  });
+
+  it('is not found while its memory is not mapped, or another one runs', async () => {
+    const found: unknown[] = [];
+    await runNative(
+      POWER_OFF,
+      {},
+      () => ({}),
+      (machine) => {
+        found.push(attach(machine));
+      },
+    );
+    expect(found).toEqual([undefined]);
+  });
+});
+
+describe('operations in TypeScript', () => {
+  it('get arguments and give results; what they do not name is as before', async () => {
+    const { rbx, rbp } = await run((live, machine) => {
+      expect(load(live, machine, { value: (call) => call.arg(0) + 1n })?.sites).toBe(2);
+    });
+    expect([rbx, rbp]).toEqual([1n, 22n]);
+  });
+
+  it('go on with what was there before, natively, or come back with its result', async () => {
+    for (const answer of ['previous', 'native'] as const) {
+      expect((await run((live, machine) => load(live, machine, { value: () => answer }))).rbp).toBe(42n);
+    }
+    const after = await run((live, machine) =>
+      load(live, machine, { value: () => ({ previous: (result) => result + 100n }) }),
+    );
+    expect(after.rbp).toBe(142n);
+  });
+
+  it('can be nothing, or unwanted', async () => {
+    expect((await run((live, machine) => load(live, machine, { halt: 'nop' }))).rbx).toBe(0n);
+    const unwanted = await run((live, machine) => load(live, machine, { halt: 'unwanted' }));
+    expect(unwanted.rbx).toBe(1n);
+    expect(unwanted.said).toEqual([expect.stringMatching(/^PV5019: .*mine.*halt.*unwanted/)]);
+  });
+
+  it('that throw are out of their slot; registers and the guest are as if they had not been', async () => {
+    const { rbx, rbp, live, said } = await run((live, machine) =>
+      load(live, machine, {
+        halt: ({ vcpu }) => {
+          vcpu.gpr[RBX] = 99n;
+          throw new Error('on purpose');
+        },
+        value: () => 5n,
+      }),
+    );
+    expect([rbx, rbp]).toEqual([1n, 5n]);
+    expect(said).toEqual([expect.stringMatching(/^PV5019: ops module mine has failed in halt.*on purpose/)]);
+    expect(live.modules[0].failed.map(({ slot }) => slot)).toEqual(['halt']);
+  });
+});
+
+describe('loading and unloading', () => {
+  it('leaves the code bit for bit as it was', async () => {
+    await run((live, machine) => {
+      const before = live.text();
+      load(live, machine, { value: () => 1n, halt: () => 'native' });
+      expect(live.text()).not.toEqual(before);
+      expect(live.strays()).toEqual([]);
+      live.unload('mine');
+      expect(live.text()).toEqual(before);
+      expect(live.modules).toEqual([]);
+    });
+  });
+
+  it('replaces a version in one step, slots that it no longer has included', async () => {
+    const { rbx, rbp } = await run((live, machine) => {
+      load(live, machine, { value: () => 1n, halt: 'nop' });
+      load(live, machine, { value: () => 2n });
+      expect(live.slots().map(({ state, module }) => [state, module])).toEqual([
+        ['forgotten', undefined],
+        ['own', 'mine'],
+      ]);
+    });
+    expect([rbx, rbp]).toEqual([1n, 2n]);
+  });
+
+  it('waits while the kernel is in the midst of something', async () => {
+    await run((live) => {
+      expect(live.load({ ...manifest, ops: { halt: 'nop' } })).toBeUndefined();
+      expect(live.modules).toEqual([]);
+    });
+  });
+
+  it('is refused with a code that names the slot, and changes nothing', async () => {
+    await run((live, machine) => {
+      const before = live.text();
+      const refusal = (name: string, ops: TypescriptOps['ops'], mode?: 'strict') => {
+        const options = mode ? { mode } : {};
+        return () => whileHalted(machine, () => live.load({ ...manifest, name, ops }, options));
+      };
+      expect(refusal('mine', { nothing: 'nop' })).toThrow(expect.objectContaining({ code: 'PV5001' }));
+      expect(refusal('mine', { halt: 'nop' }, 'strict')).toThrow(expect.objectContaining({ code: 'PV5002' }));
+      expect(() => whileHalted(machine, () => live.load({ ...manifest, guest: 'linux32', ops: {} }))).toThrow(
+        expect.objectContaining({ code: 'PV5022' }),
+      );
+      expect(live.text()).toEqual(before);
+      load(live, machine, { halt: 'nop' });
+      expect(refusal('other', { halt: 'nop' })).toThrow(/both claim halt/);
+      expect(() => live.unload('other')).toThrow(expect.objectContaining({ code: 'PV5017' }));
+    });
+  });
+});
+
+describe('operations in machine code', () => {
+  it('run in the guest, with a way to the host and one to what was there before', async () => {
+    const jump = (address: bigint, to: bigint) => {
+      const bytes = Buffer.alloc(5, 0xe9);
+      bytes.writeInt32LE(Number(to - address - 5n), 1);
+      return bytes;
+    };
+    const { rbx, rbp } = await run((live, machine) =>
+      load(live, machine, {
+        // mov eax, 7; ret
+        value: { code: () => Uint8Array.of(0xb8, 7, 0, 0, 0, 0xc3) },
+        halt: {
+          code: ({ address, trap }) => jump(address, trap),
+          trap: ({ vcpu }) => {
+            vcpu.gpr[RBX] += 10n;
+            return 'previous';
+          },
+        },
+      }),
+    );
+    expect([rbx, rbp]).toEqual([11n, 7n]);
+  });
+
+  it('share the interrupt flag with the machine', async () => {
+    const seen: number[] = [];
+    // mov byte [cell], 1; jmp trap
+    const code: string = BOTH;
+    await run(
+      (live, machine) =>
+        load(live, machine, {
+          halt: {
+            code: ({ address, trap, cells }) => {
+              const bytes = Buffer.alloc(12);
+              bytes.set([0xc6, 0x05]);
+              bytes.writeInt32LE(Number(cells.interruptsOff - (address + 7n)), 2);
+              bytes.set([1, 0xe9], 6);
+              bytes.writeInt32LE(Number(trap - (address + 12n)), 8);
+              return bytes;
+            },
+            trap: ({ vcpu }) => {
+              seen.push(vcpu.eflags & 0x200);
+              vcpu.eflags |= 0x200;
+              seen.push(vcpu.eflags & 0x200);
+              vcpu.eflags &= ~0x200;
+            },
+          },
+        }),
+      code,
+    );
+    expect(seen).toEqual([0, 0x200]);
+  });
+});
+
+describe('counting', () => {
+  it('tells calls by site, changes nothing else, and leaves no trace', async () => {
+    const before: (Uint8Array | undefined)[] = [];
+    const { live, rbx, rbp } = await run((live, machine) => {
+      before.push(live.text());
+      expect(whileHalted(machine, () => live.count(true))?.sites).toBe(3);
+    }, BOTH + callSite(SITE.halt));
+    expect([rbx, rbp]).toEqual([2n, 42n]);
+    expect(live.takeCounts()).toEqual([2, 1, 0]);
+    expect(live.takeCounts()).toEqual([0, 0, 0]);
+    live.count(false);
+    expect(live.text()).toEqual(before[0]);
+  });
+});

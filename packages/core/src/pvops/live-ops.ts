@@ -1,0 +1,426 @@
+import {
+  type ElfImage,
+  type Op,
+  type OpsManifest,
+  PolyvisorError,
+  type TypescriptOp,
+  type TypescriptOps,
+} from '@polyvisor/plugin-api';
+import type { Machine } from '../machine/index.ts';
+import { GATE_BYTES, GateOffset, gateBlock, wordBytes } from './code.ts';
+import { KernelImage } from './kernel-image.ts';
+import type { KernelSlot } from './kernel-ops.ts';
+import { checkModule } from './manifest.ts';
+import type { InstallMode, OpChoice, OpState } from './model.ts';
+import type { LoadedOps } from './module.ts';
+import { ModuleGuard } from './module-guard.ts';
+import { checkOpsObject, type LinkGuest, linkOpsObject, type OpsObject } from './object-module.ts';
+import { OpCode } from './op-code.ts';
+import { OpTraps } from './op-traps.ts';
+import { type PlannedOp, planInstall } from './plan.ts';
+import { hasBooted, RunningKernel } from './running-kernel.ts';
+import { isSafePoint } from './safe-point.ts';
+import { SiteCounters } from './site-counters.ts';
+import { type LiveSite, SitePatcher } from './site-patcher.ts';
+import { TextMemory } from './text-memory.ts';
+
+/** An operation of either kind of module: TypeScript's, or the address of guest code. */
+type Implementation = Op | bigint;
+
+/** A slot of a running kernel. */
+interface LiveSlot {
+  readonly slot: KernelSlot;
+  /** Where the slot's gate block lies, and where it leads back to. */
+  readonly gate: bigint;
+  /** What the table held when ops first came, and the implementation in the kernel's file. */
+  readonly previous: bigint;
+  readonly native: bigint;
+  owner: Loaded | undefined;
+  state: OpState;
+  /** Where sites lead if it has an owner. */
+  target: bigint;
+}
+
+interface Loaded {
+  readonly manifest: OpsManifest;
+  readonly kind: LoadedOps['kind'];
+  readonly slots: readonly string[];
+  /** Its code looks at cells that guest and machine share. */
+  readonly sharesState: boolean;
+  readonly failed: { readonly slot: string; readonly message: string }[];
+}
+
+/** A module, whichever its kind, fitted to the kernel's slots. */
+interface Fitted {
+  readonly manifest: OpsManifest;
+  readonly kind: LoadedOps['kind'];
+  readonly plan: readonly PlannedOp<Implementation>[];
+  readonly sharesState: boolean;
+}
+
+export interface LoadOptions {
+  readonly mode?: InstallMode;
+  /** A downgrade or a step to another major version is meant. */
+  readonly force?: boolean;
+}
+
+/** What a change of the ops did. */
+export interface OpsChange {
+  /** Sites that were written. */
+  readonly sites: number;
+  /** How long the guest stood still for it, by the host's clock. */
+  readonly pauseNs: number;
+}
+
+/** What is in a slot at present. */
+export interface SlotReport {
+  readonly slot: KernelSlot;
+  /**
+   * Of a slot that a loaded module names, what the module makes of it. Else, if there are modules, `forgotten`; without any,
+   * what the kernel has there: `own` if it is not the implementation of its file.
+   */
+  readonly state: OpState;
+  /** The module that has it. */
+  readonly module: string | undefined;
+  /** Where its sites lead, and what that is called. */
+  readonly target: bigint;
+  readonly targetName: string | undefined;
+  readonly sites: number;
+}
+
+const refuse = (code: string, what: string, fix: string) => new PolyvisorError(code, what, fix, 10);
+
+/**
+ * The paravirt operations of a kernel that runs: what is in its slots, and putting modules' operations there and back.
+ * Everything is done between two instructions of the guest.
+ */
+export class LiveOps {
+  readonly kernel: RunningKernel;
+  readonly #patcher: SitePatcher;
+  readonly #text: TextMemory;
+  readonly #slots: readonly LiveSlot[];
+  readonly #byIndex = new Map<number, LiveSlot>();
+  readonly #loaded = new Map<string, Loaded>();
+  readonly #traps: OpTraps;
+  readonly #guard: ModuleGuard;
+  readonly #code: OpCode;
+  readonly #nowNs: () => number;
+  readonly #report: (message: string) => void;
+  #counters: SiteCounters | undefined;
+  #counting = false;
+
+  /**
+   * Finds the kernel in the guest and makes a place for ops; the guest's code is not touched yet. `undefined`: the kernel is
+   * not there, or not mapped at this moment. `report` is told of operations that fail. Throws PV5003, PV5011.
+   */
+  static attach(
+    machine: Machine,
+    elf: ElfImage,
+    host: { nowNs(): number; report(message: string): void },
+  ): LiveOps | undefined {
+    const kernel = RunningKernel.locate(machine, elf);
+    if (!kernel || !hasBooted(kernel)) return undefined;
+    return new LiveOps(kernel, new KernelImage(elf), host);
+  }
+
+  private constructor(
+    kernel: RunningKernel,
+    image: KernelImage,
+    host: { nowNs(): number; report(message: string): void },
+  ) {
+    this.kernel = kernel;
+    this.#nowNs = () => host.nowNs();
+    this.#report = (message) => host.report(message);
+    this.#patcher = new SitePatcher(kernel, ({ address }) => image.bytesAt(address, 2));
+    this.#text = new TextMemory(kernel);
+    const { slots } = kernel.ops;
+    const { gva, gpa } = this.#text.allocateText((slots.length + 1) * GATE_BYTES);
+    this.#slots = slots.map((slot, i) => this.#makeSlot(slot, gva + BigInt(i * GATE_BYTES), gpa + i * GATE_BYTES));
+    for (const each of this.#slots) this.#byIndex.set(each.slot.index, each);
+    const names = [...slots.map(({ name }) => name), ModuleGuard.gateName];
+    this.#guard = new ModuleGuard(kernel, {
+      gva: gva + BigInt(slots.length * GATE_BYTES),
+      gpa: gpa + slots.length * GATE_BYTES,
+    });
+    this.#code = new OpCode(kernel, this.#text);
+    this.#traps = new OpTraps(kernel.machine, { first: gva, names }, (slot, error) => this.#contain(slot, error));
+    kernel.machine.onKernelCall = (vcpu) => this.#traps.take(vcpu);
+  }
+
+  #makeSlot(slot: KernelSlot, gate: bigint, gpa: number): LiveSlot {
+    const { kernel } = this;
+    // A null pointer is never called; if it is all the same, it returns.
+    const orReturn = (address: bigint) => (address === 0n ? gate + BigInt(GateOffset.done) : address);
+    const inFile = slot.implementation.address;
+    const native = orReturn(inFile === 0n ? 0n : kernel.placeOf(inFile));
+    const previous = orReturn(kernel.readWord(this.#pointerTo(slot)) ?? 0n);
+    kernel.machine.memory.writeBytes(gpa, gateBlock(gate, { target: previous, previous, native }));
+    return { slot, gate, previous, native, owner: undefined, state: 'forgotten', target: previous };
+  }
+
+  #pointerTo(slot: KernelSlot): bigint {
+    return this.kernel.placeOf(this.kernel.ops.address + BigInt(slot.index * this.kernel.wordBytes));
+  }
+
+  get modules(): LoadedOps[] {
+    return [...this.#loaded.values()].map(({ manifest, kind, slots, failed }) => {
+      return { manifest, kind, slots, failed: [...failed] };
+    });
+  }
+  get sites(): readonly LiveSite[] {
+    return this.#patcher.sites;
+  }
+  /** Sites that are left alone: what the kernel's file has there is no call through the table. */
+  get leftOut(): number {
+    return this.#patcher.leftOut.length;
+  }
+  /** Whether calls are being counted. */
+  get counting(): boolean {
+    return this.#counting;
+  }
+
+  slots(): SlotReport[] {
+    return this.#slots.map((each) => {
+      const { slot, owner, target, previous } = each;
+      const now = owner ? target : previous;
+      return {
+        ...{ slot, target: now, targetName: this.#nameOf(each, now), module: owner?.manifest.name },
+        state: owner || this.#loaded.size > 0 ? each.state : kernelState(each),
+        sites: slot.sites.length,
+      };
+    });
+  }
+
+  #nameOf({ owner, gate, slot }: LiveSlot, target: bigint): string | undefined {
+    const isOurs = owner !== undefined && this.#text.holds(target);
+    if (isOurs) return `${owner.manifest.name}:${slot.name}`;
+    return target === gate + BigInt(GateOffset.done) ? undefined : this.kernel.nameOf(target);
+  }
+  /**
+   * Put a module's operations into their slots, in place of another version of it. `undefined`: this is no moment for it.
+   * Throws PV5001 (no such slot), PV5002 (strict, and it forgets some) and what `checkModule` throws; then nothing has changed.
+   */
+  load(module: TypescriptOps, options: LoadOptions = {}): OpsChange | undefined {
+    const ops = Object.entries(module.ops).map(([slot, op]): [string, OpChoice<Implementation>] => [
+      slot,
+      typeof op === 'string' ? op : { kind: 'own', implementation: op },
+    ]);
+    return this.#load(module, 'typescript', Object.fromEntries(ops), options);
+  }
+  /** The same for a module in guest code. Throws PV5013 (no room) and what `checkOpsObject` and `linkOpsObject` throw too. */
+  loadObject(object: OpsObject, options: LoadOptions = {}): OpsChange | undefined {
+    const { kernel } = this;
+    const guest: LinkGuest = {
+      wordBytes: kernel.wordBytes,
+      slots: kernel.ops.slots,
+      symbol: (name) => kernel.symbol(name),
+      previous: (slot) => this.#bySlot(slot).previous,
+    };
+    checkOpsObject(object, guest);
+    const { wordBytes } = kernel;
+    checkModule(object.manifest, object.slots, { wordBytes, loaded: this.modules, force: options.force ?? false });
+    if (!isSafePoint(kernel, this.#patcher)) return undefined;
+    const { text, data } = object.layout.regions;
+    const places = {
+      text: this.#text.allocateText(text.sizeBytes, text.alignBytes),
+      data: this.#text.allocateData(data.sizeBytes, data.alignBytes),
+    };
+    const linked = linkOpsObject(object, guest, { text: places.text.gva, data: places.data.gva });
+    for (const name of ['text', 'data'] as const) {
+      kernel.machine.memory.writeBytes(places[name].gpa, linked.regions[name].bytes);
+    }
+    const ops = linked.ops.map(({ slot, gva }): [string, OpChoice<Implementation>] => [
+      slot,
+      { kind: 'own', implementation: gva },
+    ]);
+    return this.#load(object.manifest, 'guestCode', Object.fromEntries(ops), options);
+  }
+
+  #load(
+    manifest: OpsManifest,
+    kind: LoadedOps['kind'],
+    ops: Record<string, OpChoice<Implementation>>,
+    options: LoadOptions,
+  ): OpsChange | undefined {
+    const { name, version, api, guest } = manifest;
+    const { wordBytes } = this.kernel;
+    checkModule(manifest, Object.keys(ops), { wordBytes, loaded: this.modules, force: options.force ?? false });
+    const { ops: all } = planInstall(this.kernel.ops.slots, { name, version, ops }, options.mode ?? 'overlay');
+    const plan = all.filter(({ state }) => state !== 'forgotten');
+    const sharesState = plan.some(
+      (planned) => planned.state === 'own' && this.#code.sharesState(planned.implementation),
+    );
+    if (sharesState) this.#guard.check(name);
+    if (!isSafePoint(this.kernel, this.#patcher)) return undefined;
+    return this.#change(() => this.#install({ manifest: { name, version, api, guest }, kind, plan, sharesState }));
+  }
+
+  #install({ manifest, kind, plan, sharesState }: Fitted): void {
+    const old = this.#loaded.get(manifest.name);
+    const targets = plan.map((planned) => [planned, this.#targetOf(planned)] as const);
+    const slots = plan.map(({ slot }) => slot.name);
+    const loaded: Loaded = { manifest, kind, slots, sharesState, failed: [] };
+    if (old) this.#release(old);
+    for (const [planned, target] of targets) {
+      const each = this.#bySlot(planned.slot.name);
+      each.owner = loaded;
+      each.state = planned.state;
+      this.#traps.set(planned.slot.name, this.#trapOf(planned));
+      this.#point(each, target);
+    }
+    this.#loaded.set(manifest.name, loaded);
+  }
+
+  /** Take a module's operations out. Throws PV5017: there is no such module. */
+  unload(name: string): OpsChange {
+    const loaded = this.#loaded.get(name);
+    if (!loaded) throw refuse('PV5017', `no ops module ${name} is loaded`, '`vm ops list` names those that are');
+    return this.#change(() => {
+      this.#release(loaded);
+      this.#loaded.delete(name);
+    });
+  }
+
+  #release(loaded: Loaded): void {
+    for (const each of this.#slots) if (each.owner === loaded) this.#disown(each);
+  }
+  #disown(each: LiveSlot): void {
+    each.owner = undefined;
+    each.state = 'forgotten';
+    this.#traps.set(each.slot.name, undefined);
+    this.#point(each, each.previous);
+  }
+
+  #bySlot(name: string): LiveSlot {
+    return this.#slots.find(({ slot }) => slot.name === name) as LiveSlot;
+  }
+
+  /** Where the sites of a slot are to lead. */
+  #targetOf(planned: PlannedOp<Implementation>): bigint {
+    const { gate, native, previous } = this.#bySlot(planned.slot.name);
+    if (planned.state === 'nop') return gate + BigInt(GateOffset.done);
+    if (planned.state === 'native') return native;
+    if (planned.state === 'forgotten') return previous;
+    const implementation = planned.state === 'own' ? planned.implementation : undefined;
+    if (typeof implementation === 'bigint') return implementation;
+    if (typeof implementation === 'object') return this.#code.place(implementation, { gate, native, previous });
+    return gate + BigInt(GateOffset.trap);
+  }
+
+  #trapOf(planned: PlannedOp<Implementation>): TypescriptOp | undefined {
+    if (planned.state === 'unwanted') {
+      return ({ slot }) => {
+        throw new Error(`${slot} is unwanted, and has been called`);
+      };
+    }
+    if (planned.state !== 'own' || typeof planned.implementation === 'bigint') return undefined;
+    return typeof planned.implementation === 'function' ? planned.implementation : planned.implementation.trap;
+  }
+
+  /**
+   * The gate leads there from now on. While a slot is owned, the kernel's table holds the gate, for kernel modules that are
+   * loaded meanwhile and keep what they find; gates stay for good.
+   */
+  #point(each: LiveSlot, target: bigint): void {
+    each.target = target;
+    const { gate, previous, native } = each;
+    const { kernel } = this;
+    kernel.write(gate, gateBlock(gate, { target, previous, native }));
+    const inTable = each.owner ? gate : each.previous;
+    kernel.write(this.#pointerTo(each.slot), Uint8Array.from(wordBytes(inTable, kernel.wordBytes)));
+  }
+
+  #change(action: () => void): OpsChange {
+    const startNs = this.#nowNs();
+    action();
+    this.#shareState([...this.#loaded.values()].some(({ sharesState }) => sharesState));
+    const sites = this.#patchSites();
+    return { sites, pauseNs: this.#nowNs() - startNs };
+  }
+
+  /** Keep the state that guest and machine share, as long as a module's code looks at it. */
+  #shareState(shared: boolean): void {
+    for (const vcpu of this.kernel.machine.vcpus) vcpu.shareCells(shared ? this.#code.cells : undefined);
+    this.#guard.arm(shared);
+    const loading: TypescriptOp = () => this.#moduleIsLoaded();
+    this.#traps.set(ModuleGuard.gateName, shared ? loading : undefined);
+  }
+
+  /** The kernel is about to run a module of its own, whose code does not know of shared state. */
+  #moduleIsLoaded(): undefined {
+    for (const { manifest, sharesState } of [...this.#loaded.values()]) {
+      if (!sharesState) continue;
+      this.#report(
+        `ops module ${manifest.name} is taken out: the guest loads a kernel module, which would go around it`,
+      );
+      this.unload(manifest.name);
+    }
+  }
+
+  #patchSites(): number {
+    return this.#patcher.retarget((site, index) => {
+      const each = this.#byIndex.get(site.slot);
+      if (!each) return undefined;
+      if (this.#counting && this.#counters) return this.#counters.codeOf(index);
+      return each.owner ? each.target : undefined;
+    });
+  }
+
+  /**
+   * Count calls from now on, or no longer: every site leads through a counter while it is on. `undefined`: this is no
+   * moment for it.
+   */
+  count(on: boolean): OpsChange | undefined {
+    if (on === this.#counting) return { sites: 0, pauseNs: 0 };
+    if (on && !isSafePoint(this.kernel, this.#patcher)) return undefined;
+    return this.#change(() => {
+      this.#counters ??= new SiteCounters(
+        this.kernel,
+        this.#text,
+        this.#patcher.sites.map(({ slot }) => this.#byIndex.get(slot)?.gate ?? 0n),
+      );
+      this.#counting = on;
+    });
+  }
+  /** Calls of each of {@link sites} since the last time; none if they are not counted. */
+  takeCounts(): readonly number[] {
+    return this.#counters?.take() ?? [];
+  }
+
+  /** A copy of the kernel's code as it is now, from `_stext` to `_etext`, or `undefined` if it is not mapped. */
+  text(): Uint8Array | undefined {
+    const first = this.kernel.symbol('_stext');
+    const end = this.kernel.symbol('_etext');
+    if (first === undefined || end === undefined || end <= first) return undefined;
+    return this.kernel.read(first, Number(end - first));
+  }
+
+  /** Sites whose bytes in the guest are not what they should be. */
+  strays(): LiveSite[] {
+    return this.#patcher.strays();
+  }
+
+  /** An operation has thrown: it is out of its slot, and the guest goes on. */
+  #contain(slot: string, error: unknown): void {
+    const each = this.#bySlot(slot);
+    const { owner } = each;
+    if (!owner) return;
+    const what = error instanceof Error ? error.message : String(error);
+    const message = `PV5019: ops module ${owner.manifest.name} has failed in ${slot}, which is as before: ${what}`;
+    owner.failed.push({ slot, message });
+    // Operations that share state serve together or not at all.
+    if (owner.sharesState) this.#release(owner);
+    else this.#disown(each);
+    this.#patchSites();
+    this.#report(message);
+  }
+}
+
+/** What a slot is if no module says so. */
+function kernelState({ slot, previous, native }: LiveSlot): OpState {
+  if (previous !== native) return 'own';
+  const { kind } = slot.implementation;
+  if (kind === 'trap') return 'unwanted';
+  if (kind === 'none') return 'forgotten';
+  return kind === 'nop' ? 'nop' : 'native';
+}

@@ -1,0 +1,88 @@
+import { type CodeOp, type CodePlace, type GuestCells, type Op, PolyvisorError } from '@polyvisor/plugin-api';
+import type { SharedCells } from '../machine/vcpu.ts';
+import { GateOffset } from './code.ts';
+import type { RunningKernel } from './running-kernel.ts';
+import type { TextMemory } from './text-memory.ts';
+
+/** Longest code of an operation. */
+const MOST_BYTES = 256;
+const CELLS_BYTES = 16;
+/** Where each cell stands in the block of them. */
+const CELL_OFFSETS: Readonly<Record<keyof typeof GuestCells, number>> = { interruptsOff: 0, interruptWaits: 1, cr2: 8 };
+
+interface Surroundings {
+  readonly gate: bigint;
+  readonly native: bigint;
+  readonly previous: bigint;
+}
+
+/** Operations in machine code, in the guest. The same operation, loaded again, stands where it stood. */
+export class OpCode {
+  readonly cells: SharedCells;
+  readonly #kernel: RunningKernel;
+  readonly #text: TextMemory;
+  readonly #cellsGva: bigint;
+  readonly #placed = new Map<CodeOp, bigint>();
+
+  constructor(kernel: RunningKernel, text: TextMemory) {
+    this.#kernel = kernel;
+    this.#text = text;
+    const { gpa, gva } = text.allocateData(CELLS_BYTES);
+    this.#cellsGva = gva;
+    this.cells = {
+      interruptsOff: gpa + CELL_OFFSETS.interruptsOff,
+      interruptWaits: gpa + CELL_OFFSETS.interruptWaits,
+      cr2: gpa + CELL_OFFSETS.cr2,
+    };
+  }
+
+  /** Whether an operation's code asks where a cell is. What it throws is thrown here. */
+  sharesState(op: Op | bigint): boolean {
+    if (typeof op !== 'object') return false;
+    let asked = false;
+    const cells = this.#cellPlaces(() => {
+      asked = true;
+    });
+    const somewhere = this.#cellsGva;
+    op.code({ ...this.#placeAt(somewhere, { gate: somewhere, native: somewhere, previous: somewhere }, op), cells });
+    return asked;
+  }
+
+  /** Answers where the code stands. Throws PV5018 for what is no code of a fair size, PV5013. */
+  place(op: CodeOp, surroundings: Surroundings): bigint {
+    const known = this.#placed.get(op);
+    if (known !== undefined) return known;
+    const { gva, gpa } = this.#text.allocateText(MOST_BYTES);
+    const code = op.code(this.#placeAt(gva, surroundings, op));
+    if (!(code instanceof Uint8Array) || code.length === 0 || code.length > MOST_BYTES) {
+      throw new PolyvisorError('PV5018', `an operation has no code of 1 to ${MOST_BYTES} bytes`, 'make it shorter', 10);
+    }
+    this.#kernel.machine.memory.writeBytes(gpa, code);
+    this.#placed.set(op, gva);
+    return gva;
+  }
+
+  #placeAt(address: bigint, { gate, native, previous }: Surroundings, op: CodeOp): CodePlace {
+    const trap = op.trap ? gate + BigInt(GateOffset.trap) : previous;
+    const { wordBytes } = this.#kernel;
+    return { wordBytes, address, previous, native, trap, cells: this.#cellPlaces(() => {}) };
+  }
+
+  #cellPlaces(onAsked: () => void): CodePlace['cells'] {
+    const place = (name: keyof typeof GuestCells) => {
+      onAsked();
+      return this.#cellsGva + BigInt(CELL_OFFSETS[name]);
+    };
+    return {
+      get interruptsOff() {
+        return place('interruptsOff');
+      },
+      get interruptWaits() {
+        return place('interruptWaits');
+      },
+      get cr2() {
+        return place('cr2');
+      },
+    };
+  }
+}

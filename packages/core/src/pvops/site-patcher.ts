@@ -1,0 +1,134 @@
+import { PolyvisorError } from '@polyvisor/plugin-api';
+import { type Branch, siteBranch, tailOfDirectBranch } from './code.ts';
+import type { RunningKernel } from './running-kernel.ts';
+import type { PatchSite } from './sites.ts';
+
+const PAGE = 4096;
+const OPCODE_GROUP_5 = 0xff;
+const SHORTEST_BYTES = 5;
+
+/** A call site in a running kernel. */
+export interface LiveSite extends PatchSite {
+  /** Where it is now. */
+  readonly gva: bigint;
+  /** What the kernel has put there by itself. */
+  readonly original: Uint8Array;
+  /** What is there now. */
+  readonly bytes: Uint8Array;
+}
+
+interface Place extends LiveSite {
+  readonly branch: Branch;
+  /** Guest-physical address, and that of the second part if a page ends within the site. */
+  readonly gpa: number;
+  readonly firstBytes: number;
+  readonly nextGpa: number;
+  /** What stays behind a direct branch: the same boundaries of instructions as before, so that nobody can be within. */
+  readonly tail: Uint8Array | undefined;
+  bytes: Uint8Array;
+  /** Where it leads; `undefined`: it is as the kernel had it. */
+  to: bigint | undefined;
+}
+
+/**
+ * The call sites of a running kernel, and writing to them. What is written is one instruction, or has the boundaries of
+ * instructions that are there; so taking it back, or putting something else in its place, is possible at any time. The first
+ * time, nobody may be within a site whose instructions are the kernel's own ({@link isWithinInline}).
+ */
+export class SitePatcher {
+  readonly #kernel: RunningKernel;
+  readonly #initFirst: bigint;
+  readonly #initEnd: bigint;
+  readonly #places: Place[] = [];
+  /** Sites that are left alone: in code that the kernel gives away once it has booted, or no calls through the table. */
+  readonly leftOut: PatchSite[] = [];
+  /** Addresses strictly within sites, between instructions of the kernel's own, for as long as those are there. */
+  readonly #within = new Map<bigint, Place>();
+
+  /** Throws PV5012 where the kernel is not mapped at this moment. */
+  constructor(kernel: RunningKernel, linkedOpcode: (site: PatchSite) => Uint8Array | undefined) {
+    this.#kernel = kernel;
+    this.#initFirst = kernel.symbol('__init_begin') ?? 0n;
+    this.#initEnd = kernel.symbol('__init_end') ?? 0n;
+    for (const { sites } of kernel.ops.slots) {
+      for (const site of sites) this.#add(site, linkedOpcode(site));
+    }
+  }
+
+  /** Code for the time of booting: its memory is used for other things afterwards. */
+  #isInit(gva: bigint): boolean {
+    return gva >= this.#initFirst && gva < this.#initEnd;
+  }
+
+  #add(site: PatchSite, linked: Uint8Array | undefined): void {
+    const gva = this.#kernel.placeOf(site.address);
+    if (this.#isInit(gva)) {
+      this.leftOut.push(site);
+      return;
+    }
+    const original = this.#kernel.read(gva, site.sizeBytes);
+    const gpa = this.#kernel.gpaOf(gva);
+    const nextGpa = this.#kernel.gpaOf(gva + BigInt(site.sizeBytes - 1));
+    if (!original || gpa === undefined || nextGpa === undefined) throw notMapped(gva);
+    const isCall = linked?.[0] === OPCODE_GROUP_5 && site.sizeBytes >= SHORTEST_BYTES;
+    if (!isCall) {
+      this.leftOut.push(site);
+      return;
+    }
+    const firstBytes = Math.min(site.sizeBytes, PAGE - (gpa % PAGE));
+    const tail = tailOfDirectBranch(original);
+    const place: Place = {
+      ...{ ...site, gva, gpa, firstBytes, tail, original, bytes: original, to: undefined },
+      branch: ((linked[1] >> 3) & 7) === 4 ? 'jmp' : 'call',
+      nextGpa: nextGpa - (site.sizeBytes - 1 - firstBytes),
+    };
+    this.#places.push(place);
+    if (!tail) for (let i = 1; i < site.sizeBytes; i++) this.#within.set(gva + BigInt(i), place);
+  }
+
+  get sites(): readonly LiveSite[] {
+    return this.#places;
+  }
+
+  /** Whether somebody who goes on at `gva` would be in the midst of instructions that a first patch removes. */
+  isWithinInline(gva: bigint): boolean {
+    const place = this.#within.get(gva);
+    return place !== undefined && place.to === undefined;
+  }
+
+  /** Make every site lead to what `target` answers; `undefined`: as the kernel had it. Answers how many have changed. */
+  retarget(target: (site: LiveSite, index: number) => bigint | undefined): number {
+    let changed = 0;
+    for (const [index, place] of this.#places.entries()) {
+      const to = target(place, index);
+      if (to === place.to) continue;
+      this.#write(place, to === undefined ? place.original : siteBranch(place.branch, place.gva, to, place));
+      place.to = to;
+      changed++;
+    }
+    return changed;
+  }
+
+  #write(place: Place, bytes: Uint8Array): void {
+    const { memory } = this.#kernel.machine;
+    memory.writeBytes(place.gpa, bytes.subarray(0, place.firstBytes));
+    if (place.firstBytes < bytes.length) memory.writeBytes(place.nextGpa, bytes.subarray(place.firstBytes));
+    place.bytes = bytes;
+  }
+
+  /** Sites whose bytes in the guest are not what has been put there; someone else writes to them. */
+  strays(): LiveSite[] {
+    return this.#places.filter(({ gva, sizeBytes, bytes }) => {
+      const now = this.#kernel.read(gva, sizeBytes);
+      return !now || !equal(now, bytes);
+    });
+  }
+}
+
+function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+function notMapped(gva: bigint): PolyvisorError {
+  return new PolyvisorError('PV5012', `no memory is mapped at 0x${gva.toString(16)} of the guest`, 'try again', 10);
+}

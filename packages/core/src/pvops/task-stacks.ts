@@ -1,0 +1,175 @@
+import type { ElfImage } from '@polyvisor/plugin-api';
+import { Btf, BtfKind } from '../loader/image/btf.ts';
+import { damagedImage } from '../loader/image/image-error.ts';
+import type { RunningKernel } from './running-kernel.ts';
+import type { SitePatcher } from './site-patcher.ts';
+
+const MOST_TASKS = 65536;
+const FIRST_TASK = 'init_task';
+/** Linux, kernel/sched/core.c: the kernel is preempted where it says so itself, or not at all; 2 is anywhere. */
+const PREEMPTION = 'preempt_dynamic_mode';
+const PREEMPTS_ANYWHERE = 2n;
+
+/** Offsets in bytes, as the kernel's types give them. */
+interface TaskLayout {
+  readonly tasks: number;
+  readonly signal: number;
+  readonly threadNode: number;
+  readonly threadHead: number;
+  readonly stackPointer: number;
+}
+
+const layouts = new WeakMap<ElfImage, TaskLayout | undefined>();
+
+/**
+ * Whether no task that waits for its turn was preempted within instructions of the kernel's own at a site. The part of each
+ * task's stack that is in use is searched word by word, and any number that looks like such an address counts. Without types
+ * (BTF) tasks cannot be found; then a kernel that preempts its own code anywhere is never at a safe point.
+ */
+export function sleepersAreClear(kernel: RunningKernel, patcher: SitePatcher): boolean {
+  const { elf } = kernel;
+  if (!layouts.has(elf)) layouts.set(elf, taskLayout(elf));
+  const layout = layouts.get(elf);
+  if (!layout) return !preemptsAnywhere(kernel);
+  for (const task of tasks(kernel, layout)) {
+    if (task === undefined) return false;
+    if (!stackIsClear(kernel, patcher, task, layout)) return false;
+  }
+  return true;
+}
+
+function preemptsAnywhere(kernel: RunningKernel): boolean {
+  const mode = kernel.symbol(PREEMPTION);
+  const bytes = mode === undefined ? undefined : kernel.read(mode, 4);
+  return !bytes || BigInt(bytes[0]) >= PREEMPTS_ANYWHERE;
+}
+
+function taskLayout(elf: ElfImage): TaskLayout | undefined {
+  const section = elf.section('.BTF');
+  if (!section) return undefined;
+  const btf = new Btf(elf.bytes.subarray(section.offset, section.offset + section.sizeBytes));
+  const task = 'task_struct';
+  return {
+    tasks: offsetOf(btf, task, ['tasks']),
+    signal: offsetOf(btf, task, ['signal']),
+    threadNode: offsetOf(btf, task, ['thread_node']),
+    threadHead: offsetOf(btf, 'signal_struct', ['thread_head']),
+    stackPointer: offsetOf(btf, task, ['thread', 'sp']),
+  };
+}
+
+/** Bytes from the start of a struct to a member, through members without names as well. */
+function offsetOf(btf: Btf, struct: string, path: readonly string[]): number {
+  let type = btf.find(BtfKind.STRUCT, struct);
+  let bits = 0;
+  for (const name of path) {
+    const member = type === undefined ? undefined : findMember(btf, type, name, 0);
+    if (!member) throw damagedImage(`BTF has no ${struct}.${path.join('.')}`);
+    bits += member.bitOffset;
+    type = btf.strip(member.type);
+  }
+  return bits / 8;
+}
+
+const DEEPEST = 8;
+
+function findMember(
+  btf: Btf,
+  struct: number,
+  name: string,
+  depth: number,
+): { readonly type: number; readonly bitOffset: number } | undefined {
+  if (depth > DEEPEST) return undefined;
+  for (const member of btf.members(struct)) {
+    if (member.name === name) return member;
+    const inner = btf.strip(member.type);
+    const kind = btf.kind(inner);
+    if (member.name !== '' || (kind !== BtfKind.STRUCT && kind !== BtfKind.UNION)) continue;
+    const found = findMember(btf, inner, name, depth + 1);
+    if (found) return { type: found.type, bitOffset: member.bitOffset + found.bitOffset };
+  }
+  return undefined;
+}
+
+/** Every thread of every process; `undefined`: the lists lead nowhere. */
+function* tasks(kernel: RunningKernel, layout: TaskLayout): Generator<bigint | undefined> {
+  const first = kernel.symbol(FIRST_TASK);
+  if (first === undefined) {
+    yield undefined;
+    return;
+  }
+  let count = 0;
+  for (const node of list(kernel, first + BigInt(layout.tasks))) {
+    const process = node && node - BigInt(layout.tasks);
+    const signal = process && word(kernel, process + BigInt(layout.signal));
+    if (!signal) {
+      yield undefined;
+      return;
+    }
+    for (const thread of list(kernel, signal + BigInt(layout.threadHead))) {
+      if (++count > MOST_TASKS) yield undefined;
+      if (thread !== signal + BigInt(layout.threadHead)) yield thread && thread - BigInt(layout.threadNode);
+    }
+  }
+}
+
+/** The nodes of a list_head's ring, this one first. */
+function* list(kernel: RunningKernel, head: bigint): Generator<bigint | undefined> {
+  let node: bigint | undefined = head;
+  let count = 0;
+  do {
+    yield node;
+    node = word(kernel, node);
+    if (node === undefined || ++count > MOST_TASKS) {
+      yield undefined;
+      return;
+    }
+  } while (node !== head);
+}
+
+/** From where the task went to sleep to the end of its stack, which is aligned to its size, or, at worst, of the next one. */
+function stackIsClear(kernel: RunningKernel, patcher: SitePatcher, task: bigint, layout: TaskLayout): boolean {
+  const pointer = word(kernel, task + BigInt(layout.stackPointer));
+  if (pointer === undefined) return false;
+  const stack = live(kernel, pointer);
+  const step = kernel.wordBytes;
+  const view = new DataView(stack.buffer);
+  for (let at = 0; at + step <= stack.length; at += step) {
+    const value = step === 8 ? view.getBigUint64(at, true) : BigInt(view.getUint32(at, true));
+    if (patcher.isWithinInline(value)) return false;
+  }
+  return true;
+}
+
+const SMALLEST_STACK_BYTES = 1n << 14n;
+
+/** Up to the next boundary of 16 KiB, as large as stacks are and aligned as they are (THREAD_SIZE; 8 KiB on i386). */
+function live(kernel: RunningKernel, pointer: bigint): Uint8Array {
+  const end = (pointer / SMALLEST_STACK_BYTES + 1n) * SMALLEST_STACK_BYTES;
+  const sizeBytes = Number(end - pointer);
+  const bytes = new Uint8Array(sizeBytes);
+  let done = 0;
+  while (done < sizeBytes) {
+    const chunk = Math.min(sizeBytes - done, 4096 - Number((pointer + BigInt(done)) & 0xfffn));
+    const part = at(kernel, pointer + BigInt(done), chunk);
+    // A guard page, or a stack that is smaller than that.
+    if (!part) break;
+    bytes.set(part, done);
+    done += chunk;
+  }
+  return bytes.slice(0, done);
+}
+
+/** Any memory of the kernel's, as it is mapped at this moment. */
+function at(kernel: RunningKernel, gva: bigint, sizeBytes: number): Uint8Array | undefined {
+  const { vcpus, memory } = kernel.machine;
+  const found = vcpus[0].translate(gva, 'read', { as: 'supervisor' });
+  if (!found.ok || found.gpa + sizeBytes > memory.sizeBytes) return undefined;
+  return memory.readBytes(found.gpa, sizeBytes);
+}
+function word(kernel: RunningKernel, gva: bigint): bigint | undefined {
+  const bytes = at(kernel, gva, kernel.wordBytes);
+  if (!bytes) return undefined;
+  const view = new DataView(bytes.buffer);
+  return kernel.wordBytes === 8 ? view.getBigUint64(0, true) : BigInt(view.getUint32(0, true));
+}
