@@ -66,6 +66,13 @@ describe('hostile hypercalls', () => {
     expect([twin?.transfer, twin?.registers, twin?.data]).toEqual([era.transfer, era.registers, era.data]);
   });
 
+  it('a restart without a message is one all the same', () => {
+    const { call, machine } = makeGuest(ERAS[2], false);
+    call(Call.LGUEST_INIT, DATA);
+    call(Call.SHUTDOWN, 0x40000000, 2);
+    expect(machine.ended).toEqual({ kind: 'reboot' });
+  });
+
   it('by registers', () => {
     fc.assert(
       fc.property(eras, fc.boolean(), calls, (era, pae, list) => {

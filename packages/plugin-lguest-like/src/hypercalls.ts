@@ -1,5 +1,5 @@
 /** LHCALL_*: what the guest asks of its host (drivers/lguest/hypercalls.c). Anything that is wrong kills the guest. */
-import { Gpr } from '@polyvisor/plugin-api';
+import { Gpr, type ShutdownReason } from '@polyvisor/plugin-api';
 import { Call, type CallName, callName, LAST_CALL, RING_DONE, RING_SIZE, SHUTDOWN_RESTART } from './abi.ts';
 import type { LguestGuest, Registered } from './guest.ts';
 import { halt, setClockEvent } from './interrupts.ts';
@@ -90,11 +90,17 @@ function call(guest: LguestGuest, { era }: Pick<Registered, 'era' | 'data'>, arg
 }
 
 function shutdown(guest: LguestGuest, [, text, reason]: Arguments): void {
+  // A restart may come without a message: its address is then not looked at.
+  if (reason === SHUTDOWN_RESTART) {
+    end(guest, { kind: 'reboot' });
+    return;
+  }
   const message = new TextDecoder('latin1').decode(guest.memory.text(text, MESSAGE_BYTES - 1));
+  end(guest, message === POWER_DOWN ? { kind: 'poweroff' } : { kind: 'crash', message: `CRASH: ${message}` });
+}
+function end(guest: LguestGuest, reason: ShutdownReason): void {
   guest.ended = true;
-  if (reason === SHUTDOWN_RESTART) guest.machine.shutdown({ kind: 'reboot' });
-  else if (message === POWER_DOWN) guest.machine.shutdown({ kind: 'poweroff' });
-  else guest.machine.shutdown({ kind: 'crash', message: `CRASH: ${message}` });
+  guest.machine.shutdown(reason);
 }
 
 function setStack(guest: LguestGuest, [, selector, esp, pages]: Arguments): void {
