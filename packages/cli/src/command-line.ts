@@ -45,6 +45,7 @@ interface ParsedFlags extends DeviceFlags {
   initrd?: string;
   bootModule?: BootModuleRequest[];
   chip?: ExtraChip[];
+  module?: string[];
   memory: number;
   console: ConsoleChoice;
   trace?: TraceRequest;
@@ -174,6 +175,7 @@ function addRunOptions(run: Command): Command {
     .option('--initrd <file>', 'initial ramdisk')
     .option('--boot-module <file[:text]>', 'a file and its text for a multiboot image (repeatable)', collectModule)
     .option('--chip <name>', 'a chip beside those of a PC: testdev (repeatable)', collectChip)
+    .option('--module <module>', 'ops module for the kernel: NAME-ops of a plug-in, or a file (repeatable)', collect)
     .addOption(
       new Option('--memory <size>', 'guest memory').argParser(parseMemory).default(DEFAULT_MEMORY_BYTES, '512M'),
     )
@@ -213,6 +215,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     initrdPath: flags.initrd,
     bootModules: flags.bootModule ?? [],
     chips: flags.chip ?? [],
+    modules: flags.module ?? [],
     memoryBytes: flags.memory,
     console: flags.console,
     trace: flags.trace,

@@ -20,6 +20,8 @@ export interface RunOptions {
   readonly bootModules: readonly BootModuleRequest[];
   /** Chips beside those that the door brings. */
   readonly chips: readonly ExtraChip[];
+  /** Ops modules for the kernel, in the order in which they are loaded. */
+  readonly modules: readonly string[];
   readonly memoryBytes: number;
   readonly console: ConsoleChoice;
   readonly trace: TraceRequest | undefined;

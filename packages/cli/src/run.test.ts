@@ -27,6 +27,7 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     initrdPath: undefined,
     bootModules: [],
     chips: [],
+    modules: [],
     memoryBytes: 2 ** 24,
     console: { kind: 'file', path: consoleFile },
     trace: undefined,

@@ -23,6 +23,7 @@ import { nodeFiles } from './node/file-reader.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
 import { tuneV8 } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
+import { BootModules } from './ops/boot-modules.ts';
 import type { CreateMachine, RunnableMachine, RunOptions, TierChoice } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
 import { GuestProfile } from './profile/profile.ts';
@@ -48,8 +49,10 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
       registry.plugins.map((plugin) => plugin.name),
       new ProgressLine(),
     );
+    const modules = await BootModules.open(options.modules, guest.image);
     say(`${guest.image.name}: ${guest.image.description}`);
-    return await new Session(options, { ...guest, devices }, ending, createMachine, { trace, profile }).run(registry);
+    const equipped = { ...guest, devices, modules };
+    return await new Session(options, equipped, ending, createMachine, { trace, profile }).run(registry);
   } finally {
     await devices?.close();
     trace?.close();
@@ -95,6 +98,7 @@ function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
 /** What a machine is started from, and what it is wired to. */
 interface EquippedGuest extends PreparedGuest {
   readonly devices: OpenDevices;
+  readonly modules: BootModules | undefined;
 }
 
 /** One `vm run` from power-on to its end, through any number of reboots. */
@@ -144,8 +148,10 @@ class Session {
     try {
       if (this.#options.control) control = await VmControl.open(vm, this.#options.name);
       for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#sinks.trace)) {
+        this.#guest.modules?.prepare(plugins);
         const machine = await this.#createMachine(this.#machineOptions(console, plugins));
         vm.started(machine, plugins);
+        this.#guest.modules?.started(machine, vm.ops);
         if (plugins === registry) say(describeEntry(machine.entry));
         const end = await this.#runMachine(machine);
         if (end.reason.kind === 'reboot' && this.#options.reboot) {

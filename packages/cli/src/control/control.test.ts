@@ -71,7 +71,15 @@ async function start(name: string, changes: Partial<RunOptions> = {}): Promise<S
     ...{ image, plugins: [], entryName: undefined, append: undefined, initrdPath: undefined, memoryBytes: 2 ** 24 },
     ...{ console: { kind: 'none' }, trace: undefined, timeoutSeconds: undefined, expect: undefined, stats: false },
     ...{ reboot: true, clock: 'icount', control: true, name, tier: { kind: 'interpret' } },
-    ...{ profilePath: undefined, disks: [], net: { kind: 'none' }, shares: [], bootModules: [], chips: [] },
+    ...{
+      profilePath: undefined,
+      disks: [],
+      net: { kind: 'none' },
+      shares: [],
+      bootModules: [],
+      chips: [],
+      modules: [],
+    },
     ...changes,
   };
   return await new Promise<Started>((resolve, reject) => {

@@ -98,7 +98,10 @@ function listText(modules: LiveReport['modules']): string {
     ...[name, version, kind, guest, `${slots.length}`, `${failed.length}`, slots.join(' ')],
   ]);
   const failures = modules.flatMap(({ failed }) => failed);
-  return `${[formatTable(['NAME', 'VERSION', 'KIND', 'GUEST', 'SLOTS', 'FAILED', 'NAMES'], rows), ...failures].join('\n')}\n`;
+  const variables = modules.flatMap((module) =>
+    Object.entries(module.variables).map(([variable, value]) => `${module.name}: ${variable} = ${value}`),
+  );
+  return `${[formatTable(['NAME', 'VERSION', 'KIND', 'GUEST', 'SLOTS', 'FAILED', 'NAMES'], rows), ...variables, ...failures].join('\n')}\n`;
 }
 
 function changeText(command: 'load' | 'unload', change: ChangeReport): string {

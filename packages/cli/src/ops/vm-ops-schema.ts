@@ -12,6 +12,8 @@ const moduleSchema = v.object({
   slots: v.array(v.string()),
   /** Operations that have failed and are out of their slots. */
   failed: v.array(v.string()),
+  /** Of guest code: its global variables that are numbers, decimal. */
+  variables: v.record(v.string(), v.string()),
 });
 export const modulesSchema = v.array(moduleSchema);
 

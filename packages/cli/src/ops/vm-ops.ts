@@ -1,12 +1,9 @@
-import { readFile } from 'node:fs/promises';
-import { LiveOps, type LoadOptions, Machine, type OpsChange, readOpsObject } from '@polyvisor/core';
-import type { ElfImage, PolyvisorError, TypescriptOps } from '@polyvisor/plugin-api';
-import { controlError, fileError } from '../cli-error.ts';
+import { LiveOps, type LoadOptions, Machine, type OpsChange } from '@polyvisor/core';
+import type { ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
+import { controlError } from '../cli-error.ts';
 import { say } from '../diagnostics.ts';
-import { ExitCode } from '../exit-codes.ts';
-import { nodeModuleImporter } from '../node/plugin-import.ts';
 import type { RunnableMachine } from '../options.ts';
-import { importOps } from './import-ops.ts';
+import { readOpsFile } from './ops-file.ts';
 import type { ChangeReport, LiveReport, SiteReport, WatchReport } from './vm-ops-schema.ts';
 
 /** How long the guest may take to come to a point at which its kernel can be changed. */
@@ -70,15 +67,18 @@ export class VmOps {
 
   /** `reference`: a name (`xen-ops`), or the absolute path of a file, TypeScript's or an object. */
   async load(reference: string, options: LoadOptions): Promise<ChangeReport> {
-    const bytes = reference.endsWith('.o') ? await readModule(reference) : undefined;
-    const object = bytes && readOpsObject(bytes, reference);
-    const module = object ? undefined : await importOps(reference, nodeModuleImporter());
-    const { name, version } = object?.manifest ?? (module as TypescriptOps);
+    const file = await readOpsFile(reference);
+    const { name, version } = file.manifest;
     return await this.#changing(async (live) => {
       if (live.modules.length === 0) this.#textBefore = await this.#textHash(live);
-      const load = () => (object ? live.loadObject(object, options) : live.load(module as TypescriptOps, options));
-      return { ...(await this.#change(load)), name, version };
+      return { ...(await this.#change(() => file.loadInto(live, options))), name, version };
     });
+  }
+
+  /** For modules that come while the kernel boots: the one that there is, or, as soon as `attach` answers, that one. */
+  attachAtBoot(attach: () => LiveOps | undefined): LiveOps | undefined {
+    this.#live ??= attach();
+    return this.#live;
   }
 
   async unload(name: string): Promise<ChangeReport> {
@@ -86,6 +86,8 @@ export class VmOps {
       const { version } = live.modules.find(({ manifest }) => manifest.name === name)?.manifest ?? { version: '' };
       const change = await this.#change(() => live.unload(name));
       if (live.modules.length > 0 || live.counting) return { ...change, name, version };
+      // A kernel that has booted since has changed its code itself.
+      if (this.#textBefore === undefined) return { ...change, name, version };
       const textSha256 = await this.#textHash(live);
       return { ...change, name, version, textSha256, textIsAsBefore: textSha256 === this.#textBefore };
     });
@@ -148,9 +150,10 @@ export class VmOps {
   }
 
   #modules(live: LiveOps): LiveReport['modules'] {
-    return live.modules.map(({ manifest, kind, slots, failed }) => ({
+    return live.modules.map(({ manifest, kind, slots, failed, variables }) => ({
       ...{ name: manifest.name, version: manifest.version, api: manifest.api, guest: manifest.guest, kind },
       ...{ slots: [...slots], failed: failed.map(({ message }) => message) },
+      variables: Object.fromEntries(Object.entries(variables).map(([variable, value]) => [variable, `${value}`])),
     }));
   }
 
@@ -201,9 +204,3 @@ export class VmOps {
 }
 
 const refused = (what: string, fix: string): PolyvisorError => controlError('PV3013', what, fix);
-
-async function readModule(file: string): Promise<Uint8Array> {
-  return await readFile(file).catch((error) => {
-    throw fileError(`cannot read the ops module ${file}`, error, ExitCode.CONTROL);
-  });
-}

@@ -10,5 +10,6 @@ export {
   type OpsObject,
   readOpsObject,
 } from './object-module.ts';
+export { OpsAtBoot } from './ops-at-boot.ts';
 export { type InstallPlan, type PlannedOp, planInstall } from './plan.ts';
 export type { Alternative, PatchSite } from './sites.ts';

@@ -10,13 +10,15 @@ import type { Machine } from '../machine/index.ts';
 import { GATE_BYTES, GateOffset, gateBlock, wordBytes } from './code.ts';
 import { KernelImage } from './kernel-image.ts';
 import type { KernelSlot } from './kernel-ops.ts';
+import type { ModuleVariable } from './link/link.ts';
 import { checkModule } from './manifest.ts';
 import type { InstallMode, OpChoice, OpState } from './model.ts';
 import type { LoadedOps } from './module.ts';
 import { ModuleGuard } from './module-guard.ts';
-import { checkOpsObject, type LinkGuest, linkOpsObject, type OpsObject } from './object-module.ts';
+import { checkOpsObject, type OpsObject } from './object-module.ts';
 import { OpCode } from './op-code.ts';
 import { OpTraps } from './op-traps.ts';
+import { PlacedObjects } from './placed-objects.ts';
 import { type PlannedOp, planInstall } from './plan.ts';
 import { hasBooted, RunningKernel } from './running-kernel.ts';
 import { isSafePoint } from './safe-point.ts';
@@ -62,6 +64,8 @@ export interface LoadOptions {
   readonly mode?: InstallMode;
   /** A downgrade or a step to another major version is meant. */
   readonly force?: boolean;
+  /** The caller knows that nobody is within a call site. */
+  readonly settled?: boolean;
 }
 
 /** What a change of the ops did. */
@@ -98,6 +102,9 @@ export class LiveOps {
   readonly kernel: RunningKernel;
   readonly #patcher: SitePatcher;
   readonly #text: TextMemory;
+  readonly #objects: PlacedObjects;
+  /** Of modules in guest code, by their names. */
+  readonly #variables = new Map<string, readonly ModuleVariable[]>();
   readonly #slots: readonly LiveSlot[];
   readonly #byIndex = new Map<number, LiveSlot>();
   readonly #loaded = new Map<string, Loaded>();
@@ -117,9 +124,10 @@ export class LiveOps {
     machine: Machine,
     elf: ElfImage,
     host: { nowNs(): number; report(message: string): void },
+    booting = false,
   ): LiveOps | undefined {
     const kernel = RunningKernel.locate(machine, elf);
-    if (!kernel || !hasBooted(kernel)) return undefined;
+    if (!kernel || !(booting || hasBooted(kernel))) return undefined;
     return new LiveOps(kernel, new KernelImage(elf), host);
   }
 
@@ -133,6 +141,11 @@ export class LiveOps {
     this.#report = (message) => host.report(message);
     this.#patcher = new SitePatcher(kernel, ({ address }) => image.bytesAt(address, 2));
     this.#text = new TextMemory(kernel);
+    this.#objects = new PlacedObjects({
+      allocate: (region, sizeBytes) =>
+        region === 'text' ? this.#text.allocateText(sizeBytes) : this.#text.allocateData(sizeBytes),
+      write: ({ gpa }, bytes) => kernel.machine.memory.writeBytes(gpa, bytes),
+    });
     const { slots } = kernel.ops;
     const { gva, gpa } = this.#text.allocateText((slots.length + 1) * GATE_BYTES);
     this.#slots = slots.map((slot, i) => this.#makeSlot(slot, gva + BigInt(i * GATE_BYTES), gpa + i * GATE_BYTES));
@@ -164,8 +177,16 @@ export class LiveOps {
 
   get modules(): LoadedOps[] {
     return [...this.#loaded.values()].map(({ manifest, kind, slots, failed }) => {
-      return { manifest, kind, slots, failed: [...failed] };
+      const variables = kind === 'guestCode' ? this.#variablesOf(manifest.name) : {};
+      return { manifest, kind, slots, failed: [...failed], variables };
     });
+  }
+  #variablesOf(name: string): Record<string, bigint> {
+    const values = (this.#variables.get(name) ?? []).flatMap(({ name: variable, gva, sizeBytes }) => {
+      const bytes = this.kernel.read(gva, sizeBytes);
+      return bytes ? [[variable, bytes.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n)] as const] : [];
+    });
+    return Object.fromEntries(values);
   }
   get sites(): readonly LiveSite[] {
     return this.#patcher.sites;
@@ -210,30 +231,22 @@ export class LiveOps {
   /** The same for a module in guest code. Throws PV5013 (no room) and what `checkOpsObject` and `linkOpsObject` throw too. */
   loadObject(object: OpsObject, options: LoadOptions = {}): OpsChange | undefined {
     const { kernel } = this;
-    const guest: LinkGuest = {
-      wordBytes: kernel.wordBytes,
-      slots: kernel.ops.slots,
-      symbol: (name) => kernel.symbol(name),
-      previous: (slot) => this.#bySlot(slot).previous,
+    const { wordBytes } = kernel;
+    const guest = {
+      ...{ wordBytes, slots: kernel.ops.slots, symbol: (name: string) => kernel.symbol(name) },
+      previous: (slot: string) => this.#bySlot(slot).previous,
     };
     checkOpsObject(object, guest);
-    const { wordBytes } = kernel;
     checkModule(object.manifest, object.slots, { wordBytes, loaded: this.modules, force: options.force ?? false });
-    if (!isSafePoint(kernel, this.#patcher)) return undefined;
-    const { text, data } = object.layout.regions;
-    const places = {
-      text: this.#text.allocateText(text.sizeBytes, text.alignBytes),
-      data: this.#text.allocateData(data.sizeBytes, data.alignBytes),
-    };
-    const linked = linkOpsObject(object, guest, { text: places.text.gva, data: places.data.gva });
-    for (const name of ['text', 'data'] as const) {
-      kernel.machine.memory.writeBytes(places[name].gpa, linked.regions[name].bytes);
-    }
+    if (!options.settled && !isSafePoint(kernel, this.#patcher)) return undefined;
+    const linked = this.#objects.place(object, guest);
     const ops = linked.ops.map(({ slot, gva }): [string, OpChoice<Implementation>] => [
       slot,
       { kind: 'own', implementation: gva },
     ]);
-    return this.#load(object.manifest, 'guestCode', Object.fromEntries(ops), options);
+    const change = this.#load(object.manifest, 'guestCode', Object.fromEntries(ops), options);
+    if (change) this.#variables.set(object.manifest.name, linked.variables);
+    return change;
   }
 
   #load(
@@ -251,7 +264,7 @@ export class LiveOps {
       (planned) => planned.state === 'own' && this.#code.sharesState(planned.implementation),
     );
     if (sharesState) this.#guard.check(name);
-    if (!isSafePoint(this.kernel, this.#patcher)) return undefined;
+    if (!options.settled && !isSafePoint(this.kernel, this.#patcher)) return undefined;
     return this.#change(() => this.#install({ manifest: { name, version, api, guest }, kind, plan, sharesState }));
   }
 

@@ -15,4 +15,6 @@ export interface LoadedOps {
   readonly slots: readonly string[];
   /** Operations that have failed and are out of their slots: PV code and what was wrong. */
   readonly failed: readonly { readonly slot: string; readonly message: string }[];
+  /** Of guest code, its global variables that are numbers, as they are now. */
+  readonly variables: Readonly<Record<string, bigint>>;
 }

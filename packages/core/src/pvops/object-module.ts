@@ -13,6 +13,7 @@ export interface OpsObject {
   readonly manifest: OpsManifest;
   readonly wordBytes: 4 | 8;
   readonly slots: readonly string[];
+  readonly file: Uint8Array;
   readonly object: ElfObject;
   readonly layout: ModuleLayout;
   readonly entries: readonly ObjectEntry[];
@@ -48,7 +49,7 @@ export function readOpsObject(bytes: Uint8Array, where: string): OpsObject {
   if (typeof layout === 'string') {
     throw moduleError('PV5027', `ops module ${moduleTitle(manifest.name, manifest.version, slots)}: ${layout}`);
   }
-  return { manifest, wordBytes: object.class === 64 ? 8 : 4, slots, object, layout, entries };
+  return { manifest, wordBytes: object.class === 64 ? 8 : 4, slots, file: bytes, object, layout, entries };
 }
 
 function namingFile<T>(where: string, read: () => T): T {

@@ -113,6 +113,12 @@ export class RunningKernel {
     }
   }
 
+  /** A word at an address of the kernel's that is not of its image, and may be elsewhere the next time. */
+  readStack(gva: bigint): bigint | undefined {
+    const found = this.machine.vcpus[0].read(this.wrap(gva), this.wordBytes, { as: 'supervisor' });
+    return found.ok ? wordOf(found.bytes, this.wordBytes) : undefined;
+  }
+
   readWord(gva: bigint): bigint | undefined {
     const bytes = this.read(gva, this.wordBytes);
     return bytes && wordOf(bytes, this.wordBytes);

@@ -1,0 +1,46 @@
+import { readFile } from 'node:fs/promises';
+import {
+  isOpsObject,
+  type LiveOps,
+  type LoadOptions,
+  type OpsChange,
+  type OpsObject,
+  readOpsObject,
+} from '@polyvisor/core';
+import type { OpsManifest } from '@polyvisor/plugin-api';
+import { fileError } from '../cli-error.ts';
+import { ExitCode } from '../exit-codes.ts';
+import { nodeModuleImporter } from '../node/plugin-import.ts';
+import { importOps } from './import-ops.ts';
+
+/** An ops module that has been read, of either kind. */
+export interface OpsFile {
+  readonly manifest: OpsManifest;
+  readonly slots: readonly string[];
+  /** Its code, if it is guest code. */
+  readonly object: OpsObject | undefined;
+  loadInto(live: LiveOps, options: LoadOptions): OpsChange | undefined;
+}
+
+/**
+ * `reference`: `NAME-ops` of a plug-in, or a path to a file, TypeScript's or an object: what it is, is seen by what it holds.
+ * Throws PV3002, PV5020, PV5027, and PV2001 or PV2002 for an object that cannot be read.
+ */
+export async function readOpsFile(reference: string): Promise<OpsFile> {
+  const isName = !reference.includes('/') && !reference.includes('.');
+  const bytes = isName ? undefined : await readModule(reference);
+  if (bytes && (isOpsObject(bytes) || reference.endsWith('.o'))) {
+    const object = readOpsObject(bytes, reference);
+    const { manifest, slots } = object;
+    return { manifest, slots, object, loadInto: (live, options) => live.loadObject(object, options) };
+  }
+  const module = await importOps(reference, nodeModuleImporter());
+  const slots = Object.keys(module.ops);
+  return { manifest: module, slots, object: undefined, loadInto: (live, options) => live.load(module, options) };
+}
+
+async function readModule(file: string): Promise<Uint8Array> {
+  return await readFile(file).catch((error) => {
+    throw fileError(`cannot read the ops module ${file}`, error, ExitCode.USAGE);
+  });
+}

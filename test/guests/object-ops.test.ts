@@ -1,0 +1,122 @@
+/** Ops in guest code: a module that comes while Debian's kernel boots, another version of it, and none again. */
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  buildModule,
+  CODE,
+  MANIFEST,
+  type ModuleOptions,
+} from '../../packages/core/src/pvops/testing/module-fixture.ts';
+import { testsOf } from './catalogue-guest.ts';
+import { reachShell, runCommand, startNativeDebian } from './debian-shell.ts';
+import type { GuestSession } from './guest-session.ts';
+
+const vm = fileURLToPath(new URL('../../packages/cli/bin/vm.mjs', import.meta.url));
+const prebuilt = (name: string) => fileURLToPath(new URL(`../../guests/count-cr3/prebuilt/${name}`, import.meta.url));
+const [one, two] = [prebuilt('count-cr3.o'), prebuilt('count-cr3-2.o')];
+const COMMAND_TIMEOUT_MS = 120_000;
+
+const { title, skipped } = await testsOf('debian', "guest-code operations in Debian's kernel");
+
+const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-object-ops-'));
+
+/** A module that calls something: of the kernel's, or at a fixed address. */
+function calling(symbol: string, ops: Readonly<Record<string, string>>, address?: number): ModuleOptions {
+  const text = { name: '.text', flags: 6, bytes: CODE, relocations: [{ at: 3, type: 4, symbol, addend: -4 }] };
+  const place = address === undefined ? { section: 0 } : { section: 0xfff1, value: 2 ** 40 + address };
+  return { ops, sections: [text], symbols: [{ name: symbol, ...place }] };
+}
+
+interface Module {
+  readonly name: string;
+  readonly version: string;
+  readonly kind: string;
+  readonly slots: readonly string[];
+  readonly variables: Readonly<Record<string, string>>;
+}
+
+describe.skipIf(skipped)(title, () => {
+  const name = `object-ops-${process.pid}`;
+  let session: GuestSession;
+  beforeAll(async () => {
+    session = startNativeDebian('--no-reboot', '--name', name, '--module', one);
+    await reachShell(session);
+  });
+  afterAll(async () => {
+    await session?.stop();
+    rmSync(directory, { recursive: true });
+  });
+
+  const ops = async <T>(...args: string[]): Promise<T> => {
+    const options = { timeout: COMMAND_TIMEOUT_MS };
+    const { stdout } = await promisify(execFile)(process.execPath, [vm, 'ops', ...args, '--json'], options);
+    return JSON.parse(stdout) as T;
+  };
+  const refusal = async (...args: string[]): Promise<string> =>
+    await ops(...args).then(
+      () => 'not refused',
+      (error) => (error as { stderr: string }).stderr,
+    );
+  const load = async () => {
+    const { output } = await runCommand(session, 'for i in 1 2 3 4; do /bin/busybox true; done; echo ok');
+    expect(output).toBe('ok\n');
+  };
+  const counted = async (variable: string) => {
+    const [module] = await ops<Module[]>('list', name);
+    return Number(module.variables[variable]);
+  };
+
+  it('are there before the first process, and have counted since', async () => {
+    expect(session.stderr).toMatch(/^vm: ops module count-cr3 1\.0\.0 loaded at boot: \d+ call sites written$/m);
+    expect(session.console).not.toMatch(/\bBUG\b|Oops|WARNING:|Call Trace/);
+    const [module] = await ops<Module[]>('list', name);
+    expect(module).toMatchObject({
+      ...{ name: 'count-cr3', version: '1.0.0', kind: 'guestCode', slots: ['mmu.write_cr3', 'irq.save_fl'] },
+    });
+    const before = await counted('cr3_writes');
+    expect(before).toBeGreaterThan(100);
+    await load();
+    expect(await counted('cr3_writes')).toBeGreaterThan(before);
+    expect(await counted('flag_reads')).toBeGreaterThan(1000);
+  });
+
+  it('give way to the next version, which begins to count anew', async () => {
+    await ops('load', name, two);
+    await load();
+    const [module] = await ops<Module[]>('list', name);
+    expect([module.version, module.slots.length]).toEqual(['1.1.0', 3]);
+    expect(await counted('cr3_writes')).toBeGreaterThan(0);
+    expect(await refusal('load', name, one)).toMatch(/^vm: PV5028: .*count-cr3 1\.0\.0 .*older than 1\.1\.0/);
+    await ops('load', name, one, '--force');
+    await load();
+  });
+
+  it.each<[string, string, ModuleOptions]>([
+    ['for another API', 'PV5021', { manifest: MANIFEST.replace('^1.0', '^9.0') }],
+    ['for another word size', 'PV5023', { width: 32 }],
+    ['for a slot that does not exist', 'PV5001', { ops: { 'mmu.write_cr3': 'op', 'mmu.nothing': 'op' } }],
+    ['for a slot that is taken', 'PV5024', {}],
+    ['with a symbol that is nowhere', 'PV5025', calling('no_such_function', { 'mmu.exit_mmap': 'op' })],
+    ['with a relocation that does not reach', 'PV5026', calling('far', { 'mmu.exit_mmap': 'op' }, 0x1234)],
+  ])('%s are refused with %s, by name and slot, and the guest runs on', async (_what, code, options) => {
+    const file = path.join(directory, 'bad.o');
+    writeFileSync(file, buildModule(options));
+    const [slot] = Object.keys(options.ops ?? { 'mmu.write_cr3': '' });
+    expect(await refusal('load', name, file)).toMatch(new RegExp(`^vm: ${code}: .*fixture 1\\.0\\.0 \\(${slot}`));
+    await load();
+  });
+
+  it('leave every call site as it was', async () => {
+    await ops('unload', name, 'count-cr3');
+    await load();
+    expect(await ops('list', name)).toEqual([]);
+    const { strays } = await ops<{ strays: number }>('report', '--vm', name);
+    expect(strays).toBe(0);
+    expect(session.console).not.toMatch(/\bBUG\b|Oops|WARNING:|Call Trace/);
+  });
+});
