@@ -45,7 +45,7 @@ export async function prepareGuest(
     const entry = catalogueEntry(options.image);
     const guest = await readGuest(options.image, progress);
     const image = await recognise(guest, progress);
-    const words = [entry?.commandLine(plugins), options.append].filter((text) => text);
+    const words = [entry?.commandLine(plugins, options.entryName), options.append].filter((text) => text);
     return { image, commandLine: words.join(' '), initrd: ownInitrd ?? guest.initrd, bootModules };
   } finally {
     progress.clear();

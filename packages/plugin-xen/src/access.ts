@@ -1,3 +1,4 @@
+import type { VirtualAccessOptions } from '@polyvisor/plugin-api';
 import type { XenDomain, XenVcpu } from './domain.ts';
 
 /**
@@ -16,9 +17,13 @@ export function isGuestAddress(gva: bigint): boolean {
   return (gva >= 0n && gva < CANONICAL_LOW_END) || (gva >= HYPERVISOR_VIRT_END && gva <= 0xffff_ffff_ffff_ffffn);
 }
 
-function isGuestRange(gva: bigint, sizeBytes: number): boolean {
+function isGuestRange({ isHvm }: XenVcpu, gva: bigint, sizeBytes: number): boolean {
+  if (isHvm) return gva >= 0n && gva + BigInt(sizeBytes) <= 1n << 64n;
   return isGuestAddress(gva) && (sizeBytes === 0 || isGuestAddress(gva + BigInt(sizeBytes - 1)));
 }
+
+/** Xen reaches into a guest on real page tables as its kernel would, whatever the vCPU's CPL is just now. */
+const AS_KERNEL: VirtualAccessOptions = { as: 'supervisor' };
 
 /** {@link isGuestAddress} of an address in halves. */
 function isGuestHigh(gvaHigh: number): boolean {
@@ -38,15 +43,15 @@ export function wordsFromGuest(vcpu: XenVcpu, low: number, high: number, into: I
 
 /** Copy in from the address space the vCPU now runs in; `undefined` = -EFAULT. */
 export function copyFromGuest(vcpu: XenVcpu, gva: bigint, sizeBytes: number): DataView | undefined {
-  if (!isGuestRange(gva, sizeBytes)) return undefined;
-  const result = vcpu.cpu.read(gva, sizeBytes);
+  if (!isGuestRange(vcpu, gva, sizeBytes)) return undefined;
+  const result = vcpu.cpu.read(gva, sizeBytes, vcpu.isHvm ? AS_KERNEL : undefined);
   if (!result.ok) return undefined;
   return new DataView(result.bytes.buffer, result.bytes.byteOffset, sizeBytes);
 }
 
 /** Copy out to the address space the vCPU now runs in; `false` = -EFAULT, nothing written. */
 export function copyToGuest(vcpu: XenVcpu, gva: bigint, bytes: Uint8Array): boolean {
-  return isGuestRange(gva, bytes.length) && vcpu.cpu.write(gva, bytes).ok;
+  return isGuestRange(vcpu, gva, bytes.length) && vcpu.cpu.write(gva, bytes, vcpu.isHvm ? AS_KERNEL : undefined).ok;
 }
 
 /** Write at a kernel address whichever root is loaded: for areas a kernel registered once (runstate, time). */

@@ -58,6 +58,8 @@ export interface GuestCallbacks {
 export interface XenVcpu {
   readonly id: number;
   readonly cpu: Vcpu;
+  /** A guest on real page tables: no address is the hypervisor's, and nothing below but identity and events is used. */
+  readonly isHvm?: boolean;
   /** PV32: the guest's kernel runs at CPL 1, on the page tables of user mode. Else it runs at CPL 3, on its own. */
   readonly ring1: boolean;
   /** `true`: guest kernel; `false`: guest user mode. A PV32 guest changes it by its own IRET: it follows the CPL. */
@@ -136,13 +138,17 @@ export interface DomainServices {
   /** Ports of the start-of-day rings; called once, before start_info is written. */
   allocateStartOfDayPorts(): { readonly storePort: number; readonly consolePort: number };
   /** The guest is built: ring pages and registers are in place. */
-  started(rings: { readonly storeMfn: number; readonly consoleMfn: number }): void;
+  started(rings: { readonly storeMfn: number; readonly consoleMfn: number | undefined }): void;
   /** The domain has ended: cancel timers, drop listeners. */
   stopped(): void;
 }
 
-/** One PV guest. Machine addresses are numbers (bytes), frames are `mfn = gpa / 4096`. */
+/** One guest. Machine addresses are numbers (bytes), frames are `mfn = gpa / 4096`. */
 export interface XenDomain {
+  /** `pv`: paravirtualized page tables; `hvm`: real ones (PVH and PVHVM). */
+  readonly kind: 'pv' | 'hvm';
+  /** First of Xen's CPUID leaves for this guest, and the MSR of the hypercall page. */
+  readonly leafBase: number;
   readonly host: PluginHost;
   readonly machine: Machine;
   readonly memory: GuestMemory;
@@ -163,6 +169,8 @@ export interface XenDomain {
   /** Every implemented call by number; rooms add theirs, the dispatcher answers -ENOSYS for the rest. */
   readonly hypercalls: Map<number, HypercallHandler>;
   readonly services: DomainServices;
+  /** A vCPU's evtchn_upcall_pending has been set, where that is not seen by looking before each entry. */
+  upcallRaised?(vcpu: XenVcpu): void;
   /** End the guest as crashed, with a reason a person can read. */
   crash(vcpu: XenVcpu, reason: string): void;
 }

@@ -1,17 +1,22 @@
 import {
   type BootRequest,
+  Gpr,
   type Machine,
+  type PlatformDefinition,
   type Plugin,
   type PluginHost,
-  PolyvisorError,
   type Vcpu,
 } from '@polyvisor/plugin-api';
 import { PV32, PV64 } from './abi/model.ts';
 import { buildPv } from './builder/build.ts';
 import { cpuHypercalls } from './cpu/calls.ts';
-import { XEN_LEAF_BASE } from './cpu/cpuid.ts';
+import { XEN_LEAF_BASE, XEN_VERSION } from './cpu/cpuid.ts';
 import { onBeforeEntry, tapExits } from './cpu/exits.ts';
 import type { XenVcpu } from './domain.ts';
+import { onHvmBeforeEntry, tapHvmExits } from './hvm/exits.ts';
+import { HVM_OVERHEAD_BYTES, type HvmDomain } from './hvm/hvmDomain.ts';
+import { startHvm } from './hvm/start.ts';
+import { startPvh } from './hvm/startPvh.ts';
 import { dispatchHypercall } from './hypercall/dispatch.ts';
 import { mmHypercalls } from './mm/calls.ts';
 import { overheadBytes } from './mm/hole.ts';
@@ -19,24 +24,38 @@ import { findXenEntries } from './notes/finder.ts';
 import { PvDomain } from './pvDomain.ts';
 import { createServices, type XenServices } from './services.ts';
 
-const PV_ENTRY = 'pv';
+/** Doors of this plug-in, and who offers those of the PC itself. */
+const Door = { PV: 'pv' } as const;
+const CORE = 'core';
+/** Xen's leaves are looked for at each step up to this one (public/arch-x86/cpuid.h). */
+const LEAF_STEP = 0x100;
+const LAST_LEAF_BASE = 0x4000_ff00 - 2 * LEAF_STEP;
 const LAST_HYPERCALL = 55;
 
-interface FoundVcpu {
-  readonly domain: PvDomain;
+interface FoundVcpu<Domain> {
+  readonly domain: Domain;
   readonly vcpu: XenVcpu;
 }
 
+type AnyDomain = PvDomain | HvmDomain;
+
 /** The running guest of one host; a reboot replaces it. */
 class Guests {
-  #domain: PvDomain | undefined;
+  readonly #leafBase: number;
+  #domain: AnyDomain | undefined;
   #services: XenServices | undefined;
-  /** What {@link find} answers, by vCPU. */
-  #found: readonly FoundVcpu[] = [];
+  /** What the finders answer, by vCPU; one of the two is empty. */
+  #pv: readonly FoundVcpu<PvDomain>[] = [];
+  #hvm: readonly FoundVcpu<HvmDomain>[] = [];
 
-  start(host: PluginHost, request: BootRequest, machine: Machine): void {
+  constructor(leafBase: number) {
+    this.#leafBase = leafBase;
+  }
+
+  startPv(host: PluginHost, request: BootRequest, machine: Machine): void {
     this.stop();
     const domain = new PvDomain(host, machine, request.image.elf?.class === 32 ? PV32 : PV64);
+    domain.leafBase = this.#leafBase;
     for (const [number, handler] of [...cpuHypercalls(domain), ...mmHypercalls(domain)]) {
       domain.hypercalls.set(number, handler);
     }
@@ -44,9 +63,35 @@ class Guests {
     domain.attach(this.#services);
     for (const vcpu of domain.vcpus.slice(1)) vcpu.cpu.offline = true;
     this.#domain = domain;
-    this.#found = domain.vcpus.map((vcpu) => ({ domain, vcpu }));
+    this.#pv = domain.vcpus.map((vcpu) => ({ domain, vcpu }));
+    this.#orStop(() => buildPv(domain, request));
+    machine.describeBoot({
+      hypervisor: 'xen',
+      guestType: domain.model.wordBytes === 8 ? 'pv64' : 'pv32',
+      abiVersion: XEN_VERSION,
+      data: { address: domain.vcpus[0].cpu.gpr[Gpr.RSI], space: 'virtual' },
+    });
+  }
+
+  /** PVH, which is started here, or PVHVM, whose start is another's business. */
+  startHvm(host: PluginHost, request: BootRequest, machine: Machine): void {
+    this.stop();
+    const { domain, services } = startHvm(host, machine, this.#leafBase);
+    this.#services = services;
+    this.#domain = domain;
+    this.#hvm = domain.vcpus.map((vcpu) => ({ domain, vcpu }));
+    const base = { hypervisor: 'xen', abiVersion: XEN_VERSION };
+    if (request.entry.plugin !== 'xen') {
+      machine.describeBoot({ ...base, guestType: 'hvm' });
+      return;
+    }
+    const infoAt = this.#orStop(() => startPvh(domain, request));
+    machine.describeBoot({ ...base, guestType: 'pvh', data: { address: BigInt(infoAt), space: 'physical' } });
+  }
+
+  #orStop<Result>(run: () => Result): Result {
     try {
-      buildPv(domain, request);
+      return run();
     } catch (error) {
       this.stop();
       throw error;
@@ -57,7 +102,8 @@ class Guests {
     const domain = this.#domain;
     this.#domain = undefined;
     this.#services = undefined;
-    this.#found = [];
+    this.#pv = [];
+    this.#hvm = [];
     if (domain === undefined) return;
     domain.ended = true;
     domain.services.stopped();
@@ -69,43 +115,78 @@ class Guests {
     return this.#services !== undefined;
   }
 
-  find(cpu: Vcpu): FoundVcpu | undefined {
-    const found = this.#found[cpu.id];
+  findPv(cpu: Vcpu): FoundVcpu<PvDomain> | undefined {
+    const found = this.#pv[cpu.id];
+    return found?.vcpu.cpu === cpu ? found : undefined;
+  }
+  findHvm(cpu: Vcpu): FoundVcpu<HvmDomain> | undefined {
+    const found = this.#hvm[cpu.id];
     return found?.vcpu.cpu === cpu ? found : undefined;
   }
 }
 
-/** Xen: PV, 64-bit and 32-bit PAE. NOT IMPLEMENTED yet: PVH, PVHVM; the entry finder names them with the reason. */
+/** The leaves from 0x40000000 on, or those of the first step of 0x100 that no other interface has claimed. */
+function claimLeaves(host: PluginHost): number {
+  for (let base = XEN_LEAF_BASE; ; base += LEAF_STEP) {
+    try {
+      host.claim({ kind: 'cpuid', first: base, last: base + LEAF_STEP - 1 });
+      return base;
+    } catch (error) {
+      if (base >= LAST_LEAF_BASE) throw error;
+    }
+  }
+}
+
+/** What a guest needs of the machine, by its door: PV has no chips, PVH a local APIC, PVHVM the whole PC but virtio. */
+function configure(platform: PlatformDefinition): void {
+  const { entry, chips } = platform;
+  if (entry.plugin === 'xen' && entry.name === Door.PV) {
+    platform.overheadBytes += overheadBytes(platform.memoryBytes, platform.vcpus);
+    return;
+  }
+  if (entry.plugin === 'xen') chips.add('localApic');
+  else if (entry.plugin !== CORE) return;
+  platform.overheadBytes += HVM_OVERHEAD_BYTES;
+  // Xen's own drivers serve the disks; two drivers for one disk would be one too many.
+  chips.delete('virtio');
+}
+
+function boot(guests: Guests, host: PluginHost, request: BootRequest, machine: Machine): true | undefined {
+  const { name, plugin } = request.entry;
+  if (plugin === 'xen' && name === Door.PV) guests.startPv(host, request, machine);
+  else if (plugin === 'xen' || plugin === CORE) guests.startHvm(host, request, machine);
+  return plugin === 'xen' ? true : undefined;
+}
+
+/** Xen: PV, 64-bit and 32-bit PAE; PVH; PVHVM through the native doors. */
 export const xenPlugin: Plugin = {
   name: 'xen',
   version: '0.1.0',
-  api: '^1.0',
+  api: '^1.2',
   options: {},
   apply(host) {
-    const guests = new Guests();
-    host.claim({ kind: 'cpuid', first: XEN_LEAF_BASE, last: XEN_LEAF_BASE + 0xff });
+    const leafBase = claimLeaves(host);
+    const guests = new Guests(leafBase);
+    host.claim({ kind: 'msr', first: leafBase, last: leafBase });
     host.claim({ kind: 'hypercall', abi: 'xen', first: 0, last: LAST_HYPERCALL });
     host.hooks.findEntries.tap('xen', findXenEntries);
-    host.hooks.configure.tap('xen', (platform) => {
-      platform.overheadBytes += overheadBytes(platform.memoryBytes, platform.vcpus);
-    });
-    host.hooks.boot.tap('xen', (request, machine) => {
-      if (request.entry.plugin !== 'xen') return undefined;
-      if (request.entry.name !== PV_ENTRY) {
-        throw new PolyvisorError('PV4012', `entry ${request.entry.name} is NOT IMPLEMENTED yet`, 'use --entry pv');
-      }
-      guests.start(host, request, machine);
-      return true;
-    });
+    host.hooks.configure.tap('xen', configure);
+    host.hooks.boot.tap('xen', (request, machine) => boot(guests, host, request, machine));
     tapExits(
       host,
-      (cpu) => guests.find(cpu),
+      (cpu) => guests.findPv(cpu),
       (domain, vcpu, number, args) =>
         dispatchHypercall({ domain, vcpu, wordBytes: domain.shared.wordBytes }, number, args),
     );
+    tapHvmExits(host, (cpu) => guests.findHvm(cpu));
     host.hooks.beforeEntry.tap('xen', (cpu) => {
-      const found = guests.find(cpu);
-      if (found !== undefined) onBeforeEntry(found.domain, found.vcpu);
+      const pv = guests.findPv(cpu);
+      if (pv !== undefined) {
+        onBeforeEntry(pv.domain, pv.vcpu);
+        return;
+      }
+      const hvm = guests.findHvm(cpu);
+      if (hvm !== undefined) onHvmBeforeEntry(hvm.domain, hvm.vcpu);
     });
     host.hooks.requestPoweroff.tap('xen', () => guests.requestPoweroff() || undefined);
     host.hooks.shutdown.tap('xen', () => guests.stop());

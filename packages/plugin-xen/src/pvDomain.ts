@@ -1,6 +1,7 @@
 import type { Clock, GuestMemory, Machine, PluginHost, Vcpu } from '@polyvisor/plugin-api';
 import type { PvModel } from './abi/model.ts';
 import { SHARED_VCPU_INFO, type SharedLayout, sharedLayout, VcpuInfo } from './abi/sharedPages.ts';
+import { XEN_LEAF_BASE } from './cpu/cpuid.ts';
 import { descriptorsAreSafe } from './cpu/descriptorCheck.ts';
 import type { DomainServices, HypercallHandler, XenDomain, XenVcpu } from './domain.ts';
 import { PAGE_BYTES } from './layout.ts';
@@ -74,6 +75,8 @@ export function createVcpu(cpu: Vcpu, model: PvModel): XenVcpu {
 
 /** One PV guest on one machine. Its services are attached right after construction. */
 export class PvDomain implements XenDomain {
+  readonly kind = 'pv';
+  leafBase = XEN_LEAF_BASE;
   readonly host: PluginHost;
   readonly machine: Machine;
   readonly memory: GuestMemory;

@@ -1,7 +1,7 @@
 import { consoleIo, HypervisorLog } from './console/consoleIo.ts';
 import { GuestConsole } from './console/guestConsole.ts';
 import { DeviceBus } from './devices/deviceBus.ts';
-import type { DomainServices, XenDomain } from './domain.ts';
+import type { DomainServices, XenDomain, XenVcpu } from './domain.ts';
 import { eventChannelOp, eventChannelOpCompat } from './events/eventChannelOp.ts';
 import { EventChannels } from './events/eventChannels.ts';
 import { GrantTable } from './grant/grantTable.ts';
@@ -13,7 +13,7 @@ import { Blocking } from './sched/blocking.ts';
 import { Runstate, Runstates } from './sched/runstate.ts';
 import { schedOp, schedOpCompat } from './sched/schedOp.ts';
 import { Shutdown } from './sched/shutdown.ts';
-import { vcpuOp } from './sched/vcpuOp.ts';
+import { takeDown, vcpuOp } from './sched/vcpuOp.ts';
 import { Watchdogs } from './sched/watchdogs.ts';
 import { GuestTime } from './time/guestTime.ts';
 import { setTimerOp, VcpuTimers } from './time/vcpuTimers.ts';
@@ -31,7 +31,7 @@ interface Rooms {
   readonly watchdogs: Watchdogs;
   readonly grants: GrantTable;
   readonly storeDaemon: StoreDaemon;
-  readonly console: GuestConsole;
+  readonly console: GuestConsole | undefined;
   readonly log: HypervisorLog;
 }
 
@@ -39,14 +39,26 @@ interface Rooms {
 export interface XenServices extends DomainServices {
   /** Ask the guest's kernel to shut down (control/shutdown in the store). */
   requestShutdown(kind: 'poweroff' | 'reboot' | 'suspend'): void;
+  readonly grants: GrantTable;
+  /** The vCPU waits in HLT. */
+  halted(vcpu: XenVcpu): void;
+  /** The vCPU is down, as by VCPUOP_down. */
+  vcpuDown(vcpu: XenVcpu): void;
+  /** shared_info is laid out in another way from now on. */
+  rewriteWallclock(): void;
+}
+
+export interface ServiceOptions {
+  /** `false`: the guest's console is not Xen's. */
+  readonly console: boolean;
 }
 
 /**
  * Build events, time, scheduling, grants, store, console and version for a domain, and register their hypercalls.
  * Called once, when the domain's vCPUs, frames, memory manager and shared_info exist.
  */
-export function createServices(domain: XenDomain): XenServices {
-  const rooms = buildRooms(domain);
+export function createServices(domain: XenDomain, options: ServiceOptions = { console: true }): XenServices {
+  const rooms = buildRooms(domain, options);
   registerHypercalls(domain, rooms);
   const { blocking, console, events, grants, log, runstates, storeDaemon, time, timers, watchdogs } = rooms;
   let devices: DeviceBus | undefined;
@@ -57,25 +69,30 @@ export function createServices(domain: XenDomain): XenServices {
       timers.beforeEntry(vcpu);
       time.refresh(vcpu);
     },
-    allocateStartOfDayPorts: () => ({ storePort: storeDaemon.port, consolePort: console.port }),
+    allocateStartOfDayPorts: () => ({ storePort: storeDaemon.port, consolePort: console?.port ?? 0 }),
     started({ storeMfn, consoleMfn }) {
       grants.seedReserved(consoleMfn, storeMfn);
-      storeDaemon.start(storeMfn, consoleMfn, console.port);
-      console.start(consoleMfn);
+      const ring = console && consoleMfn !== undefined ? { mfn: consoleMfn, port: console.port } : undefined;
+      storeDaemon.start(storeMfn, ring);
+      if (ring) console?.start(ring.mfn);
       devices = new DeviceBus(domain, events, grants, storeDaemon.store);
     },
     stopped() {
       timers.stopAll();
       watchdogs.stopAll();
       devices?.stop();
-      console.drain();
+      console?.drain();
       log.flush();
     },
     requestShutdown: (kind) => storeDaemon.requestShutdown(kind),
+    grants,
+    halted: (vcpu) => runstates.change(vcpu, Runstate.BLOCKED),
+    vcpuDown: (vcpu) => takeDown(domain, rooms, vcpu),
+    rewriteWallclock: () => time.writeWallclock(),
   };
 }
 
-function buildRooms(domain: XenDomain): Rooms {
+function buildRooms(domain: XenDomain, options: ServiceOptions): Rooms {
   const runstates = new Runstates(domain);
   const blocking = new Blocking(domain, runstates);
   const events = new EventChannels(domain, blocking);
@@ -90,7 +107,7 @@ function buildRooms(domain: XenDomain): Rooms {
     grants: new GrantTable(domain),
     // The store's port comes before the console's, as toolstacks allocate them.
     storeDaemon: new StoreDaemon(domain, events),
-    console: new GuestConsole(domain, events),
+    console: options.console ? new GuestConsole(domain, events) : undefined,
     log: new HypervisorLog(domain),
   };
 }

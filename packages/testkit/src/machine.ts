@@ -7,6 +7,7 @@ import {
   NO_DEVICES,
   type PciConnection,
   type PciDevice,
+  type PlatformChip,
   type PlatformDefinition,
   type PortDevice,
   type ShutdownReason,
@@ -19,8 +20,11 @@ import { FakeMemory } from './memory.ts';
 import { FakeVcpu, type TranslateFunction } from './vcpu.ts';
 
 export interface FakeMachineOptions {
-  /** Default 16 MiB. */
+  /** The guest's memory; default 16 MiB. */
   readonly memoryBytes?: number;
+  /** Memory above it, for the plug-in's own tables; default none. */
+  readonly overheadBytes?: number;
+  readonly chips?: readonly PlatformChip[];
   readonly vcpus?: number;
   readonly commandLine?: string;
   readonly devices?: Partial<Devices>;
@@ -60,14 +64,15 @@ export class FakeMachine implements Machine {
     const count = options.vcpus ?? 1;
     const { translate } = options;
     this.#options = options;
-    this.memory = new FakeMemory(memoryBytes);
+    const overheadBytes = options.overheadBytes ?? 0;
+    this.memory = new FakeMemory(memoryBytes + overheadBytes);
     this.devices = { ...NO_DEVICES, ...options.devices };
     this.vcpus = Array.from({ length: count }, (_, id) => new FakeVcpu(this.memory, { id, translate }));
     this.platform = {
       entry: options.entry ?? { name: 'fake', abi: 'fake', address: 0n, foundIn: 'test', plugin: 'fake', priority: 0 },
-      chips: new Set(),
+      chips: new Set(options.chips),
       memoryBytes,
-      overheadBytes: 0,
+      overheadBytes,
       vcpus: count,
       commandLine: options.commandLine ?? '',
     };

@@ -22,7 +22,7 @@ export interface CatalogueEntry {
   /** Plug-ins used when none is named on the command line. */
   readonly defaultPlugins: readonly string[];
   /** What the command line begins with; `--append` is added to it. */
-  commandLine(plugins: readonly string[]): string;
+  commandLine(plugins: readonly string[], entryName: string | undefined): string;
   load(progress: ProgressLine): Promise<CatalogueGuest>;
 }
 
@@ -39,6 +39,9 @@ export const catalogue: Readonly<Record<string, CatalogueEntry>> = {
     load: (progress) => loadGrubXen('i386', progress),
   },
 };
+
+/** Doors behind which the console is Xen's; behind the PC's own it is the serial port. */
+const isXenDoor = (entryName: string | undefined) => entryName === undefined || /^pvh?$/.test(entryName);
 
 const DEMO_FILE = fileURLToPath(new URL('../../../../guests/demo/prebuilt/demo.elf', import.meta.url));
 
@@ -60,7 +63,8 @@ interface DebianKernel {
 function debian(kernel: DebianKernel): CatalogueEntry {
   return {
     defaultPlugins: [],
-    commandLine: (plugins) => (plugins.includes('xen') ? 'console=hvc0' : 'console=ttyS0'),
+    commandLine: (plugins, entryName) =>
+      plugins.includes('xen') && isXenDoor(entryName) ? 'console=hvc0' : 'console=ttyS0',
     load: (progress) => loadDebian(kernel, progress),
   };
 }

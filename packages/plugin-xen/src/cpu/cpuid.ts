@@ -1,5 +1,6 @@
 import type { Machine } from '@polyvisor/plugin-api';
-import type { XenVcpu } from '../domain.ts';
+import type { XenDomain, XenVcpu } from '../domain.ts';
+import { Domid } from '../hypercall/domid.ts';
 
 export interface CpuidLeaf {
   eax: number;
@@ -8,10 +9,11 @@ export interface CpuidLeaf {
   edx: number;
 }
 
-/** First of Xen's leaves (public/arch-x86/cpuid.h). */
+/** First of Xen's leaves, unless another interface has them (public/arch-x86/cpuid.h). */
 export const XEN_LEAF_BASE = 0x4000_0000;
 const XEN_LAST_LEAF = 5;
-const XEN_VERSION = (4 << 16) | 17;
+const NO_LEAF: CpuidLeaf = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+export const XEN_VERSION = (4 << 16) | 17;
 /** Machine addresses of the emulated PC end below 4 GiB; leaf +5 says how many bits they need. */
 const MACHINE_ADDRESS_BITS = 32;
 
@@ -52,9 +54,9 @@ const SEP = 1 << 11;
  * What a PV guest sees: the machine's CPU without what direct paging and CPL 3 make unusable (the PV
  * policy of Xen), and Xen's own leaves.
  */
-export function pvCpuid(machine: Machine, vcpu: XenVcpu, leaf: number, subleaf: number): CpuidLeaf {
-  if (leaf >>> 8 === XEN_LEAF_BASE >>> 8) return xenLeaf(machine, leaf - XEN_LEAF_BASE, subleaf);
-  const answer = { ...machine.cpuid(leaf, subleaf) };
+export function pvCpuid(domain: XenDomain, vcpu: XenVcpu, leaf: number, subleaf: number): CpuidLeaf {
+  if (leaf >>> 8 === domain.leafBase >>> 8) return xenLeaf(domain, vcpu, leaf - domain.leafBase, subleaf);
+  const answer = { ...domain.machine.cpuid(leaf, subleaf) };
   if (leaf === 1) {
     answer.edx &= ~(vcpu.ring1 ? HIDDEN_1_EDX & ~SEP : HIDDEN_1_EDX);
     answer.ecx = (answer.ecx & ~(HIDDEN_1_ECX | XSAVE)) | HYPERVISOR;
@@ -71,22 +73,31 @@ export function pvCpuid(machine: Machine, vcpu: XenVcpu, leaf: number, subleaf: 
   return answer;
 }
 
-function xenLeaf(machine: Machine, index: number, subleaf: number): CpuidLeaf {
+/** Leaf 4, for guests on real page tables (XEN_HVM_CPUID_*): EBX has the vCPU's number, ECX the domain's, upcall vectors. */
+const HVM_LEAF = (1 << 3) | (1 << 4) | (1 << 6);
+/** Leaf 2 ECX, XEN_CPUID_FEAT1_MMU_PT_UPDATE_PRESERVE_AD: for PV guests. */
+const PRESERVE_AD = 1;
+
+/** One of Xen's own leaves, by its distance from the first. */
+export function xenLeaf(domain: XenDomain, vcpu: XenVcpu, index: number, subleaf: number): CpuidLeaf {
+  const isHvm = domain.kind === 'hvm';
   switch (index) {
     case 0:
       // "XenVMMXenVMM"
-      return { eax: XEN_LEAF_BASE + XEN_LAST_LEAF, ebx: 0x566e_6558, ecx: 0x6558_4d4d, edx: 0x4d4d_566e };
+      return { eax: domain.leafBase + XEN_LAST_LEAF, ebx: 0x566e_6558, ecx: 0x6558_4d4d, edx: 0x4d4d_566e };
     case 1:
       return { eax: XEN_VERSION, ebx: 0, ecx: 0, edx: 0 };
     case 2:
-      // One hypercall page, its MSR, and features: MMU_PT_UPDATE_PRESERVE_AD.
-      return { eax: 1, ebx: 0x4000_0000, ecx: 1, edx: 0 };
+      // One hypercall page, its MSR, and features.
+      return { eax: 1, ebx: domain.leafBase, ecx: isHvm ? 0 : PRESERVE_AD, edx: 0 };
     case 3:
-      return timeLeaf(machine, subleaf);
+      return timeLeaf(domain.machine, subleaf);
+    case 4:
+      return isHvm && subleaf === 0 ? { eax: HVM_LEAF, ebx: vcpu.id, ecx: Domid.GUEST, edx: 0 } : NO_LEAF;
     case 5:
-      return subleaf === 0 ? { eax: 0, ebx: MACHINE_ADDRESS_BITS, ecx: 0, edx: 0 } : { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+      return !isHvm && subleaf === 0 ? { eax: 0, ebx: MACHINE_ADDRESS_BITS, ecx: 0, edx: 0 } : NO_LEAF;
     default:
-      return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+      return NO_LEAF;
   }
 }
 

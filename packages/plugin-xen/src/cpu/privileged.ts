@@ -95,7 +95,7 @@ export const privileged = {
 
 export function executeCpuid(domain: PvDomain, vcpu: XenVcpu): void {
   const { gpr } = vcpu.cpu;
-  const answer = pvCpuid(domain.machine, vcpu, Number(gpr[Gpr.RAX] & LOW), Number(gpr[Gpr.RCX] & LOW));
+  const answer = pvCpuid(domain, vcpu, Number(gpr[Gpr.RAX] & LOW), Number(gpr[Gpr.RCX] & LOW));
   gpr[Gpr.RAX] = BigInt(answer.eax >>> 0);
   gpr[Gpr.RBX] = BigInt(answer.ebx >>> 0);
   gpr[Gpr.RCX] = BigInt(answer.ecx >>> 0);

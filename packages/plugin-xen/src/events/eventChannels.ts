@@ -37,7 +37,9 @@ export class EventChannels {
     this.#upcalls = {
       markPending: (vcpu) => {
         const wasPending = domain.memory.testAndSetBit(vcpu.vcpuInfoGpa + VcpuInfo.UPCALL_PENDING, 0);
-        if (!wasPending) blocking.unblock(vcpu);
+        if (wasPending) return;
+        domain.upcallRaised?.(vcpu);
+        blocking.unblock(vcpu);
       },
       becamePending: (port) => blocking.wakePollers(port),
     };
@@ -278,6 +280,7 @@ export class EventChannels {
     const selector = vcpu.vcpuInfoGpa + shared.vcpuPendingSelector;
     if (this.#fifo === undefined) memory.fill(selector, shared.wordBytes, 0xff);
     this.#domain.memory.testAndSetBit(vcpu.vcpuInfoGpa + VcpuInfo.UPCALL_PENDING, 0);
+    this.#domain.upcallRaised?.(vcpu);
   }
 
   #setPending(channel: Channel): void {

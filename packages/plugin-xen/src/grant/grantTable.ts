@@ -67,9 +67,16 @@ export class GrantTable {
     return (this.#frames.length * PAGE_BYTES) / ENTRY_BYTES[this.#version];
   }
 
+  /** A frame's contents are in another one from now on. */
+  frameMoved(index: number, mfn: number, isStatus: boolean): void {
+    (isStatus ? this.#statusFrames : this.#frames)[index] = mfn;
+  }
+
   /** Grants 0 and 1: the control domain's access to the start-of-day rings. */
-  seedReserved(consoleMfn: number, storeMfn: number): void {
-    this.#writeEntry(CONSOLE_ENTRY, GrantFlags.PERMIT_ACCESS, Domid.CONTROL, consoleMfn);
+  seedReserved(consoleMfn: number | undefined, storeMfn: number): void {
+    if (consoleMfn !== undefined) {
+      this.#writeEntry(CONSOLE_ENTRY, GrantFlags.PERMIT_ACCESS, Domid.CONTROL, consoleMfn);
+    }
     this.#writeEntry(XENSTORE_ENTRY, GrantFlags.PERMIT_ACCESS, Domid.CONTROL, storeMfn);
   }
 

@@ -1,4 +1,4 @@
-import type { HypercallArguments, HypercallContext, HypercallHandler } from '../domain.ts';
+import type { HypercallHandler, XenDomain } from '../domain.ts';
 import { EINVAL, ENOSYS } from '../errno.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { memoryOp } from './memoryOp.ts';
@@ -7,21 +7,23 @@ import { mmuUpdate } from './mmuUpdate.ts';
 import { updateVaMapping, updateVaMappingOtherdomain } from './vaMapping.ts';
 
 /** VMASST_TYPE_* a PV64 guest may choose: 0–5 and m2p_strict (public/xen.h). */
-const LAST_ASSIST = 5;
 const M2P_STRICT = 32;
+const PV_ASSISTS = [0, 1, 2, 3, 4, 5, M2P_STRICT] as const;
 const VMASST_CMD_ENABLE = 0n;
 const VMASST_CMD_DISABLE = 1n;
 
-/** HYPERVISOR_vm_assist(cmd, type). m2p_strict is accepted; the table stays mapped in user roots too. */
-function vmAssist(domain: PvDomain, _context: HypercallContext, args: HypercallArguments): bigint {
-  const command = args[0];
-  const type = Number(args[1] & 0xffff_ffffn);
-  if (type > LAST_ASSIST && type !== M2P_STRICT) return EINVAL;
-  const bit = type === M2P_STRICT ? 0 : 1 << type;
-  if (command === VMASST_CMD_ENABLE) domain.vmAssist |= bit;
-  else if (command === VMASST_CMD_DISABLE) domain.vmAssist &= ~bit;
-  else return ENOSYS;
-  return 0n;
+/** HYPERVISOR_vm_assist(cmd, type), for those types. m2p_strict is accepted; the table stays mapped in user roots too. */
+export function vmAssist(domain: XenDomain, types: readonly number[]): HypercallHandler {
+  return (_context, args) => {
+    const command = args[0];
+    const type = Number(args[1] & 0xffff_ffffn);
+    if (!types.includes(type)) return EINVAL;
+    const bit = type === M2P_STRICT ? 0 : 1 << type;
+    if (command === VMASST_CMD_ENABLE) domain.vmAssist |= bit;
+    else if (command === VMASST_CMD_DISABLE) domain.vmAssist &= ~bit;
+    else return ENOSYS;
+    return 0n;
+  };
 }
 
 /** The calls of this room, by number (public/xen.h). */
@@ -30,7 +32,7 @@ export function mmHypercalls(domain: PvDomain): readonly (readonly [number, Hype
     [1, (context, args) => mmuUpdate(domain, context, args)],
     [12, (context, args) => memoryOp(domain, context, args)],
     [14, (context, args) => updateVaMapping(domain, context, args)],
-    [21, (context, args) => vmAssist(domain, context, args)],
+    [21, vmAssist(domain, PV_ASSISTS)],
     [22, (context, args) => updateVaMappingOtherdomain(domain, context, args)],
     [26, (context, args) => mmuextOp(domain, context, args)],
   ];

@@ -68,7 +68,8 @@ export function memoryOp(domain: PvDomain, context: HypercallContext, args: Hype
   return handler === undefined ? notImplemented(context, 'memory_op', op, ENOSYS) : handler(domain, context, args[1]);
 }
 
-function ofDomain({ vcpu }: HypercallContext, pointer: bigint, answer: () => bigint): bigint {
+/** For operations whose argument begins with a domain. */
+export function ofDomain({ vcpu }: HypercallContext, pointer: bigint, answer: () => bigint): bigint {
   const domid = copyFromGuest(vcpu, pointer, 2);
   if (domid === undefined) return EFAULT;
   const refusal = targetDomainErrno(domid.getUint16(0, true));

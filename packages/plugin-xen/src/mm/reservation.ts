@@ -9,20 +9,20 @@ import type { PvDomain } from '../pvDomain.ts';
 import { FrameType, Owner } from './frames.ts';
 
 /** struct xen_memory_reservation and struct xen_memory_exchange (public/memory.h). */
-const ReservationFields = struct({ extents: 'word', count: 'word', order: 'u32', flags: 'u32', domid: 'u16' });
-const Exchange = struct({ input: ReservationFields, output: ReservationFields, exchanged: 'word' });
+export const RESERVATION_FIELDS = struct({ extents: 'word', count: 'word', order: 'u32', flags: 'u32', domid: 'u16' });
+const Exchange = struct({ input: RESERVATION_FIELDS, output: RESERVATION_FIELDS, exchanged: 'word' });
 /** Largest extent an unprivileged domain may ask for: 2 MB. */
 const MAX_ORDER = 9;
 const MAX_EXTENTS = 1 << 20;
 
-interface Reservation {
+export interface Reservation {
   readonly extents: bigint;
   readonly count: number;
   readonly order: number;
 }
 
-function parse(view: DataView, offset: number, wordBytes: WordBytes): Reservation | bigint {
-  const { at } = ReservationFields[wordBytes];
+export function parseReservation(view: DataView, offset: number, wordBytes: WordBytes): Reservation | bigint {
+  const { at } = RESERVATION_FIELDS[wordBytes];
   const count = readWord(view, offset + at.count, wordBytes);
   const order = view.getUint32(offset + at.order, true);
   if (count > BigInt(MAX_EXTENTS)) return E2BIG;
@@ -40,9 +40,9 @@ export function reserve(
   kind: 'increase' | 'decrease' | 'populate',
 ): bigint {
   const { vcpu, wordBytes } = context;
-  const view = copyFromGuest(vcpu, pointer, ReservationFields[wordBytes].sizeBytes);
+  const view = copyFromGuest(vcpu, pointer, RESERVATION_FIELDS[wordBytes].sizeBytes);
   if (view === undefined) return EFAULT;
-  const reservation = parse(view, 0, wordBytes);
+  const reservation = parseReservation(view, 0, wordBytes);
   if (typeof reservation === 'bigint') return reservation;
   const step = kind === 'decrease' ? release : kind === 'populate' ? populate : increase;
   let done = 0;
@@ -52,7 +52,11 @@ export function reserve(
   return BigInt(done);
 }
 
-function readExtent({ vcpu, wordBytes }: HypercallContext, list: Reservation, index: number): number | undefined {
+export function readExtent(
+  { vcpu, wordBytes }: HypercallContext,
+  list: Reservation,
+  index: number,
+): number | undefined {
   const view = copyFromGuest(vcpu, list.extents + BigInt(index * wordBytes), wordBytes);
   if (view === undefined) return undefined;
   const value = readWord(view, 0, wordBytes);
@@ -125,8 +129,8 @@ export function exchange(domain: PvDomain, context: HypercallContext, pointer: b
   const { sizeBytes, at } = Exchange[wordBytes];
   const view = copyFromGuest(vcpu, pointer, sizeBytes);
   if (view === undefined) return EFAULT;
-  const input = parse(view, at.input, wordBytes);
-  const output = parse(view, at.output, wordBytes);
+  const input = parseReservation(view, at.input, wordBytes);
+  const output = parseReservation(view, at.output, wordBytes);
   if (typeof input === 'bigint') return input;
   if (typeof output === 'bigint') return output;
   if (input.count << input.order !== output.count << output.order) return EINVAL;

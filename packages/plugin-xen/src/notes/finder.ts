@@ -7,25 +7,26 @@ import type { ImageNotes } from './types.ts';
 const EM_386 = 3;
 const EM_X86_64 = 62;
 const PLUGIN = 'xen';
-const PV_PRIORITY = 100;
+/** By door's name. */
+const PRIORITY = { pv: 100, pvh: 90 } as const;
 const PV_ABI = { 32: 'Xen PV 32-bit PAE', 64: 'Xen PV 64-bit' } as const;
-const pv = (elf?: ElfImage) => ({ name: 'pv', abi: elf ? PV_ABI[elf.class] : 'Xen PV' });
+const pv = (elf?: ElfImage) => ({ name: 'pv', abi: elf ? PV_ABI[elf.class] : 'Xen PV' }) as const;
 const PVH = { name: 'pvh', abi: 'Xen PVH' } as const;
 
-type Door = { readonly name: string; readonly abi: string };
+type Door = { readonly name: keyof typeof PRIORITY; readonly abi: string };
 /** A door that can be gone through has no `closed`; one that is not there has no address. */
 type Finding =
   | { readonly door: Door; readonly address: bigint; readonly foundIn: string; readonly closed?: string }
   | { readonly door: Door; readonly missing: string };
 
-/** Doors of an image that this plug-in knows. NOT IMPLEMENTED yet: PVH; where it is there, it is closed. */
+/** Doors of an image that this plug-in knows. */
 export function findXenEntries(image: GuestImage): EntrySearch {
   const findings = findingsIn(image);
   return {
     entries: findings.flatMap((finding) => {
       if ('missing' in finding || finding.closed !== undefined) return [];
       const { door, address, foundIn } = finding;
-      return [{ ...door, address, foundIn, plugin: PLUGIN, priority: PV_PRIORITY }];
+      return [{ ...door, address, foundIn, plugin: PLUGIN, priority: PRIORITY[door.name] }];
     }),
     closed: findings.flatMap((finding): ClosedDoor[] => {
       if ('missing' in finding || finding.closed === undefined) return [];
@@ -69,7 +70,6 @@ function pvhDoor(notes: ImageNotes): Finding {
     door: PVH,
     address: notes.phys32Entry,
     foundIn: `ELF note XEN_ELFNOTE_PHYS32_ENTRY (${notes.where})`,
-    closed: 'booting through it is NOT IMPLEMENTED yet',
   };
 }
 

@@ -144,25 +144,23 @@ describe('finding entries', () => {
     ]);
   });
 
-  it('names a pvh note with its address, as a door that is closed', () => {
+  it('offers pvh beside pv, which goes first', () => {
     const notes = [...PLAIN_NOTES, numberNote(NoteType.PHYS32_ENTRY, 0x100_0850n)];
-    const { closed, missing } = findXenEntries(guestImage(elfImage({ notes })));
-    expect(closed).toEqual([
-      expect.objectContaining({
-        name: 'pvh',
-        address: 0x100_0850n,
-        foundIn: 'ELF note XEN_ELFNOTE_PHYS32_ENTRY (PT_NOTE)',
-        reason: expect.stringContaining('NOT IMPLEMENTED'),
-      }),
-    ]);
+    const { entries, missing } = findXenEntries(guestImage(elfImage({ notes })));
+    expect(entries.map(({ name }) => name)).toEqual(['pv', 'pvh']);
+    expect(entries[0].priority).toBeGreaterThan(entries[1].priority);
+    expect(entries[1]).toMatchObject({
+      address: 0x100_0850n,
+      foundIn: 'ELF note XEN_ELFNOTE_PHYS32_ENTRY (PT_NOTE)',
+    });
     expect(missing).toEqual([]);
   });
 
   it('sees no pv in an image whose notes are those of PVH', () => {
     const common = PLAIN_NOTES.filter(({ type }) => type !== NoteType.ENTRY);
     const notes = [...common, numberNote(NoteType.PHYS32_ENTRY, 0x100_0850n)];
-    const { closed, missing } = findXenEntries(guestImage(elfImage({ notes })));
-    expect(closed?.map(({ name }) => name)).toEqual(['pvh']);
+    const { entries, missing } = findXenEntries(guestImage(elfImage({ notes })));
+    expect(entries.map(({ name }) => name)).toEqual(['pvh']);
     expect(missing).toEqual([expect.objectContaining({ name: 'pv', reason: expect.stringContaining('PVH only') })]);
   });
 });

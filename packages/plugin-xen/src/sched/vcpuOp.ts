@@ -2,7 +2,7 @@ import { VcpuInfo } from '../abi/sharedPages.ts';
 import { readWord, struct } from '../abi/struct.ts';
 import { copyFromGuest, copyToGuest, vcpuById } from '../access.ts';
 import { guestContextBytes, initialiseVcpu } from '../cpu/context.ts';
-import type { HypercallContext, HypercallHandler, XenVcpu } from '../domain.ts';
+import type { HypercallContext, HypercallHandler, XenDomain, XenVcpu } from '../domain.ts';
 import { EEXIST, EFAULT, EINVAL, ENOENT, ENOSYS, ENXIO, ETIME } from '../errno.ts';
 import type { EventChannels } from '../events/eventChannels.ts';
 import { notImplemented } from '../hypercall/dispatch.ts';
@@ -132,10 +132,19 @@ function initialise({ context, target, pointer }: Request): bigint {
 }
 
 function down({ context, parts, target }: Request): bigint {
-  const others = context.domain.vcpus.some((vcpu) => vcpu !== target && !vcpu.cpu.offline);
-  if (!others) parts.shutdown.now(context.vcpu, SHUTDOWN_POWEROFF);
-  else parts.blocking.down(target);
+  takeDown(context.domain, parts, target);
   return 0n;
+}
+
+/** Take a vCPU down; with the last one the domain powers off. */
+export function takeDown(
+  domain: XenDomain,
+  { blocking, shutdown }: Pick<VcpuParts, 'blocking' | 'shutdown'>,
+  target: XenVcpu,
+): void {
+  const others = domain.vcpus.some((vcpu) => vcpu !== target && !vcpu.cpu.offline);
+  if (others) blocking.down(target);
+  else shutdown.now(target, SHUTDOWN_POWEROFF);
 }
 
 function setSingleshot({ context, parts, target, pointer }: Request): bigint {

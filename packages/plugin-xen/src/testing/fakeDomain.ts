@@ -34,6 +34,8 @@ function fakeVcpu(cpu: FakeVcpu, sharedInfoGpa: number): XenVcpu {
  * addresses. `writable` holds the writable type references taken.
  */
 export class FakeDomain implements XenDomain {
+  readonly kind = 'pv';
+  readonly leafBase = 0x4000_0000;
   readonly host = new FakeHost();
   readonly machine: FakeMachine;
   readonly vcpus: readonly XenVcpu[];

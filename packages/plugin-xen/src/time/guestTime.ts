@@ -45,7 +45,7 @@ export class GuestTime {
     this.#stampedAtNs = domain.clock.nowNs();
     this.#tsc = domain.clock.tsc();
     this.#systemNs = BigInt(Math.trunc(this.#stampedAtNs));
-    this.#writeWallclock();
+    this.writeWallclock();
     for (const vcpu of domain.vcpus) this.#write(vcpu);
   }
 
@@ -112,7 +112,7 @@ export class GuestTime {
   }
 
   /** Wall-clock time at system time 0; it changes only when a control domain sets it, so never here. */
-  #writeWallclock(): void {
+  writeWallclock(): void {
     const { memory, sharedInfoGpa, shared, clock } = this.#domain;
     const version = (memory.read32(sharedInfoGpa + shared.wallclockVersion) | 1) >>> 0;
     memory.write32(sharedInfoGpa + shared.wallclockVersion, version);

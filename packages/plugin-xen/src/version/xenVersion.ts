@@ -41,18 +41,33 @@ const STRINGS: Readonly<Record<number, readonly (readonly [text: string, sizeByt
 
 /** XENFEAT_* (public/features.h). */
 const Feature = {
+  WRITABLE_PAGE_TABLES: 0,
+  AUTO_TRANSLATED_PHYSMAP: 2,
   PAE_PGDIR_ABOVE_4GB: 4,
   MMU_PT_UPDATE_PRESERVE_AD: 5,
   HIGHMEM_ASSIST: 6,
   GNTTAB_MAP_AVAIL_BITS: 7,
+  HVM_CALLBACK_VECTOR: 8,
+  HVM_SAFE_PVCLOCK: 9,
   MEMORY_OP_VNODE_SUPPORTED: 13,
+  NOT_DIRECT_MAPPED: 16,
   DIRECT_MAPPED: 17,
 } as const;
 /** VMASST_TYPE_pae_extended_cr3. */
 const ASSIST_PAE_EXTENDED_CR3 = 1 << 3;
 
-/** Features of a PV domain, submap 0. */
+/** Features of a domain on real page tables; hvm_pirqs is not among them. */
+const HVM_FEATURES =
+  (1 << Feature.WRITABLE_PAGE_TABLES) |
+  (1 << Feature.AUTO_TRANSLATED_PHYSMAP) |
+  (1 << Feature.HVM_CALLBACK_VECTOR) |
+  (1 << Feature.HVM_SAFE_PVCLOCK) |
+  (1 << Feature.MEMORY_OP_VNODE_SUPPORTED) |
+  (1 << Feature.NOT_DIRECT_MAPPED);
+
+/** Features of a domain, submap 0. */
 function features(domain: XenDomain): number {
+  if (domain.kind === 'hvm') return HVM_FEATURES;
   const extendedCr3 = (domain.vmAssist & ASSIST_PAE_EXTENDED_CR3) !== 0;
   return (
     (1 << Feature.MMU_PT_UPDATE_PRESERVE_AD) |

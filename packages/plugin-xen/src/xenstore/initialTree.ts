@@ -13,8 +13,13 @@ export interface DomainFacts {
   readonly maxMemoryKiB: number;
   readonly storePort: number;
   readonly storeMfn: number;
-  readonly consolePort: number;
-  readonly consoleMfn: number;
+  /** `undefined`: the guest's console is not Xen's. */
+  readonly console: ConsoleFacts | undefined;
+}
+
+export interface ConsoleFacts {
+  readonly port: number;
+  readonly mfn: number;
 }
 
 /** The console daemon stops keeping output of a guest nobody reads at this size. */
@@ -68,14 +73,20 @@ function homeNodes(facts: DomainFacts): readonly (readonly [path: string, value:
     ['store', ''],
     ['store/port', String(facts.storePort)],
     ['store/ring-ref', String(facts.storeMfn)],
+    ...(facts.console ? consoleNodes(facts.console) : []),
+  ];
+}
+
+function consoleNodes({ port, mfn }: ConsoleFacts): readonly (readonly [path: string, value: string])[] {
+  return [
     ['console', ''],
     ['console/backend-id', String(Domid.CONTROL)],
     ['console/type', 'xenconsoled'],
     ['console/output', 'pty'],
     ['console/tty', ''],
     ['console/limit', String(CONSOLE_LIMIT_BYTES)],
-    ['console/port', String(facts.consolePort)],
-    ['console/ring-ref', String(facts.consoleMfn)],
+    ['console/port', String(port)],
+    ['console/ring-ref', String(mfn)],
   ];
 }
 

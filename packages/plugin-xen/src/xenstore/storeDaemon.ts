@@ -1,7 +1,7 @@
 import type { XenDomain } from '../domain.ts';
 import type { EventChannels } from '../events/eventChannels.ts';
 import { Domid } from '../hypercall/domid.ts';
-import { writeInitialTree } from './initialTree.ts';
+import { type ConsoleFacts, writeInitialTree } from './initialTree.ts';
 import { domainPath } from './path.ts';
 import { Store } from './store.ts';
 import { StoreRing } from './storeRing.ts';
@@ -27,7 +27,7 @@ export class StoreDaemon {
   }
 
   /** The rings are in place: introduce the domain. */
-  start(storeMfn: number, consoleMfn: number, consolePort: number): void {
+  start(storeMfn: number, console: ConsoleFacts | undefined): void {
     const domain = this.#domain;
     writeInitialTree(this.store, {
       domid: Domid.GUEST,
@@ -38,8 +38,7 @@ export class StoreDaemon {
       maxMemoryKiB: domain.maxPages * KIB_PER_PAGE,
       storePort: this.port,
       storeMfn,
-      consolePort,
-      consoleMfn,
+      console,
     });
     this.#ring = new StoreRing(domain.memory, storeMfn * PAGE_BYTES, this.store, Domid.GUEST, (message) =>
       domain.host.log('info', `xenstore: ${message}`),
