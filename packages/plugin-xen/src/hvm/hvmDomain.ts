@@ -4,7 +4,7 @@ import type { WordBytes } from '../abi/struct.ts';
 import type { DomainServices, HypercallHandler, XenDomain, XenVcpu } from '../domain.ts';
 import { PAGE_BYTES } from '../layout.ts';
 import type { XenServices } from '../services.ts';
-import { HvmParam, type HvmParams } from './hvmOp.ts';
+import { HvmParam, type HvmParams } from './params.ts';
 import { Physmap, type SpecialPage } from './physmap.ts';
 import { HvmUpcalls } from './upcalls.ts';
 import { createHvmVcpu } from './vcpu.ts';

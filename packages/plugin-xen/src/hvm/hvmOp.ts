@@ -6,6 +6,7 @@ import { notImplemented } from '../hypercall/dispatch.ts';
 import { targetDomainErrno } from '../hypercall/domid.ts';
 import { bytesOf, writeU16, writeU64 } from '../hypercall/guestCopy.ts';
 import type { HvmDomain } from './hvmDomain.ts';
+import { HvmParam } from './params.ts';
 
 /** HVMOP_* (public/hvm/hvm_op.h). */
 const HvmOp = {
@@ -17,22 +18,6 @@ const HvmOp = {
   SET_UPCALL_VECTOR: 23,
 } as const;
 
-/** HVM_PARAM_* (public/hvm/params.h). */
-export const HvmParam = {
-  CALLBACK_IRQ: 0,
-  STORE_PFN: 1,
-  STORE_EVTCHN: 2,
-  PAE_ENABLED: 4,
-  DM_DOMAIN: 13,
-  VM86_TSS: 15,
-  CONSOLE_PFN: 17,
-  CONSOLE_EVTCHN: 18,
-  ACPI_IOPORTS_LOCATION: 19,
-  VM_GENERATION_ID_ADDR: 34,
-  ALTP2M: 35,
-  X87_FIP_WIDTH: 36,
-  VM86_TSS_SIZED: 37,
-} as const;
 const PARAMS = 39;
 
 /** Those that a guest may read and write, only read, and those that are no more. */
@@ -57,9 +42,6 @@ const MEMORY_RAM = 0;
 const MEMORY_DEVICE = 2;
 /** Vectors below are the processor's own, and no local APIC accepts them. */
 const FIRST_VECTOR = 16;
-
-/** The parameters of a domain as its toolstack sets them, by {@link HvmParam}. */
-export type HvmParams = Map<number, bigint>;
 
 /** Why a guest may not read or write a parameter of its own; 0: it may. */
 function paramErrno(index: number, write: boolean): bigint {

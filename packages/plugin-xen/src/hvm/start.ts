@@ -3,8 +3,9 @@ import { HypercallNumber } from '../hypercall/table.ts';
 import { vmAssist } from '../mm/calls.ts';
 import { createServices, type XenServices } from '../services.ts';
 import { HvmDomain } from './hvmDomain.ts';
-import { HvmParam, hvmOp } from './hvmOp.ts';
+import { hvmOp } from './hvmOp.ts';
 import { hvmMemoryOp } from './memoryOp.ts';
+import { HvmParam } from './params.ts';
 import { plugPlatformDevice } from './platformDevice.ts';
 
 const MEMORY_OP = 12;
