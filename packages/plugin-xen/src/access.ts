@@ -1,4 +1,3 @@
-import type { VirtualAccessOptions } from '@polyvisor/plugin-api';
 import type { XenDomain, XenVcpu } from './domain.ts';
 
 /**
@@ -9,6 +8,8 @@ export const HYPERVISOR_VIRT_START = 0xffff_8000_0000_0000n;
 export const HYPERVISOR_VIRT_END = 0xffff_8800_0000_0000n;
 
 const AS_SUPERVISOR = { as: 'supervisor' } as const;
+/** Xen reaches into a guest on real page tables as its kernel would, whatever the vCPU's CPL is just now. */
+const optionsFor = ({ isHvm }: XenVcpu) => (isHvm ? AS_SUPERVISOR : undefined);
 
 const CANONICAL_LOW_END = 0x0000_8000_0000_0000n;
 
@@ -21,9 +22,6 @@ function isGuestRange({ isHvm }: XenVcpu, gva: bigint, sizeBytes: number): boole
   if (isHvm) return gva >= 0n && gva + BigInt(sizeBytes) <= 1n << 64n;
   return isGuestAddress(gva) && (sizeBytes === 0 || isGuestAddress(gva + BigInt(sizeBytes - 1)));
 }
-
-/** Xen reaches into a guest on real page tables as its kernel would, whatever the vCPU's CPL is just now. */
-const AS_KERNEL: VirtualAccessOptions = { as: 'supervisor' };
 
 /** {@link isGuestAddress} of an address in halves. */
 function isGuestHigh(gvaHigh: number): boolean {
@@ -44,20 +42,20 @@ export function wordsFromGuest(vcpu: XenVcpu, low: number, high: number, into: I
 /** Copy in from the address space the vCPU now runs in; `undefined` = -EFAULT. */
 export function copyFromGuest(vcpu: XenVcpu, gva: bigint, sizeBytes: number): DataView | undefined {
   if (!isGuestRange(vcpu, gva, sizeBytes)) return undefined;
-  const result = vcpu.cpu.read(gva, sizeBytes, vcpu.isHvm ? AS_KERNEL : undefined);
+  const result = vcpu.cpu.read(gva, sizeBytes, optionsFor(vcpu));
   if (!result.ok) return undefined;
   return new DataView(result.bytes.buffer, result.bytes.byteOffset, sizeBytes);
 }
 
 /** Copy out to the address space the vCPU now runs in; `false` = -EFAULT, nothing written. */
 export function copyToGuest(vcpu: XenVcpu, gva: bigint, bytes: Uint8Array): boolean {
-  return isGuestRange(vcpu, gva, bytes.length) && vcpu.cpu.write(gva, bytes, vcpu.isHvm ? AS_KERNEL : undefined).ok;
+  return isGuestRange(vcpu, gva, bytes.length) && vcpu.cpu.write(gva, bytes, optionsFor(vcpu)).ok;
 }
 
 /** Write at a kernel address whichever root is loaded: for areas a kernel registered once (runstate, time). */
 export function copyToGuestKernel(vcpu: XenVcpu, gva: bigint, bytes: Uint8Array): boolean {
   if (vcpu.kernelMode) return copyToGuest(vcpu, gva, bytes);
-  if (vcpu.ring1) return isGuestRange(gva, bytes.length) && vcpu.cpu.write(gva, bytes, AS_SUPERVISOR).ok;
+  if (vcpu.ring1) return isGuestRange(vcpu, gva, bytes.length) && vcpu.cpu.write(gva, bytes, AS_SUPERVISOR).ok;
   const { cpu } = vcpu;
   cpu.switchRoot(BigInt(vcpu.kernelRootMfn) << 12n);
   const ok = copyToGuest(vcpu, gva, bytes);
