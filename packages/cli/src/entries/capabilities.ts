@@ -1,19 +1,28 @@
 import { readSymbols, type SymbolTable } from '@polyvisor/core';
 import { type EntrySearch, type GuestImage, PolyvisorError } from '@polyvisor/plugin-api';
 
-/** A way to start a kernel that shows only in its symbols, and for which there is no plug-in yet. */
+/** A hypervisor interface that a kernel takes up after it has booted by another door; it shows only in its symbols. */
 interface Capability {
   readonly name: string;
   readonly abi: string;
   /** Any of them shows that the kernel was built with it; the first is where it begins. */
   readonly symbols: readonly string[];
+  readonly plugin: string;
+  /** Why it is no door to be entered, and what to do instead. */
+  readonly reason: string;
 }
 
 /**
  * VMI: arch/x86/kernel/vmi_32.c probes for a ROM in vmi_init (2.6.21 to 2.6.36).
  */
 const CAPABILITIES: readonly Capability[] = [
-  { name: 'vmi', abi: 'VMI, registered after a native boot', symbols: ['vmi_init', 'activate_vmi'] },
+  {
+    name: 'vmi',
+    abi: 'VMI, registered after a native boot',
+    symbols: ['vmi_init', 'activate_vmi'],
+    plugin: 'vmi',
+    reason: 'the kernel takes it up when it has entered through a native door with --plugin vmi',
+  },
 ];
 
 /** What the image's own symbols say; a kernel without symbols cannot be told. */
@@ -21,7 +30,7 @@ export function findCapabilities(image: GuestImage): Required<EntrySearch> {
   const symbols = symbolsOf(image);
   const closed: Required<EntrySearch>['closed'][number][] = [];
   const missing: EntrySearch['missing'][number][] = [];
-  for (const { name, abi, symbols: wanted } of CAPABILITIES) {
+  for (const { name, abi, symbols: wanted, plugin, reason } of CAPABILITIES) {
     if (typeof symbols === 'string') {
       missing.push({ name, abi, reason: symbols });
       continue;
@@ -30,7 +39,7 @@ export function findCapabilities(image: GuestImage): Required<EntrySearch> {
       const address = symbols.address(symbol);
       return address === undefined ? [] : [{ address, foundIn: `symbol ${symbol}` }];
     });
-    if (found) closed.push({ name, abi, ...found, plugin: '', reason: `there is no plug-in for ${name} yet` });
+    if (found) closed.push({ name, abi, ...found, plugin, reason });
     else missing.push({ name, abi, reason: `no symbol ${wanted.join(' or ')}` });
   }
   return { entries: [], closed, missing };

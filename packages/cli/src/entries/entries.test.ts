@@ -55,10 +55,18 @@ function imageWithSymbol(name: string, nameOffset = 1): GuestImage {
   return { name: 'image', description: 'an image', format: 'elf32', file: bytes, elf };
 }
 
-describe('what a kernel can do without a plug-in of ours', () => {
+describe('an interface that is taken up after a native boot', () => {
   it.each([['vmi_init', 'vmi']])('shows in its symbol %s', (symbol, name) => {
     const { closed, missing } = findCapabilities(imageWithSymbol(symbol));
-    expect(closed).toMatchObject([{ name, address: 0xc1000000n, foundIn: `symbol ${symbol}` }]);
+    expect(closed).toMatchObject([
+      {
+        name,
+        address: 0xc1000000n,
+        foundIn: `symbol ${symbol}`,
+        plugin: name,
+        reason: expect.stringContaining('--plugin vmi'),
+      },
+    ]);
     expect(missing).toEqual([]);
   });
 
