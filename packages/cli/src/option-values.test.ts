@@ -62,6 +62,7 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       append: undefined,
       initrdPath: undefined,
       bootModules: [],
+      modules: [],
       chips: [],
       memoryBytes: 512 * 2 ** 20,
       console: { kind: 'stdio' },
