@@ -76,7 +76,7 @@ describe.skipIf(skipped)(title, () => {
     expect(session.console).not.toMatch(/\bBUG\b|Oops|WARNING:|Call Trace/);
     const [module] = await ops<Module[]>('list', name);
     expect(module).toMatchObject({
-      ...{ name: 'count-cr3', version: '1.0.0', kind: 'guestCode', slots: ['mmu.write_cr3', 'irq.save_fl'] },
+      ...{ name: 'count-cr3', version: '1.0.0', kind: 'guestCode', slots: ['irq.save_fl', 'mmu.write_cr3'] },
     });
     const before = await counted('cr3_writes');
     expect(before).toBeGreaterThan(100);
