@@ -36,9 +36,14 @@ describe("the demo guest's monitor", () => {
 
   it('help', async () => {
     const answer = await ask('help');
-    for (const command of ['help', 'ops', 'time', 'mem', 'bench', 'fault', 'poweroff', 'reboot']) {
+    for (const command of ['help', 'who', 'ops', 'time', 'mem', 'bench', 'fault', 'poweroff', 'reboot']) {
       expect(answer).toMatch(new RegExp(`^  ${command} +\\S`, 'm'));
     }
+  });
+
+  it('who: the boot descriptor', async () => {
+    const answer = await ask('who');
+    expect(answer).toMatch(/^hypervisor xen, ABI 4\.17, guest type pv64, data at 0xffff[0-9a-f]{12} guest-virtual$/m);
   });
 
   it('ops: every slot is filled by the door', async () => {

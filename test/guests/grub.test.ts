@@ -1,4 +1,4 @@
-/** GRUB's own PV ports, unmodified: 64-bit, and 32-bit with PAE. */
+/** GRUB's own ports to Xen, unmodified: PV of 64 bits, and of 32 with PAE; PVH. */
 import { afterAll, describe, expect, it } from 'vitest';
 import { testsOf } from './catalogue-guest.ts';
 import { GuestSession } from './guest-session.ts';
@@ -8,6 +8,7 @@ const PROMPT = 'grub> ';
 const GUESTS = [
   { name: 'grub-xen', platform: 'x86_64-xen', ...(await testsOf('grub-xen', 'GRUB x86_64-xen')) },
   { name: 'grub-xen-i386', platform: 'i386-xen', ...(await testsOf('grub-xen-i386', 'GRUB i386-xen')) },
+  { name: 'grub-xen-pvh', platform: 'i386-xen_pvh', ...(await testsOf('grub-xen-pvh', 'GRUB i386-xen_pvh')) },
 ];
 
 describe.each(GUESTS)('$title', ({ name, platform, skipped }) => {

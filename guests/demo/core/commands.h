@@ -13,5 +13,6 @@ void command_time(const struct boot_info *boot, const char *argument);
 void command_mem(const struct boot_info *boot, const char *argument);
 void command_bench(const struct boot_info *boot, const char *argument);
 void command_fault(const struct boot_info *boot, const char *argument);
+void command_who(const struct boot_info *boot, const char *argument);
 
 bool same_text(const char *a, const char *b);

@@ -23,6 +23,7 @@ static void command_reboot(const struct boot_info *boot, const char *argument)
 
 static const struct command commands[] = {
     { "help", "this list", command_help },
+    { "who", "the boot descriptor: which hypervisor this is", command_who },
     { "ops", "the pv_ops table: each slot and who fills it", command_ops },
     { "time", "clock, wall clock and a timer interrupt", command_time },
     { "mem", "memory, and a page mapped to another frame", command_mem },

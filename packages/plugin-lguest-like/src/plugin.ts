@@ -49,6 +49,13 @@ export const lguestPlugin: Plugin = {
       stop();
       guest = makeGuest(host, request, machine, { era, pae: pae ?? saysPae(request.image) });
       startGuest(guest, request);
+      // Which ABI it is shows in the guest's first call.
+      machine.describeBoot({
+        hypervisor: 'lguest',
+        guestType: 'pv32',
+        abiVersion: 0,
+        data: { address: 0n, space: 'physical' },
+      });
       return true;
     });
     tapExits(host, (cpu) => (guest?.cpu === cpu ? guest : undefined));

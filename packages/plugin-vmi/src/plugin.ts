@@ -32,6 +32,13 @@ export const vmiPlugin: Plugin = {
     host.hooks.boot.tap('vmi', (request, machine) => {
       if (request.entry.plugin === PC_DOORS) {
         guest = new VmiGuest(host, machine, rom);
+        // API 3.0; the ROM is where the guest will look for it.
+        machine.describeBoot({
+          hypervisor: 'vmi',
+          guestType: 'native',
+          abiVersion: 3 << 16,
+          data: { address: BigInt(ROM_AREA.first), space: 'physical' },
+        });
         host.log('info', describe(rom));
       }
       return undefined;

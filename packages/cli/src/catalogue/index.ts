@@ -38,6 +38,11 @@ export const catalogue: Readonly<Record<string, CatalogueEntry>> = {
     commandLine: () => '',
     load: (progress) => loadGrubXen('i386', progress),
   },
+  'grub-xen-pvh': {
+    defaultPlugins: ['xen'],
+    commandLine: () => '',
+    load: (progress) => loadGrubXen('i386', progress, 'xen_pvh'),
+  },
 };
 
 /** Doors behind which the console is Xen's; behind the PC's own it is the serial port. */
@@ -97,12 +102,12 @@ async function loadDebian(from: DebianKernel, progress: ProgressLine): Promise<C
   return { name: path.basename(kernel), file: await readFile(kernel), initrd };
 }
 
-async function loadGrubXen(cpu: 'x86_64' | 'i386', progress: ProgressLine): Promise<CatalogueGuest> {
+async function loadGrubXen(cpu: 'x86_64' | 'i386', progress: ProgressLine, platform = 'xen'): Promise<CatalogueGuest> {
   const directory = await fetchOrCached(
-    async () => unpackedPackage(await findPackage('grub-xen-host', progress), ['*-xen.bin'], progress),
+    async () => unpackedPackage(await findPackage('grub-xen-host', progress), ['*-xen.bin', '*-xen_pvh.bin'], progress),
     (name) => name === 'grub-xen-host',
   );
-  const file = await onlyFile(directory, new RegExp(`grub-${cpu}-xen\\.bin$`));
+  const file = await onlyFile(directory, new RegExp(`grub-${cpu}-${platform}\\.bin$`));
   return { name: path.basename(file), file: await readFile(file) };
 }
 

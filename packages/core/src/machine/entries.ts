@@ -59,7 +59,7 @@ function noDoor(
   if (has.length > 0) why.push(`it has ${has.join(', ')}`);
   const fix =
     has.length > 0
-      ? 'choose another --entry'
+      ? `take ${has.length === 1 ? 'it' : 'one of them'} with --entry, or load the plug-in that starts the image with --plugin`
       : 'give another kernel, or load the plug-in that starts it with --plugin; `vm entries` lists its doors';
   const which = wanted === undefined ? '' : `${wanted} `;
   return new PolyvisorError('PV2012', `no ${which}door into ${imageName} (${why.join('; ')})`, fix, IMAGE_EXIT_CODE);
