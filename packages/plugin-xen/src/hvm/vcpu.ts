@@ -1,51 +1,9 @@
 import type { Vcpu } from '@polyvisor/plugin-api';
+import { PV64 } from '../abi/model.ts';
 import type { XenVcpu } from '../domain.ts';
+import { createVcpu } from '../pvDomain.ts';
 
 /** A vCPU that runs in kernel and user mode by itself: of what a PV guest sets through hypercalls nothing ever changes. */
 export function createHvmVcpu(cpu: Vcpu): XenVcpu {
-  return {
-    id: cpu.id,
-    cpu,
-    isHvm: true,
-    ring1: false,
-    kernelMode: true,
-    initialised: cpu.id === 0,
-    kernelRootMfn: 0,
-    userRootMfn: 0,
-    userRootStale: false,
-    flushedAt: 0,
-    kernelSs: 0,
-    kernelRsp: 0n,
-    traps: [],
-    callbacks: {
-      event: 0n,
-      eventCs: 0,
-      failsafe: 0n,
-      failsafeCs: 0,
-      failsafeMasksEvents: false,
-      syscall: 0n,
-      syscallMasksEvents: false,
-      syscall32: 0n,
-      syscall32Cs: 0,
-      syscall32MasksEvents: false,
-      sysenter: 0n,
-      sysenterCs: 0,
-      sysenterMasksEvents: false,
-      nmi: 0n,
-    },
-    iopl: 0,
-    ioBitmapGva: 0n,
-    ioBitmapPorts: 0,
-    taskSwitched: false,
-    cr4: 0n,
-    debugRegisters: new BigUint64Array(8),
-    gdtFrames: [],
-    gdtEntries: 0,
-    ldtBase: 0n,
-    ldtEntries: 0,
-    ldtFrames: new Map(),
-    vcpuInfoGpa: 0,
-    nmiPending: false,
-    nmiMasked: false,
-  };
+  return { ...createVcpu(cpu, PV64), isHvm: true, initialised: cpu.id === 0, userRootStale: false, traps: [] };
 }
