@@ -149,6 +149,17 @@ describe.skipIf(skipped)(title, () => {
     await json('unload', name, 'probe');
   });
 
+  it('those of plug-in xen go in and out again', async () => {
+    const { sites } = await json<Change>('load', name, 'xen-ops');
+    expect(sites).toBeGreaterThan(100);
+    await load();
+    const { slots, strays } = await json<Report>('report', '--vm', name);
+    expect(slots.find((each) => each.name === 'mmu.flush_tlb_user')).toMatchObject({ state: 'own', module: 'xen-ops' });
+    expect(strays).toBe(0);
+    expect(await json<Change>('unload', name, 'xen-ops')).toMatchObject({ sites, textIsAsBefore: true });
+    await load();
+  });
+
   it('refuses slots that do not exist, and a slot that is taken', async () => {
     const none = await command('load', name, moduleFile('2.0.0', `{ 'mmu.nothing': () => 'native' }`));
     expect([none.status, none.stderr]).toEqual([10, expect.stringMatching(/^vm: PV5001: .*mmu\.nothing/)]);
