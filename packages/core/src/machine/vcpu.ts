@@ -1,6 +1,5 @@
 import type {
   Access,
-  DescriptorTable,
   DescriptorTables,
   ReadResult,
   Segment,
@@ -28,13 +27,8 @@ import {
   FPU_TRAP,
   FS,
   FZ,
-  GDTR_BASE,
-  GDTR_LIMIT,
   GPR,
-  IDTR_BASE,
-  IDTR_LIMIT,
   KERNEL_GS_BASE,
-  LDTR_SELECTOR,
   MMU_FLAGS,
   MXCSR,
   PDPTE,
@@ -49,7 +43,6 @@ import {
   type Slot,
   STATE_SIZE_BYTES,
   TLB,
-  TR_SELECTOR,
   X87_CONTROL,
 } from '../cpu/state.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -59,18 +52,10 @@ import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
 import { type CpuMode, modeFacts } from '../isa/modes.ts';
 import { LARGE_PAGES_OFFSET } from '../memory/layout.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
-import {
-  AccessRights,
-  cpuMode,
-  FLAT_SEGMENTS,
-  isFlatSegment,
-  RESET_LDTR,
-  RESET_SEGMENTS,
-  RESET_TR,
-  segmentBounds,
-} from './cpu-mode.ts';
+import { AccessRights, cpuMode, FLAT_SEGMENTS, isFlatSegment, RESET_SEGMENTS, segmentBounds } from './cpu-mode.ts';
 import { BankKeys, bankKey, mmuFlags, rootNumber, rootOfKey, usesPdptes } from './mmu-state.ts';
 import { type InterruptSource, ProcessorPlatform } from './platform/processor.ts';
+import { StateTables } from './state-tables.ts';
 import { NO_WORDS, SUPERVISOR_CLEARS, WordAccess } from './word-access.ts';
 
 const EFER_LMA = 1 << 10;
@@ -618,61 +603,6 @@ export class MachineVcpu implements Vcpu {
   }
   wake(): void {
     this.blocked = false;
-  }
-}
-
-/** A table register whose base and limit stand in the state block, for SGDT and SIDT. */
-class StateTable implements DescriptorTable {
-  readonly #view: DataView;
-  readonly #baseAt: number;
-  readonly #limitAt: number;
-  constructor(view: DataView, baseAt: number, limitAt: number) {
-    this.#view = view;
-    this.#baseAt = baseAt;
-    this.#limitAt = limitAt;
-    this.limit = 0xffff;
-  }
-  get base(): bigint {
-    return this.#view.getBigUint64(this.#baseAt, true);
-  }
-  set base(value: bigint) {
-    this.#view.setBigUint64(this.#baseAt, value, true);
-  }
-  get limit(): number {
-    return this.#view.getInt32(this.#limitAt, true);
-  }
-  set limit(value: number) {
-    this.#view.setInt32(this.#limitAt, value & 0xffff, true);
-  }
-}
-
-/** GDTR, IDTR, LDTR and TR; what guest code can store of them is in the state block. */
-class StateTables implements DescriptorTables {
-  readonly gdtr: DescriptorTable;
-  readonly idtr: DescriptorTable;
-  readonly #view: DataView;
-  readonly #base: number;
-  #ldtr: Segment = RESET_LDTR;
-  #tr: Segment = RESET_TR;
-  constructor(view: DataView, base: number) {
-    this.#view = view;
-    this.#base = base;
-    this.gdtr = new StateTable(view, base + GDTR_BASE.offset, base + GDTR_LIMIT.offset);
-    this.idtr = new StateTable(view, base + IDTR_BASE.offset, base + IDTR_LIMIT.offset);
-  }
-  get ldtr(): Segment {
-    return this.#ldtr;
-  }
-  set ldtr(segment: Segment) {
-    this.#ldtr = segment;
-    this.#view.setInt32(this.#base + LDTR_SELECTOR.offset, segment.selector, true);
-  }
-  get tr(): Segment {
-    return this.#tr;
-  }
-  set tr(segment: Segment) {
-    this.#tr = segment;
-    this.#view.setInt32(this.#base + TR_SELECTOR.offset, segment.selector, true);
   }
 }
 
