@@ -6,11 +6,14 @@ import { reachShell, runCommand } from './debian-shell.ts';
 import { DOORS, type Door } from './doors.ts';
 import { GuestSession } from './guest-session.ts';
 
+/** Long: what is counted is boots that go wrong, not how busy the host is. */
+const BOOT_TIMEOUT_MS = 600_000;
+
 async function bootOnce({ guest, args, says }: Door): Promise<string> {
   const startMs = performance.now();
-  const session = new GuestSession(guest, ...args, '--clock', 'wall');
+  const session = new GuestSession(guest, ...args, '--clock', 'wall', '--timeout', '900');
   try {
-    await reachShell(session);
+    await reachShell(session, BOOT_TIMEOUT_MS);
     const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
     if (!session.console.includes(says)) throw new Error(`its console does not say "${says}"`);
     const { output } = await runCommand(session, 'uname -s');

@@ -12,8 +12,8 @@ export function startNativeDebian(...args: string[]): GuestSession {
   return new GuestSession('debian', '--plugin', 'none', ...args);
 }
 
-export async function reachShell(session: GuestSession): Promise<string> {
-  return session.expect(PROMPT, BOOT_TIMEOUT_MS);
+export async function reachShell(session: GuestSession, timeoutMs = BOOT_TIMEOUT_MS): Promise<string> {
+  return session.expect(PROMPT, timeoutMs);
 }
 
 export interface CommandResult {
