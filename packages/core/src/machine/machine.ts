@@ -31,8 +31,11 @@ import { ExitCode } from '../engine/exit-code.ts';
 import type { EngineMemory } from '../engine/memory.ts';
 import { exitNumber } from '../isa/instruction-exit.ts';
 import { CORE } from '../loader/boot/doors.ts';
-import { bootNatively, MULTIBOOT_DOORS } from '../loader/boot/index.ts';
+import { BIOS_DOORS, bootNatively } from '../loader/boot/index.ts';
+import type { MemoryMap } from '../loader/boot/memory-map.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
+import { leaveBiosBehind } from './bios/rom.ts';
+import { answerBiosCall, type BiosHost } from './bios/services.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
 import { chooseEntry } from './entries.ts';
 import { MachineMemory } from './guest-memory.ts';
@@ -42,7 +45,6 @@ import { cpuid } from './native/cpuid.ts';
 import { deliver } from './native/delivery.ts';
 import { nativeInstructions } from './native/instructions.ts';
 import { firmwareMtrrs } from './native/memory-types.ts';
-import { leaveBiosBehind } from './platform/bios.ts';
 import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.ts';
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
 import type { ProcessorPlatform } from './platform/processor.ts';
@@ -136,6 +138,8 @@ export class Machine implements PluginMachine {
   readonly #pc: PcPlatform;
   readonly #aliases: PageAliases;
   #firmware: FirmwareTables | undefined;
+  /** What the BIOS's services work with, where there is one. */
+  #bios: BiosHost | undefined;
   #bootDescriptor: BootDescriptor;
   #end: RunEnd | undefined;
   /** Opens when a paused machine goes on or ends. */
@@ -268,13 +272,22 @@ export class Machine implements PluginMachine {
   /** What firmware leaves behind, then the image's boot protocol. */
   #bootNatively(request: BootRequest): void {
     const { memoryMap, rsdpAddress } = this.firmware();
-    if (MULTIBOOT_DOORS.has(this.entry.name)) leaveBiosBehind(this.memory, this.#pc.ports);
+    if (BIOS_DOORS.has(this.entry.name)) this.#startBios(memoryMap);
     bootNatively(request, {
       memory: this.memory,
       vcpu: this.vcpus[0],
       memoryMap,
       ...(rsdpAddress !== undefined && { rsdpAddress }),
     });
+  }
+
+  #startBios(memoryMap: MemoryMap): void {
+    leaveBiosBehind(this.memory, this.#pc.ports);
+    const print = (byte: number) => {
+      this.#pc.flush();
+      this.console.write(Uint8Array.of(byte));
+    };
+    this.#bios = { memory: this.memory, memoryMap, print, ...this.#nativeMachine };
   }
 
   firmware(): FirmwareTables {
@@ -546,7 +559,7 @@ export class Machine implements PluginMachine {
     vcpu.ripMoved = false;
     const counter = (this.#instructionCounts[detail] ??= this.#counter(exit?.kind ?? `native.${name}`));
     counter.count++;
-    if (detail === VMCALL && vcpu.cpl === 0 && this.onKernelCall?.(vcpu)) return true;
+    if (detail === VMCALL && vcpu.cpl === 0 && this.#kernelCall(vcpu)) return true;
     const answer = exit ? this.#ask(vcpu, exit) : 'pass';
     if (answer === 'handled') {
       if (!vcpu.ripMoved) vcpu.stepOver(lengthBytes);
@@ -569,6 +582,12 @@ export class Machine implements PluginMachine {
     if (done === 'next') vcpu.stepOver(lengthBytes);
     else if (done !== 'done') this.#raise(vcpu, done);
     return typeof done === 'string';
+  }
+
+  /** A VMCALL at CPL 0 that is of the machine's own making. */
+  #kernelCall(vcpu: MachineVcpu): boolean {
+    if (this.#bios && answerBiosCall(vcpu, this.#bios)) return true;
+    return this.onKernelCall?.(vcpu) ?? false;
   }
 
   readonly #nativeMachine = {

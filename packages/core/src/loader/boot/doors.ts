@@ -74,10 +74,15 @@ function bootProtocolDoors({ file }: GuestImage): Record<'linux16' | 'linux32' |
 
 const REAL_MODE_ENTRY = 0x200;
 
-function realMode({ setupJumpTarget }: SetupHeader): Finding {
+/** The first protocol whose command line may be anywhere ("The Kernel Command Line"). */
+const REAL_MODE_PROTOCOL = 0x202;
+
+function realMode({ protocol, loadedHigh, setupJumpTarget }: SetupHeader): Finding {
   if (setupJumpTarget === undefined) return { missing: 'no jump at file offset 0x200, where the setup code begins' };
   if (setupJumpTarget < REAL_MODE_ENTRY)
     return { missing: 'the jump at file offset 0x200 leads out of the setup code' };
+  if (protocol < REAL_MODE_PROTOCOL) return { missing: 'NOT IMPLEMENTED for protocols before 2.02' };
+  if (!loadedHigh) return { missing: 'NOT IMPLEMENTED for images that are not LOADED_HIGH (zImage)' };
   const foundIn = 'setup code at file offset 0x200; relative to the segment that it is loaded at';
   return { address: BigInt(REAL_MODE_ENTRY), foundIn };
 }

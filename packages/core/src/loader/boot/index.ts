@@ -3,21 +3,25 @@ import { noModules } from './boot-error.ts';
 import type { NativeDoorName } from './doors.ts';
 import { bootElf } from './elf.ts';
 import { type BootSurroundings, bootLinux32, bootLinux64 } from './linux.ts';
+import { bootLinux16 } from './linux16.ts';
 import { bootMultiboot } from './multiboot.ts';
 
 type Boot = (request: BootRequest, surroundings: BootSurroundings) => void;
 
-/** Doors that the PC itself opens. NOT IMPLEMENTED: the 16-bit entry of a bzImage. */
+/** Doors that the PC itself opens. */
 const BOOTS: Partial<Readonly<Record<NativeDoorName, Boot>>> = {
   linux64: bootLinux64,
   linux32: bootLinux32,
+  linux16: bootLinux16,
   multiboot2: (request, surroundings) => bootMultiboot(2, request, surroundings),
   multiboot1: (request, surroundings) => bootMultiboot(1, request, surroundings),
   elf: bootElf,
 };
 
-/** Doors that take modules, and whose images may go back to real mode. */
-export const MULTIBOOT_DOORS: ReadonlySet<string> = new Set(['multiboot1', 'multiboot2'] satisfies NativeDoorName[]);
+/** Doors that take modules. */
+const MULTIBOOT_DOORS: ReadonlySet<string> = new Set(['multiboot1', 'multiboot2'] satisfies NativeDoorName[]);
+/** Doors whose images run in real mode, or may go back to it. */
+export const BIOS_DOORS: ReadonlySet<string> = new Set([...MULTIBOOT_DOORS, 'linux16' satisfies NativeDoorName]);
 
 export const STARTABLE: ReadonlySet<NativeDoorName> = new Set(Object.keys(BOOTS) as NativeDoorName[]);
 

@@ -4,6 +4,7 @@ import { commandLineTooLong, doesNotFit } from './boot-error.ts';
 import { enterFlatLongMode, FLAT_LONG_MODE_END } from './flat-long-mode.ts';
 import { enterFlatProtectedMode } from './flat-protected-mode.ts';
 import { e820Table, type MemoryMap, ramAround } from './memory-map.ts';
+import type { Range } from './placement.ts';
 
 /** Fields of the zero page beside the setup header (Linux, Documentation/arch/x86/zero-page.rst). */
 const ZeroPage = { acpiRsdpAddress: 0x70, e820Entries: 0x1e8, e820Table: 0x2d0, sizeBytes: 4096 } as const;
@@ -15,7 +16,7 @@ const COMMAND_LINE_END = 0x90000;
 /** Offset of startup_64 in the protected-mode code ("64-bit Boot Protocol"). */
 export const ENTRY_64 = 0x200;
 /** type_of_loader: one that has no number assigned. */
-const LOADER_UNDEFINED = 0xff;
+export const LOADER_UNDEFINED = 0xff;
 const PAGE = 4096;
 
 /** What a boot protocol is given of the machine. */
@@ -50,17 +51,22 @@ export function bootLinux64(request: BootRequest, surroundings: BootSurroundings
  * @throws PolyvisorError PV2013, PV2014 for what does not fit
  */
 export function bootLinux32(request: BootRequest, surroundings: BootSurroundings): void {
-  const { memory, vcpu, memoryMap } = surroundings;
+  const { memory, vcpu } = surroundings;
   const header = readSetupHeader(request.image.file);
+  writeZeroPage(request, header, placeLinux32(request, header, surroundings), surroundings);
+  enterFlatProtectedMode(memory, vcpu);
+  vcpu.gpr[Gpr.RSI] = BigInt(ZERO_PAGE_AT);
+  vcpu.rip = BigInt(header.code32Start);
+}
+
+/** The protected-mode code at code32_start, and the initrd behind all that it needs. */
+export function placeLinux32(request: BootRequest, header: SetupHeader, surroundings: BootSurroundings): Placed {
+  const { memory, memoryMap } = surroundings;
   const at = header.code32Start;
   const runsAt = Math.max(at, Number(header.prefAddress));
   const end = Math.max(at + header.code.length, runsAt + header.initSizeBytes);
   placeCode(header, at, end - at, surroundings);
-  const initrdAt = placeInitrd(request.initrd, header, memoryMap, end, memory);
-  writeZeroPage(request, header, initrdAt, surroundings);
-  enterFlatProtectedMode(memory, vcpu);
-  vcpu.gpr[Gpr.RSI] = BigInt(ZERO_PAGE_AT);
-  vcpu.rip = BigInt(at);
+  return placeInitrd(request.initrd, header, memoryMap, end, memory);
 }
 
 /** A zero page for a kernel without a setup header, whose limits are those of the newest. Answers its address. */
@@ -91,7 +97,7 @@ function writeZeroPage(request: BootRequest, header: Limits, initrd: Placed, to:
   const zeroPage = new DataView(new ArrayBuffer(ZeroPage.sizeBytes));
   new Uint8Array(zeroPage.buffer).set(header.bytes, SETUP_HEADER_AT);
   zeroPage.setUint8(LoaderField.typeOfLoader, LOADER_UNDEFINED);
-  writeCommandLine(request.commandLine, header, to.memory);
+  writeCommandLine(request.commandLine, header, to.memory, { first: COMMAND_LINE_AT, end: COMMAND_LINE_END });
   zeroPage.setUint32(LoaderField.commandLinePointer, COMMAND_LINE_AT, true);
   if (initrd) {
     zeroPage.setUint32(LoaderField.ramdiskImage, initrd.at, true);
@@ -135,9 +141,10 @@ function placeInitrd(
   return { at, sizeBytes: initrd.length };
 }
 
-function writeCommandLine(text: string, header: Limits, memory: GuestMemory): void {
+/** With its NUL, within the room that there is. @throws PolyvisorError PV2014 */
+export function writeCommandLine(text: string, header: Limits, memory: GuestMemory, room: Range): void {
   const bytes = new TextEncoder().encode(`${text}\0`);
-  const most = Math.min(header.commandLineSizeBytes, COMMAND_LINE_END - COMMAND_LINE_AT - 1);
+  const most = Math.min(header.commandLineSizeBytes, room.end - room.first - 1);
   if (bytes.length - 1 > most) throw commandLineTooLong(bytes.length - 1, most);
-  memory.writeBytes(COMMAND_LINE_AT, bytes);
+  memory.writeBytes(room.first, bytes);
 }

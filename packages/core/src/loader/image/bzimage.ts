@@ -12,7 +12,7 @@ export interface BzImage {
   readonly protocol: number;
   /** First word of the kernel's version string; empty if it has none. */
   readonly kernelVersion: string;
-  /** `undefined`: before protocol 2.08 the header does not say where the payload is. */
+  /** `undefined`: the header does not say where it is, as before protocol 2.08, or there is none. */
   readonly payload: BzImagePayload | undefined;
 }
 
@@ -39,6 +39,8 @@ export function parseBzImage(bytes: Uint8Array): BzImage {
 function payloadOf(header: SetupHeader): BzImagePayload | undefined {
   if (!header.payload) return undefined;
   const { offset, sizeBytes } = header.payload;
+  // What is no Linux but uses its boot protocol has none.
+  if (offset === 0 && sizeBytes === 0) return undefined;
   if (sizeBytes === 0) throw damagedImage('bzImage payload_length is 0');
   const payload = new ByteReader(header.code).slice(offset, sizeBytes, 'bzImage payload');
   const compression = detectCompression(payload);

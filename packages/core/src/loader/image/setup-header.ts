@@ -11,6 +11,7 @@ const Field = {
   magic: { at: 0x202, since: 0x200 },
   protocol: { at: 0x206, since: 0x200 },
   kernelVersion: { at: 0x20e, since: 0x200 },
+  loadFlags: { at: 0x211, since: 0x200 },
   code32Start: { at: 0x214, since: 0x200 },
   initrdAddressMax: { at: 0x22c, since: 0x203 },
   relocatable: { at: 0x234, since: 0x205 },
@@ -24,9 +25,12 @@ const Field = {
 
 /** What a loader fills in, in its copy of the header. */
 export const LoaderField = {
+  videoMode: 0x1fa,
   typeOfLoader: 0x210,
+  loadFlags: 0x211,
   ramdiskImage: 0x218,
   ramdiskSize: 0x21c,
+  heapEndPointer: 0x224,
   commandLinePointer: 0x228,
 } as const;
 
@@ -43,6 +47,8 @@ const JMP_REL8 = 0xeb;
 const JMP_REL8_BYTES = 2;
 /** xloadflags, bit 0. */
 const XLF_KERNEL_64 = 1;
+/** loadflags, bit 0. */
+const LOADED_HIGH = 1;
 /** What holds for kernels that are too old to say ("Details of Header Fields", initrd_addr_max and cmdline_size). */
 const DEFAULT_INITRD_ADDRESS_MAX = 0x37ffffff;
 const DEFAULT_COMMAND_LINE_BYTES = 255;
@@ -53,6 +59,10 @@ export interface SetupHeader {
   readonly protocol: number;
   /** The header as it is copied into the zero page, at {@link SETUP_HEADER_AT}. */
   readonly bytes: Uint8Array;
+  /** Boot sector and setup code, as they are in the file. */
+  readonly setup: Uint8Array;
+  /** LOADED_HIGH: the protected-mode code belongs at 1 MiB, not at 64 KiB. */
+  readonly loadedHigh: boolean;
   /** The protected-mode code: all of the file after boot sector and setup_sects sectors. */
   readonly code: Uint8Array;
   /** Where the 16-bit entry at file offset 0x200 jumps to, as a file offset; `undefined`: there is no short jump. */
@@ -93,6 +103,7 @@ export function readSetupHeader(file: Uint8Array): SetupHeader {
     protocol,
     ...partsOf(reader),
     kernelVersion: reader.u16(Field.kernelVersion.at, 'bzImage kernel_version'),
+    loadedHigh: since('loadFlags', (at, what) => (reader.u8(at, what) & LOADED_HIGH) !== 0) ?? false,
     code32Start: reader.u32(Field.code32Start.at, 'bzImage code32_start'),
     relocatable: since('relocatable', (at, what) => reader.u8(at, what) !== 0) ?? false,
     has64BitEntry: since('xloadflags', (at, what) => (reader.u16(at, what) & XLF_KERNEL_64) !== 0),
@@ -107,7 +118,7 @@ export function readSetupHeader(file: Uint8Array): SetupHeader {
   };
 }
 
-function partsOf(reader: ByteReader): Pick<SetupHeader, 'bytes' | 'code' | 'setupJumpTarget'> {
+function partsOf(reader: ByteReader): Pick<SetupHeader, 'bytes' | 'setup' | 'code' | 'setupJumpTarget'> {
   const setupSects = reader.u8(Field.setupSects.at, 'bzImage setup_sects') || DEFAULT_SETUP_SECTS;
   const codeAt = (setupSects + 1) * SECTOR_BYTES;
   const [opcode, distance] = reader.slice(Field.jump.at, JMP_REL8_BYTES, 'bzImage jump');
@@ -115,6 +126,7 @@ function partsOf(reader: ByteReader): Pick<SetupHeader, 'bytes' | 'code' | 'setu
   return {
     // The jump's operand also says where the header ends ("Details of Header Fields", jump).
     bytes: reader.slice(SETUP_HEADER_AT, jumpEnd + distance - SETUP_HEADER_AT, 'bzImage setup header'),
+    setup: reader.slice(0, codeAt, 'bzImage setup code'),
     code: reader.slice(codeAt, reader.sizeBytes - codeAt, 'bzImage protected-mode code'),
     setupJumpTarget: opcode === JMP_REL8 ? jumpEnd + ((distance << 24) >> 24) : undefined,
   };

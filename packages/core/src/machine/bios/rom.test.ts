@@ -1,6 +1,6 @@
 import { FakeMemory } from '@polyvisor/testkit';
 import { expect, it } from 'vitest';
-import { leaveBiosBehind } from './bios.ts';
+import { leaveBiosBehind } from './rom.ts';
 
 it('a BIOS leaves vectors that return, a clock tick, and the timer alone unmasked', () => {
   const memory = new FakeMemory(1 << 20);

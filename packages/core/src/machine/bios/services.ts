@@ -1,0 +1,63 @@
+import type { GuestMemory } from '@polyvisor/plugin-api';
+import { Flag } from '../../isa/flags.ts';
+import type { MemoryMap } from '../../loader/boot/memory-map.ts';
+import { hasDescriptors } from '../native/mode.ts';
+import type { MachineVcpu } from '../vcpu.ts';
+import { BiosCall, Register } from './call.ts';
+import { DataArea } from './data-area.ts';
+import { keyboardService } from './keyboard.ts';
+import { ROM_SEGMENT, SERVICE_OFFSETS, TRAP_BYTES, WAIT_OFFSET } from './rom.ts';
+import { systemService } from './system.ts';
+import { timeService } from './time.ts';
+import { videoService } from './video.ts';
+
+/** What the services reach of the machine. */
+export interface BiosHost {
+  readonly memory: GuestMemory;
+  readonly memoryMap: MemoryMap;
+  portRead(port: number, sizeBytes: number): number;
+  portWrite(port: number, sizeBytes: number, value: number): void;
+  /** A byte for the operator. */
+  print(byte: number): void;
+}
+
+/** `wait`: nothing is there yet; the caller waits for an interrupt, and asks again. */
+export type ServiceAnswer = 'wait' | undefined;
+type Service = (call: BiosCall, host: BiosHost) => ServiceAnswer;
+
+const CS = 1;
+/** AH of INT 13h for a drive that is not there. */
+const INVALID_COMMAND = 1;
+
+const SERVICES: Readonly<Record<number, Service>> = {
+  16: videoService,
+  17: (call, { memory }) => {
+    call.setWord(Register.AX, memory.read16(DataArea.equipment));
+    return undefined;
+  },
+  18: (call, { memory }) => {
+    call.setWord(Register.AX, memory.read16(DataArea.memoryKib));
+    return undefined;
+  },
+  // NOT IMPLEMENTED: drives.
+  19: (call) => {
+    call.setHigh(Register.AX, INVALID_COMMAND);
+    call.setFlag(Flag.CF, true);
+    return undefined;
+  },
+  21: systemService,
+  22: keyboardService,
+  26: timeService,
+};
+const VECTOR_AT = new Map(Object.entries(SERVICE_OFFSETS).map(([vector, offset]) => [offset, Number(vector)]));
+
+/** Carry out a VMCALL of the ROM's own code in real-address mode. False: it is none of those. */
+export function answerBiosCall(vcpu: MachineVcpu, host: BiosHost): boolean {
+  if (hasDescriptors(vcpu) || vcpu.segment(CS).base !== BigInt(ROM_SEGMENT * 16)) return false;
+  const offset = vcpu.ripHalves[0];
+  const vector = VECTOR_AT.get(offset);
+  if (vector === undefined) return false;
+  const answer = SERVICES[vector](new BiosCall(vcpu), host);
+  vcpu.setRip(offset + (answer === 'wait' ? WAIT_OFFSET : TRAP_BYTES), 0);
+  return true;
+}
