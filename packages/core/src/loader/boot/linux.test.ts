@@ -12,6 +12,8 @@ interface HeaderChanges {
   protocol?: number;
   xloadFlags?: number;
   initSizeBytes?: number;
+  setupSects?: number;
+  loadFlags?: number;
   initrdAddressMax?: number;
   commandLineSizeBytes?: number;
   prefAddress?: number;
@@ -20,20 +22,22 @@ interface HeaderChanges {
 
 /** A bzImage of one setup sector beside the boot sector, and code that is recognisable. */
 function bzImage(changes: HeaderChanges = {}): Uint8Array {
-  const file = new Uint8Array(1024 + 2048);
+  const setupSects = changes.setupSects ?? 1;
+  const file = new Uint8Array((setupSects + 1) * 512 + 2048);
   const view = new DataView(file.buffer);
-  file[0x1f1] = 1; // setup_sects
+  file[0x1f1] = setupSects;
   view.setUint16(0x1fe, 0xaa55, true);
   view.setUint16(0x200, 0x6aeb, true); // jump over the header: it ends at 0x26c
   file.set(new TextEncoder().encode('HdrS'), 0x202);
   view.setUint16(0x206, changes.protocol ?? 0x20f, true);
+  file[0x211] = changes.loadFlags ?? 1; // LOADED_HIGH
   view.setUint32(0x214, changes.code32Start ?? MIB, true);
   view.setUint32(0x22c, changes.initrdAddressMax ?? 0x7fffffff, true);
   view.setUint16(0x236, changes.xloadFlags ?? 0x7f, true);
   view.setUint32(0x238, changes.commandLineSizeBytes ?? 2047, true);
   view.setBigUint64(0x258, BigInt(changes.prefAddress ?? LOAD), true);
   view.setUint32(0x260, changes.initSizeBytes ?? MIB, true);
-  file.fill(0xcc, 1024);
+  file.fill(0xcc, file.length - 2048);
   return file;
 }
 
@@ -51,11 +55,12 @@ const MAP: MemoryMap = [
   { first: MIB, sizeBytes: MEMORY_BYTES - MIB, kind: 'ram' },
 ];
 
-function boot(changes: HeaderChanges, request: Partial<BootRequest> = {}) {
+function boot(changes: HeaderChanges, request: Partial<BootRequest> = {}, door?: string) {
   const memory = new FakeMemory(MEMORY_BYTES);
   const vcpu = new FakeVcpu(memory);
   const kernel = image(bzImage(changes));
-  const [entry] = findNativeDoors(kernel, STARTABLE).entries;
+  const { entries } = findNativeDoors(kernel, STARTABLE);
+  const entry = entries.find(({ name }) => name === door) ?? entries[0];
   const whole: BootRequest = { image: kernel, entry, commandLine: '', memoryBytes: MEMORY_BYTES, ...request };
   bootNatively(whole, { memory, vcpu, memoryMap: MAP, rsdpAddress: 0xe0000 });
   const zeroPage = Number(vcpu.gpr[6]);
@@ -228,5 +233,53 @@ describe('the 32-bit boot protocol', () => {
     expect(() => boot({ ...of32Bits, code32Start: 0xe0000 })).toThrowError(
       expect.objectContaining({ code: 'PV2013', message: expect.stringContaining('at 0xe0000') }),
     );
+  });
+});
+
+describe('the 16-bit boot protocol', () => {
+  const SETUP = 0x90000;
+  const boot16 = (changes: HeaderChanges = {}, request: Partial<BootRequest> = {}) => boot(changes, request, 'linux16');
+
+  it('enters the setup code behind the boot sector, in real-address mode with a stack', () => {
+    const { memory, vcpu } = boot16();
+    expect([vcpu.segment(1).selector, vcpu.segment(1).base, vcpu.rip]).toEqual([0x9020, 0x90200n, 0n]);
+    expect([0, 2, 3, 4, 5].map((index) => vcpu.segment(index).selector)).toEqual(Array(5).fill(0x9000));
+    expect([vcpu.cr0, vcpu.cr4, vcpu.efer, vcpu.cpl, vcpu.rflags]).toEqual([0x10n, 0n, 0n, 0, 2n]);
+    expect([vcpu.tables.idtr.base, vcpu.tables.idtr.limit, vcpu.gpr[4]]).toEqual([0n, 0x3ff, 0xe000n]);
+    expect([memory.read16(SETUP + 0x1fe), memory.read32(SETUP + 0x202)]).toEqual([0xaa55, 0x53726448]);
+    expect([memory.read8(MIB), memory.read8(MIB + 2047), memory.read8(MIB + 2048)]).toEqual([0xcc, 0xcc, 0]);
+  });
+
+  it('fills in what a loader has to, in the header in memory', () => {
+    const initrd = new Uint8Array(5000).fill(0x42);
+    const { memory } = boot16({}, { commandLine: 'quiet', initrd });
+    const at = (offset: number) => memory.read32(SETUP + offset);
+    expect([memory.read16(SETUP + 0x1fa), memory.read8(SETUP + 0x210), memory.read8(SETUP + 0x211)]).toEqual([
+      0xffff, 0xff, 0x81,
+    ]);
+    expect(memory.read16(SETUP + 0x224)).toBe(0xde00);
+    expect(new TextDecoder().decode(memory.readBytes(at(0x228), 6))).toBe('quiet\0');
+    expect([at(0x218), at(0x21c)]).toEqual([MEMORY_BYTES - 8192, 5000]);
+    expect(memory.readBytes(at(0x218), 5000)).toEqual(initrd);
+  });
+
+  it('refuses setup code that leaves no room for its stack, and a command line that reaches the BIOS', () => {
+    expect(() => boot16({ setupSects: 64 })).toThrowError(
+      expect.objectContaining({ code: 'PV2013', message: expect.stringContaining('the setup code') }),
+    );
+    expect(boot16({ setupSects: 63 }).vcpu.rip).toBe(0n);
+    const most = 0x9fc00 - 0x9e000 - 1;
+    const request = { commandLine: 'x'.repeat(most + 1) };
+    expect(() => boot16({ commandLineSizeBytes: 0xffff }, request)).toThrowError(
+      expect.objectContaining({ code: 'PV2014', message: expect.stringContaining(`takes ${most}`) }),
+    );
+  });
+
+  it.each([
+    ['protocol 2.01', { protocol: 0x201 }, 'before 2.02'],
+    ['a zImage', { loadFlags: 0 }, 'zImage'],
+  ])('has no door for %s', (_name, changes, reason) => {
+    const { missing } = findNativeDoors(image(bzImage(changes)), STARTABLE);
+    expect(missing.find(({ name }) => name === 'linux16')?.reason).toContain(reason);
   });
 });
