@@ -1,3 +1,5 @@
+import type { GuestMemory } from '@polyvisor/plugin-api';
+import type { MemoryMap } from '../../loader/boot/memory-map.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 
 const SS = 2;
@@ -54,3 +56,16 @@ export class BiosCall {
     vcpu.write(at, found.bytes);
   }
 }
+
+/** What the services reach of the machine. */
+export interface BiosHost {
+  readonly memory: GuestMemory;
+  readonly memoryMap: MemoryMap;
+  portRead(port: number, sizeBytes: number): number;
+  portWrite(port: number, sizeBytes: number, value: number): void;
+  /** A byte for the operator. */
+  print(byte: number): void;
+}
+
+/** `wait`: nothing is there yet; the caller waits for an interrupt, and asks again. */
+export type ServiceAnswer = 'wait' | undefined;

@@ -2,9 +2,8 @@ import type { GuestMemory } from '@polyvisor/plugin-api';
 import { LINE_CONTROL_DIVISOR, LineStatus, Register as UartRegister } from '../../devices/uart/spec.ts';
 import { Flag } from '../../isa/flags.ts';
 import { Port } from '../platform/layout.ts';
-import { type BiosCall, Register } from './call.ts';
+import { type BiosCall, type BiosHost, Register, type ServiceAnswer } from './call.ts';
 import { DATA_AREA_BASE, DataArea } from './data-area.ts';
-import type { BiosHost, ServiceAnswer } from './services.ts';
 
 const Call = { read: 0x00, peek: 0x01, shiftState: 0x02, readExtended: 0x10, peekExtended: 0x11 } as const;
 const KEY_BYTES = 2;

@@ -1,9 +1,7 @@
-import type { GuestMemory } from '@polyvisor/plugin-api';
 import { Flag } from '../../isa/flags.ts';
-import type { MemoryMap } from '../../loader/boot/memory-map.ts';
 import { hasDescriptors } from '../native/mode.ts';
 import type { MachineVcpu } from '../vcpu.ts';
-import { BiosCall, Register } from './call.ts';
+import { BiosCall, type BiosHost, Register, type ServiceAnswer } from './call.ts';
 import { DataArea } from './data-area.ts';
 import { keyboardService } from './keyboard.ts';
 import { ROM_SEGMENT, SERVICE_OFFSETS, TRAP_BYTES, WAIT_OFFSET } from './rom.ts';
@@ -11,18 +9,6 @@ import { systemService } from './system.ts';
 import { timeService } from './time.ts';
 import { videoService } from './video.ts';
 
-/** What the services reach of the machine. */
-export interface BiosHost {
-  readonly memory: GuestMemory;
-  readonly memoryMap: MemoryMap;
-  portRead(port: number, sizeBytes: number): number;
-  portWrite(port: number, sizeBytes: number, value: number): void;
-  /** A byte for the operator. */
-  print(byte: number): void;
-}
-
-/** `wait`: nothing is there yet; the caller waits for an interrupt, and asks again. */
-export type ServiceAnswer = 'wait' | undefined;
 type Service = (call: BiosCall, host: BiosHost) => ServiceAnswer;
 
 const CS = 1;

@@ -2,9 +2,8 @@ import { Flag } from '../../isa/flags.ts';
 import { E820_ENTRY_BYTES, e820Table, type MemoryMap, ramAround } from '../../loader/boot/memory-map.ts';
 import { paragraphSegment } from '../native/segments.ts';
 import { HIGH_MEMORY } from '../platform/layout.ts';
-import { type BiosCall, Register } from './call.ts';
+import { type BiosCall, type BiosHost, Register, type ServiceAnswer } from './call.ts';
 import { CONFIGURATION_OFFSET, ROM_SEGMENT } from './rom.ts';
-import type { BiosHost, ServiceAnswer } from './services.ts';
 
 const ES = 0;
 /** "SMAP": what identifies caller and answer of E820h. */

@@ -1,8 +1,7 @@
 import { Flag } from '../../isa/flags.ts';
 import { Port } from '../platform/layout.ts';
-import { type BiosCall, Register } from './call.ts';
+import { type BiosCall, type BiosHost, Register, type ServiceAnswer } from './call.ts';
 import { DataArea } from './data-area.ts';
-import type { BiosHost, ServiceAnswer } from './services.ts';
 
 const Call = { readTicks: 0x00, setTicks: 0x01, readTime: 0x02, readDate: 0x04 } as const;
 /** Registers of the real-time clock; it keeps them in BCD, as the caller wants them, unless software has changed that. */

@@ -1,6 +1,5 @@
-import { type BiosCall, Register } from './call.ts';
+import { type BiosCall, type BiosHost, Register, type ServiceAnswer } from './call.ts';
 import { COLUMNS, DataArea, ROWS } from './data-area.ts';
-import type { BiosHost, ServiceAnswer } from './services.ts';
 
 const Call = {
   setMode: 0x00,
