@@ -109,6 +109,23 @@ class Guests {
     domain.services.stopped();
   }
 
+  /** Ask to see what a guest of this kind has exits for, and no more: what nobody asks about need not leave guest code. */
+  tap(host: PluginHost, kind: 'pv' | 'hvm'): void {
+    if (this.#tapped.has(kind)) return;
+    this.#tapped.add(kind);
+    if (kind === 'hvm') {
+      tapHvmExits(host, (cpu) => this.findHvm(cpu));
+      return;
+    }
+    tapExits(
+      host,
+      (cpu) => this.findPv(cpu),
+      (domain, vcpu, number, args) =>
+        dispatchHypercall({ domain, vcpu, wordBytes: domain.shared.wordBytes }, number, args),
+    );
+  }
+  readonly #tapped = new Set<'pv' | 'hvm'>();
+
   /** False: there is no guest to ask. */
   requestPoweroff(): boolean {
     this.#services?.requestShutdown('poweroff');
@@ -153,8 +170,13 @@ function configure(platform: PlatformDefinition): void {
 
 function boot(guests: Guests, host: PluginHost, request: BootRequest, machine: Machine): true | undefined {
   const { name, plugin } = request.entry;
-  if (plugin === 'xen' && name === Door.PV) guests.startPv(host, request, machine);
-  else if (plugin === 'xen' || plugin === CORE) guests.startHvm(host, request, machine);
+  if (plugin === 'xen' && name === Door.PV) {
+    guests.tap(host, 'pv');
+    guests.startPv(host, request, machine);
+  } else if (plugin === 'xen' || plugin === CORE) {
+    guests.tap(host, 'hvm');
+    guests.startHvm(host, request, machine);
+  }
   return plugin === 'xen' ? true : undefined;
 }
 
@@ -172,13 +194,6 @@ export const xenPlugin: Plugin = {
     host.hooks.findEntries.tap('xen', findXenEntries);
     host.hooks.configure.tap('xen', configure);
     host.hooks.boot.tap('xen', (request, machine) => boot(guests, host, request, machine));
-    tapExits(
-      host,
-      (cpu) => guests.findPv(cpu),
-      (domain, vcpu, number, args) =>
-        dispatchHypercall({ domain, vcpu, wordBytes: domain.shared.wordBytes }, number, args),
-    );
-    tapHvmExits(host, (cpu) => guests.findHvm(cpu));
     host.hooks.beforeEntry.tap('xen', (cpu) => {
       const pv = guests.findPv(cpu);
       if (pv !== undefined) {

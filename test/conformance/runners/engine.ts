@@ -50,7 +50,11 @@ export class EngineRunner implements CaseRunner {
     this.name = entry.step ? `${tier}, single steps` : entry.budget ? `${tier}, ${entry.budget} at a time` : tier;
     this.#entry = entry;
     this.#mapRegions();
-    const host = { mmioRead: () => {}, mmioWrite: () => {}, helpers: { rdtsc: () => -1 } };
+    const host = {
+      mmioRead: () => {},
+      mmioWrite: () => {},
+      helpers: { rdtsc: () => -1, invlpg: () => -1, writeCr3: () => -1 },
+    };
     this.#engine = new Engine(this.#memory, host, {
       regions: entry.regions ? { threshold: 1, batch: 1 } : false,
     });

@@ -11,6 +11,24 @@ export interface Slot {
   readonly type: SlotType;
 }
 
+/**
+ * Bits of DIRECT: system instructions that need no exit, as long as nobody wants to see it. Not for the whole of each:
+ * what is rare, and every exception, is TypeScript's all the same.
+ */
+export const Direct = {
+  CLI: 1,
+  STI: 2,
+  POPF: 4,
+  SWAPGS: 8,
+  SYSCALL: 16,
+  SYSRET: 32,
+  IRET: 64,
+  INVLPG: 128,
+  READ_CR: 256,
+  WRITE_CR3: 512,
+  ALIGNMENT_CHECK: 1024,
+} as const;
+
 const SIZES = { i32: 4, i64: 8, v128: 16 } as const;
 let cursor = 0;
 
@@ -75,12 +93,27 @@ export const CR4 = slot('cr4', 'i64');
 export const EFER = slot('efer', 'i64');
 export const KERNEL_GS_BASE = slot('kernelGsBase', 'i64');
 export const XCR0 = slot('xcr0', 'i64');
+/** IA32_STAR, IA32_LSTAR, IA32_FMASK. */
+export const STAR = slot('star', 'i64');
+export const LSTAR = slot('lstar', 'i64');
+export const FMASK = slot('fmask', 'i64');
 export const DR = slots('dr', 'i64', 8);
 
 /** Start of the TLB bank in use (host address). */
 export const TLB = slot('tlb', 'i32');
 /** What the page walker needs: see memory/walk.ts. */
 export const MMU_FLAGS = slot('mmuFlags', 'i32');
+/**
+ * MMU_FLAGS and TLB bank of the root in CR3 for each way to access memory in 64-bit mode: CPL 3, CPL 0, and CPL 0 with
+ * RFLAGS.AC set. A bank of 0: not known, the change of level is TypeScript's.
+ */
+const level = (name: string) => ({ flags: slot(`${name}Flags`, 'i32'), bank: slot(`${name}Bank`, 'i32') });
+export const LEVELS = { user: level('user'), kernel: level('kernel'), open: level('open') } as const;
+export type Level = keyof typeof LEVELS;
+/** Which system instructions generated code carries out by itself: bits of {@link Direct}. */
+export const DIRECT = slot('direct', 'i32');
+/** Not 0: an interrupt may be waiting for RFLAGS.IF. */
+export const INTERRUPT_WAITS = slot('interruptWaits', 'i32');
 /** Number of the mode that code is decoded in (isa/modes.ts). */
 export const CODE_MODE = slot('codeMode', 'i32');
 /** Entry table of the code page at PAGE_BASE; valid when regions hand over to tier 0. */

@@ -12,6 +12,7 @@ import {
   SEGMENT_BOUNDS,
   type SegmentBound,
   type Slot,
+  TLB,
 } from '../cpu/state.ts';
 import type { Node, Program, RecordValue, Value, ValueType } from '../ir/types.ts';
 import { RECORD_BYTES, SCRATCH_LIMIT } from '../memory/layout.ts';
@@ -191,6 +192,7 @@ class Emitter extends ProgramEmitter {
     this.storeSlot(this.#target.base, slot, () => {
       push();
       this.#rememberFlag(slot);
+      if (slot === TLB) this.asm.tee(this.#target.tlb);
     });
   }
 
@@ -246,6 +248,7 @@ class Emitter extends ProgramEmitter {
       this.#end('fault', 1);
       a.end();
     } else a.op(Op.drop);
+    a.load(this.#target.base, TLB).set(this.#target.tlb);
     if (withResult) a.load(this.#target.base, RESULT[0]);
   }
 }

@@ -38,13 +38,18 @@ import { WALK_FAULT, WALK_MMIO } from './memory-code.ts';
 import { RecordField, SpecialHandler } from './record.ts';
 import { Regions } from './region/regions.ts';
 
+export type HostHelper = 'rdtsc' | 'invlpg' | 'writeCr3';
+
 /** What the engine asks of the machine. */
 export interface EngineHost {
   /** Read device memory: little-endian bytes into `into`. */
   mmioRead(gpa: number, into: Uint8Array): void;
   mmioWrite(gpa: number, bytes: Uint8Array): void;
-  /** Helpers beyond the instruction set's own: `rdtsc`. */
-  readonly helpers: Readonly<Record<string, Helper>>;
+  /**
+   * Helpers beyond the instruction set's own: the time stamp counter into RESULT[0]; INVLPG of the address in ARG[0] and
+   * MOV of ARG[0] to CR3, privileges checked.
+   */
+  readonly helpers: Readonly<Record<HostHelper, Helper>>;
 }
 
 export interface EngineOptions {
@@ -188,7 +193,7 @@ export class Engine {
   #helperNumber(name: string): number {
     let number = this.#helperNumbers.get(name);
     if (number === undefined) {
-      const helper = this.#host.helpers[name] ?? isaHelpers[name];
+      const helper = this.#host.helpers[name as HostHelper] ?? isaHelpers[name];
       if (!helper) throw new Error(`no helper named ${name}`);
       number = this.#helpers.push(helper) - 1;
       this.#helperNumbers.set(name, number);

@@ -298,6 +298,7 @@ function emitSpecial(asm: Asm, options: InterpreterOptions, regions: number, han
       asm.get(LOCAL.entry).return();
       asm.end();
       asm.load(base, BUDGET).set(LOCAL.budget);
+      asm.load(base, TLB).set(LOCAL.tlb);
       asm.load(base, ENTRY_TABLE).set(LOCAL.table);
       asm.load(base, EXIT_RECORD).set(LOCAL.record);
       enterRun(asm);
@@ -313,6 +314,7 @@ function emitCall(asm: Asm, base: number, handlerType: number): void {
   storeBudget(asm, base, 0);
   asm.get(LOCAL.record).get(LOCAL.record).mem(Op.i32Load16U, RecordField.handler);
   asm.op(Op.callIndirect).out.u32(handlerType).byte(0);
+  asm.load(base, TLB).set(LOCAL.tlb);
   asm.tee(LOCAL.entry).op(Op.i32Eqz).if();
   asm.get(LOCAL.record).i32(RECORD_BYTES).op(Op.i32Add).set(LOCAL.record).br(TAILS.length + 1);
   asm.end();
@@ -437,6 +439,7 @@ function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, { fet
   asm.tee(l.code).i32(REGION_EXIT_BITS).op(Op.i32ShrS).set(l.budget);
   asm.get(l.code).i32((1 << REGION_EXIT_BITS) - 1).op(Op.i32And).set(l.code);
   asm.set(l.rip);
+  asm.load(base, TLB).set(l.tlb);
   // Out of regions: a fault, or the budget.
   asm.get(l.code).i32(RegionExit.budget).op(Op.i32GeU).unlikelyIf();
   asm.get(l.code).i32(RegionExit.budget).op(Op.i32Eq).if();

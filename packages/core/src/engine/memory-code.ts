@@ -1,6 +1,6 @@
 import { CODE_MODE, CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, MMU_FLAGS, PDPTE, TLB, TLB_FILLS } from '../cpu/state.ts';
 import {
-  CODE_TABLE_MODE, LARGE_PAGES_OFFSET, LargePage, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
+  CODE_TABLE_MODE, LARGE_PAGE_MAP_BYTES, LARGE_PAGES_OFFSET, LargePage, largePageMap, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
   PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_INDEX_MASK, TLB_LOG_ENTRIES, TLB_LOG_OFFSET, TLB_WRITE_OFFSET,
 } from '../memory/layout.ts';
 import { MmuFlag, PageFaultCode, Pte, WalkAccess } from '../memory/walk.ts';
@@ -140,7 +140,7 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   a.get(entry).get(pageMask).i64(0xffffffffffffe000n).op(Op.i64And, Op.i64And).op(Op.i64Eqz, Op.i32Eqz).get(shift).i32(12).op(Op.i32Ne, Op.i32And).if();
   fault(14, (x) => x.get(error).i32(PageFaultCode.present | PageFaultCode.reserved).op(Op.i32Or));
   a.end();
-  rememberLargePage(a, base, shift);
+  rememberLargePage(a, layout, base, { gva, shift });
   denied(a, { access, flags, rights });
   a.if();
   fault(14, (x) => x.get(error).i32(PageFaultCode.present).op(Op.i32Or));
@@ -161,14 +161,15 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   return module.addFunction('walk', { params: ['i64', 'i32'], results: ['i32'] }, locals, a);
 }
 
-/** INVLPG has to know which sizes of page there can be in the TLB. */
-function rememberLargePage(a: Asm, base: number, shift: number): void {
+/** INVLPG has to know which sizes of page there can be in the TLB, and where. */
+function rememberLargePage(a: Asm, layout: MemoryLayout, base: number, { gva, shift }: { gva: number; shift: number }): void {
   const is = (bits: number) => a.get(shift).i32(bits).op(Op.i32Eq);
   a.get(shift).i32(12).op(Op.i32Ne).if();
   a.i32(0).i32(0).mem(Op.i32Load, base + LARGE_PAGES_OFFSET);
   is(30).if('i32').i32(LargePage.GIB1).else();
   is(22).if('i32').i32(LargePage.MIB4).else().i32(LargePage.MIB2).end().end();
   a.op(Op.i32Or).mem(Op.i32Store, base + LARGE_PAGES_OFFSET);
+  a.get(gva).i64(21).op(Op.i64ShrU, Op.i32WrapI64).i32(LARGE_PAGE_MAP_BYTES - 1).op(Op.i32And).i32(1).mem(Op.i32Store8, largePageMap(layout, base));
   a.end();
 }
 

@@ -9,7 +9,7 @@ import { EngineMemory } from './memory.ts';
 const CODE = 0x4000;
 const STACK = 0x8000;
 const HLT = 'f4';
-const host = { mmioRead() {}, mmioWrite() {}, helpers: { rdtsc: () => -1 } };
+const host = { mmioRead() {}, mmioWrite() {}, helpers: { rdtsc: () => -1, invlpg: () => -1, writeCr3: () => -1 } };
 
 const bytesOf = (hex: string) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
 

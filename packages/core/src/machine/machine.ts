@@ -23,7 +23,7 @@ import {
   type VirtioSignals,
 } from '@polyvisor/plugin-api';
 import { PageAliases } from '../bus/page-aliases.ts';
-import { DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
+import { ARG, DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
 import { bareDevices, virtioModels } from '../devices/virtio/index.ts';
 import { virtioFunction } from '../devices/virtio/pci/function.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
@@ -38,6 +38,7 @@ import type { BiosHost } from './bios/call.ts';
 import { leaveBiosBehind } from './bios/rom.ts';
 import { answerBiosCall } from './bios/services.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
+import { directInstructions } from './direct-instructions.ts';
 import { chooseEntry } from './entries.ts';
 import { MachineMemory } from './guest-memory.ts';
 import { instructionExit } from './instruction-exits.ts';
@@ -46,6 +47,7 @@ import { cpuid } from './native/cpuid.ts';
 import { deliver } from './native/delivery.ts';
 import { nativeInstructions } from './native/instructions.ts';
 import { firmwareMtrrs } from './native/memory-types.ts';
+import { writeControlRegister } from './native/registers.ts';
 import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.ts';
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
 import type { ProcessorPlatform } from './platform/processor.ts';
@@ -92,6 +94,8 @@ export interface MachineOptions {
   idle(maxNs: number): Promise<void>;
   /** The machine's own remarks for the operator, of no more than debugging's interest. */
   readonly log?: (message: string) => void;
+  /** `all`: each instruction that can leave generated code does so, though nobody is asked about it; for comparisons. */
+  readonly exits?: 'all';
   /** Told of every exit that a plug-in could see; only if someone wants it. */
   readonly onExit?: (event: ExitEvent) => void;
   /** Told every 20,000 to 60,000 instructions where the guest is; only if someone wants it. */
@@ -191,6 +195,14 @@ export class Machine implements PluginMachine {
     this.vcpus = [new MachineVcpu(0, this.#engine(0, this.#pc.processors[0]), this.#pc.processors[0])];
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
     this.#boot();
+    this.#allowDirect();
+    this.#calls.onChange(() => this.#allowDirect());
+  }
+  /** Instructions that nobody wants to see need not leave generated code. */
+  #allowDirect(): void {
+    const { onExit, exits } = this.#options;
+    const bits = onExit || exits === 'all' ? 0 : directInstructions((kind) => this.#calls.has('exit', kind));
+    for (const vcpu of this.vcpus) vcpu.direct = bits;
   }
 
   /** The host's ends of devices, as virtio functions where there is a PCI bus for them. */
@@ -236,6 +248,14 @@ export class Machine implements PluginMachine {
           rdtsc: (state, base) => {
             platform.tsc.store(state, base + RESULT[0].offset);
             return -1;
+          },
+          invlpg: (state, base) => {
+            this.vcpus[vcpu].flushTlb(state.getBigUint64(base + ARG[0].offset, true));
+            return -1;
+          },
+          writeCr3: (state, base) => {
+            const written = writeControlRegister(this.vcpus[vcpu], 3, state.getBigUint64(base + ARG[0].offset, true));
+            return typeof written === 'string' ? -1 : written.vector;
           },
         },
       },
@@ -456,6 +476,7 @@ export class Machine implements PluginMachine {
       if (vcpu.blocked || vcpu.offline || this.#end) return left !== turn;
       const oneInstruction = this.#deliverEvents(vcpu);
       const { engine } = vcpu;
+      vcpu.noteWaitingInterrupt();
       engine.budget = left;
       this.#instructionTime?.enter(engine);
       const stepping = vcpu.singleStep;

@@ -46,15 +46,18 @@ export class BankKeys {
   constructor(exhausted: () => void) {
     this.#exhausted = exhausted;
   }
+  /** So many manners can be asked for without those before losing their meaning. */
+  makeRoom(manners: number): void {
+    if (this.#manners.size + manners <= MANNERS) return;
+    this.#manners.clear();
+    this.#exhausted();
+  }
   /** The part of a key that does not come from CR3. */
   manner(flags: number, mode: number): number {
     const both = flags * 8 + mode;
     let manner = this.#manners.get(both);
     if (manner === undefined) {
-      if (this.#manners.size === MANNERS) {
-        this.#manners.clear();
-        this.#exhausted();
-      }
+      this.makeRoom(1);
       manner = this.#manners.size;
       this.#manners.set(both, manner);
     }

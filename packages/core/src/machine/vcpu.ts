@@ -18,6 +18,8 @@ import {
   CR2,
   CR3,
   CR4,
+  DIRECT,
+  Direct,
   DR,
   EFER,
   EFLAGS_SYSTEM,
@@ -28,6 +30,7 @@ import {
   FS,
   FZ,
   GPR,
+  INTERRUPT_WAITS,
   KERNEL_GS_BASE,
   MMU_FLAGS,
   MXCSR,
@@ -50,9 +53,10 @@ import type { EngineMemory } from '../engine/memory.ts';
 import { WALK_FAULT, WALK_MMIO } from '../engine/memory-code.ts';
 import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
 import { type CpuMode, modeFacts } from '../isa/modes.ts';
-import { LARGE_PAGES_OFFSET } from '../memory/layout.ts';
+import { LARGE_PAGE_MAP_BYTES, LARGE_PAGES_OFFSET, LargePage, largePageMap } from '../memory/layout.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
 import { AccessRights, cpuMode, FLAT_SEGMENTS, isFlatSegment, RESET_SEGMENTS, segmentBounds } from './cpu-mode.ts';
+import { LEVEL_COUNT, LevelBanks } from './level-banks.ts';
 import { BankKeys, bankKey, mmuFlags, rootNumber, rootOfKey, usesPdptes } from './mmu-state.ts';
 import { type InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { StateTables } from './state-tables.ts';
@@ -75,9 +79,14 @@ const Word = {
   KERNEL_GS_BASE: KERNEL_GS_BASE.offset >>> 2,
   CR3: CR3.offset >>> 2,
   MMU_FLAGS: MMU_FLAGS.offset >>> 2,
+  INTERRUPT_WAITS: INTERRUPT_WAITS.offset >>> 2,
   TLB: TLB.offset >>> 2,
   ARG: ARG[0].offset >>> 2,
 } as const;
+
+/** What reads or changes state that {@link MachineVcpu.shareCells} keeps in guest memory. */
+const TOUCHES_CELLS =
+  Direct.CLI | Direct.STI | Direct.POPF | Direct.SYSCALL | Direct.SYSRET | Direct.IRET | Direct.READ_CR;
 
 /** An event that waits to be delivered before the next instruction. */
 export interface PendingException {
@@ -113,7 +122,35 @@ export class MachineVcpu implements Vcpu {
   readonly platform: ProcessorPlatform;
   #nmiPending = false;
   /** From the delivery of an NMI to the next IRET no other is delivered (SDM vol. 3A, 6.7.1). */
-  nmiBlocked = false;
+  get nmiBlocked(): boolean {
+    return this.#nmiBlocked;
+  }
+  set nmiBlocked(blocked: boolean) {
+    if (this.#nmiBlocked === blocked) return;
+    this.#nmiBlocked = blocked;
+    this.#allowDirect();
+  }
+  #nmiBlocked = false;
+
+  /** System instructions that nobody wants to see: {@link Direct}. */
+  set direct(bits: number) {
+    this.#direct = bits;
+    this.#allowDirect();
+    this.updateMmu();
+  }
+  #direct = 0;
+  #allowDirect(): void {
+    let bits = this.#direct;
+    if (this.#nmiBlocked) bits &= ~Direct.IRET;
+    if (this.#cells) bits &= ~TOUCHES_CELLS;
+    this.#set32(DIRECT, bits);
+  }
+  /** Before guest code is entered: say whether an interrupt waits for RFLAGS.IF. */
+  noteWaitingInterrupt(): void {
+    const { interrupts } = this.platform;
+    const waits = this.#nmiPending || interrupts?.hasDeliverable() || this.externalInterrupt?.() !== undefined;
+    this.#words[Word.INTERRUPT_WAITS] = waits ? 1 : 0;
+  }
 
   /** An interrupt with RFLAGS.IF set, or an NMI: what ends HLT and comes before the next instruction. */
   get hasDeliverableEvent(): boolean {
@@ -159,6 +196,7 @@ export class MachineVcpu implements Vcpu {
       interruptWaits: ram + cells.interruptWaits,
       cr2: ram + cells.cr2,
     };
+    this.#allowDirect();
     if (this.#cells) this.#view.setBigUint64(this.#cells.cr2, this.cr2, true);
   }
   /** Whether guest code has masked interrupts in memory. */
@@ -181,6 +219,7 @@ export class MachineVcpu implements Vcpu {
     this.platform = platform;
     this.engine = engine;
     this.#bankKeys = new BankKeys(() => engine.banks.flushAll());
+    this.#levels = new LevelBanks(engine, this.#bankKeys);
     this.#memory = engine.memory;
     this.#view = engine.memory.view;
     this.#base = engine.base;
@@ -421,13 +460,24 @@ export class MachineVcpu implements Vcpu {
     if (gva !== undefined) {
       const page = Number((gva >> 12n) & 0x7fffffffn);
       const sizes = this.#view.getInt32(largePages, true);
-      if (sizes) this.engine.banks.flushLargePage(page, sizes);
+      if (sizes && this.#mayBeLarge(page, sizes)) this.engine.banks.flushLargePage(page, sizes);
       else this.engine.banks.flushPage(page);
       return;
     }
     this.#view.setInt32(largePages, 0, true);
+    const map = largePageMap(this.#memory.layout, this.#base);
+    this.#memory.bytes.fill(0, map, map + LARGE_PAGE_MAP_BYTES);
     this.engine.banks.flushAll();
     this.updateMmu();
+  }
+
+  /** Whether the TLB may hold a part of a large page around a page. */
+  #mayBeLarge(page: number, sizes: number): boolean {
+    if (sizes & LargePage.GIB1) return true;
+    const map = largePageMap(this.#memory.layout, this.#base);
+    const index = (page >>> 9) & (LARGE_PAGE_MAP_BYTES - 1);
+    const { bytes } = this.#memory;
+    return bytes[map + index] !== 0 || ((sizes & LargePage.MIB4) !== 0 && bytes[map + (index ^ 1)] !== 0);
   }
 
   /** Recompute what the page walk and the decoder depend on, and take the TLB bank that belongs to it. */
@@ -441,16 +491,18 @@ export class MachineVcpu implements Vcpu {
     });
     this.#set32(MMU_FLAGS, flags);
     this.engine.mode = this.#mode();
-    const mode = modeFacts(this.engine.mode).number;
-    this.#set32(CODE_MODE, mode);
-    this.#manner = this.#bankKeys.manner(flags, mode);
+    this.#set32(CODE_MODE, modeFacts(this.engine.mode).number);
     this.#selectBank();
   }
   readonly #bankKeys: BankKeys;
-  /** The part of the TLB bank's key that does not come from CR3. */
-  #manner = 0;
+  readonly #levels: LevelBanks;
   #selectBank(): void {
-    this.#words[Word.TLB] = this.engine.banks.select(bankKey(this.#root(), this.#manner));
+    const flags = this.#words[Word.MMU_FLAGS];
+    const { mode } = this.engine;
+    this.#bankKeys.makeRoom(1 + LEVEL_COUNT);
+    if (this.#direct !== 0) this.#levels.update(this.#root(), flags, mode === 'long64');
+    const manner = this.#bankKeys.manner(flags, modeFacts(mode).number);
+    this.#words[Word.TLB] = this.engine.banks.select(bankKey(this.#root(), manner));
   }
   #root(): number {
     const words = this.#words;
@@ -599,6 +651,7 @@ export class MachineVcpu implements Vcpu {
     this.platform.timerInterrupt();
   }
   kick(): void {
+    this.#words[Word.INTERRUPT_WAITS] = 1;
     this.engine.requestExit();
   }
   wake(): void {

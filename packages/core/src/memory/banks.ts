@@ -35,6 +35,8 @@ export class TlbBanks {
   #recent: Bank;
   #previous: Bank;
   #clock = 0;
+  /** Changes when a bank is given to another key: addresses that {@link select} has answered may mean something else. */
+  generation = 0;
   /** Banks emptied, for statistics. */
   flushes = 0;
   /** Copy within linear memory; generated code does it several times faster than a typed array on shared memory. */
@@ -81,6 +83,7 @@ export class TlbBanks {
       for (const candidate of this.#banks) if (candidate.lastUse < bank.lastUse) bank = candidate;
       if (bank.key >= 0) this.#byKey.delete(bank.key);
       bank.key = key;
+      this.generation++;
       this.#byKey.set(key, bank);
       this.#empty(bank);
     }
@@ -117,6 +120,7 @@ export class TlbBanks {
       bank.lastUse = 0;
     }
     this.#byKey.clear();
+    this.generation++;
   }
 
   /** Forget what banks whose key satisfies `matches` hold. */

@@ -11,6 +11,9 @@ export const SCRATCH_LIMIT = (MAX_VCPUS + 1) * STATE_SIZE_BYTES;
 
 /** Host address of a vCPU's state block. */
 export const stateBase = (vcpu: number): number => (vcpu + 1) * STATE_SIZE_BYTES;
+/** Host address of the map of large pages that belongs to a state block. */
+export const largePageMap = (layout: MemoryLayout, base: number): number =>
+  layout.largePageMaps + (base / STATE_SIZE_BYTES - 1) * LARGE_PAGE_MAP_BYTES;
 /** Within a state block: 16 bytes of scratch, then what the commit of a scratch write needs. */
 export const SCRATCH_OFFSET = 0xf00;
 export const PENDING_KIND_OFFSET = 0xf20;
@@ -19,6 +22,8 @@ export const PENDING_SIZE_OFFSET = 0xf28;
 export const PENDING_HOST2_OFFSET = 0xf2c;
 export const PENDING_FIRST_BYTES_OFFSET = 0xf30;
 export const PENDING_GPA_OFFSET = 0xf38;
+/** A byte for each 2 MiB of virtual addresses, modulo their number: 1 if a part of a large page from there is in the TLB. */
+export const LARGE_PAGE_MAP_BYTES = 4096;
 /** Sizes of large pages that the page walk has met: {@link LargePage} bits. */
 export const LARGE_PAGES_OFFSET = 0xf40;
 export const LargePage = { MIB2: 1, GIB1: 2, MIB4: 4 } as const;
@@ -60,6 +65,8 @@ export interface MemoryLayout {
   readonly ramSizeBytes: number;
   /** A region look-up for each vCPU. */
   readonly regionLookups: number;
+  /** A map of {@link LARGE_PAGE_MAP_BYTES} for each vCPU. */
+  readonly largePageMaps: number;
   readonly tlbBanks: number;
   /** An empty bank, copied over a bank to flush it. */
   readonly emptyBank: number;
@@ -82,7 +89,8 @@ const align = (value: number, to: number) => Math.ceil(value / to) * to;
 /** Lay the memory out for `ramSizeBytes` of guest RAM (a multiple of 4 KiB). */
 export function layoutFor(ramSizeBytes: number): MemoryLayout {
   const regionLookups = SCRATCH_LIMIT;
-  const tlbBanks = regionLookups + MAX_VCPUS * REGION_LOOKUP_BYTES;
+  const largePageMaps = regionLookups + MAX_VCPUS * REGION_LOOKUP_BYTES;
+  const tlbBanks = largePageMaps + MAX_VCPUS * LARGE_PAGE_MAP_BYTES;
   const emptyBank = tlbBanks + TLB_BANKS * TLB_BANK_BYTES;
   const pageFlags = emptyBank + TLB_BANK_BYTES;
   const codeTables = align(pageFlags + ramSizeBytes / PAGE_SIZE_BYTES, 4);
@@ -96,6 +104,7 @@ export function layoutFor(ramSizeBytes: number): MemoryLayout {
   return {
     ramSizeBytes,
     regionLookups,
+    largePageMaps,
     tlbBanks,
     emptyBank,
     pageFlags,

@@ -10,7 +10,7 @@ export interface ControlUse {
   readonly repeats: boolean;
   /** It can go on to the next instruction. */
   readonly fallsThrough: boolean;
-  /** It leaves to TypeScript, always or sometimes; or is of a kind that regions leave to tier 0. */
+  /** It leaves to TypeScript, unless it ends before; or is of a kind that regions leave to tier 0. */
   readonly leaves: boolean;
 }
 
@@ -190,7 +190,7 @@ class Analysis {
         this.#repeats = true;
         return;
       case 'exit':
-        this.#leaves = true;
+        this.#leaves ||= top;
         return;
       case 'helper':
         this.#calls = true;

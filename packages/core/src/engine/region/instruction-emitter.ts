@@ -14,12 +14,14 @@ import {
   SEGMENT_BOUNDS,
   type SegmentBound,
   type Slot,
+  TLB,
   XMM,
   ZERO,
 } from '../../cpu/state.ts';
 import type { AccessBytes, Evaluated, Node, PureOp, RecordValue, Value, ValueType } from '../../ir/types.ts';
 import type { Asm } from '../asm.ts';
 import { NO_ERROR_CODE } from '../emit.ts';
+import { RESUME_VECTOR } from '../exit-code.ts';
 import type { LocalPool } from '../local-pool.ts';
 import { type EndKind, ProgramEmitter, type StateChange, type StateNode, slotBytes } from '../program-emitter.ts';
 import { NO_SEGMENT } from '../record.ts';
@@ -312,6 +314,7 @@ export class InstructionEmitter extends ProgramEmitter {
     } else {
       a.i32(0);
       this.push(value);
+      if (offset === TLB.offset) a.tee(this.#region.local.tlb);
       this.store(bytes, value.type, this.#region.base + offset);
     }
   }
@@ -350,7 +353,13 @@ export class InstructionEmitter extends ProgramEmitter {
 
   // ---- control ----
   protected end(kind: EndKind): void {
-    this.#region.end(kind, this.#instruction);
+    if (kind !== 'instruction') {
+      this.#region.end(kind, this.#instruction);
+      return;
+    }
+    // Tier 0 does it, and leaves.
+    this.asm.store(this.#region.base, FAULT_VECTOR, (a) => a.i32(RESUME_VECTOR));
+    this.#region.leaveAt(this.#instruction, 0);
   }
 
   protected raise(node: Extract<Node, { kind: 'raise' }>): void {
@@ -378,6 +387,7 @@ export class InstructionEmitter extends ProgramEmitter {
       a.end();
     } else a.op(Op.drop);
     region.loadRegisters(this.#instruction);
+    a.load(region.base, TLB).set(region.local.tlb);
     if (withResult) a.load(region.base, RESULT[0]);
   }
 }

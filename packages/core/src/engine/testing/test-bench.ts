@@ -55,7 +55,7 @@ export class TestBench {
     const host: EngineHost = {
       mmioRead: (_gpa, into) => into.fill(0xff),
       mmioWrite: () => {},
-      helpers: { rdtsc: () => -1 },
+      helpers: { rdtsc: () => -1, invlpg: () => -1, writeCr3: () => -1 },
       ...options.host,
     };
     this.engine = new Engine(this.memory, host, { hot: [], regions: false, ...options });

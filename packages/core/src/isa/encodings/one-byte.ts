@@ -12,6 +12,7 @@ import {
   returnNear,
 } from '../semantics/control.ts';
 import { asciiAdjust, asciiAdjustAfterMultiply, asciiAdjustBeforeDivide, decimalAdjust } from '../semantics/decimal.ts';
+import { clearInterruptFlag, interruptReturn, setInterruptFlag } from '../semantics/direct.ts';
 import {
   changeCarry,
   loadFlagsIntoAh,
@@ -38,7 +39,6 @@ import {
   adjustRpl,
   checkBounds,
   exitOnly,
-  exitWithWidth,
   farDirect,
   farIndirect,
   farReturn,
@@ -231,14 +231,14 @@ const flags: EncodingRow[] = [
 ];
 
 const system: EncodingRow[] = [
-  row('FA', 'CLI', '', exitOnly('cli'), EXIT),
-  row('FB', 'STI', '', exitOnly('sti'), EXIT),
+  row('FA', 'CLI', '', clearInterruptFlag, { system: true }),
+  row('FB', 'STI', '', setInterruptFlag, { system: true }),
   row('F4', 'HLT', '', exitOnly('hlt'), EXIT),
   row('CC', 'INT3', '', exitOnly('int3'), EXIT),
   row('CD', 'INT', 'Ib', softwareInterrupt, { ...EXIT, width: 32 }),
   row('CE', 'INTO', '', interruptOnOverflow, { ...LEGACY, system: true }),
   row('F1', 'INT1', '', exitOnly('int1'), EXIT),
-  row('CF', 'IRET', '', exitWithWidth('iret'), { ...EXIT, width: 'v' }),
+  row('CF', 'IRET', '', interruptReturn, { ...EXIT, width: 'v' }),
   row('CA', 'RETF', 'Iw', farReturn, { ...EXIT, width: 'v' }),
   row('CB', 'RETF', '', farReturn, { ...EXIT, width: 'v' }),
   row('FF /3', 'CALL', 'M', farIndirect('farCall'), { ...EXIT, width: 'v' }),

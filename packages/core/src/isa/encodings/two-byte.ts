@@ -2,6 +2,15 @@
 import { compareExchange, compareExchangePair, exchangeAdd } from '../semantics/alu.ts';
 import { bit, bitScan, populationCount } from '../semantics/bit.ts';
 import { jumpOnCondition } from '../semantics/control.ts';
+import {
+  changeAlignmentCheck,
+  invalidatePage,
+  readControl,
+  swapGs,
+  systemCall,
+  systemReturn,
+  writeControl,
+} from '../semantics/direct.ts';
 import { byteSwap, conditionalMove, moveSignExtend, moveZeroExtend, setOnCondition } from '../semantics/mov.ts';
 import { multiplyTruncated } from '../semantics/muldiv.ts';
 import { doubleShift } from '../semantics/shift.ts';
@@ -12,7 +21,6 @@ import {
   exitWithSelector,
   exitWithWidth,
   flushLine,
-  invalidatePage,
   invalidateProcessContext,
   loadFarPointer,
   loadTable,
@@ -20,14 +28,14 @@ import {
   noOperation,
   raiseUndefined,
   readBase,
+  readDebug,
   readExtendedControl,
-  readRegister,
   readTimeStamp,
   storeMachineStatus,
   storeSelector,
   storeTable,
   writeBase,
-  writeRegister,
+  writeDebug,
 } from '../semantics/system.ts';
 import { CONDITIONS } from './conditions.ts';
 import { type EncodingRow, type RowOptions, row } from './row.ts';
@@ -135,17 +143,17 @@ const tables: EncodingRow[] = [
 ];
 
 const system: EncodingRow[] = [
-  row('0F 05', 'SYSCALL', '', exitOnly('syscall'), EXIT),
-  row('0F 07', 'SYSRET', '', exitWithWidth('sysret'), { ...EXIT, width: 'y' }),
+  row('0F 05', 'SYSCALL', '', systemCall, EXIT),
+  row('0F 07', 'SYSRET', '', systemReturn, { ...EXIT, width: 'y' }),
   row('0F 34', 'SYSENTER', '', exitOnly('sysenter'), EXIT),
   row('0F 35', 'SYSEXIT', '', exitWithWidth('sysexit'), { ...EXIT, width: 'y' }),
   row('0F 06', 'CLTS', '', exitOnly('clts'), EXIT),
   row('0F 08', 'INVD', '', exitOnly('invd'), EXIT),
   row('0F 09', 'WBINVD', '', exitOnly('wbinvd'), EXIT),
-  row('0F 20 /r', 'MOV', 'Rv,Cv', readRegister('readCr'), REGISTER_MOVE),
-  row('0F 21 /r', 'MOV', 'Rv,Dv', readRegister('readDr'), REGISTER_MOVE),
-  row('0F 22 /r', 'MOV', 'Cv,Rv', writeRegister('writeCr'), REGISTER_MOVE),
-  row('0F 23 /r', 'MOV', 'Dv,Rv', writeRegister('writeDr'), REGISTER_MOVE),
+  row('0F 20 /r', 'MOV', 'Rv,Cv', readControl, { ...REGISTER_MOVE, endsBlock: false }),
+  row('0F 21 /r', 'MOV', 'Rv,Dv', readDebug, REGISTER_MOVE),
+  row('0F 22 /r', 'MOV', 'Cv,Rv', writeControl, REGISTER_MOVE),
+  row('0F 23 /r', 'MOV', 'Dv,Rv', writeDebug, REGISTER_MOVE),
   row('0F 30', 'WRMSR', '', exitOnly('wrmsr'), EXIT),
   row('0F 32', 'RDMSR', '', exitOnly('rdmsr'), EXIT),
   row('0F 33', 'RDPMC', '', exitOnly('rdpmc'), EXIT),
@@ -155,11 +163,11 @@ const system: EncodingRow[] = [
   row('0F 01 D9', 'VMMCALL', '', exitOnly('vmmcall'), EXIT),
   row('0F 01 C8', 'MONITOR', '', monitor, { ...EXIT, address: true }),
   row('0F 01 C9', 'MWAIT', '', exitOnly('mwait'), EXIT),
-  row('NP 0F 01 CA', 'CLAC', '', exitOnly('clac'), EXIT),
-  row('NP 0F 01 CB', 'STAC', '', exitOnly('stac'), EXIT),
+  row('NP 0F 01 CA', 'CLAC', '', changeAlignmentCheck('clac'), { system: true }),
+  row('NP 0F 01 CB', 'STAC', '', changeAlignmentCheck('stac'), { system: true }),
   row('NP 0F 01 D0', 'XGETBV', '', readExtendedControl, { system: true }),
   row('NP 0F 01 D1', 'XSETBV', '', exitOnly('xsetbv'), EXIT),
-  row('0F 01 F8', 'SWAPGS', '', exitOnly('swapgs'), { ...EXIT, mode: 'o64' }),
+  row('0F 01 F8', 'SWAPGS', '', swapGs, { mode: 'o64', system: true }),
   row('0F 01 F9', 'RDTSCP', '', readTimeStamp(true), { system: true }),
   row('F3 0F AE /0', 'RDFSBASE', 'Ry', readBase(4), { mode: 'o64' }),
   row('F3 0F AE /1', 'RDGSBASE', 'Ry', readBase(5), { mode: 'o64' }),

@@ -1,11 +1,12 @@
 /** LAHF, SAHF, single-flag instructions, PUSHF, POPF (SDM vol. 2). */
-import { ARG, CPL, EFLAGS_SYSTEM, GPR } from '../../cpu/state.ts';
+import { ARG, CPL, DIRECT, Direct, EFLAGS_SYSTEM, GPR } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import { Flag, getCF, getOF, packArithmeticFlags, packFlags, setCF, setOF, unpackArithmeticFlags } from '../flags.ts';
 import { exitNumber } from '../instruction-exit.ts';
 import { isSegmented } from '../modes.ts';
 import { bytesOf, drop, peek, push } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
+import { letsInterruptIn } from './direct.ts';
 
 const GENERAL_PROTECTION = 13;
 const VM_BIT = 17;
@@ -61,8 +62,9 @@ export const pushFlags: Semantics = (b, shape) => {
 const PLAIN_FLAGS = Flag.DF | Flag.NT | Flag.AC | Flag.ID | Flag.TF;
 
 /**
- * POPF. It leaves through an exit when it would set TF or change IF or IOPL; an IF or IOPL that the CPL keeps it from
- * changing stays silently (SDM vol. 2B, POPF, table 4-15).
+ * POPF. It leaves through an exit when it would set TF or change IOPL, at CPL 0 AC, on which the way to access memory
+ * depends, or IF where that is not {@link Direct}; an IF or IOPL that the CPL keeps it from changing stays silently (SDM
+ * vol. 2B, POPF, table 4-15).
  */
 export const popFlags: Semantics = (b, shape) => {
   checkVirtual8086(b, shape);
@@ -72,14 +74,19 @@ export const popFlags: Semantics = (b, shape) => {
   const cpl = b.get(CPL);
   const iopl = b.and(b.shrU(system, b.i32(12)), b.i32(3));
   const withinIopl = b.select(b.leU(cpl, iopl), b.i32(Flag.IF), b.i32(0));
-  const sensitive = b.select(cpl, withinIopl, b.i32(Flag.IF | Flag.IOPL));
-  const delicate = b.or(b.and(b.xor(image, system), sensitive), b.and(image, b.i32(Flag.TF)));
+  const isDirect = b.and(b.ne(b.and(b.get(DIRECT), b.i32(Direct.POPF)), b.i32(0)), b.eqz(letsInterruptIn(b, image)));
+  const directly = b.select(isDirect, withinIopl, b.i32(0));
+  const sensitive = b.select(cpl, withinIopl, b.i32(Flag.IF | Flag.IOPL | Flag.AC));
+  const changes = b.and(b.xor(image, system), b.and(sensitive, b.not(directly)));
+  const delicate = b.or(changes, b.and(image, b.i32(Flag.TF)));
   b.when(delicate, () => {
     b.set(ARG[0], b.i64(shape.operandWidth));
     b.exit(exitNumber('popf'));
   });
   const plain = bytes === 2 ? PLAIN_FLAGS & 0xffff : PLAIN_FLAGS;
-  b.set(EFLAGS_SYSTEM, b.or(b.and(system, b.i32(~(plain | Flag.RF))), b.and(image, b.i32(plain))));
+  const taken = b.or(directly, b.i32(plain));
+  const kept = b.and(system, b.and(b.not(taken), b.i32(~Flag.RF)));
+  b.set(EFLAGS_SYSTEM, b.or(kept, b.and(image, taken)));
   unpackArithmeticFlags(b, image);
   drop(b, shape, bytes);
 };

@@ -107,23 +107,23 @@ export function portString(direction: 'ins' | 'outs'): Semantics {
 }
 
 // ---- control and debug registers ----
-const staticValue = (shape: InstructionShape, index: number): number => {
+export const staticValue = (shape: InstructionShape, index: number): number => {
   const operand = shape.operands[index];
   if (operand.kind !== 'static') throw new Error(`${shape.key}: operand ${index} is not fixed`);
   return operand.value;
 };
 /** Number of the general register that a record field names (i64). */
-function gprIndex(b: Builder, field: 'reg' | 'rm'): Value {
+export function gprIndex(b: Builder, field: 'reg' | 'rm'): Value {
   return b.shrU(b.sub(b.registerOffset(field), b.i64(GPR[0].offset)), b.i64(3));
 }
-export function readRegister(name: 'readCr' | 'readDr'): Semantics {
-  return (b, shape) => leaveWith(b, name, b.i32(staticValue(shape, 1)), gprIndex(b, 'rm'));
-}
-export function writeRegister(name: 'writeCr' | 'writeDr'): Semantics {
-  return (b, shape) => {
-    leaveWith(b, name, b.i32(staticValue(shape, 0)), gprIndex(b, 'rm'), read(b, shape, shape.operands[1]));
-  };
-}
+/** MOV from a debug register. */
+export const readDebug: Semantics = (b, shape) => {
+  leaveWith(b, 'readDr', b.i32(staticValue(shape, 1)), gprIndex(b, 'rm'));
+};
+/** MOV to a debug register. */
+export const writeDebug: Semantics = (b, shape) => {
+  leaveWith(b, 'writeDr', b.i32(staticValue(shape, 0)), gprIndex(b, 'rm'), read(b, shape, shape.operands[1]));
+};
 
 /** A value (i64) in the type and size of a `Rv/Mw` operand. */
 function storeSystemValue(b: Builder, shape: InstructionShape, value: Value): void {
@@ -164,9 +164,6 @@ export function loadTable(name: 'lgdt' | 'lidt'): Semantics {
     leaveWith(b, name, limit, shape.operandWidth === 16 ? b.and(base, b.i32(0xffffff)) : base);
   };
 }
-export const invalidatePage: Semantics = (b, shape) => {
-  leaveWith(b, 'invlpg', linearAddress(b, shape, shape.operands[0], 'none', 0));
-};
 export const invalidateProcessContext: Semantics = (b, shape) => {
   const [type, descriptor] = shape.operands;
   const low = b.load(linearAddress(b, shape, descriptor, 'read', 8), 8);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { DR } from '../../cpu/state.ts';
+import { DR, FMASK, LSTAR, STAR } from '../../cpu/state.ts';
 import {
   CODE,
   enter,
@@ -298,9 +298,9 @@ describe('SYSCALL and SYSRET', () => {
     const { guest, vcpu } = await go('0f05 0f0b', (guest) => {
       user(guest);
       const { vcpu, machine } = guest;
-      vcpu.msrs.set(0xc0000081, (0x18n << 48n) | (0x08n << 32n));
-      vcpu.msrs.set(0xc0000082, 0x1000n);
-      vcpu.msrs.set(0xc0000084, 0x200n);
+      vcpu.setSlot64(STAR, (0x18n << 48n) | (0x08n << 32n));
+      vcpu.setSlot64(LSTAR, 0x1000n);
+      vcpu.setSlot64(FMASK, 0x200n);
       vcpu.rflags = 0x246n;
       // mov eax,cs ; sysretq
       machine.memory.writeBytes(0x1000, Uint8Array.of(0x8c, 0xc8, 0x48, 0x0f, 0x07));

@@ -5,21 +5,20 @@ import type { MachineVcpu } from '../vcpu.ts';
 import { type Delivery, memoryFault, type NativeFault, protection, pushedResumeFlag, Vector } from './answer.ts';
 import { deliverProtected } from './delivery-protected.ts';
 import { dplOf, isFault, readDescriptor } from './descriptors.ts';
+import { deliverDirectly } from './direct-delivery.ts';
 import { hasDescriptors, iopl, isLongMode, isVirtual8086 } from './mode.ts';
 import { deliverReal } from './real-mode.ts';
 import { loadCodeSegment, nullSegment } from './segments.ts';
-import { stackPointerAt } from './tss.ts';
+import { stackPointerAt, TSS_IST1, TSS_RSP0 } from './tss.ts';
 
 const GPR_RSP = 4;
 const MASK64 = (1n << 64n) - 1n;
-/** Offsets in a 64-bit TSS (SDM vol. 3A, 8.7). */
-const TSS_RSP0 = 4;
-const TSS_IST1 = 36;
 const GATE_BYTES = 16;
 const { S, CODE, CONFORMING, P, L } = AccessRights;
 
 /** Deliver through the IDT, or in real-address mode through the interrupt vector table; a fault on the way is the answer. */
 export function deliver(vcpu: MachineVcpu, event: Delivery): NativeFault | undefined {
+  if (deliverDirectly(vcpu, event)) return undefined;
   if (isLongMode(vcpu)) return deliverLong(vcpu, event);
   if (isVirtual8086(vcpu)) {
     // CR4.VME is not there (SDM vol. 3B, 20.2.8.3 and table 20-2).

@@ -1,5 +1,7 @@
 /** SYSCALL, SYSRET, SYSENTER, SYSEXIT: as AMD's processors do them, whose vendor string CPUID shows (AMD APM vol. 3). */
+import { FMASK, LSTAR, STAR } from '../../cpu/state.ts';
 import { Flag } from '../../isa/flags.ts';
+import { FlatRights } from '../../isa/flat-segments.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import { protection, undefinedOpcode } from './answer.ts';
 import { after, type Native, number } from './context.ts';
@@ -15,24 +17,24 @@ const Msr = {
   SYSENTER_CS: 0x174,
   SYSENTER_ESP: 0x175,
   SYSENTER_EIP: 0x176,
-  STAR: 0xc0000081,
-  LSTAR: 0xc0000082,
   CSTAR: 0xc0000083,
-  FMASK: 0xc0000084,
 } as const;
 const EFER_SCE = 1n;
 const CR0_PE = 1n;
-const FLAT_CODE64 = 0xa09b;
-const FLAT_CODE32 = 0xc09b;
-const FLAT_DATA = 0xc093;
 const LOW = 0xffffffffn;
 
 const msr = (vcpu: MachineVcpu, index: number) => vcpu.msrs.get(index) ?? 0n;
 
 /** Flat segments for a level, by selectors that no descriptor is read for. */
-function enterFlat(vcpu: MachineVcpu, code: number, stack: number, cpl: 0 | 3, codeRights = FLAT_CODE32): void {
+function enterFlat(
+  vcpu: MachineVcpu,
+  code: number,
+  stack: number,
+  cpl: 0 | 3,
+  codeRights: number = FlatRights.CODE32,
+): void {
   const dpl = cpl << 5;
-  vcpu.setSegment(SS, { selector: stack | cpl, base: 0n, limit: 0xffffffff, accessRights: FLAT_DATA | dpl });
+  vcpu.setSegment(SS, { selector: stack | cpl, base: 0n, limit: 0xffffffff, accessRights: FlatRights.DATA | dpl });
   vcpu.setSegment(CS, { selector: code | cpl, base: 0n, limit: 0xffffffff, accessRights: codeRights | dpl });
   vcpu.cpl = cpl;
 }
@@ -41,14 +43,14 @@ function enterFlat(vcpu: MachineVcpu, code: number, stack: number, cpl: 0 | 3, c
 export const syscall: Native = (context) => {
   const { vcpu } = context;
   if (!(vcpu.efer & EFER_SCE)) return undefinedOpcode;
-  const star = msr(vcpu, Msr.STAR);
+  const star = vcpu.slot64(STAR);
   const selector = Number((star >> 32n) & 0xfffcn);
   vcpu.gpr[RCX] = after(context);
   if (isLongMode(vcpu)) {
     vcpu.gpr[R11] = vcpu.rflags & ~BigInt(Flag.RF);
-    vcpu.rip = vcpu.engine.mode === 'long64' ? msr(vcpu, Msr.LSTAR) : msr(vcpu, Msr.CSTAR);
-    vcpu.rflags = (vcpu.rflags & ~msr(vcpu, Msr.FMASK) & ~BigInt(Flag.RF)) | 2n;
-    enterFlat(vcpu, selector, selector + 8, 0, FLAT_CODE64);
+    vcpu.rip = vcpu.engine.mode === 'long64' ? vcpu.slot64(LSTAR) : msr(vcpu, Msr.CSTAR);
+    vcpu.rflags = (vcpu.rflags & ~vcpu.slot64(FMASK) & ~BigInt(Flag.RF)) | 2n;
+    enterFlat(vcpu, selector, selector + 8, 0, FlatRights.CODE64);
     return 'done';
   }
   vcpu.rip = star & LOW;
@@ -62,10 +64,10 @@ export const sysret: Native = (context) => {
   if (!(vcpu.efer & EFER_SCE)) return undefinedOpcode;
   if (!hasDescriptors(vcpu) || (vcpu.cpl !== 0 && !context.privileged)) return protection();
   const wide = number(context, 0) === 64;
-  const base = Number((msr(vcpu, Msr.STAR) >> 48n) & 0xfffcn);
+  const base = Number((vcpu.slot64(STAR) >> 48n) & 0xfffcn);
   vcpu.rip = wide ? vcpu.gpr[RCX] : vcpu.gpr[RCX] & LOW;
   vcpu.rflags = isLongMode(vcpu) ? (vcpu.gpr[R11] & 0x3c7fd7n) | 2n : vcpu.rflags | BigInt(Flag.IF);
-  enterFlat(vcpu, wide ? base + 16 : base, base + 8, 3, wide ? FLAT_CODE64 : FLAT_CODE32);
+  enterFlat(vcpu, wide ? base + 16 : base, base + 8, 3, wide ? FlatRights.CODE64 : FlatRights.CODE32);
   return 'done';
 };
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { EFER } from '../../cpu/state.ts';
+import { EFER, STAR } from '../../cpu/state.ts';
 import { OTHER_TSS, protectedGuest, Selector32, setGate32, stack32 } from '../testing/legacy-guest.ts';
 import { CODE, GDT, HANDLERS, type TestGuest, testGuest } from '../testing/test-guest.ts';
 
@@ -127,7 +127,7 @@ describe('SYSCALL and SYSRET in legacy mode', () => {
     const guest = await protectedGuest('0f05 0f0b', ({ vcpu, machine }) => {
       machine.memory.writeBytes(0x1000, Uint8Array.of(0x8c, 0xc8, 0x0f, 0x07));
       vcpu.efer = 1n;
-      vcpu.msrs.set(0xc0000081, (0x18n << 48n) | (0x08n << 32n) | 0x1000n);
+      vcpu.setSlot64(STAR, (0x18n << 48n) | (0x08n << 32n) | 0x1000n);
       vcpu.rflags = 0x202n;
     });
     await guest.run();

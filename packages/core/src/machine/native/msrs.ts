@@ -1,4 +1,4 @@
-import { TSC_AUX } from '../../cpu/state.ts';
+import { FMASK, LSTAR, type Slot, STAR, TSC_AUX } from '../../cpu/state.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import { type NativeAnswer, protection } from './answer.ts';
 import { isMtrr, MTRR_CAPABILITY, Mtrr, mtrrRefused, patRefused } from './memory-types.ts';
@@ -41,6 +41,18 @@ function kept(index: number, refused: (value: bigint) => boolean = never): MsrAc
     write(vcpu, value) {
       if (refused(value)) return false;
       vcpu.msrs.set(index, value);
+      return true;
+    },
+  };
+}
+
+/** A register of the state block. */
+function inSlot(slot: Slot, refused: (value: bigint) => boolean = never): MsrAccess {
+  return {
+    read: (vcpu) => vcpu.slot64(slot),
+    write(vcpu, value) {
+      if (refused(value)) return false;
+      vcpu.setSlot64(slot, value);
       return true;
     },
   };
@@ -137,10 +149,10 @@ const msrs: ReadonlyMap<number, MsrAccess> = new Map<number, MsrAccess>([
   ...Array.from({ length: PERF_MSRS }, (_, i): [number, MsrAccess] => [Msr.PERF_CONTROL_0 + i, counterOff]),
   [Msr.SYSCFG, kept(Msr.SYSCFG, (value) => (value & ~SYSCFG_BITS) !== 0n)],
   [Msr.EFER, efer],
-  [Msr.STAR, kept(Msr.STAR)],
-  [Msr.LSTAR, kept(Msr.LSTAR, notCanonical)],
+  [Msr.STAR, inSlot(STAR)],
+  [Msr.LSTAR, inSlot(LSTAR, notCanonical)],
   [Msr.CSTAR, kept(Msr.CSTAR, notCanonical)],
-  [Msr.FMASK, kept(Msr.FMASK, wide)],
+  [Msr.FMASK, inSlot(FMASK, wide)],
   [Msr.FS_BASE, segmentBase(4)],
   [Msr.GS_BASE, segmentBase(5)],
   [Msr.KERNEL_GS_BASE, kernelGsBase],

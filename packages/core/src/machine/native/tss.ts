@@ -4,6 +4,9 @@ import type { MachineVcpu } from '../vcpu.ts';
 import { memoryFault, type NativeFault, Vector } from './answer.ts';
 import { errorCodeOf, isFault, readStackSegment } from './descriptors.ts';
 
+/** Offsets in a 64-bit TSS (SDM vol. 3A, 8.7). */
+export const TSS_RSP0 = 4;
+export const TSS_IST1 = 36;
 const TSS32_TYPE = 8;
 /** Is the current TSS one of 32 (or 64) bits, not of 16? */
 export const isWideTss = (tss: Segment): boolean => (tss.accessRights & TSS32_TYPE) !== 0;

@@ -1,0 +1,22 @@
+import type { ExitKind } from '@polyvisor/plugin-api';
+import { Direct } from '../cpu/state.ts';
+
+/** What generated code may carry out by itself, by the exit that it would be otherwise. */
+const BITS: readonly (readonly [ExitKind, number])[] = [
+  ['cli', Direct.CLI],
+  ['sti', Direct.STI],
+  ['swapgs', Direct.SWAPGS],
+  ['syscall', Direct.SYSCALL],
+  ['sysret', Direct.SYSRET],
+  ['iret', Direct.IRET],
+  ['invlpg', Direct.INVLPG],
+  ['readCr', Direct.READ_CR],
+  ['writeCr', Direct.WRITE_CR3],
+];
+/** Plug-ins do not see these. */
+const NOBODY_ASKS = Direct.POPF | Direct.ALIGNMENT_CHECK;
+
+/** Bits of DIRECT for the exits that somebody is `asked` about. */
+export function directInstructions(asked: (kind: ExitKind) => boolean): number {
+  return BITS.reduce((bits, [kind, bit]) => (asked(kind) ? bits : bits | bit), NOBODY_ASKS);
+}

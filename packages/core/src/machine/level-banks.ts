@@ -1,0 +1,48 @@
+import { CR4, LEVELS, type Level } from '../cpu/state.ts';
+import type { Engine } from '../engine/engine.ts';
+import { MmuFlag } from '../memory/walk.ts';
+import { type BankKeys, bankKey } from './mmu-state.ts';
+
+/** How many manners of access a root has there. */
+export const LEVEL_COUNT = Object.keys(LEVELS).length;
+const CR4_SMAP = 1 << 21;
+const LONG64 = 0;
+const { USER, SMAP } = MmuFlag;
+
+/**
+ * The TLB banks between which generated code goes by itself when it changes level within 64-bit mode: those of one root,
+ * for each way to access memory.
+ */
+export class LevelBanks {
+  readonly #engine: Engine;
+  readonly #keys: BankKeys;
+  /** What the slots were filled for. */
+  #root = -1;
+  #others = -1;
+  #generation = -1;
+
+  constructor(engine: Engine, keys: BankKeys) {
+    this.#engine = engine;
+    this.#keys = keys;
+  }
+
+  /** Fill the slots of {@link LEVELS} for a root and these MMU flags; outside of 64-bit mode none is known. */
+  update(root: number, flags: number, isLong64: boolean): void {
+    const { banks } = this.#engine;
+    const others = isLong64 ? flags & ~(USER | SMAP) : -2;
+    if (root === this.#root && others === this.#others && banks.generation === this.#generation) return;
+    const { view } = this.#engine.memory;
+    const smap = view.getInt32(this.#engine.base + CR4.offset, true) & CR4_SMAP ? SMAP : 0;
+    const fill = (level: Level, levelFlags: number) => {
+      const key = bankKey(root, this.#keys.manner(levelFlags, LONG64));
+      view.setInt32(this.#engine.base + LEVELS[level].flags.offset, levelFlags, true);
+      view.setInt32(this.#engine.base + LEVELS[level].bank.offset, isLong64 ? banks.select(key) : 0, true);
+    };
+    fill('user', others | USER | smap);
+    fill('open', others);
+    fill('kernel', others | smap);
+    this.#root = root;
+    this.#others = others;
+    this.#generation = banks.generation;
+  }
+}
