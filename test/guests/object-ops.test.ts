@@ -1,4 +1,4 @@
-/** Ops in guest code: a module that comes while Debian's kernel boots, another version of it, and none again. */
+/** Ops in guest code: modules that come while Debian's kernel boots, another version of it, and none again. */
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,6 +25,19 @@ const { title, skipped } = await testsOf('debian', "guest-code operations in Deb
 
 const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-object-ops-'));
 
+/** In TypeScript, in a folder that says nothing of modules. */
+const typed = path.join(directory, 'typed.ts');
+writeFileSync(
+  typed,
+  `let calls: number = 0;
+const dupMmap = () => {
+  if (++calls % 2 === 0) console.error('typed: ' + calls + ' calls');
+  return 'previous' as const;
+};
+export default { name: 'typed', version: '1.0.0', api: '^1.2', guest: 'linux', ops: { 'mmu.dup_mmap': dupMmap } };
+`,
+);
+
 /** A module that calls something: of the kernel's, or at a fixed address. */
 function calling(symbol: string, ops: Readonly<Record<string, string>>, address?: number): ModuleOptions {
   const text = { name: '.text', flags: 6, bytes: CODE, relocations: [{ at: 3, type: 4, symbol, addend: -4 }] };
@@ -44,7 +57,7 @@ describe.skipIf(skipped)(title, () => {
   const name = `object-ops-${process.pid}`;
   let session: GuestSession;
   beforeAll(async () => {
-    session = startNativeDebian('--no-reboot', '--name', name, '--module', one);
+    session = startNativeDebian('--no-reboot', '--name', name, '--boot-module', one, '--module', typed);
     await reachShell(session);
   });
   afterAll(async () => {
@@ -74,6 +87,7 @@ describe.skipIf(skipped)(title, () => {
   it('are there before the first process, and have counted since', async () => {
     expect(session.stderr).toMatch(/^vm: ops module count-cr3 1\.0\.0 loaded at boot: \d+ call sites written$/m);
     expect(session.console).not.toMatch(/\bBUG\b|Oops|WARNING:|Call Trace/);
+    expect(session.stderr).toMatch(/^vm: ops module typed 1\.0\.0 loaded at boot: \d+ call sites written$/m);
     const [module] = await ops<Module[]>('list', name);
     expect(module).toMatchObject({
       ...{ name: 'count-cr3', version: '1.0.0', kind: 'guestCode', slots: ['irq.save_fl', 'mmu.write_cr3'] },
@@ -81,6 +95,7 @@ describe.skipIf(skipped)(title, () => {
     const before = await counted('cr3_writes');
     expect(before).toBeGreaterThan(100);
     await load();
+    expect(session.stderr).toMatch(/^typed: 4 calls$/m);
     expect(await counted('cr3_writes')).toBeGreaterThan(before);
     expect(await counted('flag_reads')).toBeGreaterThan(1000);
   });
@@ -113,6 +128,7 @@ describe.skipIf(skipped)(title, () => {
 
   it('leave every call site as it was', async () => {
     await ops('unload', name, 'count-cr3');
+    await ops('unload', name, 'typed');
     await load();
     expect(await ops('list', name)).toEqual([]);
     const { strays } = await ops<{ strays: number }>('report', '--vm', name);

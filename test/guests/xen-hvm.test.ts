@@ -2,17 +2,24 @@
  * Debian's stock kernel on real page tables under Xen: through the PVH entry, and through the native door of a PC in which
  * it finds Xen by itself (PVHVM). Each boots once and does all there is to do.
  */
+import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testsOf } from './catalogue-guest.ts';
 import { reachShell, runCommand } from './debian-shell.ts';
 import { GuestSession } from './guest-session.ts';
 import { expectOnlyReports } from './said-by-vm.ts';
+
+const execute = promisify(execFile);
+const vm = fileURLToPath(new URL('../../packages/cli/bin/vm.mjs', import.meta.url));
+const opsModule = fileURLToPath(new URL('../../guests/count-cr3/prebuilt/count-cr3.o', import.meta.url));
 
 const DOORS = [
   {
@@ -56,6 +63,8 @@ describe.skipIf(skipped).each(DOORS)(`${title}, --entry $entry`, ({ entry, said,
     await new Promise((resolve) => server.once('listening', resolve));
     session = new GuestSession(
       ...['debian', '--plugin', 'xen', '--entry', entry, '--no-reboot'],
+      // For the ops of the guest's kernel: it is no module of the guest's, which takes the first for its initrd.
+      ...['--name', `xen-${entry}-${process.pid}`, '--boot-module', opsModule],
       ...['--net', 'nat', '--disk', `${file('disk.img')},overlay`, '--share', `${file('shared')}:src`],
     );
     await reachShell(session);
@@ -73,6 +82,20 @@ describe.skipIf(skipped).each(DOORS)(`${title}, --entry $entry`, ({ entry, said,
     expect(lines.filter((line) => !session.console.includes(line))).toEqual([]);
     expect(session.console).not.toMatch(/\bBUG\b|Oops|WARNING:|Call Trace|segfault|traps:|unchecked MSR/);
     expectOnlyReports(session.stderr);
+  });
+
+  it('has the ops module of its boot list in its kernel, and uses it', async () => {
+    expect(session.stderr).toMatch(/^vm: ops module count-cr3 1\.0\.0 loaded at boot: \d+ call sites written$/m);
+    const list = [vm, 'ops', 'list', `xen-${entry}-${process.pid}`, '--json'];
+    const counted = async () => {
+      const { stdout } = await execute(process.execPath, list, { timeout: 120_000 });
+      const [{ kind, variables }] = JSON.parse(stdout);
+      expect(kind).toBe('guestCode');
+      return Number(variables.cr3_writes);
+    };
+    const before = await counted();
+    await output('for i in 1 2 3 4; do /bin/busybox true; done');
+    expect(await counted()).toBeGreaterThan(before + 4);
   });
 
   it('runs', async () => {

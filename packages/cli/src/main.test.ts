@@ -15,6 +15,12 @@ const truncated = path.join(directory, 'truncated.elf');
 writeFileSync(truncated, Buffer.from([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]));
 const future = path.join(directory, 'future.mjs');
 writeFileSync(future, "export default { name: 'future', version: '1.0.0', api: '^2.0', apply() {} };\n");
+// In a folder without a package.json.
+const typed = path.join(directory, 'typed.ts');
+writeFileSync(
+  typed,
+  "const api: string = '^3.0';\nexport default { name: 'typed', version: '1.0.0', api, apply() {} };\n",
+);
 
 function runVm(...args: string[]) {
   const cache = path.join(directory, 'cache');
@@ -34,6 +40,7 @@ describe('what cannot be done is refused in one line with its own exit code', ()
     ['a bad size', 2, /PV3001: --memory lots/, ['run', '--memory', 'lots']],
     ['an unknown plug-in', 2, /PV1001: no plug-in "nosuch"/, ['run', '--plugin', 'nosuch']],
     ['a plug-in for API 2.0', 2, /PV1004: .*\^2\.0/, ['run', '--plugin', future]],
+    ['a plug-in in TypeScript for API 3.0', 2, /PV1004: .*\^3\.0/, ['run', '--plugin', typed]],
     ['a missing image', 3, /PV3002: cannot read the image .*no such file/, ['run', '--plugin', 'none', './nosuch']],
     ['an unknown name', 3, /PV3002: .*no such name in the catalogue: .*debian/, ['run', '--plugin', 'none', 'nosuch']],
     [
@@ -60,6 +67,6 @@ describe('what cannot be done is refused in one line with its own exit code', ()
   });
 
   it('nothing is left behind', () => {
-    expect(readdirSync(directory).sort()).toEqual(['future.mjs', 'notes.txt', 'truncated.elf']);
+    expect(readdirSync(directory).sort()).toEqual(['future.mjs', 'notes.txt', 'truncated.elf', 'typed.ts']);
   });
 });

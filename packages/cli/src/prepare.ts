@@ -15,7 +15,12 @@ export interface PreparedGuest {
   readonly image: GuestImage;
   readonly commandLine: string;
   readonly initrd: Uint8Array | undefined;
-  readonly bootModules: readonly BootModule[];
+  readonly bootModules: readonly FileModule[];
+}
+
+/** A boot module, and where it was read. */
+export interface FileModule extends BootModule {
+  readonly file: string;
 }
 
 function catalogueEntry(name: string): CatalogueEntry | undefined {
@@ -40,6 +45,7 @@ export async function prepareGuest(
       options.bootModules.map(async ({ file, text }) => ({
         bytes: await readInput(file, 'boot module'),
         commandLine: text,
+        file,
       })),
     );
     const entry = catalogueEntry(options.image);

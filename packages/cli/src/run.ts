@@ -23,7 +23,7 @@ import { nodeFiles } from './node/file-reader.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
 import { tuneV8 } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
-import { BootModules } from './ops/boot-modules.ts';
+import { BootModules, splitBootList } from './ops/boot-modules.ts';
 import type { CreateMachine, RunnableMachine, RunOptions, TierChoice } from './options.ts';
 import { type PreparedGuest, pluginReferences, prepareGuest } from './prepare.ts';
 import { GuestProfile } from './profile/profile.ts';
@@ -49,9 +49,10 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
       registry.plugins.map((plugin) => plugin.name),
       new ProgressLine(),
     );
-    const modules = await BootModules.open(options.modules, guest.image);
+    const { ops, guests } = splitBootList(guest.bootModules);
+    const modules = await BootModules.open(options.modules, ops, guest.image);
     say(`${guest.image.name}: ${guest.image.description}`);
-    const equipped = { ...guest, devices, modules };
+    const equipped = { ...guest, bootModules: guests, devices, modules };
     return await new Session(options, equipped, ending, createMachine, { trace, profile }).run(registry);
   } finally {
     await devices?.close();

@@ -222,6 +222,12 @@ export interface PlatformDefinition {
   readonly memoryBytes: number;
   /** Machine memory beyond the guest's own that plug-ins need for their tables; add to it. */
   overheadBytes: number;
+  /**
+   * Whether the machine keeps memory behind all of that for operations put into the guest's kernel, which it maps there:
+   * only where the guest's page tables are the processor's. True where the machine itself starts the guest, else false
+   * unless the plug-in wants it (since 1.2).
+   */
+  roomForOps: boolean;
   vcpus: number;
   /** Claimable CPUID policy: leaf handlers are asked by the `cpuid` exit hook. */
   readonly commandLine: string;

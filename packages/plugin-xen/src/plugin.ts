@@ -161,8 +161,10 @@ function configure(platform: PlatformDefinition): void {
     platform.overheadBytes += overheadBytes(platform.memoryBytes, platform.vcpus);
     return;
   }
-  if (entry.plugin === 'xen') chips.add('localApic');
-  else if (entry.plugin !== CORE) return;
+  if (entry.plugin === 'xen') {
+    chips.add('localApic');
+    platform.roomForOps = true;
+  } else if (entry.plugin !== CORE) return;
   platform.overheadBytes += HVM_OVERHEAD_BYTES;
   // Xen's own drivers serve the disks; two drivers for one disk would be one too many.
   chips.delete('virtio');

@@ -73,6 +73,7 @@ export class FakeMachine implements Machine {
       chips: new Set(options.chips),
       memoryBytes,
       overheadBytes,
+      roomForOps: false,
       vcpus: count,
       commandLine: options.commandLine ?? '',
     };

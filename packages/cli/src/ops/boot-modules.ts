@@ -2,6 +2,7 @@ import {
   checkModule,
   checkOpsObject,
   findKernelOps,
+  isOpsObject,
   type KernelOps,
   LiveOps,
   Machine,
@@ -13,10 +14,20 @@ import { API_VERSION, type ElfImage, type GuestImage, PolyvisorError } from '@po
 import { say } from '../diagnostics.ts';
 import { ExitCode } from '../exit-codes.ts';
 import type { RunnableMachine } from '../options.ts';
-import { type OpsFile, readOpsFile } from './ops-file.ts';
+import type { FileModule } from '../prepare.ts';
+import { type OpsFile, opsFileOf, readOpsFile } from './ops-file.ts';
 import type { VmOps } from './vm-ops.ts';
 
-/** The ops modules of `vm run --module`: put into the kernel while it boots, at each boot. */
+/** What of a list of boot modules is meant for the kernel's ops, by what it holds, and what the guest is given. */
+export function splitBootList(list: readonly FileModule[]): {
+  ops: readonly FileModule[];
+  guests: readonly FileModule[];
+} {
+  const ops = list.filter(({ bytes }) => isOpsObject(bytes));
+  return { ops, guests: list.filter((module) => !ops.includes(module)) };
+}
+
+/** The ops modules of `vm run`, of `--module` and of the boot list: put into the kernel while it boots, at each boot. */
 export class BootModules {
   readonly #elf: ElfImage;
   readonly #files: readonly OpsFile[];
@@ -27,9 +38,13 @@ export class BootModules {
   #done = 0;
 
   /** Reads the modules and compares them with the kernel's file. Throws what can be refused before the guest starts. */
-  static async open(references: readonly string[], image: GuestImage): Promise<BootModules | undefined> {
-    if (references.length === 0) return undefined;
-    const files: OpsFile[] = [];
+  static async open(
+    references: readonly string[],
+    list: readonly FileModule[],
+    image: GuestImage,
+  ): Promise<BootModules | undefined> {
+    if (references.length + list.length === 0) return undefined;
+    const files = list.map(({ bytes, file }) => opsFileOf(bytes, file));
     for (const reference of references) files.push(await readOpsFile(reference));
     const { elf } = image;
     if (!elf) {

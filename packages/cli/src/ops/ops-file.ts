@@ -29,14 +29,17 @@ export interface OpsFile {
 export async function readOpsFile(reference: string): Promise<OpsFile> {
   const isName = !reference.includes('/') && !reference.includes('.');
   const bytes = isName ? undefined : await readModule(reference);
-  if (bytes && (isOpsObject(bytes) || reference.endsWith('.o'))) {
-    const object = readOpsObject(bytes, reference);
-    const { manifest, slots } = object;
-    return { manifest, slots, object, loadInto: (live, options) => live.loadObject(object, options) };
-  }
+  if (bytes && (isOpsObject(bytes) || reference.endsWith('.o'))) return opsFileOf(bytes, reference);
   const module = await importOps(reference, nodeModuleImporter());
   const slots = Object.keys(module.ops);
   return { manifest: module, slots, object: undefined, loadInto: (live, options) => live.load(module, options) };
+}
+
+/** An ops module in guest code, of a file that has been read. Throws PV5020, PV5027, PV2001, PV2002. */
+export function opsFileOf(bytes: Uint8Array, file: string): OpsFile {
+  const object = readOpsObject(bytes, file);
+  const { manifest, slots } = object;
+  return { manifest, slots, object, loadInto: (live, options) => live.loadObject(object, options) };
 }
 
 async function readModule(file: string): Promise<Uint8Array> {

@@ -132,7 +132,7 @@ export class Machine implements PluginMachine {
   readonly vcpus: readonly MachineVcpu[];
   readonly platform: PlatformDefinition;
   readonly entry: Entry;
-  /** Memory beyond the guest's own, of which it knows nothing; none where a plug-in starts the guest. */
+  /** Memory beyond the guest's own, of which it knows nothing; see {@link PlatformDefinition.roomForOps}. */
   readonly hiddenMemory: { readonly gpa: number; readonly sizeBytes: number };
   /** Asked first about each VMCALL of a guest's kernel (CPL 0). True: done, and RIP is where the guest goes on. */
   onKernelCall: ((vcpu: MachineVcpu) => boolean) | undefined;
@@ -172,13 +172,14 @@ export class Machine implements PluginMachine {
       chips: new Set([...(this.entry.plugin === CORE ? PLATFORM_CHIPS : []), ...(options.chips ?? [])]),
       memoryBytes: options.memoryBytes,
       overheadBytes: 0,
+      roomForOps: this.entry.plugin === CORE,
       vcpus: 1,
       commandLine: options.commandLine,
     };
     this.#bootDescriptor = { hypervisor: 'none', guestType: this.entry.name, abiVersion: 0 };
     this.#calls.configure(this.platform);
     const knownBytes = Math.ceil((this.platform.memoryBytes + this.platform.overheadBytes) / PAGE) * PAGE;
-    const hides = this.entry.plugin === CORE;
+    const hides = this.platform.roomForOps;
     const hiddenAt = hides ? Math.ceil(knownBytes / HIDDEN_BYTES) * HIDDEN_BYTES : knownBytes;
     this.hiddenMemory = { gpa: hiddenAt, sizeBytes: hides ? HIDDEN_BYTES : 0 };
     this.#engineMemory = allocate(hiddenAt + this.hiddenMemory.sizeBytes);

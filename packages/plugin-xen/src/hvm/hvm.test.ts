@@ -1,5 +1,5 @@
 /** Guests on real page tables: the plug-in as a whole on a machine of fakes, whose virtual addresses are physical ones. */
-import { type Exit, Gpr } from '@polyvisor/plugin-api';
+import { type BootModule, type Exit, Gpr } from '@polyvisor/plugin-api';
 import { FakeHost, FakeMachine } from '@polyvisor/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -22,7 +22,7 @@ const LONG_CODE = 0xa09b;
 const PVH = { name: 'pvh', abi: 'Xen PVH', address: 0x10_0000n, foundIn: 'test', plugin: 'xen', priority: 90 };
 const NATIVE = { ...PVH, name: 'linux64', abi: 'Linux', plugin: 'core' };
 
-function start(options: { native?: boolean; vendor?: typeof AMD; initrd?: Uint8Array; commandLine?: string } = {}) {
+function start(options: { native?: boolean; vendor?: typeof AMD; initrd?: Uint8Array; modules?: readonly BootModule[]; commandLine?: string } = {}) {
   const entry = options.native ? NATIVE : PVH;
   const machine = new FakeMachine({
     memoryBytes: MEMORY_BYTES,
@@ -34,8 +34,8 @@ function start(options: { native?: boolean; vendor?: typeof AMD; initrd?: Uint8A
   const host = FakeHost.of(xenPlugin);
   const [cpu] = machine.vcpus;
   const image = guestImage(elfImage({ notes: [numberNote(NoteType.PHYS32_ENTRY, 0x10_0010n)] }));
-  const { initrd, commandLine = 'a=b' } = options;
-  const answers = host.call('boot', { image, entry, commandLine, memoryBytes: MEMORY_BYTES, initrd }, machine);
+  const { initrd, modules, commandLine = 'a=b' } = options;
+  const answers = host.call('boot', { image, entry, commandLine, memoryBytes: MEMORY_BYTES, initrd, modules }, machine);
   const call = (number: number, ...args: (bigint | number)[]): bigint => {
     cpu.setSegment(1, { ...cpu.segment(1), accessRights: LONG_CODE });
     cpu.efer = 0x500n;
@@ -80,7 +80,8 @@ const MASTER = { ebx: 0x3000 };
 
 describe('a PVH guest at its start', () => {
   const initrd = Uint8Array.of(9, 8, 7);
-  const guest = start({ initrd, commandLine: 'console=hvc0' });
+  const second = { bytes: Uint8Array.of(6, 5), commandLine: 'two words' };
+  const guest = start({ initrd, modules: [second], commandLine: 'console=hvc0' });
   const { cpu, memory } = guest;
 
   it('has the registers that docs/misc/pvh.pandoc lays down', () => {
@@ -95,9 +96,10 @@ describe('a PVH guest at its start', () => {
     expect([...memory.readBytes(0x10_0000, 3)]).toEqual([1, 2, 3]);
     const at = Number(cpu.gpr[Gpr.RBX]);
     const word = (offset: number) => Number(memory.read64(at + offset));
-    expect([memory.read32(at), memory.read32(at + 4), memory.read32(at + 12)]).toEqual([0x336e_c578, 1, 1]);
+    expect([memory.read32(at), memory.read32(at + 4), memory.read32(at + 12)]).toEqual([0x336e_c578, 1, 2]);
     const [moduleAt, sizeBytes] = [word(16), word(16) && Number(memory.read64(word(16) + 8))];
     expect([...memory.readBytes(Number(memory.read64(moduleAt)), sizeBytes)]).toEqual([...initrd]);
+    expect(memory.read64(word(16) + 16)).toBe(0n);
     expect(new TextDecoder().decode(memory.readBytes(word(24), 13))).toBe('console=hvc0\0');
     expect([memory.read32(at + 48), memory.read64(word(40) + 8), memory.read32(word(40) + 16)]).toEqual([
       1,
@@ -109,6 +111,13 @@ describe('a PVH guest at its start', () => {
       guestType: 'pvh',
       data: { address: cpu.gpr[Gpr.RBX] },
     });
+  });
+
+  it('has further modules behind its initrd, each with its command line', () => {
+    const list = Number(memory.read64(Number(cpu.gpr[Gpr.RBX]) + 16));
+    const [at, sizeBytes, textAt] = [32, 40, 48].map((offset) => Number(memory.read64(list + offset)));
+    expect([...memory.readBytes(at, sizeBytes)]).toEqual([6, 5]);
+    expect(new TextDecoder().decode(memory.readBytes(textAt, 10))).toBe('two words\0');
   });
 
   it('is refused what does not fit, in words', () => {

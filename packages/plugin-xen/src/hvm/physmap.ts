@@ -42,7 +42,8 @@ export class Physmap implements MemoryManager, HypervisorFrames {
     this.guestPages = Math.floor(machine.platform.memoryBytes / PAGE_BYTES);
     this.populatedPages = this.guestPages;
     this.#populated = new Uint8Array(this.guestPages).fill(1);
-    const frames = Math.floor(machine.memory.sizeBytes / PAGE_BYTES);
+    const { memoryBytes, overheadBytes } = machine.platform;
+    const frames = Math.floor((memoryBytes + overheadBytes) / PAGE_BYTES);
     for (let mfn = frames - 1; mfn >= this.guestPages; mfn--) this.#free.push(mfn);
   }
 

@@ -1,4 +1,5 @@
 import {
+  type BootModule,
   type BootRequest,
   type ElfImage,
   type ElfProgramHeader,
@@ -38,7 +39,8 @@ interface Placement {
 
 /**
  * Build a PVH guest (docs/misc/pvh.pandoc): the ELF's segments at their physical addresses, or moved as PHYS32_RELOC allows;
- * behind them hvm_start_info, then the initrd as module 0; vCPU 0 at PHYS32_ENTRY. Answers the address of hvm_start_info.
+ * behind them hvm_start_info, then the modules, of which the first is the initrd if there is one; vCPU 0 at PHYS32_ENTRY.
+ * Answers the address of hvm_start_info.
  * @throws PolyvisorError PV4013 to PV4015 for images that cannot be placed
  */
 export function startPvh(domain: HvmDomain, request: BootRequest): number {
@@ -57,22 +59,50 @@ export function startPvh(domain: HvmDomain, request: BootRequest): number {
   loadSegments(domain, elf, kernel.delta);
   // Right behind the kernel, where the mappings that it makes for itself first still reach.
   const infoAt = roundUp(kernel.end + kernel.delta);
-  const encode = (initrdAt: number) =>
-    encodeHvmStartInfo({
-      gpa: infoAt,
-      commandLine: new TextEncoder().encode(request.commandLine),
-      modules: request.initrd ? [{ gpa: initrdAt, sizeBytes: request.initrd.length }] : [],
-      memoryMap,
-      rsdpGpa: rsdpAddress ?? 0,
-    });
-  const initrdAt = infoAt + roundUp(encode(infoAt).length);
-  const end = initrdAt + (request.initrd?.length ?? 0);
-  const ramEnd = kernel.ram.first + kernel.ram.sizeBytes;
-  if (end > ramEnd) throw doesNotFit('the initrd', end - ramEnd);
-  domain.memory.writeBytes(infoAt, encode(initrdAt));
-  if (request.initrd) domain.memory.writeBytes(initrdAt, request.initrd);
+  placeInformation(domain, request, {
+    infoAt,
+    ramEnd: kernel.ram.first + kernel.ram.sizeBytes,
+    memoryMap,
+    rsdpAddress,
+  });
   enter(domain.vcpus[0].cpu, Number(notes.phys32Entry) + kernel.delta, infoAt);
   return infoAt;
+}
+
+interface InformationPlace {
+  readonly infoAt: number;
+  readonly ramEnd: number;
+  readonly memoryMap: readonly MemoryRegion[];
+  readonly rsdpAddress: number | undefined;
+}
+
+function placeInformation({ memory }: HvmDomain, request: BootRequest, to: InformationPlace): void {
+  const given = modulesOf(request);
+  const encode = (places: readonly number[]) => {
+    const modules = given.map(({ bytes, commandLine }, i) => {
+      return { gpa: places[i], sizeBytes: bytes.length, commandLine: utf8(commandLine) };
+    });
+    const { infoAt, memoryMap, rsdpAddress = 0 } = to;
+    return encodeHvmStartInfo({
+      ...{ gpa: infoAt, commandLine: utf8(request.commandLine), modules, memoryMap, rsdpGpa: rsdpAddress },
+    });
+  };
+  let end = to.infoAt + encode(given.map(() => 0)).length;
+  const places = given.map(({ bytes }) => {
+    const at = roundUp(end);
+    end = at + bytes.length;
+    return at;
+  });
+  if (end > to.ramEnd) throw doesNotFit('the kernel with its modules', end - to.ramEnd);
+  memory.writeBytes(to.infoAt, encode(places));
+  for (const [i, { bytes }] of given.entries()) memory.writeBytes(places[i], bytes);
+}
+
+const utf8 = (text: string) => new TextEncoder().encode(text);
+
+/** The list as the guest gets it: kernels take its first entry for their initrd. */
+function modulesOf({ initrd, modules = [] }: BootRequest): readonly BootModule[] {
+  return initrd ? [{ bytes: initrd, commandLine: '' }, ...modules] : modules;
 }
 
 function roundUp(value: number, align = PAGE_BYTES): number {
