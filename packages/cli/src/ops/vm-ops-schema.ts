@@ -8,7 +8,7 @@ const moduleSchema = v.object({
   version: v.string(),
   api: v.string(),
   guest: v.string(),
-  kind: v.picklist(['typescript', 'guestCode']),
+  kind: v.picklist(['typescript', 'guestCode', 'guestTable']),
   slots: v.array(v.string()),
   /** Operations that have failed and are out of their slots. */
   failed: v.array(v.string()),

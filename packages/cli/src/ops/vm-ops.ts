@@ -1,4 +1,4 @@
-import { LiveOps, type LoadOptions, Machine, type OpsChange } from '@polyvisor/core';
+import { GuestRegistrations, LiveOps, type LoadOptions, Machine, type OpsChange } from '@polyvisor/core';
 import type { ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
 import { controlError } from '../cli-error.ts';
 import { say } from '../diagnostics.ts';
@@ -35,6 +35,18 @@ export class VmOps {
     this.#machine = machine instanceof Machine ? machine : undefined;
     this.#live = undefined;
     this.#textBefore = undefined;
+    if (this.#machine?.hiddenMemory.sizeBytes) this.#takeRegistrations(this.#machine);
+  }
+
+  /** The guest's kernel may bring operations of its own. */
+  #takeRegistrations(machine: Machine): void {
+    const elf = this.#elf;
+    if (!elf) return;
+    const live = () => {
+      this.#live ??= LiveOps.attach(machine, elf, host);
+      return this.#live;
+    };
+    new GuestRegistrations(machine, { live, report: say });
   }
 
   async report({ counts, text }: ReportWish): Promise<LiveReport> {
@@ -172,7 +184,6 @@ export class VmOps {
     if (!machine) throw refused('the guest has not been started yet', 'try again');
     if (!elf) throw refused('its image holds no ELF file, by which the kernel would be found', 'boot a Linux kernel');
     if (this.#live) return this.#live;
-    const host = { nowNs: () => performance.now() * 1e6, report: say };
     const live = await machine.attempt(() => this.#live ?? LiveOps.attach(machine, elf, host), PATIENCE_NS);
     if (!live) throw refused("the image's kernel does not run in the guest", 'wait until it has booted');
     this.#live = live;
@@ -202,5 +213,7 @@ export class VmOps {
     return bytesOf(new Uint8Array(await crypto.subtle.digest('SHA-256', text as BufferSource)));
   }
 }
+
+const host = { nowNs: () => performance.now() * 1e6, report: say };
 
 const refused = (what: string, fix: string): PolyvisorError => controlError('PV3013', what, fix);

@@ -134,8 +134,10 @@ export class Machine implements PluginMachine {
   readonly entry: Entry;
   /** Memory beyond the guest's own, of which it knows nothing; see {@link PlatformDefinition.roomForOps}. */
   readonly hiddenMemory: { readonly gpa: number; readonly sizeBytes: number };
-  /** Asked first about each VMCALL of a guest's kernel (CPL 0). True: done, and RIP is where the guest goes on. */
-  onKernelCall: ((vcpu: MachineVcpu) => boolean) | undefined;
+  /** Asked first, in this order, about each VMCALL of a guest's kernel (CPL 0). True: done, and RIP is where the guest goes on. */
+  readonly kernelCalls = new Set<(vcpu: MachineVcpu) => boolean>();
+  /** Whether the guest is told, beside the boot descriptor, that its kernel may register operations. */
+  takesOps = false;
   readonly #options: MachineOptions;
   readonly #calls: PluginCalls;
   readonly #instructionTime: InstructionTime | undefined;
@@ -344,7 +346,13 @@ export class Machine implements PluginMachine {
     const { platform } = vcpu;
     const apic = platform.hasLocalApic ? { id: vcpu.id, enabled: platform.apicEnabled } : undefined;
     const { tscHz } = this.clock;
-    return cpuid(leaf, subleaf, { vcpus: this.vcpus.length, tscHz, apic, bootDescriptor: this.#bootDescriptor });
+    return cpuid(leaf, subleaf, {
+      vcpus: this.vcpus.length,
+      tscHz,
+      apic,
+      bootDescriptor: this.#bootDescriptor,
+      takesOps: this.takesOps,
+    });
   }
   raiseTimerInterrupt(): void {
     this.#pc.raiseTimerInterrupt();
@@ -610,7 +618,8 @@ export class Machine implements PluginMachine {
   /** A VMCALL at CPL 0 that is of the machine's own making. */
   #kernelCall(vcpu: MachineVcpu): boolean {
     if (this.#bios && answerBiosCall(vcpu, this.#bios)) return true;
-    return this.onKernelCall?.(vcpu) ?? false;
+    for (const take of this.kernelCalls) if (take(vcpu)) return true;
+    return false;
   }
 
   readonly #nativeMachine = {

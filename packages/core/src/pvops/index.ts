@@ -1,3 +1,4 @@
+export { GuestRegistrations } from './guest-calls.ts';
 export { findKernelOps, type Implementation, type KernelOps, type KernelSlot } from './kernel-ops.ts';
 export { LiveOps, type LoadOptions, type OpsChange } from './live-ops.ts';
 export { checkModule, type ModuleSurroundings, readTypescriptOps } from './manifest.ts';

@@ -10,10 +10,13 @@ import type { Machine } from '../machine/index.ts';
 import { GATE_BYTES, GateOffset, gateBlock, wordBytes } from './code.ts';
 import { KernelImage } from './kernel-image.ts';
 import type { KernelSlot } from './kernel-ops.ts';
+import { THUNK_BYTES } from './link/layout.ts';
 import type { ModuleVariable } from './link/link.ts';
+import { calleeSaveThunk } from './link/thunk.ts';
 import { checkModule } from './manifest.ts';
 import type { InstallMode, OpChoice, OpState } from './model.ts';
-import type { LoadedOps } from './module.ts';
+import type { LoadedOps, TextPlace } from './module.ts';
+import { moduleTitle } from './module-error.ts';
 import { ModuleGuard } from './module-guard.ts';
 import { checkOpsObject, type OpsObject } from './object-module.ts';
 import { OpCode } from './op-code.ts';
@@ -157,7 +160,7 @@ export class LiveOps {
     });
     this.#code = new OpCode(kernel, this.#text);
     this.#traps = new OpTraps(kernel.machine, { first: gva, names }, (slot, error) => this.#contain(slot, error));
-    kernel.machine.onKernelCall = (vcpu) => this.#traps.take(vcpu);
+    kernel.machine.kernelCalls.add((vcpu) => this.#traps.take(vcpu));
   }
 
   #makeSlot(slot: KernelSlot, gate: bigint, gpa: number): LiveSlot {
@@ -248,6 +251,58 @@ export class LiveOps {
     if (change) this.#variables.set(object.manifest.name, linked.variables);
     return change;
   }
+
+  /** The same for functions that the guest has already, at these addresses of its kernel's. Throws PV5026 out of reach. */
+  loadTable(
+    manifest: OpsManifest,
+    table: ReadonlyMap<string, bigint>,
+    options: LoadOptions = {},
+  ): OpsChange | undefined {
+    const { kernel } = this;
+    this.checkTable(manifest, table);
+    if (!isSafePoint(kernel, this.#patcher)) return undefined;
+    const ops = [...table].map(([slot, gva]): [string, OpChoice<Implementation>] => [
+      slot,
+      { kind: 'own', implementation: this.#callable(slot, gva) },
+    ]);
+    return this.#load(manifest, 'guestTable', Object.fromEntries(ops), options);
+  }
+  /** What of {@link loadTable} can be refused at once, whatever the guest is doing. */
+  checkTable(manifest: OpsManifest, table: ReadonlyMap<string, bigint>): void {
+    const { name, version } = manifest;
+    const slots = [...table.keys()];
+    const { wordBytes, ops } = this.kernel;
+    checkModule(manifest, slots, { wordBytes, loaded: this.modules });
+    planInstall(
+      ops.slots,
+      { name, version, ops: Object.fromEntries(slots.map((slot) => [slot, 'native'])) },
+      'overlay',
+    );
+    for (const [slot, gva] of wordBytes === 8 ? table : []) {
+      const { gate, slot: own } = this.#bySlot(slot);
+      const sites = this.#patcher.sites.filter((site) => site.slot === own.index);
+      if ([gate, ...sites.map((site) => site.gva)].every((from) => reaches(from, gva))) continue;
+      const what = `ops module ${moduleTitle(name, version, [slot])}: its function is out of reach of the kernel's calls`;
+      throw refuse('PV5026', what, 'place it where the kernel places its modules');
+    }
+  }
+  /** What was in a slot before ops came. */
+  previousOf(slot: string): bigint {
+    return this.#bySlot(slot).previous;
+  }
+  /** A C function, through a thunk where callers keep their registers; the same one each time. */
+  #callable(slot: string, gva: bigint): bigint {
+    if (this.#bySlot(slot).slot.convention !== 'calleeSave') return gva;
+    let thunk = this.#thunks.get(gva);
+    if (!thunk) {
+      thunk = this.#text.allocateText(THUNK_BYTES);
+      this.#thunks.set(gva, thunk);
+      const width = this.kernel.wordBytes === 8 ? 64 : 32;
+      this.kernel.machine.memory.writeBytes(thunk.gpa, calleeSaveThunk(width, thunk.gva, gva));
+    }
+    return thunk.gva;
+  }
+  readonly #thunks = new Map<bigint, TextPlace>();
 
   #load(
     manifest: OpsManifest,
@@ -428,6 +483,10 @@ export class LiveOps {
     this.#report(message);
   }
 }
+
+/** Whether a branch with 32 bits of displacement leads there, less what sites and thunks are long. */
+const REACH = 2n ** 31n - 4096n;
+const reaches = (from: bigint, to: bigint) => to - from < REACH && from - to < REACH;
 
 /** What a slot is if no module says so. */
 function kernelState({ slot, previous, native }: LiveSlot): OpState {

@@ -20,6 +20,8 @@ const moduleCodes = {
   PV5027: 'see docs/ops-modules.md for how to compile one',
   /** A downgrade or a step to another major version. */
   PV5028: 'load it with --force, if it is meant',
+  /** What a guest has registered cannot be read. */
+  PV5029: "see docs/ops-modules.md, A guest's own table",
 } as const;
 
 export type ModuleCode = keyof typeof moduleCodes;

@@ -10,7 +10,8 @@ export interface TextPlace {
 /** A module that is in a running kernel. */
 export interface LoadedOps {
   readonly manifest: OpsManifest;
-  readonly kind: 'typescript' | 'guestCode';
+  /** `guestTable`: functions that the guest has registered itself. */
+  readonly kind: 'typescript' | 'guestCode' | 'guestTable';
   /** The slots that are its own, by name. */
   readonly slots: readonly string[];
   /** Operations that have failed and are out of their slots: PV code and what was wrong. */

@@ -14,7 +14,8 @@ const CALL_OR_NOP = [0xe8, 0x0f];
 
 interface Planted {
   readonly gva: bigint;
-  readonly before: Uint8Array;
+  /** Writes what was there. */
+  restore(): void;
   reached(): void;
 }
 
@@ -77,7 +78,7 @@ export class OpsAtBoot {
       const back = kernel.readStack(machine.vcpus[0].gpr[Gpr.RSP]);
       if (back === undefined) return;
       this.#stopAt(kernel, back, () => {
-        machine.onKernelCall = undefined;
+        machine.kernelCalls.delete(this.#call);
         this.#done = this.#ready(true);
       });
     });
@@ -88,15 +89,17 @@ export class OpsAtBoot {
     const before = kernel.read(gva, VMCALL.length);
     if (!before) return;
     kernel.write(gva, VMCALL);
-    this.#planted = { gva, before, reached };
-    kernel.machine.onKernelCall = ({ rip }) => {
-      if (rip !== this.#planted?.gva) return false;
-      const planted = this.#planted;
-      kernel.write(gva, planted.before);
-      planted.reached();
-      return true;
-    };
+    this.#planted = { gva, restore: () => kernel.write(gva, before), reached };
+    kernel.machine.kernelCalls.add(this.#call);
   }
+
+  readonly #call = ({ rip }: { readonly rip: bigint }): boolean => {
+    const planted = this.#planted;
+    if (!planted || rip !== planted.gva) return false;
+    planted.restore();
+    planted.reached();
+    return true;
+  };
 }
 
 /** Past what ftrace writes to: the return address is still on top of the stack there. */

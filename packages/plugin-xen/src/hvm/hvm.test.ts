@@ -22,7 +22,15 @@ const LONG_CODE = 0xa09b;
 const PVH = { name: 'pvh', abi: 'Xen PVH', address: 0x10_0000n, foundIn: 'test', plugin: 'xen', priority: 90 };
 const NATIVE = { ...PVH, name: 'linux64', abi: 'Linux', plugin: 'core' };
 
-function start(options: { native?: boolean; vendor?: typeof AMD; initrd?: Uint8Array; modules?: readonly BootModule[]; commandLine?: string } = {}) {
+function start(
+  options: {
+    native?: boolean;
+    vendor?: typeof AMD;
+    initrd?: Uint8Array;
+    modules?: readonly BootModule[];
+    commandLine?: string;
+  } = {},
+) {
   const entry = options.native ? NATIVE : PVH;
   const machine = new FakeMachine({
     memoryBytes: MEMORY_BYTES,

@@ -16,7 +16,7 @@ describe('the boot descriptor in CPUID', () => {
   it('is found by its signature and says how many leaves it has', () => {
     const first = descriptorLeaf(0x4000_ff00, DESCRIPTOR);
     expect([textOf(first), first.eax]).toEqual(['BootDescript', 0x4000_ff03]);
-    expect([0x4000_feff, 0x4000_ff00, 0x4000_ff03, 0x4000_ff04].map(isDescriptorLeaf)).toEqual([
+    expect([0x4000_feff, 0x4000_ff00, 0x4000_ff04, 0x4000_ff05].map(isDescriptorLeaf)).toEqual([
       false,
       true,
       true,
@@ -30,6 +30,13 @@ describe('the boot descriptor in CPUID', () => {
     expect(textOf(descriptorLeaf(0x4000_ff02, DESCRIPTOR))).toBe('pv64');
     const data = descriptorLeaf(0x4000_ff03, DESCRIPTOR);
     expect([data.eax >>> 0, data.ebx >>> 0, data.ecx, data.edx]).toEqual([0x1234_5678, 0xffff_8000, 2, 0]);
+  });
+
+  it('is followed by the calls for operations, where there are such', () => {
+    expect(descriptorLeaf(0x4000_ff00, DESCRIPTOR, true).eax).toBe(0x4000_ff04);
+    const calls = { eax: 0x1_0000, ebx: 0x4f50_5301, ecx: 3, edx: 256 };
+    expect(descriptorLeaf(0x4000_ff04, DESCRIPTOR, true)).toEqual(calls);
+    expect(descriptorLeaf(0x4000_ff04, DESCRIPTOR)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });
   });
 
   it('says that there are no data, and cuts what is too long', () => {

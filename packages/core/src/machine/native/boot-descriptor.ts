@@ -6,6 +6,10 @@ import type { BootDescriptor } from '@polyvisor/plugin-api';
  */
 const FIRST_LEAF = 0x4000_ff00;
 const LEAVES = 4;
+/** Beside the descriptor, where the guest's kernel may register operations. */
+const OPS_LEAF = FIRST_LEAF + LEAVES;
+/** Calls for operations: the first one's number in EAX of a VMCALL, and how many there are. */
+export const OpsCalls = { VERSION: 0x1_0000, FIRST: 0x4f50_5301, COUNT: 3, MOST_ENTRIES: 256 } as const;
 /** In EBX, ECX, EDX of the first leaf. */
 const SIGNATURE = 'BootDescript';
 const TEXT_BYTES = 12;
@@ -15,17 +19,22 @@ const SPACE = { none: 0, physical: 1, virtual: 2 } as const;
 
 export function isDescriptorLeaf(leaf: number): boolean {
   const index = (leaf >>> 0) - FIRST_LEAF;
-  return index >= 0 && index < LEAVES;
+  return index >= 0 && index <= LEAVES;
 }
 
-/** docs/plugin-authoring.md, "The boot descriptor". */
-export function descriptorLeaf(leaf: number, { hypervisor, guestType, abiVersion, data }: BootDescriptor) {
-  switch ((leaf >>> 0) - FIRST_LEAF) {
-    case 0:
-      return text(FIRST_LEAF + LEAVES - 1, SIGNATURE);
-    case 1:
+/** docs/plugin-authoring.md, "The boot descriptor"; docs/ops-modules.md, "A guest's own table". */
+export function descriptorLeaf(leaf: number, descriptor: BootDescriptor, takesOps = false) {
+  const { hypervisor, guestType, abiVersion, data } = descriptor;
+  switch (leaf >>> 0) {
+    case FIRST_LEAF:
+      return text(takesOps ? OPS_LEAF : OPS_LEAF - 1, SIGNATURE);
+    case OPS_LEAF:
+      return takesOps
+        ? { eax: OpsCalls.VERSION, ebx: OpsCalls.FIRST, ecx: OpsCalls.COUNT, edx: OpsCalls.MOST_ENTRIES }
+        : { eax: 0, ebx: 0, ecx: 0, edx: 0 };
+    case FIRST_LEAF + 1:
       return text(abiVersion, hypervisor);
-    case 2:
+    case FIRST_LEAF + 2:
       return text(0, guestType);
     default: {
       const address = data?.address ?? 0n;

@@ -16,6 +16,8 @@ export interface CpuidSurroundings {
   /** The processor's local APIC, if the platform has any. `enabled`: by IA32_APIC_BASE. */
   readonly apic: { readonly id: number; readonly enabled: boolean } | undefined;
   readonly bootDescriptor: BootDescriptor;
+  /** Whether the guest's kernel may register operations. */
+  readonly takesOps: boolean;
 }
 
 const bits = (...positions: number[]) => positions.reduce((all, bit) => all | (1 << bit), 0);
@@ -67,7 +69,7 @@ const word = (text: string, at: number) =>
 export function cpuid(leaf: number, subleaf: number, surroundings: CpuidSurroundings): CpuidAnswer {
   const none = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
   const { apic } = surroundings;
-  if (isDescriptorLeaf(leaf)) return descriptorLeaf(leaf, surroundings.bootDescriptor);
+  if (isDescriptorLeaf(leaf)) return descriptorLeaf(leaf, surroundings.bootDescriptor, surroundings.takesOps);
   switch (leaf >>> 0) {
     case 0:
       return { eax: apic ? MAX_LEAF_APIC : MAX_LEAF, ebx: word(VENDOR, 0), edx: word(VENDOR, 4), ecx: word(VENDOR, 8) };

@@ -12,6 +12,7 @@ const ALONE = {
   tscHz: 1e9,
   apic: undefined,
   bootDescriptor: { hypervisor: 'none', guestType: 'linux64', abiVersion: 0x2000f },
+  takesOps: false,
 } as const;
 const go = async (code: string, prepare?: (guest: TestGuest) => void) => {
   const guest = await testGuest({ code: { [CODE]: code }, ...(prepare ? { prepare } : {}) });

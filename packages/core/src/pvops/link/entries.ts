@@ -1,5 +1,5 @@
 import { latin1 } from '../../loader/image/byte-reader.ts';
-import type { ElfObject, ObjectSection } from '../../loader/image/elf-object.ts';
+import type { ElfObject } from '../../loader/image/elf-object.ts';
 
 /** The section that names a module's slots; `struct pvops_entry` of `pvops.h`. */
 export const ENTRIES_SECTION = '.pvops';
@@ -24,24 +24,28 @@ export function readEntries(object: ElfObject): ObjectEntry[] | string {
   const section = object.sections.find(({ name }) => name === ENTRIES_SECTION);
   if (!section) return `there is no section ${ENTRIES_SECTION}`;
   const wordBytes = object.class / 8;
-  const entryBytes = SLOT_NAME_BYTES + 2 * wordBytes + 8;
+  const sizeBytes = entryBytes(wordBytes);
   const entries: ObjectEntry[] = [];
   for (let at = 0; at < section.bytes.length; ) {
     if (section.bytes[at] === 0) {
       at += ENTRY_ALIGN_BYTES;
       continue;
     }
-    if (at + entryBytes > section.bytes.length) return `${ENTRIES_SECTION} ends within an entry`;
-    const entry = readEntry(section, at, wordBytes);
+    if (at + sizeBytes > section.bytes.length) return `${ENTRIES_SECTION} ends within an entry`;
+    const entry = readEntry(section.bytes, at, wordBytes);
     if (typeof entry === 'string') return entry;
     if (entries.some(({ slot }) => slot === entry.slot)) return `${ENTRIES_SECTION} names ${entry.slot} twice`;
     if (entries.push(entry) > MOST_ENTRIES) return `${ENTRIES_SECTION} has more than ${MOST_ENTRIES} entries`;
-    at += entryBytes;
+    at += sizeBytes;
   }
   return entries.length > 0 ? entries : `${ENTRIES_SECTION} names no slot`;
 }
 
-function readEntry({ bytes }: ObjectSection, at: number, wordBytes: number): ObjectEntry | string {
+/** Size of one entry. */
+export const entryBytes = (wordBytes: number) => SLOT_NAME_BYTES + 2 * wordBytes + 8;
+
+/** The entry at an offset, or in words what is wrong with it. */
+export function readEntry(bytes: Uint8Array, at: number, wordBytes: number): ObjectEntry | string {
   const name = bytes.subarray(at, at + SLOT_NAME_BYTES);
   const slot = latin1(name.subarray(0, name.indexOf(0)));
   if (name[SLOT_NAME_BYTES - 1] !== 0 || !/^[a-z][a-z0-9_]*(\.[a-z0-9_]+)*$/.test(slot)) {
