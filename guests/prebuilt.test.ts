@@ -47,6 +47,7 @@ describe('prebuilt guests', () => {
     'walk.elf',
     'count-cr3.o',
     'count-cr3-2.o',
+    'ops-driver.o',
   ];
   /** Images that are not alone in their folder. */
   const folders: Readonly<Record<string, string>> = { 'count-cr3-2.o': 'count-cr3' };

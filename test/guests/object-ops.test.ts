@@ -1,11 +1,13 @@
 /** Ops in guest code: modules that come while Debian's kernel boots, another version of it, and none again. */
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { loadImage } from '../../packages/cli/src/prepare.ts';
+import { ProgressLine } from '../../packages/cli/src/progress.ts';
 import {
   buildModule,
   CODE,
@@ -15,6 +17,7 @@ import {
 import { testsOf } from './catalogue-guest.ts';
 import { reachShell, runCommand, startNativeDebian } from './debian-shell.ts';
 import type { GuestSession } from './guest-session.ts';
+import { kernelModule } from './kernel-module.ts';
 
 const vm = fileURLToPath(new URL('../../packages/cli/bin/vm.mjs', import.meta.url));
 const prebuilt = (name: string) => fileURLToPath(new URL(`../../guests/count-cr3/prebuilt/${name}`, import.meta.url));
@@ -23,7 +26,10 @@ const COMMAND_TIMEOUT_MS = 120_000;
 
 const { title, skipped } = await testsOf('debian', "guest-code operations in Debian's kernel");
 
+const driver = fileURLToPath(new URL('../../guests/ops-driver/prebuilt/ops-driver.o', import.meta.url));
 const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-object-ops-'));
+
+const shared = path.join(directory, 'shared');
 
 /** In TypeScript, in a folder that says nothing of modules. */
 const typed = path.join(directory, 'typed.ts');
@@ -57,7 +63,21 @@ describe.skipIf(skipped)(title, () => {
   const name = `object-ops-${process.pid}`;
   let session: GuestSession;
   beforeAll(async () => {
-    session = startNativeDebian('--no-reboot', '--name', name, '--boot-module', one, '--module', typed);
+    const { image } = await loadImage('debian', new ProgressLine());
+    if (!image.elf) throw new Error('Debian has no kernel');
+    mkdirSync(shared);
+    writeFileSync(path.join(shared, 'driver.ko'), kernelModule(readFileSync(driver), image.elf, 'ops_driver'));
+    session = startNativeDebian(
+      '--no-reboot',
+      '--name',
+      name,
+      '--boot-module',
+      one,
+      '--module',
+      typed,
+      '--share',
+      `${shared}:src`,
+    );
     await reachShell(session);
   });
   afterAll(async () => {
@@ -129,6 +149,26 @@ describe.skipIf(skipped)(title, () => {
   it('leave every call site as it was', async () => {
     await ops('unload', name, 'count-cr3');
     await ops('unload', name, 'typed');
+    await load();
+    expect(await ops('list', name)).toEqual([]);
+    const { strays } = await ops<{ strays: number }>('report', '--vm', name);
+    expect(strays).toBe(0);
+    expect(session.console).not.toMatch(/\bBUG\b|Oops|WARNING:|Call Trace/);
+  });
+
+  it('come from a driver in the guest, and go with it', async () => {
+    await runCommand(session, 'mkdir -p /src; mount -t 9p -o trans=virtio,version=9p2000.L src /src');
+    expect(await runCommand(session, 'insmod /src/driver.ko')).toMatchObject({ status: 0 });
+    await load();
+    expect(session.stderr).toMatch(/^vm: ops module ops-driver 1\.0\.0 of the guest: \d+ call sites written$/m);
+    const modules = await ops<Module[]>('list', name);
+    expect(modules).toMatchObject([
+      { name: 'ops-driver', kind: 'guestTable', slots: ['irq.save_fl', 'mmu.write_cr3'] },
+    ]);
+    for (let i = 0; i < 4; i++) await load();
+    const { output } = await runCommand(session, 'rmmod ops_driver');
+    expect(Number(/ops-driver: (\d+) reads of the flags/.exec(output)?.[1])).toBeGreaterThan(100);
+    expect(session.console).toMatch(/ops-driver: 16 writes of CR3/);
     await load();
     expect(await ops('list', name)).toEqual([]);
     const { strays } = await ops<{ strays: number }>('report', '--vm', name);
