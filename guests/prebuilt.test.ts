@@ -36,6 +36,7 @@ describe('prebuilt guests', () => {
     'hello.elf',
     'minimal.elf',
     'demo.elf',
+    'demo32.elf',
     'legacy.bin',
     'lguest.elf',
     'ident.elf',
@@ -50,7 +51,7 @@ describe('prebuilt guests', () => {
     'ops-driver.o',
   ];
   /** Images that are not alone in their folder. */
-  const folders: Readonly<Record<string, string>> = { 'count-cr3-2.o': 'count-cr3' };
+  const folders: Readonly<Record<string, string>> = { 'count-cr3-2.o': 'count-cr3', 'demo32.elf': 'demo' };
   test.for(images)('%s is rebuilt to the same bytes', (image, { skip }) => {
     skip(reasonToSkip !== undefined, reasonToSkip);
     const output = path.join(outputDir, image);

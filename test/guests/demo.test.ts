@@ -111,7 +111,7 @@ describe('the demo guest ends', () => {
     const { exitCode, stderr } = await session.ended();
     expect(session.console).toContain('nothing catches this: crashing\n');
     expect(stderr).toMatch(/^vm: guest crashed: .*RIP 0xffffffff80[0-9a-f]{6} \(\w+\+0x[0-9a-f]+\)$/m);
-    expect(stderr).toMatch(/^vm: {3}called from xen_pv_shutdown\+0x.*\bhandle_trap\+0x/m);
+    expect(stderr).toMatch(/^vm: {3}called from xen_shutdown\+0x.*\bhandle_trap\+0x/m);
     expectOnlyReports(stderr);
     expect(exitCode).toBe(4);
   });

@@ -5,10 +5,30 @@ import { nodeDecompressor } from '../../packages/cli/src/node/decompress/index.t
 
 class Console implements ConsolePort {
   output = '';
+  readonly #dialogue: Dialogue | undefined;
+  #typed = 0;
+  #type: (bytes: Uint8Array) => void = () => {};
+
+  constructor(dialogue: Dialogue | undefined) {
+    this.#dialogue = dialogue;
+  }
+
   write(bytes: Uint8Array): void {
     this.output += Buffer.from(bytes).toString('latin1');
+    if (!this.#dialogue || !this.output.endsWith(this.#dialogue.prompt)) return;
+    const line = this.#dialogue.lines[this.#typed++];
+    // Typed after the guest has had its turn.
+    if (line !== undefined) setImmediate(() => this.#type(Buffer.from(`${line}\n`)));
   }
-  onInput(): void {}
+  onInput(listener: (bytes: Uint8Array) => void): void {
+    this.#type = listener;
+  }
+}
+
+/** What is typed each time that the guest shows its prompt. */
+export interface Dialogue {
+  readonly prompt: string;
+  readonly lines: readonly string[];
 }
 
 export interface Guest {
@@ -17,13 +37,16 @@ export interface Guest {
   readonly commandLine?: string;
   readonly plugins: readonly (readonly [Plugin, Readonly<Record<string, string>>?])[];
   readonly devices?: Devices;
+  /** By default the door of the highest priority. */
+  readonly entryName?: string;
+  readonly dialogue?: Dialogue;
 }
 
 /** Built and booted, and nothing executed yet. @throws PolyvisorError of plug-ins, doors and loaders */
-export async function machineInProcess({ name, file, commandLine = '', plugins: wanted, devices }: Guest) {
+export async function machineInProcess({ name, file, commandLine = '', plugins: wanted, devices, ...guest }: Guest) {
   const plugins = new PluginRegistry();
   for (const [plugin, options = {}] of wanted) plugins.load(plugin, { where: 'test', options });
-  const console = new Console();
+  const console = new Console(guest.dialogue);
   const machine = await Machine.create({
     image: await recogniseImage(file, name, nodeDecompressor),
     commandLine,
@@ -31,9 +54,10 @@ export async function machineInProcess({ name, file, commandLine = '', plugins: 
     clockKind: 'icount',
     console,
     ...(devices && { devices }),
+    ...(guest.entryName !== undefined && { entryName: guest.entryName }),
     plugins,
     wallClock: { nowNs: () => performance.now() * 1e6, epochNs: () => 1_700_000_000_000_000_000n },
-    idle: async () => {},
+    idle: () => new Promise(setImmediate),
   });
   return { machine, console };
 }

@@ -64,7 +64,7 @@ static u64 run_flush(u64 iterations)
     return 0;
 }
 
-static u64 root_frame;
+static word root_frame;
 
 static u64 run_cr3(u64 iterations)
 {
@@ -94,7 +94,7 @@ static void run_loop(const struct loop *loop)
     u64 result = loop->run(loop->iterations);
     u64 cycles = read_tsc() - start_tsc, ns = pv_ops.clock_ns() - start_ns;
 
-    print("  %-25s %8lu x %6lu.%02lu ns %8lu cycles", loop->name, loop->iterations, ns / loop->iterations,
+    print("  %-25s %8llu x %6llu.%02llu ns %8llu cycles", loop->name, loop->iterations, ns / loop->iterations,
           ns % loop->iterations * 100 / loop->iterations, cycles / loop->iterations);
     if (loop->result != 0)
         print("  %s", result == loop->result ? "right" : "WRONG RESULT");
@@ -105,8 +105,8 @@ void command_bench(const struct boot_info *boot, const char *argument)
 {
     (void)argument;
     root_frame = boot->root_frame;
-    for (u64 i = 0; i < ARRAY_LENGTH(words); i++)
+    for (word i = 0; i < ARRAY_LENGTH(words); i++)
         words[i] = 0;
-    for (u64 i = 0; i < ARRAY_LENGTH(loops); i++)
+    for (word i = 0; i < ARRAY_LENGTH(loops); i++)
         run_loop(&loops[i]);
 }

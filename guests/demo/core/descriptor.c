@@ -45,7 +45,7 @@ void command_who(const struct boot_info *boot, const char *argument)
         print("no boot descriptor\n");
         return;
     }
-    print("hypervisor %s, ABI %lu.%lu, guest type %s, data at 0x%lx %s\n", hypervisor.text,
+    print("hypervisor %s, ABI %llu.%llu, guest type %s, data at 0x%llx %s\n", hypervisor.text,
           (u64)hypervisor.eax >> 16, (u64)hypervisor.eax & 0xffff, type.text,
           (u64)data.words[0] << 32 | data.eax, space_name(data.words[1]));
 }

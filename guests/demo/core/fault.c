@@ -6,20 +6,12 @@
 static void cause_pf(void)
 {
     /* The first pages are never mapped. Assembly, because gcc knows that no object lies there. */
-    __asm__ volatile("movq $1, (%0)" :: "r"(0x10UL) : "memory");
+    __asm__ volatile("movl $1, (%0)" :: "r"(0x10UL) : "memory");
 }
 
 static void cause_ud(void)
 {
     __asm__ volatile("ud2");
-}
-
-static void cause_gp(void)
-{
-    u64 value;
-
-    /* Not canonical: bits 63..47 differ (Intel SDM vol. 1, "Canonical Addressing"). */
-    __asm__ volatile("mov (%1), %0" : "=r"(value) : "r"(0x800000000000UL));
 }
 
 static void cause_de(void)
@@ -46,7 +38,7 @@ void command_fault(const struct boot_info *boot, const char *argument)
         cause_pf();
         return;
     }
-    for (u64 i = 0; i < ARRAY_LENGTH(faults); i++) {
+    for (word i = 0; i < ARRAY_LENGTH(faults); i++) {
         if (*argument != '\0' && !same_text(argument, faults[i].name))
             continue;
         known = true;

@@ -31,16 +31,16 @@ static void skip_escape_sequence(void)
         while (key < '@' || key > '~');
 }
 
-static u64 erase(u64 length, u64 count)
+static word erase(word length, word count)
 {
     for (; count > 0 && length > 0; count--, length--)
         print("\b \b");
     return length;
 }
 
-void read_line(char *line, u64 bytes)
+void read_line(char *line, word bytes)
 {
-    u64 length = 0;
+    word length = 0;
 
     for (;;) {
         char key = read_key();

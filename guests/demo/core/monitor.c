@@ -36,7 +36,7 @@ static const struct command commands[] = {
 static void command_help(const struct boot_info *boot, const char *argument)
 {
     (void)boot, (void)argument;
-    for (u64 i = 0; i < ARRAY_LENGTH(commands); i++)
+    for (word i = 0; i < ARRAY_LENGTH(commands); i++)
         print("  %-9s %s\n", commands[i].name, commands[i].help);
 }
 
@@ -67,7 +67,7 @@ static void obey(const struct boot_info *boot, char *line)
 
     if (*line == '\0')
         return;
-    for (u64 i = 0; i < ARRAY_LENGTH(commands); i++)
+    for (word i = 0; i < ARRAY_LENGTH(commands); i++)
         if (same_text(line, commands[i].name)) {
             commands[i].run(boot, argument);
             return;
@@ -78,7 +78,7 @@ static void obey(const struct boot_info *boot, char *line)
 static void list_ops(void)
 {
     enum { PER_LINE = 5 };
-    u64 listed = 0;
+    word listed = 0;
 
 #define OP(result, slot, arguments, what) \
     print(" %s%s", #slot, ++listed % PER_LINE == 0 ? "\n        " : "");
@@ -92,9 +92,9 @@ static void greet(const struct boot_info *boot)
     print("\nPolyvisor demo guest\n");
     print("door:    %s, started by %s\n", boot->door, boot->hypervisor);
     print("calls:   %s\n", boot->transfer);
-    print("ops:     table pv_ops at 0x%lx, all slots filled by %s\n        ", (u64)&pv_ops, boot->door);
+    print("ops:     table pv_ops at 0x%llx, all slots filled by %s\n        ", address_of(&pv_ops), boot->door);
     list_ops();
-    print("memory:  %lu KiB\n", boot->memory_pages * PAGE_BYTES / 1024);
+    print("memory:  %llu KiB\n", (u64)boot->memory_pages * PAGE_BYTES / 1024);
     print("options: %s\n", boot->command_line);
     print("Type help for a list of commands.\n");
 }

@@ -7,7 +7,7 @@ enum { LINE_BUFFER_BYTES = 128, MAX_DIGITS = 20 };
 /* Characters collected for one console_write. */
 struct buffer {
     char text[LINE_BUFFER_BYTES];
-    u64 bytes;
+    word bytes;
 };
 
 static void flush(struct buffer *out)
@@ -28,25 +28,25 @@ static void put_char(struct buffer *out, char character)
 struct field {
     bool left;
     char fill;
-    u64 width;
+    word width;
 };
 
-static void put_field(struct buffer *out, const struct field *field, const char *text, u64 length)
+static void put_field(struct buffer *out, const struct field *field, const char *text, word length)
 {
-    u64 padding = field->width > length ? field->width - length : 0;
+    word padding = field->width > length ? field->width - length : 0;
 
-    for (u64 i = 0; i < padding && !field->left; i++)
+    for (word i = 0; i < padding && !field->left; i++)
         put_char(out, field->fill);
-    for (u64 i = 0; i < length; i++)
+    for (word i = 0; i < length; i++)
         put_char(out, text[i]);
-    for (u64 i = 0; i < padding && field->left; i++)
+    for (word i = 0; i < padding && field->left; i++)
         put_char(out, ' ');
 }
 
-static void put_number(struct buffer *out, const struct field *field, u64 value, u64 base)
+static void put_number(struct buffer *out, const struct field *field, u64 value, unsigned base)
 {
     char digits[MAX_DIGITS];
-    u64 start = MAX_DIGITS;
+    word start = MAX_DIGITS;
 
     do {
         digits[--start] = "0123456789abcdef"[value % base];
@@ -55,9 +55,9 @@ static void put_number(struct buffer *out, const struct field *field, u64 value,
     put_field(out, field, digits + start, MAX_DIGITS - start);
 }
 
-static u64 length_of(const char *text)
+static word length_of(const char *text)
 {
-    u64 length = 0;
+    word length = 0;
 
     while (text[length] != '\0')
         length++;
@@ -75,8 +75,10 @@ static const char *parse_field(const char *format, struct field *field)
             field->fill = '0';
     }
     for (; *format >= '0' && *format <= '9'; format++)
-        field->width = field->width * 10 + (u64)(*format - '0');
-    return *format == 'l' ? format + 1 : format;
+        field->width = field->width * 10 + (word)(*format - '0');
+    while (*format == 'l')
+        format++;
+    return format;
 }
 
 void print(const char *format, ...)

@@ -2,5 +2,5 @@
 #pragma once
 #include "types.h"
 
-/* printf with %s %c %% and the 64-bit integers %lu and %lx, each with `-`, `0` and a width. "\n" becomes "\r\n". */
+/* printf with %s %c %% and the 64-bit integers %llu and %llx, each with `-`, `0` and a width. "\n" becomes "\r\n". */
 void print(const char *format, ...) __attribute__((format(printf, 1, 2)));

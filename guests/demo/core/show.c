@@ -7,15 +7,15 @@
 static void show_slot(const char *door, const char *slot, const void *now, const void *filled, const char *what)
 {
     if (now == filled)
-        print("  %-14s 0x%lx  %s_%s: %s\n", slot, (u64)now, door, slot, what);
+        print("  %-14s 0x%llx  %s_%s: %s\n", slot, address_of(now), door, slot, what);
     else
-        print("  %-14s 0x%lx  replaced since boot: %s\n", slot, (u64)now, what);
+        print("  %-14s 0x%llx  replaced since boot: %s\n", slot, address_of(now), what);
 }
 
 void command_ops(const struct boot_info *boot, const char *argument)
 {
     (void)argument;
-    print("table pv_ops at 0x%lx, door %s, %s\n", (u64)&pv_ops, boot->door, boot->transfer);
+    print("table pv_ops at 0x%llx, door %s, %s\n", address_of(&pv_ops), boot->door, boot->transfer);
 #define OP(result, slot, arguments, what) \
     show_slot(boot->door, #slot, (const void *)pv_ops.slot, (const void *)boot->door_ops->slot, what);
     PV_OPS(OP)
@@ -45,7 +45,7 @@ static struct date date_of(u64 days)
 
     for (;;) {
         bool leap = (date.year % 4 == 0 && date.year % 100 != 0) || date.year % 400 == 0;
-        u64 in_month = month_days[date.month - 1] + (date.month == 2 && leap ? 1UL : 0UL);
+        u64 in_month = month_days[date.month - 1] + (date.month == 2 && leap ? 1U : 0U);
 
         if (days < in_month)
             break;
@@ -63,7 +63,7 @@ static void show_wall_clock(u64 seconds)
 {
     struct date date = date_of(seconds / 86400);
 
-    print("wall clock   %04lu-%02lu-%02lu %02lu:%02lu:%02lu UTC\n", date.year, date.month, date.day,
+    print("wall clock   %04llu-%02llu-%02llu %02llu:%02llu:%02llu UTC\n", date.year, date.month, date.day,
           seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
 }
 
@@ -87,14 +87,14 @@ void command_time(const struct boot_info *boot, const char *argument)
     u64 end_ns, end_tsc;
 
     (void)boot, (void)argument;
-    print("clock        %lu.%06lu s\n", start_ns / NS_PER_S, start_ns % NS_PER_S / NS_PER_US);
+    print("clock        %llu.%06llu s\n", start_ns / NS_PER_S, start_ns % NS_PER_S / NS_PER_US);
     show_wall_clock(pv_ops.wall_clock_s());
     sleep_until(deadline_ns);
     end_ns = pv_ops.clock_ns();
     end_tsc = read_tsc();
-    print("timer        asked for 20 ms, came %lu us after that\n",
+    print("timer        asked for 20 ms, came %llu us after that\n",
           (end_ns > deadline_ns ? end_ns - deadline_ns : 0) / NS_PER_US);
-    print("TSC          %lu kHz\n", (end_tsc - start_tsc) * NS_PER_MS / (end_ns - start_ns));
+    print("TSC          %llu kHz\n", (end_tsc - start_tsc) * NS_PER_MS / (end_ns - start_ns));
 }
 
 /* ---- mem ---- */
@@ -109,7 +109,7 @@ static u64 frame_of(const void *page)
 {
     extern char image_virtual_base[];
 
-    return ((u64)page - (u64)image_virtual_base) / PAGE_BYTES;
+    return (word)(page - (const void *)image_virtual_base) / PAGE_BYTES;
 }
 
 /* Maps page_a to the frame of page_b, looks, and puts it back. */
@@ -121,25 +121,26 @@ static void show_remap(void)
     page_a[0] = 0xaaaa;
     page_b[0] = 0xbbbb;
     before = a[0];
-    pv_ops.set_pte(page_a, frame_of(page_b));
+    pv_ops.set_pte(page_a, (word)frame_of(page_b));
     during = a[0];
-    pv_ops.set_pte(page_a, frame_of(page_a));
+    pv_ops.set_pte(page_a, (word)frame_of(page_a));
     after = a[0];
-    print("set_pte: page 0x%lx read %lx in frame %lu, %lx in frame %lu, %lx back again: %s\n", (u64)page_a, before,
+    print("set_pte: page 0x%llx read %llx in frame %llu, %llx in frame %llu, %llx back again: %s\n", address_of(page_a), before,
           frame_of(page_a), during, frame_of(page_b), after,
           before == 0xaaaa && during == 0xbbbb && after == 0xaaaa ? "right" : "WRONG");
 }
 
 void command_mem(const struct boot_info *boot, const char *argument)
 {
-    const struct memory_region image = { "this image", image_start, (u64)(image_end - image_start) };
+    const struct memory_region image = { "this image", image_start, (word)(image_end - image_start) };
 
     (void)argument;
-    print("%lu pages of %lu bytes, page-table root in frame %lu\n", boot->memory_pages, PAGE_BYTES, boot->root_frame);
-    for (u64 i = 0; i <= boot->region_count; i++) {
+    print("%llu pages of %llu bytes, page-table root in frame %llu\n", (u64)boot->memory_pages, (u64)PAGE_BYTES,
+          (u64)boot->root_frame);
+    for (word i = 0; i <= boot->region_count; i++) {
         const struct memory_region *region = i == 0 ? &image : &boot->regions[i - 1];
 
-        print("  0x%lx  %8lu bytes  %s\n", (u64)region->start, region->bytes, region->what);
+        print("  0x%llx  %8llu bytes  %s\n", address_of(region->start), (u64)region->bytes, region->what);
     }
     show_remap();
 }

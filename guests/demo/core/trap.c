@@ -3,7 +3,7 @@
 #include "ops.h"
 #include "print.h"
 
-extern u64 catch_stack;
+extern word catch_stack;
 extern char catch_resume[];
 
 static const char *const names[EXCEPTION_VECTORS] = {
@@ -31,14 +31,13 @@ static void report(const struct trap_frame *frame, u64 fault_address)
 {
     const char *name = frame->vector < EXCEPTION_VECTORS ? names[frame->vector] : NULL;
 
-    print("%s (vector %lu), error code 0x%lx\n", name ? name : "unknown exception", frame->vector, frame->error_code);
+    print("%s (vector %llu), error code 0x%llx\n", name ? name : "unknown exception", (u64)frame->vector,
+          (u64)frame->error_code);
     if (frame->vector == VECTOR_PF)
         /* Error code bits 0 and 1: Intel SDM vol. 3A, "Page-Fault Exceptions". */
-        print("  %s of 0x%lx, page %s\n", frame->error_code & 2 ? "write" : "read", fault_address,
+        print("  %s of 0x%llx, page %s\n", frame->error_code & 2 ? "write" : "read", fault_address,
               frame->error_code & 1 ? "present" : "not present");
-    print("  rip %04lx:%016lx  rsp %04lx:%016lx  rflags %lx\n", frame->cs, frame->rip, frame->ss, frame->rsp,
-          frame->rflags);
-    print("  rax %016lx  rbx %016lx  rcx %016lx  rdx %016lx\n", frame->rax, frame->rbx, frame->rcx, frame->rdx);
+    print_registers(frame);
 }
 
 void handle_trap(struct trap_frame *frame, u64 fault_address)
@@ -48,5 +47,5 @@ void handle_trap(struct trap_frame *frame, u64 fault_address)
         print("nothing catches this: crashing\n");
         pv_ops.shutdown(SHUTDOWN_CRASH);
     }
-    frame->rip = (u64)catch_resume;
+    set_instruction_pointer(frame, (word)catch_resume);
 }

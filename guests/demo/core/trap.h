@@ -2,12 +2,12 @@
 #pragma once
 #include "types.h"
 
-/* The order in which a door's entry code pushes; the last five are what the CPU (or hypervisor) pushed. */
-struct trap_frame {
-    u64 r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx, rax;
-    u64 vector, error_code;
-    u64 rip, cs, rflags, rsp, ss;
-};
+/* cpu/64 or cpu/32: the order in which a door's entry code pushes, and what depends on it. */
+#include <frame.h>
+
+void print_registers(const struct trap_frame *frame);
+/* An access that is #GP, with nothing else to it. */
+void cause_gp(void);
 
 enum {
     VECTOR_DE = 0,

@@ -7,8 +7,10 @@
 typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
-typedef unsigned long u64;
-typedef long s64;
+typedef unsigned long long u64;
+typedef long long s64;
+/* As wide as an address: 64 bits, or 32. */
+typedef unsigned long word;
 
 #define PAGE_BYTES 4096UL
 #define ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
@@ -22,4 +24,9 @@ static inline u64 read_tsc(void)
 
     __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
     return (u64)high << 32 | low;
+}
+
+static inline u64 address_of(const volatile void *object)
+{
+    return (word)object;
 }

@@ -1,26 +1,22 @@
-/* What the files of this door share. Functions named xen_pv_SLOT fill the slots of pv_ops. */
+/* What the files of this door share. Slots of pv_ops that are not here are filled by ../xen. */
 #pragma once
-#include "../../core/ops.h"
-#include "abi.h"
+#include "../xen/xen.h"
 
-#define OP(result, slot, arguments, what) DECLARE_DOOR_OP(xen_pv, result, slot, arguments)
-PV_OPS(OP)
-#undef OP
-
-extern struct shared_info xen_pv_shared_info;
 extern const struct start_info *xen_pv_start_info;
 
 /* paging.c: the frame of our own that a machine frame is, and the other way; maps any machine frame. */
-void *xen_pv_page_of_mfn(u64 mfn);
-void xen_pv_map_mfn(void *page, u64 mfn);
-u64 xen_pv_root_frame(void);
+void *xen_pv_page_of_mfn(word mfn);
+void xen_pv_map_mfn(void *page, word mfn);
+word xen_pv_root_frame(void);
+void xen_pv_write_cr3(word root_frame);
+void xen_pv_flush_tlb(void);
+void xen_pv_set_pte(void *page, word frame);
 
-/* events.c: runs `handler` when an event arrives on `port`. */
+/* 64/ or 32/: whom entries of traps lead to, and how they return. */
+struct trap_frame;
+void xen_pv_frames_init(void (*handler)(struct trap_frame *frame));
+
+/* traps.c */
 void xen_pv_traps_init(void);
-void xen_pv_on_event(u32 port, void (*handler)(void));
-bool xen_pv_on_virq(u32 virq, void (*handler)(void));
-
-/* console.c, clock.c: need events. */
-void xen_pv_console_init(void);
-void xen_pv_clock_init(void);
-const char *xen_pv_console_name(void);
+void xen_pv_irq_enable(void);
+void xen_pv_irq_disable(void);

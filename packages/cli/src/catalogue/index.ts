@@ -27,7 +27,8 @@ export interface CatalogueEntry {
 }
 
 export const catalogue: Readonly<Record<string, CatalogueEntry>> = {
-  demo: { defaultPlugins: ['xen'], commandLine: () => '', load: loadDemo },
+  demo: { defaultPlugins: ['xen'], commandLine: () => '', load: () => loadDemo('demo.elf') },
+  demo32: { defaultPlugins: [], commandLine: () => '', load: () => loadDemo('demo32.elf') },
   debian: debian({ architecture: 'amd64', kernels: 'amd64' }),
   'debian-i386': debian({ architecture: 'i386', kernels: '686-pae' }),
   // Xen's drivers need PAE.
@@ -48,13 +49,12 @@ export const catalogue: Readonly<Record<string, CatalogueEntry>> = {
 /** Doors behind which the console is Xen's; behind the PC's own it is the serial port. */
 const isXenDoor = (entryName: string | undefined) => entryName === undefined || /^pvh?$/.test(entryName);
 
-const DEMO_FILE = fileURLToPath(new URL('../../../../guests/demo/prebuilt/demo.elf', import.meta.url));
-
-async function loadDemo(): Promise<CatalogueGuest> {
-  const file = await readFile(DEMO_FILE).catch((error) => {
-    throw fileError(`cannot read the demo guest ${DEMO_FILE}`, error);
+async function loadDemo(name: string): Promise<CatalogueGuest> {
+  const at = fileURLToPath(new URL(`../../../../guests/demo/prebuilt/${name}`, import.meta.url));
+  const file = await readFile(at).catch((error) => {
+    throw fileError(`cannot read the demo guest ${at}`, error);
   });
-  return { name: path.basename(DEMO_FILE), file };
+  return { name, file };
 }
 
 /** A kernel of Debian's: the architecture of its packages, and the flavour at the end of their names. */

@@ -4,13 +4,13 @@ import { afterEach, describe, expect, it, vi } from 'vitest';
 import { findCapabilities } from './capabilities.ts';
 import { entries } from './index.ts';
 
-const demo = fileURLToPath(new URL('../../../../guests/demo/prebuilt/demo.elf', import.meta.url));
+const demoFile = (name: string) => fileURLToPath(new URL(`../../../../guests/demo/prebuilt/${name}`, import.meta.url));
 
 afterEach(() => vi.restoreAllMocks());
 
-async function printed(json: boolean): Promise<string> {
+async function printed(json: boolean, name = 'demo.elf'): Promise<string> {
   const write = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
-  expect(await entries({ image: demo, plugins: [], json })).toBe(0);
+  expect(await entries({ image: demoFile(name), plugins: [], json })).toBe(0);
   return write.mock.calls.map(([text]) => String(text)).join('');
 }
 
@@ -33,6 +33,21 @@ describe('vm entries', () => {
       else expect([address, foundIn]).toEqual([expect.stringMatching(/^0x[0-9a-f]+$/), expect.stringMatching(/\S/)]);
     }
     expect(new Set(doors.map(({ state }: { state: string }) => state))).toEqual(new Set(['open', 'missing']));
+  });
+
+  it('names every door of a file that has them all', async () => {
+    const { doors } = JSON.parse(await printed(true, 'demo32.elf'));
+    const shown = doors.map(({ name, state, plugin }: Record<string, string>) =>
+      `${name} ${state} ${plugin ?? ''}`.trim(),
+    );
+    expect(shown.slice(0, 6)).toEqual([
+      'pv open xen',
+      'pvh open xen',
+      'lguest open lguest-like',
+      'multiboot1 open core',
+      'elf open core',
+      'vmi closed vmi',
+    ]);
   });
 });
 

@@ -3,17 +3,18 @@
  * ring, the hypervisor's own by console_io.
  */
 #include "hypercall.h"
-#include "xen_pv.h"
+#include "xen.h"
 
 static struct console_ring *ring; /* NULL: console_io */
+static u32 ring_port;
 
 static void notify(void)
 {
     struct {
         u32 port;
-    } send = { xen_pv_start_info->console_port };
+    } send = { ring_port };
 
-    hypercall2(HYPERCALL_EVENT_CHANNEL_OP, EVTCHNOP_SEND, (u64)&send);
+    hypercall2(HYPERCALL_EVENT_CHANNEL_OP, EVTCHNOP_SEND, (word)&send);
 }
 
 /* An event only has to end halt(); whoever halted looks at the console itself. */
@@ -23,10 +24,10 @@ static void console_event(void)
 
 /* Indices run freely and are taken modulo the ring's size. Whatever the other side wrote there, a difference larger
  * than the ring must not lead us out of it: hence the modulo on each access. */
-static u64 write_ring(const char *text, u64 bytes)
+static word write_ring(const char *text, word bytes)
 {
     u32 producer = ring->out_producer;
-    u64 written = 0;
+    word written = 0;
 
     while (written < bytes && producer - ring->out_consumer < sizeof ring->out)
         ring->out[producer++ % sizeof ring->out] = text[written++];
@@ -36,10 +37,10 @@ static u64 write_ring(const char *text, u64 bytes)
     return written;
 }
 
-static u64 read_ring(char *text, u64 bytes)
+static word read_ring(char *text, word bytes)
 {
     u32 consumer = ring->in_consumer;
-    u64 read = 0;
+    word read = 0;
 
     while (read < bytes && consumer != ring->in_producer)
         text[read++] = ring->in[consumer++ % sizeof ring->in];
@@ -50,14 +51,14 @@ static u64 read_ring(char *text, u64 bytes)
     return read;
 }
 
-void xen_pv_console_write(const char *text, u64 bytes)
+void xen_console_write(const char *text, word bytes)
 {
     if (!ring) {
-        hypercall3(HYPERCALL_CONSOLE_IO, CONSOLEIO_WRITE, bytes, (u64)text);
+        hypercall3(HYPERCALL_CONSOLE_IO, CONSOLEIO_WRITE, bytes, (word)text);
         return;
     }
     while (bytes > 0) {
-        u64 written = write_ring(text, bytes);
+        word written = write_ring(text, bytes);
 
         text += written;
         bytes -= written;
@@ -66,29 +67,28 @@ void xen_pv_console_write(const char *text, u64 bytes)
     }
 }
 
-u64 xen_pv_console_read(char *text, u64 bytes)
+word xen_console_read(char *text, word bytes)
 {
-    s64 read;
+    hypercall_result read;
 
     if (ring)
         return read_ring(text, bytes);
-    read = hypercall3(HYPERCALL_CONSOLE_IO, CONSOLEIO_READ, bytes, (u64)text);
-    return read < 0 ? 0 : (u64)read;
+    read = hypercall3(HYPERCALL_CONSOLE_IO, CONSOLEIO_READ, bytes, (word)text);
+    return read < 0 ? 0 : (word)read;
 }
 
-void xen_pv_console_init(void)
+void xen_console_init(struct console_ring *given, u32 port)
 {
-    const struct start_info *start = xen_pv_start_info;
-
-    if (start->flags & START_FLAG_DOM0 || start->console_mfn == 0) {
-        xen_pv_on_virq(VIRQ_CONSOLE, console_event); /* refused to a domU, which then has a console to print on only */
+    if (!given) {
+        xen_on_virq(VIRQ_CONSOLE, console_event); /* refused to a domU, which then has a console to print on only */
         return;
     }
-    ring = xen_pv_page_of_mfn(start->console_mfn);
-    xen_pv_on_event(start->console_port, console_event);
+    ring = given;
+    ring_port = port;
+    xen_on_event(port, console_event);
 }
 
-const char *xen_pv_console_name(void)
+const char *xen_console_name(void)
 {
     return ring ? "shared ring" : "console_io";
 }

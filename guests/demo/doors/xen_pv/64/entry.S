@@ -4,7 +4,7 @@
  * Sources: Xen public/elfnote.h (notes), public/arch-x86/xen.h ("start of day"), docs/guest-guide/x86/pv-traps.rst
  * (frames), public/arch-x86/xen-x86_64.h (iret).
  */
-#include "abi.h"
+#include "../../xen/abi.h"
 
 /* ---- ELF notes: how Xen, or Polyvisor's plug-in xen, knows what to do with the image ---- */
 
@@ -118,9 +118,9 @@ hypercall_page:
 
 /* The shared info page is mapped over this one: the frame behind it is lost. */
         .section .bss.page, "aw", @nobits
-        .globl  xen_pv_shared_info
+        .globl  xen_shared_info
         .balign 4096
-xen_pv_shared_info:
+xen_shared_info:
         .skip   4096
         .skip   16384
 boot_stack_top:

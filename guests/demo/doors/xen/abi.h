@@ -1,12 +1,14 @@
 /*
- * The part of Xen's 64-bit PV interface that this door uses. Numbers and layouts: Xen public headers xen.h,
- * arch-x86/xen.h, arch-x86/xen-x86_64.h, event_channel.h, sched.h, vcpu.h, callback.h, version.h, io/console.h.
+ * The part of Xen's interface that these doors use. Numbers and layouts: Xen public headers xen.h, arch-x86/xen.h,
+ * event_channel.h, sched.h, vcpu.h, callback.h, version.h, io/console.h. What depends on the width of a word is in
+ * abi64.h and abi32.h.
  */
 #pragma once
 
 /* ---- numbers, also for entry.S ---- */
 
 #define HYPERCALL_SET_TRAP_TABLE 0
+#define HYPERCALL_MEMORY_OP 12
 #define HYPERCALL_UPDATE_VA_MAPPING 14
 #define HYPERCALL_XEN_VERSION 17
 #define HYPERCALL_CONSOLE_IO 18
@@ -16,13 +18,14 @@
 #define HYPERCALL_SCHED_OP 29
 #define HYPERCALL_CALLBACK_OP 30
 #define HYPERCALL_EVENT_CHANNEL_OP 32
+#define HYPERCALL_HVM_OP 34
 #define HYPERCALL_STUB_BYTES 32
 
-#define KERNEL_CS 0xe033 /* Xen's flat 64-bit code segment; a PV kernel runs at CPL 3 */
-
-/* Vectors of our own for the two callbacks that are not exceptions. */
-#define VECTOR_EVENT 256
-#define VECTOR_FAILSAFE 257
+#ifdef __x86_64__
+#include "abi64.h"
+#else
+#include "abi32.h"
+#endif
 
 #ifndef __ASSEMBLER__
 #include "../../core/types.h"
@@ -42,18 +45,18 @@ enum { DOMID_SELF = 0x7ff0 };
 
 struct start_info {
     char magic[32]; /* "xen-VERSION-PLATFORM" */
-    u64 page_count;
-    u64 shared_info_address; /* machine address */
+    word page_count;
+    word shared_info_address; /* machine address */
     u32 flags;
-    u64 store_mfn;
+    word store_mfn;
     u32 store_port;
-    u64 console_mfn; /* meaningful in a domU only */
+    word console_mfn; /* meaningful in a domU only */
     u32 console_port;
     void *page_table;
-    u64 page_table_frames;
-    const u64 *p2m; /* mfn of each frame */
+    word page_table_frames;
+    const word *p2m; /* mfn of each frame */
     void *module;
-    u64 module_bytes;
+    word module_bytes;
     char command_line[1024];
 };
 
@@ -71,20 +74,22 @@ struct time_info {
 struct vcpu_info {
     volatile u8 upcall_pending;
     volatile u8 upcall_mask;
-    volatile u64 pending_words; /* which words of event_pending have a bit set */
-    u64 cr2;
-    u64 unused;
+    volatile word pending_words; /* which words of event_pending have a bit set */
+    word cr2;
+    word unused[VCPU_INFO_UNUSED_WORDS];
     struct time_info time;
 };
 
-enum { LEGACY_VCPUS = 32, EVENT_WORDS = 64, EVENTS_PER_WORD = 64 };
+enum { LEGACY_VCPUS = 32, EVENTS_PER_WORD = 8 * sizeof(word), EVENT_WORDS = EVENTS_PER_WORD };
 
 struct shared_info {
     struct vcpu_info vcpu[LEGACY_VCPUS];
-    volatile u64 event_pending[EVENT_WORDS];
-    volatile u64 event_mask[EVENT_WORDS];
+    volatile word event_pending[EVENT_WORDS];
+    volatile word event_mask[EVENT_WORDS];
     volatile u32 wall_version;
-    u32 wall_seconds, wall_nanoseconds, wall_seconds_high;
+    u32 wall_seconds, wall_nanoseconds;
+    u32 of_the_domain[WALL_SECONDS_HIGH_WORDS];
+    u32 wall_seconds_high;
 };
 
 struct console_ring {
@@ -102,7 +107,7 @@ struct trap_entry {
 };
 
 _Static_assert(sizeof(struct vcpu_info) == 64, "vcpu_info");
-_Static_assert(offsetof(struct shared_info, wall_version) == 3072, "shared_info");
-_Static_assert(offsetof(struct start_info, command_line) == 128, "start_info");
-_Static_assert(sizeof(struct trap_entry) == 16, "trap_entry");
+_Static_assert(offsetof(struct shared_info, wall_seconds_high) == WALL_SECONDS_HIGH_AT, "shared_info");
+_Static_assert(offsetof(struct start_info, command_line) == COMMAND_LINE_AT, "start_info");
+_Static_assert(sizeof(struct trap_entry) == TRAP_ENTRY_BYTES, "trap_entry");
 #endif

@@ -1,17 +1,18 @@
 /* Time from the shared info page: no call into the hypervisor, only RDTSC and arithmetic (Xen public/xen.h,
  * vcpu_time_info). The timer is VCPUOP_set_singleshot_timer, which raises VIRQ_TIMER. */
 #include "hypercall.h"
-#include "xen_pv.h"
+#include "xen.h"
 
+/* The product has 96 bits; the upper half is done by itself. */
 static u64 scale(u64 ticks, u32 multiplier, int shift)
 {
     ticks = shift < 0 ? ticks >> -shift : ticks << shift;
-    return (u64)((unsigned __int128)ticks * multiplier >> 32);
+    return (ticks >> 32) * multiplier + ((ticks & 0xffffffff) * multiplier >> 32);
 }
 
-u64 xen_pv_clock_ns(void)
+u64 xen_clock_ns(void)
 {
-    const struct time_info *time = &xen_pv_shared_info.vcpu[0].time;
+    const struct time_info *time = &xen_shared_info.vcpu[0].time;
     u32 version;
     u64 ns;
 
@@ -25,9 +26,9 @@ u64 xen_pv_clock_ns(void)
 }
 
 /* The shared page holds the wall clock of the moment when system time was 0. */
-u64 xen_pv_wall_clock_s(void)
+u64 xen_wall_clock_s(void)
 {
-    const struct shared_info *shared = &xen_pv_shared_info;
+    const struct shared_info *shared = &xen_shared_info;
     u64 seconds, nanoseconds;
     u32 version;
 
@@ -38,21 +39,21 @@ u64 xen_pv_wall_clock_s(void)
         nanoseconds = shared->wall_nanoseconds;
         compiler_barrier();
     } while (version & 1 || version != shared->wall_version);
-    return seconds + (nanoseconds + xen_pv_clock_ns()) / 1000000000;
+    return seconds + (nanoseconds + xen_clock_ns()) / 1000000000;
 }
 
-void xen_pv_set_timer(u64 deadline_ns)
+void xen_set_timer(u64 deadline_ns)
 {
     struct {
         u64 deadline_ns;
         u32 flags;
     } timer = { .deadline_ns = deadline_ns };
 
-    hypercall3(HYPERCALL_VCPU_OP, VCPUOP_SET_SINGLESHOT_TIMER, 0, (u64)&timer);
+    hypercall3(HYPERCALL_VCPU_OP, VCPUOP_SET_SINGLESHOT_TIMER, 0, (word)&timer);
 }
 
-void xen_pv_clock_init(void)
+void xen_clock_init(void)
 {
     hypercall3(HYPERCALL_VCPU_OP, VCPUOP_STOP_PERIODIC_TIMER, 0, 0); /* on by default, 100 Hz */
-    xen_pv_on_virq(VIRQ_TIMER, timer_fired);
+    xen_on_virq(VIRQ_TIMER, timer_fired);
 }
