@@ -34,7 +34,7 @@ interrupt:
   call on_interrupt
   popal
   addl $8, %esp
-  iretl
+  jmp site_IRET                    /* as a kernel returns */
 
 /* int invoke(struct invocation *): -1, or the vector of the exception that the call ended in. Interrupts are off then. */
   .globl invoke

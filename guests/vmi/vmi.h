@@ -80,7 +80,8 @@ void test_descriptors(void);
 void test_switches(void);
 void test_memory(void);
 void test_pae(void);
-void test_timers(void);
+/* `local`: alarms can be wired to the local APIC, too. */
+void test_timers(int local);
 
 static inline void outb(u16 port, u8 value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
 static inline u8 inb(u16 port) {

@@ -28,6 +28,7 @@ const DOORS: readonly Door[] = [
   { what: 'natively, by its ELF header', entryName: 'elf', plugins: [], door: 'native, started by a loader of Linux', who: 'none, ABI 0.0, guest type elf' },
   { what: 'under the VMI ROM native', entryName: 'multiboot1', plugins: [[vmi, { rom: 'native' }]], door: 'vmi, started by Polyvisor native', who: 'vmi, ABI 3.0, guest type native' },
   { what: 'under the VMI ROM trap', entryName: 'multiboot1', plugins: [[vmi, { rom: 'trap' }]], door: 'vmi, started by Polyvisor trap', who: 'vmi, ABI 3.0, guest type native' },
+  { what: 'under the VMI ROM xen', entryName: 'multiboot1', plugins: [[xen], [vmi, { rom: 'xen' }]], door: 'vmi, started by Polyvisor xen', who: 'vmi, ABI 3.0, guest type native' },
   { what: 'as Xen PV', entryName: 'pv', plugins: [[xen]], door: 'xen_pv, started by Xen 4.17', who: 'xen, ABI 4.17, guest type pv32' },
   { what: 'as Xen PVH', entryName: 'pvh', plugins: [[xen]], door: 'xen_pvh, started by Xen 4.17', who: 'xen, ABI 4.17, guest type pvh' },
   { what: 'under lguest', entryName: 'lguest', plugins: [[lguest]], door: "lguest, started by lguest's launcher", who: 'lguest, ABI 0.0, guest type pv32' },
@@ -79,7 +80,7 @@ describe.each(DOORS)('the 32-bit demo guest, $what', (through) => {
 });
 
 it("the 32-bit demo guest's loops compute what they must", async () => {
-  const { output } = await run(DOORS[4], ['bench', 'poweroff']);
+  const { output } = await run(DOORS[5], ['bench', 'poweroff']);
   expect(output.match(/^ {2}(integer|memory) .* {2}right$/gm)).toHaveLength(2);
   expect(output.match(/ x +\d+\.\d\d ns +\d+ cycles/g)).toHaveLength(7);
 });

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { native, trap } from '../../packages/plugin-vmi/src/rom/images.ts';
+import { native, trap, xen } from '../../packages/plugin-vmi/src/rom/images.ts';
 
 const root = path.join(import.meta.dirname, '../..');
 const sources = path.join(root, 'packages/plugin-vmi/rom');
@@ -23,6 +23,7 @@ const present = toolchain();
 describe.each([
   ['native', native],
   ['trap', trap],
+  ['xen', xen],
 ] as const)('%s.rom', (name, held) => {
   const committed = readFileSync(path.join(sources, 'prebuilt', `${name}.rom`));
   let output = '';

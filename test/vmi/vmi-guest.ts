@@ -4,6 +4,7 @@ import path from 'node:path';
 import { Machine, type MachineOptions, type RunEnd } from '../../packages/core/src/machine/machine.ts';
 import { PluginRegistry } from '../../packages/core/src/plugin/index.ts';
 import { vmiPlugin } from '../../packages/plugin-vmi/src/index.ts';
+import xen from '../../packages/plugin-xen/src/index.ts';
 import { FakeConsole } from '../../packages/testkit/src/index.ts';
 
 const IMAGE_PATH = path.join(import.meta.dirname, '../../guests/vmi/prebuilt/vmi.bzimage');
@@ -33,6 +34,7 @@ export async function runVmiGuest(
       },
     },
   });
+  if (rom === 'xen') registry.load(xen, { where: 'xen', options: {} });
   registry.load(vmiPlugin, { where: 'vmi', options: { rom } });
   const console = new FakeConsole();
   const machine = await Machine.create({

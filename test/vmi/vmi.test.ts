@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { CALL_NAMES } from '../../packages/plugin-vmi/src/calls/numbers.ts';
+import { xen as xenRom } from '../../packages/plugin-vmi/src/rom/images.ts';
 import { Offset, patchedRom } from '../../packages/plugin-vmi/src/testing/patched-rom.ts';
 import { runVmiGuest } from './vmi-guest.ts';
 
@@ -7,6 +8,7 @@ const text = (characters: string) => [...new TextEncoder().encode(characters), 0
 
 /** One letter a call: native, call, jump, no operation. */
 const KEEPS = 'nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnjjnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn-nnnnnnnn';
+const ON_XEN = 'nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnjjcccnnnnnnnnncnnnnnnnnnnnnnnnnn-ccccccnn';
 const TRAPS = 'cccccccccccccccccccccccccccccccccjjccccccccccccccnnnnnnnnnnnncccccccccccnc';
 
 describe.each([
@@ -35,10 +37,29 @@ describe.each([
     const silent = [...CALL_NAMES.values()].filter((name) => !counters.get(`call.${name}`));
     expect(silent).toEqual([]);
   });
+
+  it('stands on the services of plug-in xen with the ROM xen', async () => {
+    const { printed, end, counters } = await runVmiGuest('xen', undefined, { engine, commandLine: 'irq0' });
+    expect(printed).toContain('found Polyvisor xen, API 3.0, ROM version 1.0, address space ends at 0xffffffff\n');
+    expect(printed).toContain(`calls ${ON_XEN}\n`);
+    expect(printed).not.toContain('FAILED');
+    expect(printed).toMatch(/^2\d\d checks, 0 failed$/m);
+    expect(end.reason).toEqual({ kind: 'poweroff' });
+    const calls = ['memory_op', 'hvm_op', 'event_channel_op', 'vcpu_op', 'sched_op'];
+    expect(calls.filter((name) => !counters.get(`hypercall.${name}`))).toEqual([]);
+    expect([...counters.keys()].filter((name) => name.startsWith('call.'))).toEqual([]);
+  });
 });
 
-it.each(['native', 'trap'])('a guest that reboots does so under the ROM %s', async (rom) => {
-  const { end } = await runVmiGuest(rom, undefined, { commandLine: 'reboot' });
+it('a guest keeps its native code where the ROM xen finds no Xen', async () => {
+  const rom = Uint8Array.from(atob(xenRom), (character) => character.charCodeAt(0));
+  const { printed, end } = await runVmiGuest('alone.rom', new Map([['alone.rom', rom]]));
+  expect(printed).toContain('refused: VMI_Init failed\n');
+  expect(end.reason).toEqual({ kind: 'poweroff' });
+});
+
+it.each(['native', 'trap', 'xen'])('a guest that reboots does so under the ROM %s', async (rom) => {
+  const { end } = await runVmiGuest(rom, undefined, { commandLine: rom === 'xen' ? 'irq0 reboot' : 'reboot' });
   expect(end.reason).toEqual({ kind: 'reboot' });
 });
 

@@ -19,14 +19,14 @@ function linearRip(vcpu: Vcpu): number | undefined {
   return vcpu.ripHalves[1] === 0 ? vcpu.ripHalves[0] >>> 0 : undefined;
 }
 
-/** VMI 3.0: an option ROM that a natively booted 32-bit kernel finds and activates. NOT IMPLEMENTED: the ROM `xen`. */
+/** VMI 3.0: an option ROM that a natively booted 32-bit kernel finds and activates. */
 export const vmiPlugin: Plugin = {
   name: 'vmi',
   version: '0.1.0',
   api: '^1.2',
-  options: { rom: 'native, trap or a file: the ROM that the guest finds; by default trap' },
+  options: { rom: 'native, trap, xen (with plug-in xen) or a file: the ROM that the guest finds; by default trap' },
   apply(host) {
-    const rom = chooseRom(host);
+    const { rom, traps } = chooseRom(host);
     let guest: VmiGuest | undefined;
     host.claim({ kind: 'hypercall', abi: 'vmi', first: 0, last: LAST_CALL });
     host.hooks.boot.tap('vmi', (request, machine) => {
@@ -45,7 +45,7 @@ export const vmiPlugin: Plugin = {
     });
     host.hooks.exit.for('hypercall').tap('vmi', (vcpu, exit) => {
       // Elsewhere, and outside of the kernel, the instruction is what it always is.
-      if (!guest || exit.instruction !== 'vmcall' || vcpu.cpl !== 0) return 'pass';
+      if (!guest || !traps || exit.instruction !== 'vmcall' || vcpu.cpl !== 0) return 'pass';
       const rip = linearRip(vcpu);
       if (rip === undefined || !guest.isInRom(rip, () => gpaOf(vcpu, rip))) return 'pass';
       return dispatchCall(guest, vcpu);

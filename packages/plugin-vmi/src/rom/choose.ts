@@ -1,31 +1,31 @@
 import { type PluginHost, PolyvisorError } from '@polyvisor/plugin-api';
 import { readRom, type VmiRom } from './header.ts';
-import { native, trap } from './images.ts';
+import { native, trap, xen } from './images.ts';
 
 /** The ROMs that come with the plug-in. */
 const BUILT_IN: ReadonlyMap<string, string> = new Map([
   ['native', native],
   ['trap', trap],
+  ['xen', xen],
 ]);
 const DEFAULT = 'trap';
-/** Names that are kept for ROMs to come: never a file's. */
-const NOT_IMPLEMENTED: ReadonlySet<string> = new Set(['xen']);
+/** Its VMCALLs are Xen's hypercalls. */
+const CALLS_XEN = 'xen';
+
+export interface ChosenRom {
+  readonly rom: VmiRom;
+  /** VMCALL in it is a call to this plug-in, with its number on the stack. */
+  readonly traps: boolean;
+}
 
 /** The ROM that option `rom` names: a built-in one, or a file. @throws PolyvisorError PV1018, PV6001–PV6007 */
-export function chooseRom(host: PluginHost): VmiRom {
+export function chooseRom(host: PluginHost): ChosenRom {
   const name = host.options.rom ?? DEFAULT;
   const image = BUILT_IN.get(name);
-  if (image !== undefined) return readRom(name, fromBase64(image));
-  if (NOT_IMPLEMENTED.has(name)) {
-    throw new PolyvisorError(
-      'PV6001',
-      `ROM ${name} is NOT IMPLEMENTED yet`,
-      `use ${[...BUILT_IN.keys()].join(', ')} or a file`,
-    );
-  }
+  if (image !== undefined) return { rom: readRom(name, fromBase64(image)), traps: name !== CALLS_XEN };
   if (name === '')
-    throw new PolyvisorError('PV6001', 'option rom names no ROM', 'use rom:native, rom:trap or rom:FILE');
-  return readRom(name, host.readFile(name));
+    throw new PolyvisorError('PV6001', 'option rom names no ROM', 'use rom:native, rom:trap, rom:xen or rom:FILE');
+  return { rom: readRom(name, host.readFile(name)), traps: true };
 }
 
 function fromBase64(text: string): Uint8Array {

@@ -285,6 +285,21 @@ describe('events', () => {
     guest.host.call('beforeEntry', guest.cpu);
     expect(plugged.asserted).toBe(false);
   });
+
+  it('or as an edge at ISA IRQ 0, whose GSI is 2, each time that an upcall has been taken before; other GSIs are silent', () => {
+    const guest = start({ native: true });
+    addToPhysmap(guest, 0, 0, 5);
+    const edgesOf = (pending: number) => {
+      guest.memory.write8(5 * 4096, pending);
+      guest.host.call('beforeEntry', guest.cpu);
+      return guest.machine.timerInterrupts;
+    };
+    setParam(guest, CALLBACK_IRQ, 2);
+    expect([edgesOf(0), edgesOf(1), edgesOf(1), edgesOf(0), edgesOf(1)]).toEqual([0, 1, 1, 1, 2]);
+    setParam(guest, CALLBACK_IRQ, 5);
+    expect([edgesOf(0), edgesOf(1)]).toEqual([2, 2]);
+    expect(guest.host.counters.get('hvm.callbackGsi')).toBe(1);
+  });
 });
 
 describe('parameters and the rest', () => {
