@@ -165,10 +165,10 @@ describe.skipIf(skipped)(title, () => {
     expect(modules).toMatchObject([
       { name: 'ops-driver', kind: 'guestTable', slots: ['irq.save_fl', 'mmu.write_cr3'] },
     ]);
-    for (let i = 0; i < 4; i++) await load();
     const { output } = await runCommand(session, 'rmmod ops_driver');
-    expect(Number(/ops-driver: (\d+) reads of the flags/.exec(output)?.[1])).toBeGreaterThan(100);
-    expect(session.console).toMatch(/ops-driver: 16 writes of CR3/);
+    const counts = /ops-driver: (\d+) writes of CR3, (\d+) reads of the flags/.exec(output)?.slice(1).map(Number);
+    expect(counts?.[0]).toBeGreaterThanOrEqual(4);
+    expect(counts?.[1]).toBeGreaterThan(100);
     await load();
     expect(await ops('list', name)).toEqual([]);
     const { strays } = await ops<{ strays: number }>('report', '--vm', name);
