@@ -124,7 +124,8 @@ export interface MemoryManager {
   releaseWritable(mfn: number): void;
   /** Let the guest map this hypervisor frame, read-write or read-only (shared_info, grant table frames). */
   share(mfn: number, access: 'read-write' | 'read-only'): void;
-  unshare(mfn: number): void;
+  /** Take a shared frame away again; `false`: the guest has it mapped, and nothing has changed. */
+  takeBack(mfn: number): boolean;
   /** Machine-to-physical entry; `undefined` when the frame has none. */
   pfnOf(mfn: number): number | undefined;
 }

@@ -7,6 +7,7 @@ export const E2BIG = -7n;
 export const ENOMEM = -12n;
 export const EACCES = -13n;
 export const EFAULT = -14n;
+export const EBUSY = -16n;
 export const EEXIST = -17n;
 export const ENODEV = -19n;
 export const EINVAL = -22n;

@@ -10,6 +10,7 @@ const Msr = {
   UCODE_REV: 0x8b,
   ARCH_CAPABILITIES: 0x10a,
   MISC_ENABLE: 0x1a0,
+  DEBUGCTL: 0x1d9,
   PAT: 0x277,
   PERF_CAPABILITIES: 0x345,
   EFER: 0xc000_0080,
@@ -51,6 +52,7 @@ export function readMsr(domain: XenDomain, vcpu: XenVcpu, msr: number): bigint |
     case Msr.PLATFORM_ID:
     case Msr.UCODE_REV:
     case Msr.PERF_CAPABILITIES:
+    case Msr.DEBUGCTL:
       return 0n;
     case Msr.EFER:
       return vcpu.cpu.efer;

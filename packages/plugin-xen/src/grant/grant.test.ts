@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { EFAULT, EINVAL, ENOSYS } from '../errno.ts';
+import { EBUSY, EFAULT, EINVAL, ENOSYS } from '../errno.ts';
 import { HypercallNumber } from '../hypercall/table.ts';
 import { CONSOLE_MFN, FakeDomain, STORE_MFN } from '../testing/fakeDomain.ts';
 import { GrantStatus } from './status.ts';
@@ -63,7 +63,13 @@ describe('grant_table_op', () => {
     expect(grant(domain, 9)).toBe(0n);
     expect(status16(domain, ARGUMENT + 6)).toBe(GrantStatus.OKAY);
     expect(domain.sharedFrames.has(Number(domain.memory.read64(LIST)))).toBe(true);
+    const status = Number(domain.memory.read64(LIST));
+    domain.mappedFrames.add(status);
+    expect(setVersion(domain, 1)).toBe(EBUSY);
+    expect(domain.sharedFrames.has(status)).toBe(true);
+    domain.mappedFrames.clear();
     expect(setVersion(domain, 1)).toBe(0n);
+    expect(domain.sharedFrames.has(status)).toBe(false);
     expect(domain.memory.read32(frame + 4)).toBe(CONSOLE_MFN);
     expect(setVersion(domain, 3)).toBe(EINVAL);
     expect(domain.memory.read32(ARGUMENT)).toBe(1);
@@ -93,6 +99,9 @@ describe('grant_table_op', () => {
     const domain = new FakeDomain();
     domain.put32(ARGUMENT, 0x5000, 0, 2, 8, 0);
     expect(grant(domain, 0)).toBe(0n);
+    expect(status16(domain, ARGUMENT + 18)).toBe(GrantStatus.GENERAL_ERROR);
+    domain.put32(ARGUMENT, 0x5000, 0, 2, 512, 0);
+    grant(domain, 0);
     expect(status16(domain, ARGUMENT + 18)).toBe(GrantStatus.BAD_GNTREF);
     domain.put32(ARGUMENT, 0x5000, 0, 2, 8, 3);
     grant(domain, 0);

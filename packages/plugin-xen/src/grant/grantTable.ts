@@ -1,5 +1,5 @@
 import type { XenDomain } from '../domain.ts';
-import { EINVAL, ENOMEM, ERANGE } from '../errno.ts';
+import { EBUSY, EINVAL, ENOMEM, ERANGE } from '../errno.ts';
 import { Domid } from '../hypercall/domid.ts';
 
 const PAGE_BYTES = 4096;
@@ -93,8 +93,9 @@ export class GrantTable {
     if (version === this.#version) return 0n;
     const reserved = Array.from({ length: RESERVED_ENTRIES }, (_, ref) => this.#reservedEntry(ref));
     if (version === 1 && reserved.some((entry) => entry === undefined)) return ERANGE;
+    if (version === 1 && !this.#takeBackStatusFrames()) return EBUSY;
+    if (version === 2) this.#shareStatusFrames();
     if (version === 2 && !this.#extend(this.#statusFrames, statusFramesFor(this.#frames.length))) return ENOMEM;
-    if (version === 1) this.#releaseStatusFrames();
     for (const mfn of this.#frames) this.#domain.memory.fill(mfn * PAGE_BYTES, PAGE_BYTES, 0);
     this.#version = version;
     reserved.forEach((entry, ref) => {
@@ -187,8 +188,19 @@ export class GrantTable {
     return true;
   }
 
-  /** The guest may still map them: they stay allocated and are used again by the next version 2. */
-  #releaseStatusFrames(): void {
-    for (const mfn of this.#statusFrames) this.#domain.memory.fill(mfn * PAGE_BYTES, PAGE_BYTES, 0);
+  /** They stay allocated for the next version 2; the guest cannot map them before. False: it has one mapped (XSA-255). */
+  #takeBackStatusFrames(): boolean {
+    const { memory, mm } = this.#domain;
+    const mapped = this.#statusFrames.findIndex((mfn) => !mm.takeBack(mfn));
+    if (mapped >= 0) {
+      for (const mfn of this.#statusFrames.slice(0, mapped)) mm.share(mfn, 'read-write');
+      return false;
+    }
+    for (const mfn of this.#statusFrames) memory.fill(mfn * PAGE_BYTES, PAGE_BYTES, 0);
+    return true;
+  }
+
+  #shareStatusFrames(): void {
+    for (const mfn of this.#statusFrames) this.#domain.mm.share(mfn, 'read-write');
   }
 }

@@ -26,6 +26,8 @@ const GrantOp = {
 
 /** GNTMAP_device_map | GNTMAP_host_map: a mapping must ask for one of them. */
 const MAP_SOMETHING = 3;
+/** Entries of a table that has not grown. */
+const CONTROL_GRANTS = 512;
 /** Longest array; Xen would take more, in pieces between which the guest can be interrupted. */
 const MAX_ELEMENTS = 65_536;
 
@@ -134,7 +136,11 @@ function mapGrant(context: HypercallContext, _table: GrantTable, element: DataVi
   const { at } = MapFields[context.wordBytes];
   if ((element.getUint32(at.flags, true) & MAP_SOMETHING) === 0) return GrantStatus.BAD_GNTREF;
   const domid = element.getUint16(at.domid, true);
-  if (domid === Domid.CONTROL) return GrantStatus.BAD_GNTREF;
+  // The control domain's table is as large as any other at first, and grants nothing.
+  if (domid === Domid.CONTROL) {
+    const ref = element.getUint32(at.ref, true);
+    return ref < CONTROL_GRANTS ? GrantStatus.GENERAL_ERROR : GrantStatus.BAD_GNTREF;
+  }
   if (domid !== Domid.GUEST) return GrantStatus.BAD_DOMAIN;
   return unsupported('map_grant_ref')(context);
 }

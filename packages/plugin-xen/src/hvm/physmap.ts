@@ -71,7 +71,10 @@ export class Physmap implements MemoryManager, HypervisorFrames {
   }
   releaseWritable(): void {}
   share(): void {}
-  unshare(): void {}
+  /** Pages stay where the guest has placed them. */
+  takeBack(): boolean {
+    return true;
+  }
   pfnOf(mfn: number): number | undefined {
     return this.isGuestFrame(mfn) ? mfn : undefined;
   }

@@ -71,9 +71,12 @@ export class PvMemory implements MemoryManager, HypervisorFrames {
     this.hole.setM2p(mfn, -2, -1);
   }
 
-  unshare(mfn: number): void {
+  takeBack(mfn: number): boolean {
+    // One reference is the allocation's own.
+    if (this.frames.refs[mfn] > 1) return false;
     this.frames.owner[mfn] = Owner.HYPERVISOR;
     this.hole.setM2p(mfn, -1, -1);
+    return true;
   }
 
   pfnOf(mfn: number): number | undefined {

@@ -44,6 +44,8 @@ export class FakeDomain implements XenDomain {
   readonly services: XenServices;
   readonly writable = new Map<number, number>();
   readonly sharedFrames = new Set<number>();
+  /** Those of them that the guest has mapped. */
+  readonly mappedFrames = new Set<number>();
   readonly crashes: string[] = [];
   totalPages = FIRST_HYPERVISOR_MFN;
   maxPages = FIRST_HYPERVISOR_MFN;
@@ -93,7 +95,7 @@ export class FakeDomain implements XenDomain {
       share: (mfn: number) => {
         this.sharedFrames.add(mfn);
       },
-      unshare: () => {},
+      takeBack: (mfn: number) => !this.mappedFrames.has(mfn) && this.sharedFrames.delete(mfn),
       pfnOf: (mfn: number) => (isGuestFrame(mfn) ? mfn : undefined),
     };
   }
