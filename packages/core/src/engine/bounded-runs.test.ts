@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { HOT_INSTRUCTIONS } from './hot.ts';
 import { FORCED_REGIONS, PageTables, TestBench } from './testing/test-bench.ts';
 
 const benches = {
@@ -101,11 +102,72 @@ describe.each(Object.entries(benches))('bounded runs (%s)', (_name, bench) => {
     const whole = total(1_000_000);
     for (const turn of [1, 2, 3, 10, 77]) expect(total(turn)).toEqual(whole);
   });
+});
 
-  it('leave at the next look-up when asked to', () => {
-    bench.put(0x1000, 'ebfe');
-    bench.engine.requestExit();
-    expect(bench.run(0x1000n, 1000)).toMatchObject({ why: 'budget' });
-    expect(bench.run(undefined, 1000)).toMatchObject({ why: 'budget', executed: 1000 });
+describe.each([
+  ['tier 0', false],
+  ['regions', { threshold: 1, batch: 1 }],
+  ['inline handlers', 'hot'],
+] as const)('leave when a device asks for it: %s', (_name, how) => {
+  const DEVICE = 64n << 20n;
+  const make = () => {
+    const asking = new TestBench({
+      fresh: true,
+      regions: how === 'hot' ? false : how,
+      ...(how === 'hot' && { hot: HOT_INSTRUCTIONS }),
+      host: {
+        mmioWrite: () => asking.engine.requestExit(),
+        mmioRead: () => asking.engine.requestExit(),
+      },
+    });
+    asking.vcpu.gpr[3] = DEVICE;
+    return asking;
+  };
+  it.each([
+    ['a write', '8803'],
+    ['a read', '8a03'],
+  ])('%s, at the next transfer backwards', (_access, code) => {
+    const asking = make();
+    // l: inc rax ; the access ; inc rcx ; jmp l
+    asking.put(0x1000, `48ffc0 ${code} 48ffc1 ebf6`);
+    for (let turn = 1; turn <= 5; turn++) {
+      const stop = asking.run(turn === 1 ? 0x1000n : undefined, 1000);
+      expect(stop).toMatchObject({ why: 'budget', rip: 0x1000n, executed: 4 });
+      expect(asking.vcpu.gpr[1]).toBe(BigInt(turn));
+    }
+  });
+  it('forgets what was asked for before', () => {
+    const asking = make();
+    asking.put(0x1000, 'ebfe');
+    asking.engine.requestExit();
+    expect(asking.run(0x1000n, 1000)).toMatchObject({ why: 'budget', executed: 1000 });
+  });
+});
+
+describe.each([
+  ['tier 0', { regions: false, hot: [] }],
+  ['inline handlers', { regions: false, hot: HOT_INSTRUCTIONS }],
+  ['regions', { regions: FORCED_REGIONS, hot: [] }],
+] as const)('helpers see how much of the budget is left: %s', (_name, options) => {
+  const seen: number[] = [];
+  const idle = () => -1;
+  const rdtsc = () => {
+    seen.push(reading.engine.budget);
+    return -1;
+  };
+  const reading: TestBench = new TestBench({ ...options, host: { helpers: { rdtsc, invlpg: idle, writeCr3: idle } } });
+  beforeEach(() => {
+    reading.reset();
+    seen.length = 0;
+    // l: nop ; rdtsc ; jmp l
+    reading.put(0x1000, '90 0f31 ebfb');
+  });
+  it('in a run', () => {
+    reading.run(0x1000n, 9);
+    expect(seen).toEqual([8, 5, 2]);
+  });
+  it('in a step', () => {
+    reading.step(0x1001n, 500);
+    expect(seen).toEqual([500]);
   });
 });

@@ -41,8 +41,12 @@ export interface EmitTarget {
   end(kind: EndKind, depth: number): void;
   /** Number of a TypeScript helper. */
   helperNumber(name: string): number;
-  /** Code before a call to TypeScript: bring BUDGET up to date, the record being `recordOffset` from the local. */
+  /**
+   * Code before and after a call that may lead to TypeScript: bring BUDGET up to date, and take over what has become of it,
+   * the record being `recordOffset` from the local.
+   */
   beforeOutside(recordOffset: number): void;
+  afterOutside(recordOffset: number): void;
 }
 
 /** Emit one instruction's IR into a handler. Falls through at the end if the instruction goes on to the next. */
@@ -217,6 +221,9 @@ class Emitter extends ProgramEmitter {
   protected beforeMiss(): void {
     this.#target.beforeOutside(this.#place.recordOffset);
   }
+  protected override afterMiss(): void {
+    this.#target.afterOutside(this.#place.recordOffset);
+  }
   protected missFunction(write: boolean): number {
     const { slowRead, slowWrite } = this.#target.functions;
     return write ? slowWrite : slowRead;
@@ -226,7 +233,11 @@ class Emitter extends ProgramEmitter {
   }
 
   protected stored(host: number): void {
-    this.asm.get(host).i32(SCRATCH_LIMIT).op(Op.i32LtU).unlikelyIf().call(this.#target.functions.commit).end();
+    this.asm.get(host).i32(SCRATCH_LIMIT).op(Op.i32LtU).unlikelyIf();
+    this.#target.beforeOutside(this.#place.recordOffset);
+    this.asm.call(this.#target.functions.commit);
+    this.#target.afterOutside(this.#place.recordOffset);
+    this.asm.end();
   }
 
   protected raise(node: Extract<Node, { kind: 'raise' }>): void {
@@ -242,6 +253,7 @@ class Emitter extends ProgramEmitter {
     node.args.forEach((arg, i) => this.#setSlot(ARG[i], () => this.push(arg)));
     this.#target.beforeOutside(this.#place.recordOffset);
     a.i32(this.#target.helperNumber(node.helper)).call(this.#target.functions.helper);
+    this.#target.afterOutside(this.#place.recordOffset);
     // The helper answers whether a fault is pending in the fault slots.
     if (node.mayFault) {
       a.if();

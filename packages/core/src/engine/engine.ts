@@ -229,22 +229,39 @@ export class Engine {
 
   /** Instructions that may still be executed before the engine must leave guest code. */
   get budget(): number {
-    return this.#slot32(BUDGET);
+    return this.#slot32(BUDGET) + this.#withheld;
   }
   /** @throws RangeError above {@link MAX_BUDGET} */
   set budget(instructions: number) {
     if (instructions > MAX_BUDGET) throw new RangeError(`a budget of ${instructions} instructions is too large`);
+    this.#withheld = 0;
+    this.memory.view.setInt32(this.base + BUDGET.offset, instructions, true);
+  }
+  /** Part of the budget that generated code does not see, so that it leaves. */
+  #withheld = 0;
+  #giveBack(): void {
+    this.budget = this.#slot32(BUDGET) + this.#withheld;
+  }
+  #withholdAllBut(instructions: number): void {
+    const more = this.#slot32(BUDGET) - instructions;
+    if (more <= 0) return;
+    this.#withheld += more;
     this.memory.view.setInt32(this.base + BUDGET.offset, instructions, true);
   }
 
-  /** Leave guest code after the current instruction exit or helper, at the next look-up. */
+  /**
+   * For what guest code has called: leave it as if the budget were used up, at the next place where that is looked at. Who
+   * enters it looks around before; what was asked for until then is forgotten.
+   */
   requestExit(): void {
     this.#exitRequested = true;
+    this.#withholdAllBut(0);
   }
 
   /** Run guest code from RIP. Answers why it stopped: fault, instruction, budget or stop. */
   run(): number {
     this.regions?.tick();
+    this.#exitRequested = false;
     for (;;) {
       const code = this.#enter();
       if (code === ExitCode.hot) {
@@ -258,10 +275,6 @@ export class Engine {
       }
       if (code !== ExitCode.lookup && code !== ExitCode.refetch) return code;
       if (code === ExitCode.refetch && !this.#afterRefetch()) return ExitCode.fault;
-      if (this.#exitRequested) {
-        this.#exitRequested = false;
-        return ExitCode.budget;
-      }
       if (!this.#resolve()) return ExitCode.fault;
     }
   }
@@ -295,7 +308,7 @@ export class Engine {
   /** Tier 0 does the one instruction at RIP, where a region starts. Answers why to stop, or undefined to go on. */
   #resume(): number | undefined {
     const code = this.#stepOnce();
-    if (code === ExitCode.budget) return this.budget <= 0 ? code : undefined;
+    if (code === ExitCode.budget) return this.#slot32(BUDGET) <= 0 ? code : undefined;
     return code === ExitCode.stop || code === ExitCode.lookup ? undefined : code;
   }
 
@@ -318,14 +331,13 @@ export class Engine {
     const before = this.memory.words[table];
     const record = this.code.decodeSingle(page, offset, () => this.#followingPage(linear));
     this.memory.words[table] = record;
-    const budget = this.budget;
-    // Branches and iterations leave when this is used up; straight-line code reaches the stop record.
-    this.budget = 1;
+    // Branches and iterations leave when it is used up; straight-line code reaches the stop record.
+    this.#withholdAllBut(1);
     let code = this.#enter();
     // The look-up counts as an arrival; nothing has been done then.
     if (code === ExitCode.hot) code = this.#enter();
-    const executed = 1 - this.budget;
-    this.budget = budget - executed;
+    this.#giveBack();
+    if (this.#exitRequested) this.#withholdAllBut(0);
     if (this.memory.words[table] === record) this.memory.words[table] = this.code.isStale(before) ? 0 : before;
     if (code !== ExitCode.refetch) return code;
     // The stop record itself, when the instruction has overwritten its own code; else the fetch of the second page.

@@ -103,6 +103,7 @@ function addHandler(
     helperNumber: options.helperNumber,
     // The dispatch loop has done that.
     beforeOutside() {},
+    afterOutside() {},
     end(kind) {
       if (kind === 'jump') asm.set(target).store(base, RIP, (a) => a.get(target));
       asm.i32(HandlerResult[kind]).return();
@@ -227,6 +228,10 @@ function leaveRun(asm: Asm, less: number): void {
 function storeBudget(asm: Asm, base: number, offset: number): void {
   asm.store(base, BUDGET, (a) => a.get(LOCAL.budget).get(LOCAL.record).mem(Op.i32Load8U, offset + RecordField.ordinal).op(Op.i32Sub).i32(1).op(Op.i32Add));
 }
+/** The other way: TypeScript may have taken from it. */
+function loadBudget(asm: Asm, base: number, offset: number): void {
+  asm.load(base, BUDGET).get(LOCAL.record).mem(Op.i32Load8U, offset + RecordField.ordinal).op(Op.i32Add).i32(1).op(Op.i32Sub).set(LOCAL.budget);
+}
 /** Return to TypeScript. `withRip`: LOCAL.rip (linear) is where to go on. */
 function emitExit(asm: Asm, base: number, code: number, withRip: boolean): void {
   asm.store(base, BUDGET, (a) => a.get(LOCAL.budget));
@@ -244,6 +249,7 @@ function emitInline(
     release: (type: ValueType, local: number) => pool.release(type, local),
     helperNumber: options.helperNumber,
     beforeOutside: (offset) => storeBudget(asm, options.base, offset),
+    afterOutside: (offset) => loadBudget(asm, options.base, offset),
     end(kind, depth) {
       if (kind === 'jump') asm.set(LOCAL.rip);
       asm.br(outer + depth + TAILS.indexOf(kind));
@@ -315,6 +321,7 @@ function emitCall(asm: Asm, base: number, handlerType: number): void {
   asm.get(LOCAL.record).get(LOCAL.record).mem(Op.i32Load16U, RecordField.handler);
   asm.op(Op.callIndirect).out.u32(handlerType).byte(0);
   asm.load(base, TLB).set(LOCAL.tlb);
+  loadBudget(asm, base, 0);
   asm.tee(LOCAL.entry).op(Op.i32Eqz).if();
   asm.get(LOCAL.record).i32(RECORD_BYTES).op(Op.i32Add).set(LOCAL.record).br(TAILS.length + 1);
   asm.end();

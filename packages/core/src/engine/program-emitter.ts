@@ -71,6 +71,8 @@ export abstract class ProgramEmitter {
   protected abstract tlb(): number;
   /** Code at the start of a TLB miss, and what it calls. */
   protected abstract beforeMiss(): void;
+  /** Code after one, when the call has succeeded. */
+  protected afterMiss(): void {}
   protected abstract missFunction(write: boolean): number;
   /** The function that was called for a miss answered 0: the instruction ends, two blocks further in than {@link depth}. */
   protected abstract missFailed(): void;
@@ -268,7 +270,9 @@ export abstract class ProgramEmitter {
     this.beforeMiss();
     a.get(gva).i32(bytes).call(this.missFunction(write)).tee(host).op(Op.i32Eqz).unlikelyIf();
     this.missFailed();
-    a.end().get(host).else();
+    a.end();
+    this.afterMiss();
+    a.get(host).else();
     a.get(x)
       .op(Op.i32WrapI64)
       .get(host)
