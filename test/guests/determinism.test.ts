@@ -6,7 +6,8 @@ import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testsOf } from './catalogue-guest.ts';
-import { startDebian } from './debian-shell.ts';
+import { startDebian, startNativeDebian } from './debian-shell.ts';
+import type { GuestSession } from './guest-session.ts';
 import { BOOT_TIMEOUT_MS, type SessionEnd } from './guest-session.ts';
 import { countersOf, expectOnlyReports } from './said-by-vm.ts';
 
@@ -17,17 +18,17 @@ interface Boot extends SessionEnd {
   readonly traceDigest: string;
 }
 
+const rebootAtOnce = (tier: string) => [
+  '--append',
+  'rdinit=/bin/reboot -- -f',
+  '--no-reboot',
+  '--stats',
+  '--tier',
+  tier,
+];
+
 async function bootOnce(traceFile: string, tier: string): Promise<Boot> {
-  const trace = ['--trace', `hypercalls:${traceFile}`];
-  const session = startDebian(
-    '--append',
-    'rdinit=/bin/reboot -- -f',
-    '--no-reboot',
-    '--stats',
-    '--tier',
-    tier,
-    ...trace,
-  );
+  const session = startDebian(...rebootAtOnce(tier), '--trace', `hypercalls:${traceFile}`);
   try {
     const end = await session.ended(BOOT_TIMEOUT_MS);
     const hash = createHash('sha256');
@@ -81,8 +82,27 @@ describe.skipIf(skipped)(title, () => {
   });
 });
 
+describe.skipIf(skipped)(`${title}, without a plug-in`, () => {
+  const sessions: GuestSession[] = [];
+  afterAll(() => Promise.all(sessions.map((session) => session.stop())));
+
+  it('print the same, and execute as many instructions and exits of each kind, however code is run', async () => {
+    const boots: (SessionEnd & { console: string })[] = [];
+    for (const tier of ['both', '0']) {
+      const session = startNativeDebian(...rebootAtOnce(tier));
+      sessions.push(session);
+      boots.push({ ...(await session.ended(BOOT_TIMEOUT_MS)), console: session.console });
+    }
+    const [compiled, interpreted] = boots;
+    expect([compiled.exitCode, interpreted.exitCode]).toEqual([7, 7]);
+    expect(Number(countersOf(compiled.stderr)['instructions in regions'])).toBeGreaterThan(1e8);
+    expect(interpreted.console).toBe(compiled.console);
+    expect(ofTheGuest(interpreted)).toEqual(ofTheGuest(compiled));
+  });
+});
+
 /** Counters that say what the guest did, not how it was run. */
-function ofTheGuest(boot: Boot): Record<string, string> {
+function ofTheGuest(boot: SessionEnd): Record<string, string> {
   const counters = Object.entries(countersOf(boot.stderr));
   return Object.fromEntries(counters.filter(([name]) => /^(instructions|exits|exit\..*|xen\..*)$/.test(name)));
 }
