@@ -40,14 +40,16 @@ function kernelOptions(console: string): string {
   return `console=${console} quiet loglevel=0 rdinit=/init panic=-1`;
 }
 
-function polyvisor(inputs: Inputs, ...options: string[]): EngineCommand {
+const polyvisorXen = (inputs: Inputs, ...options: string[]) => polyvisor(inputs, 'xen', 'hvc0', ...options);
+
+function polyvisor(inputs: Inputs, plugin: string, console: string, ...options: string[]): EngineCommand {
   return {
     file: inputs.nodePath,
     args: [
       path.join(repository, 'scripts', 'vm.mjs'),
       'run',
       inputs.kernelPath,
-      ...['--plugin', 'xen', '--initrd', inputs.initramfsPath, '--append', kernelOptions('hvc0')],
+      ...['--plugin', plugin, '--initrd', inputs.initramfsPath, '--append', kernelOptions(console)],
       ...['--memory', `${inputs.memoryMegabytes}M`, '--console', 'stdio', '--no-reboot'],
       ...['--timeout', `${inputs.timeoutSeconds}`],
       ...options,
@@ -83,13 +85,19 @@ export const engines: readonly Engine[] = [
     name: 'polyvisor',
     title: 'Polyvisor, Xen PV',
     isDefault: true,
-    command: (inputs) => polyvisor(inputs),
+    command: (inputs) => polyvisorXen(inputs),
   },
   {
     name: 'polyvisor-tier0',
     title: 'Polyvisor, Xen PV, tier 0 alone',
     isDefault: false,
-    command: (inputs) => polyvisor(inputs, '--tier', '0'),
+    command: (inputs) => polyvisorXen(inputs, '--tier', '0'),
+  },
+  {
+    name: 'polyvisor-native',
+    title: 'Polyvisor, native',
+    isDefault: true,
+    command: (inputs) => polyvisor(inputs, 'none', 'ttyS0'),
   },
   {
     name: 'qemu',
