@@ -356,25 +356,46 @@ export class CodeCache {
       const from = Math.max(first, page * PAGE_SIZE_BYTES) & 0xfff;
       const to = Math.min(last, page * PAGE_SIZE_BYTES + 0xfff) & 0xfff;
       for (const code of this.#pages.get(page) ?? [])
-        if (overlaps(code.decoded, from, to)) this.#invalidate(code, from, to);
+        if (overlaps(code.decoded, from, to)) this.#invalidate(code, [{ firstByte: from, endByte: to + 1 }]);
+    }
+  }
+  /** The same for many places, each within a page: what was decoded of a page is gone through once. */
+  writtenAll(places: readonly { readonly host: number; readonly sizeBytes: number }[]): void {
+    const byPage = new Map<number, ByteRange[]>();
+    for (const { host, sizeBytes } of places) {
+      const first = host - this.#layout.ram;
+      const page = first >>> 12;
+      if (!(this.#bytes[this.#layout.pageFlags + page] & 1)) continue;
+      const range = { firstByte: first & 0xfff, endByte: (first & 0xfff) + sizeBytes };
+      const ranges = byPage.get(page);
+      if (ranges) ranges.push(range);
+      else byPage.set(page, [range]);
+    }
+    for (const [page, ranges] of byPage) {
+      for (const code of this.#pages.get(page) ?? []) {
+        const hit = ranges.filter(({ firstByte, endByte }) => overlaps(code.decoded, firstByte, endByte - 1));
+        if (hit.length > 0) this.#invalidate(code, hit);
+      }
     }
   }
 
   /** Drop the runs of a page that hold any of these bytes; all of them where instructions reach in from another page. */
-  #invalidate(page: CodePage, from: number, to: number): void {
+  #invalidate(page: CodePage, ranges: readonly ByteRange[]): void {
     if (page.runs.length === 0 && page.reachedFrom.size === 0) return;
     this.statistics.invalidations++;
-    const stale = page.runs.filter((run) => run.firstByte <= to && run.endByte > from);
+    const isHit = (run: Run) => ranges.some((each) => run.firstByte < each.endByte && run.endByte > each.firstByte);
+    const stale = page.runs.filter(isHit);
+    const isGone = new Set(stale);
     const isStale = (record: number) => stale.some((run) => record >= run.start && record < run.end);
-    this.#hooks.invalidated(page, [{ firstByte: from, endByte: to + 1 }, ...stale], isStale);
-    page.runs = page.runs.filter((run) => !stale.includes(run));
+    this.#hooks.invalidated(page, [...ranges, ...stale], isStale);
+    page.runs = page.runs.filter((run) => !isGone.has(run));
     for (const run of stale) this.#dropRun(page, run);
     for (const run of page.runs) this.#unlink(run, isStale);
     this.#recover(page);
-    const reaching = from < 15 ? [...page.reachedFrom] : [];
+    const reaching = ranges.some(({ firstByte }) => firstByte < 15) ? [...page.reachedFrom] : [];
     for (const other of reaching) {
       page.reachedFrom.delete(other);
-      this.#invalidate(other, PAGE_SIZE_BYTES - 15, PAGE_SIZE_BYTES - 1);
+      this.#invalidate(other, [{ firstByte: PAGE_SIZE_BYTES - 15, endByte: PAGE_SIZE_BYTES }]);
     }
     const pages = this.#pages.get(page.physicalPage) as CodePage[];
     if (pages.every((code) => code.runs.length === 0 && code.reachedFrom.size === 0))

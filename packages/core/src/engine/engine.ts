@@ -180,6 +180,12 @@ export class Engine {
     };
   }
 
+  /** Bytes at many places of guest memory have been written, each within a page. */
+  codeWritten(places: readonly { readonly host: number; readonly sizeBytes: number }[]): void {
+    const drop = () => this.code.writtenAll(places);
+    if (this.regions) this.regions.dropTogether(drop);
+    else drop();
+  }
   #callHelper(number: number): number {
     const { view } = this.memory;
     const vector = this.#helpers[number](view, this.base);

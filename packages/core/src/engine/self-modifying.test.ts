@@ -63,11 +63,14 @@ describe.each(Object.entries(benches))('self-modifying code (%s)', (_name, bench
     expect(vcpu.gpr[7]).toBe(0x1002n);
   });
 
-  it.each(['vcpu.write', 'GuestMemory'])('sees code written by %s', (way) => {
+  it.each(['vcpu.write', 'GuestMemory', 'many writes to GuestMemory'])('sees code written by %s', (way) => {
     bench.put(0x1000, 'b001 f4');
     bench.run(0x1000n);
     if (way === 'GuestMemory') bench.ram.write8(0x1001, 9);
-    else vcpu.write(0x1001n, Uint8Array.of(9));
+    else if (way.startsWith('many')) {
+      const writes = [0x1001, 0x1800, 0x3000].map((gpa) => ({ gpa, bytes: Uint8Array.of(9) }));
+      bench.ram.writeAll(writes);
+    } else vcpu.write(0x1001n, Uint8Array.of(9));
     bench.run(0x1000n);
     expect(vcpu.gpr[0]).toBe(9n);
   });

@@ -77,3 +77,31 @@ describe('guest memory', () => {
     ]);
   });
 });
+
+it('many writes are told of together, and none is made if one is out of bounds', () => {
+  const memory = new EngineMemory(SIZE);
+  const told: unknown[] = [];
+  const ram = new MachineMemory(
+    memory,
+    () => told.push('one'),
+    (places) => told.push(places.map(({ host, sizeBytes }) => [host - memory.layout.ram, sizeBytes])),
+  );
+  const bytes = Uint8Array.of(1, 2);
+  ram.writeAll([
+    { gpa: 0x1000, bytes },
+    { gpa: 0x2ffe, bytes },
+  ]);
+  expect(told).toEqual([
+    [
+      [0x1000, 2],
+      [0x2ffe, 2],
+    ],
+  ]);
+  expect([ram.read16(0x1000), ram.read16(0x2ffe)]).toEqual([0x201, 0x201]);
+  const bad = [
+    { gpa: 0x3000, bytes },
+    { gpa: SIZE - 1, bytes },
+  ];
+  expect(() => ram.writeAll(bad)).toThrow(RangeError);
+  expect([ram.read16(0x3000), told.length]).toEqual([0, 1]);
+});

@@ -1,6 +1,11 @@
 import type { GuestMemory } from '@polyvisor/plugin-api';
 import type { EngineMemory } from '../engine/memory.ts';
 
+interface HostPlace {
+  readonly host: number;
+  readonly sizeBytes: number;
+}
+
 /**
  * Guest-physical memory for everything outside generated code. A write to a page with decoded code
  * drops that code.
@@ -13,8 +18,14 @@ export class MachineMemory implements GuestMemory {
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   readonly #codeWritten: (host: number, sizeBytes: number) => void;
+  readonly #allWritten: ((places: readonly HostPlace[]) => void) | undefined;
 
-  constructor(memory: EngineMemory, codeWritten: (host: number, sizeBytes: number) => void) {
+  /** `allWritten` is told of what {@link writeAll} has written; without it `codeWritten` is, of each. */
+  constructor(
+    memory: EngineMemory,
+    codeWritten: (host: number, sizeBytes: number) => void,
+    allWritten?: (places: readonly HostPlace[]) => void,
+  ) {
     const { layout } = memory;
     this.sizeBytes = layout.ramSizeBytes;
     this.#ram = layout.ram;
@@ -23,6 +34,7 @@ export class MachineMemory implements GuestMemory {
     this.#bytes = memory.bytes;
     this.words = new Int32Array(memory.memory.buffer, layout.ram, layout.ramSizeBytes >>> 2);
     this.#codeWritten = codeWritten;
+    this.#allWritten = allWritten;
   }
 
   read8(gpa: number): number {
@@ -61,6 +73,13 @@ export class MachineMemory implements GuestMemory {
     this.#check(gpa, bytes.length);
     this.#bytes.set(bytes, this.#ram + gpa);
     this.#written(gpa, bytes.length);
+  }
+  /** Many small writes, each within a page: decoded code is dropped for all of them at once. */
+  writeAll(writes: readonly { readonly gpa: number; readonly bytes: Uint8Array }[]): void {
+    for (const { gpa, bytes } of writes) this.#check(gpa, bytes.length);
+    for (const { gpa, bytes } of writes) this.#bytes.set(bytes, this.#ram + gpa);
+    if (!this.#allWritten) for (const { gpa, bytes } of writes) this.#written(gpa, bytes.length);
+    else this.#allWritten(writes.map(({ gpa, bytes }) => ({ host: this.#ram + gpa, sizeBytes: bytes.length })));
   }
   fill(gpa: number, sizeBytes: number, value: number): void {
     this.#check(gpa, sizeBytes);

@@ -185,9 +185,15 @@ export class Machine implements PluginMachine {
     const hiddenAt = hides ? Math.ceil(knownBytes / HIDDEN_BYTES) * HIDDEN_BYTES : knownBytes;
     this.hiddenMemory = { gpa: hiddenAt, sizeBytes: hides ? HIDDEN_BYTES : 0 };
     this.#engineMemory = allocate(hiddenAt + this.hiddenMemory.sizeBytes);
-    this.memory = new MachineMemory(this.#engineMemory, (host, size) => {
-      for (const vcpu of this.vcpus) vcpu.engine.code.written(host, size);
-    });
+    this.memory = new MachineMemory(
+      this.#engineMemory,
+      (host, size) => {
+        for (const vcpu of this.vcpus) vcpu.engine.code.written(host, size);
+      },
+      (places) => {
+        for (const vcpu of this.vcpus) vcpu.engine.codeWritten(places);
+      },
+    );
     this.#sampler = options.onSample && new Sampler(this.memory, options.onSample);
     this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());

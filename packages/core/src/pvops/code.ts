@@ -9,13 +9,19 @@ const BRANCH_BYTES = 5;
 
 export type Branch = 'call' | 'jmp';
 
-function displacement(from: bigint, to: bigint): number[] {
+/** The 32 bits that a branch that ends at `from` needs. */
+function reachOf(from: bigint, to: bigint): number {
   const distance = BigInt.asIntN(64, to - from);
   const wrapped = BigInt.asIntN(32, distance);
   // 32-bit code reaches every address, since EIP wraps around.
   const reaches = wrapped === distance || (from < 1n << 32n && to < 1n << 32n);
   if (!reaches) throw new RangeError(`0x${to.toString(16)} is out of reach from 0x${from.toString(16)}`);
-  return wordBytes(BigInt.asUintN(32, wrapped), 4);
+  return Number(wrapped);
+}
+
+function displacement(from: bigint, to: bigint): number[] {
+  const distance = reachOf(from, to);
+  return [0, 8, 16, 24].map((shift) => (distance >> shift) & 0xff);
 }
 
 export function wordBytes(value: bigint, sizeBytes: number): number[] {
@@ -38,9 +44,13 @@ export function siteBranch(
   { sizeBytes, tail }: { readonly sizeBytes: number; readonly tail?: Uint8Array | undefined },
 ): Uint8Array {
   if (sizeBytes < BRANCH_BYTES) throw new RangeError(`${sizeBytes} bytes do not hold a branch`);
-  if (tail) return Uint8Array.of(...branch(kind, at, to), ...tail);
-  const padding = sizeBytes - BRANCH_BYTES;
-  return Uint8Array.of(...Array(padding).fill(PADDING_PREFIX), ...branch(kind, at + BigInt(padding), to));
+  const bytes = new Uint8Array(sizeBytes).fill(PADDING_PREFIX);
+  const padding = tail ? 0 : sizeBytes - BRANCH_BYTES;
+  if (tail) bytes.set(tail, BRANCH_BYTES);
+  bytes[padding] = kind === 'call' ? CALL : JMP;
+  const distance = reachOf(at + BigInt(padding + BRANCH_BYTES), to);
+  for (let i = 0; i < 4; i++) bytes[padding + 1 + i] = distance >> (8 * i);
+  return bytes;
 }
 
 /** What follows a CALL or JMP of five bytes at the start of a site, if that is what it holds. */

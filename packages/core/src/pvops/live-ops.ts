@@ -247,7 +247,7 @@ export class LiveOps {
       slot,
       { kind: 'own', implementation: gva },
     ]);
-    const change = this.#load(object.manifest, 'guestCode', Object.fromEntries(ops), options);
+    const change = this.#load(object.manifest, 'guestCode', Object.fromEntries(ops), { ...options, settled: true });
     if (change) this.#variables.set(object.manifest.name, linked.variables);
     return change;
   }
@@ -265,7 +265,7 @@ export class LiveOps {
       slot,
       { kind: 'own', implementation: this.#callable(slot, gva) },
     ]);
-    return this.#load(manifest, 'guestTable', Object.fromEntries(ops), options);
+    return this.#load(manifest, 'guestTable', Object.fromEntries(ops), { ...options, settled: true });
   }
   /** What of {@link loadTable} can be refused at once, whatever the guest is doing. */
   checkTable(manifest: OpsManifest, table: ReadonlyMap<string, bigint>): void {

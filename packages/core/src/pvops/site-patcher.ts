@@ -98,22 +98,23 @@ export class SitePatcher {
 
   /** Make every site lead to what `target` answers; `undefined`: as the kernel had it. Answers how many have changed. */
   retarget(target: (site: LiveSite, index: number) => bigint | undefined): number {
-    let changed = 0;
+    const changes: { place: Place; to: bigint | undefined; bytes: Uint8Array }[] = [];
     for (const [index, place] of this.#places.entries()) {
       const to = target(place, index);
       if (to === place.to) continue;
-      this.#write(place, to === undefined ? place.original : siteBranch(place.branch, place.gva, to, place));
-      place.to = to;
-      changed++;
+      const bytes = to === undefined ? place.original : siteBranch(place.branch, place.gva, to, place);
+      changes.push({ place, to, bytes });
     }
-    return changed;
-  }
-
-  #write(place: Place, bytes: Uint8Array): void {
-    const { memory } = this.#kernel.machine;
-    memory.writeBytes(place.gpa, bytes.subarray(0, place.firstBytes));
-    if (place.firstBytes < bytes.length) memory.writeBytes(place.nextGpa, bytes.subarray(place.firstBytes));
-    place.bytes = bytes;
+    const writes: { gpa: number; bytes: Uint8Array }[] = [];
+    for (const { place, to, bytes } of changes) {
+      const { gpa, firstBytes, nextGpa } = place;
+      writes.push({ gpa, bytes: bytes.subarray(0, firstBytes) });
+      if (firstBytes < bytes.length) writes.push({ gpa: nextGpa, bytes: bytes.subarray(firstBytes) });
+      place.bytes = bytes;
+      place.to = to;
+    }
+    this.#kernel.machine.memory.writeAll(writes);
+    return changes.length;
   }
 
   /** Sites whose bytes in the guest are not what has been put there; someone else writes to them. */

@@ -51,6 +51,21 @@ describe('regions', () => {
     expect(bench.vcpu.gpr[RAX]).toBe(7n);
   });
 
+  it('go together when bytes of many pages are overwritten at once, and only they', () => {
+    const starts = [0x1000, 0x1800, 0x2000, 0x3000];
+    for (const [i, at] of starts.entries()) {
+      bench.put(at, `b00${i} f4`);
+      bench.run(BigInt(at));
+    }
+    bench.ram.writeAll([0x1001, 0x2001, 0x3900].map((gpa) => ({ gpa, bytes: Uint8Array.of(9) })));
+    expect(figures(bench)).toMatchObject({ 'regions in place': 2, 'regions dropped': 2 });
+    const results = starts.map((at) => {
+      bench.run(BigInt(at));
+      return bench.vcpu.gpr[RAX];
+    });
+    expect(results).toEqual([9n, 1n, 9n, 3n]);
+  });
+
   it('go when a block is overwritten that is not where they start, and come again', () => {
     // jmp +0x20 … mov al,3 ; hlt
     bench.put(0x1000, 'eb20').put(0x1022, 'b003 f4');

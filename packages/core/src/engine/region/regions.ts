@@ -266,7 +266,7 @@ export class Regions {
     const gone = [...(this.#byPage.get(page) ?? [])].filter(isGone);
     if (gone.length === 0) return;
     for (const region of gone) this.#remove(region);
-    this.#forget(new Set(gone.map(({ index }) => index)));
+    this.#forget(gone.map(({ index }) => index));
     for (const { index, record, handler } of gone) {
       if (!isStale(record)) this.#restore(record, handler);
       this.#free.push(index);
@@ -287,8 +287,26 @@ export class Regions {
     view.setInt32((record >>> 2) + this.#infoOffset + RecordInfo.arrivals, 0, true);
   }
 
+  /** What `action` drops leaves the look-up at its end, all at once. No region may be made meanwhile. */
+  dropTogether(action: () => void): void {
+    const together = new Set<number>();
+    this.#together = together;
+    try {
+      action();
+    } finally {
+      this.#together = undefined;
+      if (together.size > 0) this.#forget([...together]);
+    }
+  }
+  #together: Set<number> | undefined;
+
   /** Take regions out of the look-up. */
-  #forget(gone: ReadonlySet<number>): void {
+  #forget(indices: readonly number[]): void {
+    if (this.#together) {
+      for (const index of indices) this.#together.add(index);
+      return;
+    }
+    const gone = new Set(indices);
     const { memory, lookup } = this.#options;
     for (let at = lookup; at < lookup + REGION_LOOKUP_BYTES; at += REGION_LOOKUP_ENTRY_BYTES)
       if (gone.has(memory.words[(at + 8) >>> 2] & (REGION_TABLE_SIZE - 1))) this.#emptyEntry(at);

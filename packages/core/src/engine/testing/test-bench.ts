@@ -59,7 +59,11 @@ export class TestBench {
       ...options.host,
     };
     this.engine = new Engine(this.memory, host, { hot: [], regions: false, ...options });
-    this.ram = new MachineMemory(this.memory, (hostAddress, size) => this.engine.code.written(hostAddress, size));
+    this.ram = new MachineMemory(
+      this.memory,
+      (hostAddress, size) => this.engine.code.written(hostAddress, size),
+      (places) => this.engine.codeWritten(places),
+    );
     this.vcpu = new MachineVcpu(0, this.engine);
     this.reset(options.fresh);
   }
