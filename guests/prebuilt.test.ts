@@ -44,6 +44,7 @@ describe('prebuilt guests', () => {
     'kernels.elf',
     'mixed.elf',
     'operations.elf',
+    'sniff.elf',
     'vmi.bzimage',
     'walk.elf',
     'count-cr3.o',

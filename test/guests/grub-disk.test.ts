@@ -1,4 +1,4 @@
-/** GRUB's PV port loads Debian's kernel from a disk, and hands its devices over to it. */
+/** GRUB's ports to Xen, PV and PVH, load Debian's kernel from a disk, and hand their devices over to it. */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -11,11 +11,22 @@ import { reachShell, runCommand } from './debian-shell.ts';
 import { BOOT_TIMEOUT_MS, GuestSession } from './guest-session.ts';
 import { expectOnlyReports } from './said-by-vm.ts';
 
-const grub = await testsOf('grub-xen', 'GRUB x86_64-xen with a disk');
+const GRUBS = [
+  { name: 'grub-xen', says: 'Booting kernel on Xen PV', ...(await testsOf('grub-xen', 'GRUB x86_64-xen with a disk')) },
+  {
+    name: 'grub-xen-pvh',
+    says: 'Booting kernel on Xen PVH',
+    ...(await testsOf('grub-xen-pvh', 'GRUB i386-xen_pvh with a disk')),
+  },
+];
 const debian = await testsOf('debian', '');
 const PROMPT = 'grub> ';
 
-describe.skipIf(grub.skipped || debian.skipped)(`${grub.title}${debian.title}`, () => {
+describe.each(GRUBS)(`$title${debian.title}`, ({ name, says, skipped }) => {
+  if (skipped || debian.skipped) {
+    it.skip('starts the kernel', () => {});
+    return;
+  }
   const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-grub-'));
   const image = path.join(directory, 'disk.img');
   let session: GuestSession;
@@ -28,7 +39,7 @@ describe.skipIf(grub.skipped || debian.skipped)(`${grub.title}${debian.title}`, 
     writeFileSync(path.join(boot, 'initrd'), initrd ?? '');
     // An archive is a file system to GRUB, and needs no tool beyond those of the catalogue.
     execFileSync('tar', ['-C', directory, '--format=ustar', '-cf', image, 'boot']);
-    session = new GuestSession('grub-xen', '--plugin', 'xen', '--disk', `${image},ro`);
+    session = new GuestSession(name, '--plugin', 'xen', '--disk', `${image},ro`);
     await session.expect(PROMPT, BOOT_TIMEOUT_MS);
   });
   afterAll(async () => {
@@ -51,6 +62,7 @@ describe.skipIf(grub.skipped || debian.skipped)(`${grub.title}${debian.title}`, 
     }
     session.type('boot\r');
     await reachShell(session);
+    expect(session.console).toMatch(new RegExp(`\\] ${says}$`, 'm'));
     expect((await runCommand(session, 'cat /proc/cmdline')).output).toContain('from=disk');
     expect((await runCommand(session, 'dd if=/dev/xvda bs=512 count=1 2>/dev/null | head -c 4')).output).toBe('boot');
   });

@@ -33,6 +33,7 @@ export const catalogue: Readonly<Record<string, CatalogueEntry>> = {
   'debian-i386': debian({ architecture: 'i386', kernels: '686-pae' }),
   // Xen's drivers need PAE.
   'debian-i386-nopae': debian({ architecture: 'i386', kernels: '686', withoutModules: /xen/ }),
+  memtest: { defaultPlugins: [], commandLine: () => 'console=ttyS0,115200', load: loadMemtest },
   'grub-xen': { defaultPlugins: ['xen'], commandLine: () => '', load: (progress) => loadGrubXen('x86_64', progress) },
   'grub-xen-i386': {
     defaultPlugins: ['xen'],
@@ -108,6 +109,16 @@ async function loadGrubXen(cpu: 'x86_64' | 'i386', progress: ProgressLine, platf
     (name) => name === 'grub-xen-host',
   );
   const file = await onlyFile(directory, new RegExp(`grub-${cpu}-${platform}\\.bin$`));
+  return { name: path.basename(file), file: await readFile(file) };
+}
+
+/** Memtest86+ in the form of a bzImage. */
+async function loadMemtest(progress: ProgressLine): Promise<CatalogueGuest> {
+  const directory = await fetchOrCached(
+    async () => unpackedPackage(await findPackage('memtest86+', progress), ['*/memtest86+x64.bin'], progress),
+    (name) => name === 'memtest86+',
+  );
+  const file = await onlyFile(directory, /memtest86\+x64\.bin$/);
   return { name: path.basename(file), file: await readFile(file) };
 }
 

@@ -30,7 +30,7 @@ import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { ExitCode } from '../engine/exit-code.ts';
 import type { EngineMemory } from '../engine/memory.ts';
 import { exitNumber } from '../isa/instruction-exit.ts';
-import { CORE } from '../loader/boot/doors.ts';
+import { CORE, SNIFF } from '../loader/boot/doors.ts';
 import { BIOS_DOORS, bootNatively } from '../loader/boot/index.ts';
 import type { MemoryMap } from '../loader/boot/memory-map.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
@@ -45,7 +45,8 @@ import { instructionExit } from './instruction-exits.ts';
 import { afterDeliveryFault, type NativeAnswer, type NativeFault, undefinedOpcode, Vector } from './native/answer.ts';
 import { cpuid } from './native/cpuid.ts';
 import { deliver } from './native/delivery.ts';
-import { nativeInstructions } from './native/instructions.ts';
+import { FORCED_CPUID_BYTES, isForcedCpuid } from './native/forced-cpuid.ts';
+import { cpuidInstruction, nativeInstructions } from './native/instructions.ts';
 import { firmwareMtrrs } from './native/memory-types.ts';
 import { writeControlRegister } from './native/registers.ts';
 import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.ts';
@@ -548,7 +549,7 @@ export class Machine implements PluginMachine {
     const counter = (this.#exceptionCounts[fault.vector] ??= this.#counter(`exception.${fault.vector}`));
     counter.count++;
     const answer = this.#ask(vcpu, { kind: 'exception', ...fault });
-    if (answer === 'handled') return;
+    if (answer === 'handled' || (fault.vector === Vector.UD && this.#sniffs(vcpu) && this.#forcedCpuid(vcpu))) return;
     const raised: NativeFault = typeof answer === 'object' ? { vector: answer.fault, ...pick(answer) } : fault;
     if (raised.vector === Vector.PF && raised.cr2 !== undefined) vcpu.cr2 = raised.cr2;
     this.#deliver(vcpu, raised.vector, raised.errorCode);
@@ -583,7 +584,24 @@ export class Machine implements PluginMachine {
       first = next?.vector;
       if (next) fault = deliver(vcpu, { vector: next.vector, errorCode: next.errorCode, software: false });
     }
-    if (fault) this.shutdown({ kind: 'crash', message: `triple fault: exception ${vector} could not be delivered` });
+    if (!fault) return;
+    const message = this.#sniffs(vcpu)
+      ? `early fault: exception ${vector} before the guest has an interrupt descriptor table`
+      : `triple fault: exception ${vector} could not be delivered`;
+    this.shutdown({ kind: 'crash', message });
+  }
+
+  /** The guest came in through the door `sniff` and cannot take a fault yet. */
+  #sniffs(vcpu: MachineVcpu): boolean {
+    return this.entry.name === SNIFF && this.entry.plugin === CORE && vcpu.tables.idtr.limit === 0;
+  }
+  /** At #UD: CPUID behind the prefix that asks for its emulation. False: that is not what stands there. */
+  #forcedCpuid(vcpu: MachineVcpu): boolean {
+    const code = vcpu.read(vcpu.rip, FORCED_CPUID_BYTES);
+    if (!code.ok || !isForcedCpuid(code.bytes)) return false;
+    cpuidInstruction({ vcpu, machine: this.#nativeMachine, lengthBytes: FORCED_CPUID_BYTES, privileged: false });
+    vcpu.stepOver(FORCED_CPUID_BYTES);
+    return true;
   }
 
   /** An instruction for TypeScript. False: it ended in an exception or interrupt. */

@@ -52,6 +52,7 @@ describe('a bzImage', () => {
     ['any', 0x20f, 1, 'multiboot1', 'no header in the first 8 KiB'],
     ['any', 0x20f, 1, 'multiboot2', 'no header in the first 32 KiB'],
     ['any', 0x20f, 1, 'elf', 'inside a bzImage'],
+    ['any', 0x20f, 1, 'sniff', 'no 32-bit ELF image'],
   ])(
     'of a kernel that is %s (protocol %i, xloadflags %i) has no %s',
     async (_what, protocol, xloadflags, name, why) => {
@@ -141,7 +142,16 @@ it('any damage gives doors, reasons or a coded error, and always every door once
         try {
           const { entries, closed = [], missing } = findNativeDoors(image, new Set<NativeDoorName>(['linux64', 'elf']));
           const names = [...entries, ...closed, ...missing].map(({ name }) => name);
-          expect(names.sort()).toEqual(['efi', 'elf', 'linux16', 'linux32', 'linux64', 'multiboot1', 'multiboot2']);
+          expect(names.sort()).toEqual([
+            'efi',
+            'elf',
+            'linux16',
+            'linux32',
+            'linux64',
+            'multiboot1',
+            'multiboot2',
+            'sniff',
+          ]);
         } catch (error) {
           expect(error).toBeInstanceOf(PolyvisorError);
         }

@@ -4,7 +4,7 @@ import { findMultibootHeaderOf, multibootEntry } from '../image/multiboot.ts';
 import { readPeHeader } from '../image/pe.ts';
 import { isBzImage, readSetupHeader, type SetupHeader } from '../image/setup-header.ts';
 import { ENTRY_64 } from './linux.ts';
-import { physicalEntry } from './placement.ts';
+import { physicalEntry, virtualOffset } from './placement.ts';
 
 /** Doors that need no hypervisor interface; the best first, among those that a machine can go through. */
 const LINUX_ABIS = { linux64: '64-bit entry', linux32: '32-bit entry', linux16: '16-bit entry (real mode)' } as const;
@@ -13,6 +13,7 @@ const ABIS = {
   multiboot2: 'Multiboot2',
   multiboot1: 'Multiboot',
   elf: 'ELF entry of an unpacked Linux kernel',
+  sniff: 'ELF entry in ring 1 with paging on: the kernel finds out where it is',
   efi: 'EFI application',
 } as const;
 
@@ -21,6 +22,9 @@ const NAMES = Object.keys(ABIS) as NativeDoorName[];
 
 /** Priority of a door that is taken only if it is asked for by its name. */
 export const ONLY_IF_NAMED = -1;
+
+/** The door whose kernels may execute a forced CPUID, and whose early faults are reported as such. */
+export const SNIFF = 'sniff' satisfies NativeDoorName;
 
 /** Who offers native doors, in the place of a plug-in's name. */
 export const CORE = 'core';
@@ -43,8 +47,8 @@ export function findNativeDoors(image: GuestImage, startable: ReadonlySet<Native
     const door = { name, abi: name in LINUX_ABIS ? `${protocol}, ${ABIS[name]}` : ABIS[name] };
     if ('missing' in finding) missing.push({ ...door, reason: finding.missing });
     else if (startable.has(name)) {
-      // An ELF entry does not say what it expects: that it is a Linux kernel's has to be said by who asks for it.
-      const priority = name === 'elf' ? ONLY_IF_NAMED : NAMES.length - index;
+      // An ELF entry does not say what it expects: that has to be said by who asks for it.
+      const priority = name === 'elf' || name === 'sniff' ? ONLY_IF_NAMED : NAMES.length - index;
       entries.push({ ...door, ...finding, plugin: CORE, priority });
     } else closed.push({ ...door, ...finding, plugin: CORE, reason: whyClosed(name) });
   }
@@ -104,7 +108,7 @@ function relocation({ relocatable, prefAddress }: SetupHeader): string {
   return prefAddress === 0n ? '; relocatable' : `; relocatable, prefers 0x${prefAddress.toString(16)}`;
 }
 
-function otherDoors(image: GuestImage): Record<'efi' | 'elf' | 'multiboot1' | 'multiboot2', Finding> {
+function otherDoors(image: GuestImage): Record<'efi' | 'elf' | 'sniff' | 'multiboot1' | 'multiboot2', Finding> {
   const pe = readPeHeader(image.file);
   return {
     efi:
@@ -115,6 +119,7 @@ function otherDoors(image: GuestImage): Record<'efi' | 'elf' | 'multiboot1' | 'm
             foundIn: `PE header AddressOfEntryPoint (${pe.machine}); relative to the image`,
           },
     elf: elfDoor(image),
+    sniff: sniffDoor(image),
     multiboot1: multibootDoor(1, image),
     multiboot2: multibootDoor(2, image),
   };
@@ -127,6 +132,15 @@ function elfDoor({ elf, format }: GuestImage): Finding {
   const address = physicalEntry(elf);
   if (address === undefined) return { missing: `e_entry 0x${elf.entry.toString(16)} lies in no loadable segment` };
   return { address, foundIn: 'ELF header e_entry; taken only if asked for' };
+}
+
+function sniffDoor(image: GuestImage): Finding {
+  const { elf, format } = image;
+  if (elf?.class !== 32 || format === 'bzimage') return { missing: 'no 32-bit ELF image' };
+  if (virtualOffset(elf) === undefined) {
+    return { missing: 'its virtual and physical addresses do not differ by the same whole number of 4 MiB pages' };
+  }
+  return elfDoor(image);
 }
 
 const SEARCHED_KIB = { 1: 8, 2: 32 } as const;

@@ -5,6 +5,7 @@ import { bootElf } from './elf.ts';
 import { type BootSurroundings, bootLinux32, bootLinux64 } from './linux.ts';
 import { bootLinux16 } from './linux16.ts';
 import { bootMultiboot } from './multiboot.ts';
+import { bootSniff } from './sniff.ts';
 
 type Boot = (request: BootRequest, surroundings: BootSurroundings) => void;
 
@@ -16,6 +17,7 @@ const BOOTS: Partial<Readonly<Record<NativeDoorName, Boot>>> = {
   multiboot2: (request, surroundings) => bootMultiboot(2, request, surroundings),
   multiboot1: (request, surroundings) => bootMultiboot(1, request, surroundings),
   elf: bootElf,
+  sniff: bootSniff,
 };
 
 /** Doors that take modules. */

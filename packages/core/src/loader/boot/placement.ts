@@ -66,3 +66,17 @@ export function physicalEntry(elf: ElfImage): bigint | undefined {
   if (virtual) return elf.entry - virtual.vaddr + virtual.paddr;
   return loadable.some(({ paddr, memorySizeBytes }) => within(paddr, memorySizeBytes)) ? elf.entry : undefined;
 }
+
+/** A page of 32-bit paging with CR4.PSE (SDM vol. 3A, 4.3). */
+export const LARGE_PAGE_BYTES = 0x400000;
+
+/**
+ * How far above its physical addresses a 32-bit image is linked, the same for all of it and whole large pages; `undefined`:
+ * that cannot be said.
+ */
+export function virtualOffset(elf: ElfImage): number | undefined {
+  const loadable = elf.programHeaders.filter(({ type }) => type === SegmentType.PT_LOAD);
+  const offsets = new Set(loadable.map(({ vaddr, paddr }) => Number(vaddr - paddr)));
+  const [offset = 0] = offsets;
+  return offsets.size > 1 || offset < 0 || offset % LARGE_PAGE_BYTES !== 0 ? undefined : offset;
+}

@@ -78,7 +78,7 @@ async function recogniseBzImage(
   if (!payload)
     return {
       name,
-      description: describe('payload not found: only 2.08 and later say where it is'),
+      description: describe('payload not found: the header names none, or is older than 2.08'),
       format: 'bzimage',
       file,
     };

@@ -133,7 +133,7 @@ const far =
     return done(farTransfer(context.vcpu, number(context, 0), value(context, 1), number(context, 2), origin));
   };
 
-const cpuidInstruction: Native = ({ vcpu, machine }) => {
+export const cpuidInstruction: Native = ({ vcpu, machine }) => {
   const answer = machine.cpuid(vcpu, Number(vcpu.gpr[RAX] & 0xffffffffn), Number(vcpu.gpr[RCX] & 0xffffffffn));
   vcpu.gpr[RAX] = BigInt(answer.eax >>> 0);
   vcpu.gpr[RBX] = BigInt(answer.ebx >>> 0);
