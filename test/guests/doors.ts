@@ -14,7 +14,7 @@ const PVHVM = 'Booting paravirtualized kernel on Xen HVM';
 export const DOORS: Readonly<Record<string, Door>> = {
   'amd64 native': { guest: 'debian', args: [], says: BARE },
   'amd64 16-bit entry': { guest: 'debian', args: ['--entry', 'linux16'], says: BARE },
-  'amd64 PV': { guest: 'debian', args: XEN, says: 'Booting kernel on Xen PV' },
+  'amd64 PV': { guest: 'debian', args: XEN, says: 'Booting kernel on Xen\n' },
   'amd64 PVH': { guest: 'debian', args: [...XEN, '--entry', 'pvh'], says: PVH },
   'amd64 PVHVM': { guest: 'debian', args: [...XEN, '--entry', 'native'], says: PVHVM },
   '686-pae native': { guest: 'debian-i386', args: [], says: BARE },

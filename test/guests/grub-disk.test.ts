@@ -12,10 +12,11 @@ import { BOOT_TIMEOUT_MS, GuestSession } from './guest-session.ts';
 import { expectOnlyReports } from './said-by-vm.ts';
 
 const GRUBS = [
-  { name: 'grub-xen', says: 'Booting kernel on Xen PV', ...(await testsOf('grub-xen', 'GRUB x86_64-xen with a disk')) },
+  { name: 'grub-xen', says: 'Booting kernel on Xen\n', ...(await testsOf('grub-xen', 'GRUB x86_64-xen with a disk')) },
   {
     name: 'grub-xen-pvh',
-    says: 'Booting kernel on Xen PVH',
+    // It goes to the kernel by the Linux boot protocol: nobody names PVH's entry.
+    says: 'Booting paravirtualized kernel on Xen PVH\n',
     ...(await testsOf('grub-xen-pvh', 'GRUB i386-xen_pvh with a disk')),
   },
 ];
@@ -62,7 +63,7 @@ describe.each(GRUBS)(`$title${debian.title}`, ({ name, says, skipped }) => {
     }
     session.type('boot\r');
     await reachShell(session);
-    expect(session.console).toMatch(new RegExp(`\\] ${says}$`, 'm'));
+    expect(session.console).toContain(says);
     expect((await runCommand(session, 'cat /proc/cmdline')).output).toContain('from=disk');
     expect((await runCommand(session, 'dd if=/dev/xvda bs=512 count=1 2>/dev/null | head -c 4')).output).toBe('boot');
   });

@@ -23,7 +23,7 @@ import {
   type VirtioSignals,
 } from '@polyvisor/plugin-api';
 import { PageAliases } from '../bus/page-aliases.ts';
-import { ARG, DR, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
+import { ARG, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
 import { bareDevices, virtioModels } from '../devices/virtio/index.ts';
 import { virtioFunction } from '../devices/virtio/pci/function.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
@@ -37,6 +37,8 @@ import type { PluginCalls } from '../ports/plugin-calls.ts';
 import type { BiosHost } from './bios/call.ts';
 import { leaveBiosBehind } from './bios/rom.ts';
 import { answerBiosCall } from './bios/services.ts';
+import { Breakpoints, type WatchedStep } from './breakpoints/breakpoints.ts';
+import { allowAccess } from './breakpoints/debug-registers.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
 import { directInstructions } from './direct-instructions.ts';
 import { chooseEntry } from './entries.ts';
@@ -69,8 +71,15 @@ const HIDDEN_BYTES = 2 << 20;
 /** Instructions between two tries while somebody waits for the guest to be in a certain state. */
 const TRY_QUANTUM = 2000;
 const VMCALL = exitNumber('vmcall');
-/** DR6.BS: single step. */
-const DR6_BS = 1n << 14n;
+const IRET = exitNumber('iret');
+const SYSCALL = exitNumber('syscall');
+const SYSRET = exitNumber('sysret');
+const SOFTWARE_INTERRUPTS: ReadonlySet<number> = new Set(
+  (['softwareInterrupt', 'int3', 'into'] as const).map(exitNumber),
+);
+/** An instruction that the engine has carried out. */
+const NO_DETAIL = -1;
+const PORT_INSTRUCTIONS: ReadonlySet<number> = new Set((['in', 'out', 'ins', 'outs'] as const).map(exitNumber));
 
 export interface MachineOptions {
   readonly image: GuestImage;
@@ -158,6 +167,7 @@ export class Machine implements PluginMachine {
   readonly #instructionCounts: (ExitCount | undefined)[] = [];
   readonly #exceptionCounts: (ExitCount | undefined)[] = [];
   readonly #sampler: Sampler | undefined;
+  readonly #breakpoints = new Breakpoints();
 
   /** Finds the door, lays out memory, lets the plug-ins boot the image. @throws PolyvisorError */
   static async create(options: MachineOptions): Promise<Machine> {
@@ -495,13 +505,20 @@ export class Machine implements PluginMachine {
       vcpu.noteWaitingInterrupt();
       engine.budget = left;
       this.#instructionTime?.enter(engine);
+      if (this.#breakpoints.stopsAt(vcpu)) {
+        this.#raise(vcpu, { vector: Vector.DB });
+        left--;
+        continue;
+      }
+      const watched = this.#breakpoints.watch(vcpu);
       const stepping = vcpu.singleStep;
-      const code = stepping || oneInstruction ? engine.step() : engine.run();
+      vcpu.debugShadow = false;
+      const code = stepping || oneInstruction || watched ? engine.step() : engine.run();
       const executed = left - engine.budget;
       left -= Math.max(1, executed);
       this.#account(executed);
       if (code === ExitCode.budget) break;
-      this.#dispatch(vcpu, code, stepping);
+      this.#dispatch(vcpu, code, stepping, watched);
       if (this.clock.takeEarlierDeadline()) left = Math.min(left, this.#turn());
     }
     return true;
@@ -519,14 +536,32 @@ export class Machine implements PluginMachine {
     this.#instructionTime?.advance(executed);
   }
 
-  #dispatch(vcpu: MachineVcpu, code: number, stepping: boolean): void {
-    if (code === ExitCode.fault) this.#fault(vcpu);
-    else if (code === ExitCode.stop ? stepping : this.#instruction(vcpu) && stepping) this.#singleStepTrap(vcpu);
+  #dispatch(vcpu: MachineVcpu, code: number, stepping: boolean, watched: WatchedStep | undefined): void {
+    if (code === ExitCode.fault) {
+      this.#breakpoints.abandon();
+      this.#fault(vcpu);
+      return;
+    }
+    if (code === ExitCode.stop) {
+      this.#endOfInstruction(vcpu, NO_DETAIL, stepping, watched);
+      return;
+    }
+    const detail = vcpu.engine.exitDetail;
+    const done = this.#instruction(vcpu);
+    // For these RFLAGS.TF counts as it is afterwards (SDM vol. 2B, SYSCALL and SYSRET).
+    if (detail === SYSCALL || detail === SYSRET) this.#endOfInstruction(vcpu, detail, vcpu.singleStep, watched);
+    else if (done) this.#endOfInstruction(vcpu, detail, stepping, watched);
+    else if (SOFTWARE_INTERRUPTS.has(detail)) this.#endOfInstruction(vcpu, detail, false, watched);
+    else this.#breakpoints.abandon();
   }
-  /** RFLAGS.TF was set before the instruction that is now done (SDM vol. 3B, 18.3.1.4). */
-  #singleStepTrap(vcpu: MachineVcpu): void {
-    if (this.#end) return;
-    vcpu.setSlot64(DR[6], vcpu.slot64(DR[6]) | DR6_BS);
+  /** RFLAGS.TF was set before the instruction that is now done, or a breakpoint watches it (SDM vol. 3B, 18.3.1). */
+  #endOfInstruction(vcpu: MachineVcpu, detail: number, singleStep: boolean, watched: WatchedStep | undefined): void {
+    if (!(singleStep || watched) || this.#end) return;
+    const port = PORT_INSTRUCTIONS.has(detail) ? { number: vcpu.arg32(0), sizeBytes: vcpu.arg32(1) } : undefined;
+    const after = { singleStep, ...(port && { port }), loadsFlags: detail === IRET };
+    if (!this.#breakpoints.trapsAfter(vcpu, watched, after)) return;
+    // Behind HLT, too: it is over.
+    vcpu.wake();
     this.#raise(vcpu, { vector: Vector.DB });
   }
 
@@ -577,6 +612,7 @@ export class Machine implements PluginMachine {
   /** Through the IDT; a fault on the way becomes a double fault, then a shutdown (SDM vol. 3A, 6.15). */
   #deliver(vcpu: MachineVcpu, vector: number, errorCode: number | undefined): void {
     let first: number | undefined = vector;
+    if (vector === Vector.DB) allowAccess(vcpu);
     let fault = deliver(vcpu, { vector, errorCode, software: false });
     while (fault && first !== undefined) {
       if (fault.vector === Vector.PF && fault.cr2 !== undefined) vcpu.cr2 = fault.cr2;

@@ -118,6 +118,8 @@ export class MachineVcpu implements Vcpu {
   pending: PendingException | undefined;
   /** STI has set IF, or SS has been loaded: interrupts wait for one more instruction (SDM vol. 2B, STI; vol. 3A, 6.8.3). */
   interruptShadow = false;
+  /** SS has been loaded: debug exceptions other than general detect wait, too. */
+  debugShadow = false;
   /** The chips as this processor sees them. */
   readonly platform: ProcessorPlatform;
   #nmiPending = false;

@@ -2,7 +2,7 @@ import { Flag } from '../../isa/flags.ts';
 
 /**
  * What a return may change of RFLAGS: IOPL only at CPL 0, IF only at or above IOPL. RF would be gone after the next
- * instruction, and only keeps instruction breakpoints away, which are NOT IMPLEMENTED.
+ * instruction, and only keeps instruction breakpoints away: IRET loads it where there are any.
  */
 export function mergeFlags(old: bigint, image: bigint, cpl: number, widthBits: number): bigint {
   const mask = BigInt(changeableFlags(Number(old & 0xffffn), cpl, widthBits));

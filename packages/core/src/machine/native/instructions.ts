@@ -1,5 +1,6 @@
 import { Flag } from '../../isa/flags.ts';
 import type { InstructionExitName } from '../../isa/instruction-exit.ts';
+import { breakpointsEnabled, Dr6, detectsAccess, reportInDr6 } from '../breakpoints/debug-registers.ts';
 import { AccessRights } from '../cpu-mode.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import { memoryFault, type NativeAnswer, type NativeFault, protection, undefinedOpcode, Vector } from './answer.ts';
@@ -64,7 +65,7 @@ const popSegment: Native = (context) => {
   const fault = loadDataSegment(vcpu, number(context, 0), Number(found[0]));
   if (fault) return fault;
   setStackPointer(vcpu, stack, above(stack, bytes));
-  if (number(context, 0) === SS) vcpu.interruptShadow = true;
+  if (number(context, 0) === SS) vcpu.interruptShadow = vcpu.debugShadow = true;
   return 'next';
 };
 
@@ -73,7 +74,7 @@ const loadSegment: Native = (context) => {
   const { vcpu } = context;
   const fault = loadDataSegment(vcpu, number(context, 0), number(context, 1) & 0xffff);
   if (fault) return fault;
-  if (number(context, 0) === SS) vcpu.interruptShadow = true;
+  if (number(context, 0) === SS) vcpu.interruptShadow = vcpu.debugShadow = true;
   return 'next';
 };
 
@@ -148,12 +149,24 @@ const swapgs: Native = privileged(({ vcpu }) => {
 });
 
 const iret: Native = (context) => {
+  const { vcpu } = context;
   const width = number(context, 0);
-  const short = width === 64 && returnToSameLevel(context.vcpu);
-  const fault = short ? undefined : interruptReturn(context.vcpu, width, after(context));
-  if (!fault) context.vcpu.nmiBlocked = false;
+  const resumeFlag = breakpointsEnabled(vcpu) && resumeFlagInFrame(vcpu, width);
+  const short = width === 64 && returnToSameLevel(vcpu);
+  const fault = short ? undefined : interruptReturn(vcpu, width, after(context));
+  if (!fault) {
+    vcpu.nmiBlocked = false;
+    if (resumeFlag) vcpu.eflags |= Flag.RF;
+  }
   return done(fault);
 };
+
+/** RF as IRET would load it: it keeps an instruction breakpoint from stopping the same instruction again. */
+function resumeFlagInFrame(vcpu: MachineVcpu, width: number): boolean {
+  if (width === 16) return false;
+  const frame = peek(vcpu, currentStack(vcpu), width / 8, 3);
+  return !isFault(frame) && (frame[2] & BigInt(Flag.RF)) !== 0n;
+}
 
 /** CLAC and STAC: #UD above CPL 0. */
 const alignmentCheck =
@@ -163,6 +176,12 @@ const alignmentCheck =
     vcpu.eflags = on ? vcpu.eflags | Flag.AC : vcpu.eflags & ~Flag.AC;
     return 'next';
   };
+
+/** DR7.GD is set: #DB at the instruction (SDM vol. 3B, 18.3.1.2). */
+function generalDetect(vcpu: MachineVcpu): NativeFault {
+  reportInDr6(vcpu, Dr6.BD);
+  return { vector: Vector.DB };
+}
 
 /** INT1: a #DB of the trap kind, with no check of the gate's DPL. */
 const debugTrap: Native = (context) => {
@@ -195,12 +214,16 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
   }),
   writeCr: privileged((context) => writeControlRegister(context.vcpu, number(context, 0), value(context, 2))),
   readDr: privileged((context) => {
+    if (detectsAccess(context.vcpu)) return generalDetect(context.vcpu);
     const read = readDebugRegister(context.vcpu, number(context, 0));
     if (read === undefined) return undefinedOpcode;
     context.vcpu.gpr[number(context, 1)] = read;
     return 'next';
   }),
-  writeDr: privileged((context) => writeDebugRegister(context.vcpu, number(context, 0), value(context, 2))),
+  writeDr: privileged((context) => {
+    if (detectsAccess(context.vcpu)) return generalDetect(context.vcpu);
+    return writeDebugRegister(context.vcpu, number(context, 0), value(context, 2));
+  }),
   clts: privileged(({ vcpu }) => {
     vcpu.cr0 &= ~8n;
     return 'next';

@@ -1,4 +1,5 @@
 import { AccessRights } from '../cpu-mode.ts';
+import type { MachineVcpu } from '../vcpu.ts';
 import { memoryFault, type NativeFault, protection } from './answer.ts';
 import { type Native, type NativeContext, number, writeGpr } from './context.ts';
 import { dataAddress } from './data-address.ts';
@@ -78,10 +79,12 @@ function transfer(
   if (typeof gva === 'object') return gva;
   const bytes = new Uint8Array(4);
   const view = new DataView(bytes.buffer);
+  const device = deviceAt(vcpu, gva, size, direction === 'ins' ? 'write' : 'read');
   if (direction === 'outs') {
-    const found = vcpu.read(gva, size);
-    if (!found.ok) return memoryFault(found.fault);
-    bytes.set(found.bytes);
+    const found = device === undefined ? vcpu.read(gva, size) : undefined;
+    if (found?.ok === false) return memoryFault(found.fault);
+    if (found) bytes.set(found.bytes);
+    else view.setUint32(0, vcpu.readDevice(device as number, size as 1 | 2 | 4), true);
     machine.portWrite(port, size, view.getUint32(0, true));
     return undefined;
   }
@@ -89,9 +92,21 @@ function transfer(
     const place = vcpu.translate(BigInt.asUintN(64, at), 'write');
     if (!place.ok) return memoryFault(place.fault);
   }
-  view.setUint32(0, machine.portRead(port, size) >>> 0, true);
+  const value = machine.portRead(port, size) >>> 0;
+  if (device !== undefined) {
+    vcpu.writeDevice(device, size as 1 | 2 | 4, value);
+    return undefined;
+  }
+  view.setUint32(0, value, true);
   const written = vcpu.write(gva, bytes.subarray(0, size));
   return written.ok ? undefined : memoryFault(written.fault);
+}
+
+/** Guest-physical address of an element that lies in device memory within a page; `undefined`: it does not, or faults. */
+function deviceAt(vcpu: MachineVcpu, gva: bigint, size: number, access: 'read' | 'write'): number | undefined {
+  const place = vcpu.translate(gva, access);
+  const isDevice = place.ok && place.gpa >= vcpu.engine.memory.layout.ramSizeBytes;
+  return isDevice && (gva & 0xfffn) <= BigInt(4096 - size) ? place.gpa : undefined;
 }
 
 /** Linear address of the element. */

@@ -93,9 +93,7 @@ export function dropInnerSegments(vcpu: MachineVcpu): void {
     const segment = vcpu.segment(register);
     const conformingCode = (segment.accessRights & (CODE | CONFORMING)) === (CODE | CONFORMING);
     if (segment.accessRights & UNUSABLE || conformingCode || dplOf(segment) >= vcpu.cpl) continue;
-    vcpu.setSegment(register, {
-      ...nullSegment(),
-      base: register >= 4 && vcpu.engine.mode === 'long64' ? 0n : segment.base,
-    });
+    // The base stays, and in 64-bit mode code sees that of FS and GS.
+    vcpu.setSegment(register, { ...nullSegment(), base: segment.base });
   }
 }
