@@ -501,18 +501,19 @@ export class Machine implements PluginMachine {
       if (vcpu.blocked && vcpu.hasDeliverableEvent) vcpu.wake();
       if (vcpu.blocked || vcpu.offline || this.#end) return left !== turn;
       const oneInstruction = this.#deliverEvents(vcpu);
-      const { engine } = vcpu;
-      vcpu.noteWaitingInterrupt();
-      engine.budget = left;
-      this.#instructionTime?.enter(engine);
       if (this.#breakpoints.stopsAt(vcpu)) {
         this.#raise(vcpu, { vector: Vector.DB });
         left--;
         continue;
       }
       const watched = this.#breakpoints.watch(vcpu);
+      if (vcpu.holdsDirect !== (watched !== undefined)) vcpu.holdsDirect = watched !== undefined;
       const stepping = vcpu.singleStep;
       vcpu.debugShadow = false;
+      const { engine } = vcpu;
+      vcpu.noteWaitingInterrupt();
+      engine.budget = left;
+      this.#instructionTime?.enter(engine);
       const code = stepping || oneInstruction || watched ? engine.step() : engine.run();
       const executed = left - engine.budget;
       left -= Math.max(1, executed);

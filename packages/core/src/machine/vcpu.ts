@@ -141,8 +141,17 @@ export class MachineVcpu implements Vcpu {
     this.updateMmu();
   }
   #direct = 0;
+  /** System instructions all leave: RF and breakpoints matter, which direct ones know nothing of. */
+  get holdsDirect(): boolean {
+    return this.#holdsDirect;
+  }
+  set holdsDirect(holds: boolean) {
+    this.#holdsDirect = holds;
+    this.#allowDirect();
+  }
+  #holdsDirect = false;
   #allowDirect(): void {
-    let bits = this.#direct;
+    let bits = this.#holdsDirect ? 0 : this.#direct;
     if (this.#nmiBlocked) bits &= ~Direct.IRET;
     if (this.#cells) bits &= ~TOUCHES_CELLS;
     this.#set32(DIRECT, bits);
