@@ -22,8 +22,7 @@ export function emulateTableWrite(domain: PvDomain, vcpu: XenVcpu, gva: bigint):
   if ((domain.vmAssist & VMASST_WRITABLE_PAGETABLES) === 0) return false;
   const table = writtenTable(domain, vcpu, gva);
   if (table === undefined) return false;
-  const code = readCode(vcpu);
-  const write = code === undefined ? undefined : decodeMemoryWrite(code, vcpu.ring1 ? 32 : 64);
+  const write = writeAt(vcpu);
   if (write === undefined || (gva & BigInt(write.sizeBytes - 1)) !== 0n) return false;
   const emulation = new Emulation(domain, vcpu, write, table * PAGE_BYTES + Number(gva & 0xfffn));
   const done = emulation.run();
@@ -44,10 +43,38 @@ function writtenTable(domain: PvDomain, vcpu: XenVcpu, gva: bigint): number | un
   return isTable && frames.typeCount(mfn) > 0 ? mfn : undefined;
 }
 
-/** Up to 15 bytes at RIP; fewer when the next page is absent. */
-function readCode(vcpu: XenVcpu): Uint8Array | undefined {
-  const { cpu } = vcpu;
+/** An instruction as it was found, by the words that it begins with; a kernel writes its tables in a few places only. */
+interface Found {
+  readonly words: Int32Array;
+  readonly mode: 32 | 64;
+  readonly write: MemoryWrite | undefined;
+}
+const FOUND_WORDS = 4;
+const MOST_FOUND = 512;
+const found = new Map<number, Found>();
+const words = new Int32Array(FOUND_WORDS);
+
+/** The write at RIP. What was decoded before holds as long as the bytes are the same, whoever's they are. */
+function writeAt(vcpu: XenVcpu): MemoryWrite | undefined {
   const at = instructionAddress(vcpu);
+  const mode = vcpu.ring1 ? 32 : 64;
+  const low = Number(at & 0xffff_ffffn) | 0;
+  if (!vcpu.cpu.readWords(low, Number(at >> 32n) | 0, words, FOUND_WORDS)) {
+    const code = readCode(vcpu, at);
+    return code && decodeMemoryWrite(code, mode);
+  }
+  const before = found.get(low);
+  if (before?.mode === mode && before.words.every((word, i) => word === words[i])) return before.write;
+  const own = words.slice();
+  const write = decodeMemoryWrite(new Uint8Array(own.buffer, 0, MAX_INSTRUCTION_BYTES), mode);
+  if (found.size >= MOST_FOUND) found.clear();
+  found.set(low, { words: own, mode, write });
+  return write;
+}
+
+/** Up to 15 bytes at RIP; fewer when the next page is absent. */
+function readCode(vcpu: XenVcpu, at: bigint): Uint8Array | undefined {
+  const { cpu } = vcpu;
   const whole = cpu.read(at, MAX_INSTRUCTION_BYTES);
   if (whole.ok) return whole.bytes;
   const toPageEnd = PAGE_BYTES - Number(at & 0xfffn);
