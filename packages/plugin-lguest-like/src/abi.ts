@@ -169,7 +169,10 @@ export const ERAS: readonly Era[] = [
 /** Kernels before and after these eras, with the reason why they cannot run. */
 const OTHERS = [
   { from: [2, 6, 23], reason: 'Linux 2.6.23 has a bus of its own with DMA: NOT IMPLEMENTED' },
-  { from: [2, 6, 24], reason: 'Linux 2.6.24 has device descriptors of typed fields, and longer block requests: NOT IMPLEMENTED' },
+  {
+    from: [2, 6, 24],
+    reason: 'Linux 2.6.24 has device descriptors of typed fields, and longer block requests: NOT IMPLEMENTED',
+  },
   { from: [4, 0], reason: 'Linux 4.0 to 4.13 has its devices on a PCI bus of the launcher: NOT IMPLEMENTED' },
 ];
 
