@@ -135,9 +135,11 @@ async function watch(request: Extract<OpsRequest, { command: 'watch' }>, client:
   return ExitCode.OK;
 }
 
-function watchText({ slots, sites }: WatchReport, seconds: number): string {
+function watchText({ slots, sites, spentUs }: WatchReport, seconds: number): string {
   const perSecond = (calls: number) => `${Math.round(calls / seconds)}`;
-  const slotRows = Object.entries(slots).map(([slot, calls]) => [perSecond(calls), slot]);
+  const spent = (slot: string) =>
+    spentUs[slot] === undefined ? '-' : `${(spentUs[slot] / 1000 / seconds).toFixed(2)}`;
+  const slotRows = Object.entries(slots).map(([slot, calls]) => [perSecond(calls), spent(slot), slot]);
   const siteRows = sites.map(({ calls, slot, in: where }) => [perSecond(calls), slot, where]);
-  return `${formatTable(['CALLS/S', 'SLOT'], slotRows)}\n${formatTable(['CALLS/S', 'SLOT', 'SITE'], siteRows)}\n\n`;
+  return `${formatTable(['CALLS/S', 'HOST MS/S', 'SLOT'], slotRows)}\n${formatTable(['CALLS/S', 'SLOT', 'SITE'], siteRows)}\n\n`;
 }

@@ -63,6 +63,8 @@ export const watchSchema = v.object({
   /** Calls since the last time, by slot. */
   slots: v.record(v.string(), count),
   sites: v.array(v.object({ address: v.string(), in: v.string(), slot: v.string(), calls: count })),
+  /** Microseconds of the host's that operations in TypeScript took since the last time, by slot. */
+  spentUs: v.record(v.string(), v.pipe(v.number(), v.minValue(0))),
 });
 export type WatchReport = v.InferOutput<typeof watchSchema>;
 

@@ -114,6 +114,7 @@ export class VmOps {
     const live = await this.#attached();
     if (!live.counting) await this.#attempt(() => live.count(true));
     live.takeCounts();
+    live.takeSpentNs();
   }
 
   /** Calls since the last time. */
@@ -127,9 +128,11 @@ export class VmOps {
       const name = names.get(sites[i].slot) ?? '?';
       if (count > 0) bySlot.set(name, (bySlot.get(name) ?? 0) + count);
     }
+    const spent = [...(live?.takeSpentNs() ?? [])].map(([slot, ns]) => [slot, Math.round(ns / 100) / 10] as const);
     const top = [...counts.keys()].filter((i) => counts[i] > 0).sort((a, b) => counts[b] - counts[a]);
     return {
       slots: Object.fromEntries([...bySlot].sort(([, a], [, b]) => b - a)),
+      spentUs: Object.fromEntries(spent),
       sites: top.slice(0, topSites).map((i) => ({
         address: hex(sites[i].gva),
         in: live?.kernel.nameOf(sites[i].gva) ?? '-',

@@ -7,11 +7,15 @@ import { BASES } from './testing/kernel-fixture.ts';
 import { kernel, placeKernel, SITE, SLIDE } from './testing/kernel-in-memory.ts';
 
 /** While a program runs: by that the kernel is known to have booted, since it has no types. */
-function attach(machine: Machine, report: (message: string) => void = () => {}): LiveOps | undefined {
+function attach(
+  machine: Machine,
+  report: (message: string) => void = () => {},
+  nowNs: () => number = () => 0,
+): LiveOps | undefined {
   const [vcpu] = machine.vcpus;
   vcpu.cpl = 3;
   try {
-    return LiveOps.attach(machine, kernel, { nowNs: () => 0, report });
+    return LiveOps.attach(machine, kernel, { nowNs, report });
   } finally {
     vcpu.cpl = 0;
   }
@@ -45,7 +49,7 @@ const RBP = 5;
 const manifest = { name: 'mine', version: '1.0.0', api: '^1.2', guest: 'linux64' } as const;
 
 /** Runs {@link BOTH} with what `prepare` has loaded. */
-async function run(prepare: (live: LiveOps, machine: Machine) => void, code = BOTH) {
+async function run(prepare: (live: LiveOps, machine: Machine) => void, code = BOTH, nowNs = () => 0) {
   const said: string[] = [];
   let live: LiveOps | undefined;
   const { gpr, end } = await runNative(
@@ -54,7 +58,7 @@ async function run(prepare: (live: LiveOps, machine: Machine) => void, code = BO
     () => ({ memoryBytes: 8 << 20 }),
     (made) => {
       placeKernel(made);
-      live = attach(made, (message) => said.push(message));
+      live = attach(made, (message) => said.push(message), nowNs);
       if (live) prepare(live, made);
     },
   );
@@ -237,6 +241,26 @@ describe('operations in machine code', () => {
 });
 
 describe('counting', () => {
+  it('tells how long operations in TypeScript took, and nothing of others', async () => {
+    let nowNs = 0;
+    const spent: ReadonlyMap<string, number>[] = [];
+    const { live } = await run(
+      (loaded, machine) => {
+        const slow = () => {
+          nowNs += 5000;
+          return 'previous' as const;
+        };
+        load(loaded, machine, { value: slow, halt: 'native' });
+        expect(whileHalted(machine, () => loaded.count(true))?.sites).toBe(3);
+        spent.push(loaded.takeSpentNs());
+      },
+      BOTH,
+      () => nowNs,
+    );
+    spent.push(live.takeSpentNs(), live.takeSpentNs());
+    expect(spent.map((each) => [...each])).toEqual([[], [['value', 5000]], []]);
+  });
+
   it('tells calls by site, changes nothing else, and leaves no trace', async () => {
     const before: (Uint8Array | undefined)[] = [];
     const { live, rbx, rbp } = await run((live, machine) => {

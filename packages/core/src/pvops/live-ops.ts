@@ -448,11 +448,17 @@ export class LiveOps {
         this.#patcher.sites.map(({ slot }) => this.#byIndex.get(slot)?.gate ?? 0n),
       );
       this.#counting = on;
+      this.#traps.measure(on ? this.#nowNs : undefined);
     });
   }
   /** Calls of each of {@link sites} since the last time; none if they are not counted. */
   takeCounts(): readonly number[] {
     return this.#counters?.take() ?? [];
+  }
+
+  /** Host time that operations in TypeScript have taken since the last time, in ns by slot, while calls are counted. */
+  takeSpentNs(): ReadonlyMap<string, number> {
+    return this.#traps.takeSpentNs();
   }
 
   /** A copy of the kernel's code as it is now, from `_stext` to `_etext`, or `undefined` if it is not mapped. */

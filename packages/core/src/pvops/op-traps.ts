@@ -29,6 +29,9 @@ export class OpTraps {
   readonly #contexts: Context[];
   /** By stack pointer: a task has but one call that waits there. */
   readonly #waiting = new Map<bigint, Continuation>();
+  /** Host time that each slot's operations have taken since it was asked last; only while there is a clock. */
+  readonly #spentNs: number[];
+  #nowNs: (() => number) | undefined;
   readonly #failed: (slot: string, error: unknown) => void;
 
   constructor(machine: Machine, gates: Gates, failed: (slot: string, error: unknown) => void) {
@@ -36,12 +39,25 @@ export class OpTraps {
     this.#lowBase = Number(gates.first & 0xffffffffn);
     this.#highBase = Number(gates.first >> 32n) | 0;
     this.#ops = gates.names.map(() => undefined);
+    this.#spentNs = gates.names.map(() => 0);
     this.#contexts = gates.names.map((slot) => new Context(slot, machine));
     this.#failed = failed;
   }
 
   set(slot: string, op: TypescriptOp | undefined): void {
     this.#ops[this.#gates.names.indexOf(slot)] = op;
+  }
+
+  /** Measure what operations take from now on, or no longer. */
+  measure(nowNs: (() => number) | undefined): void {
+    this.#nowNs = nowNs;
+    this.#spentNs.fill(0);
+  }
+  /** Host time spent since the last time, in ns, by slot; slots without any are left out. */
+  takeSpentNs(): ReadonlyMap<string, number> {
+    const spent = this.#gates.names.map((name, i) => [name, this.#spentNs[i]] as const);
+    this.#spentNs.fill(0);
+    return new Map(spent.filter(([, ns]) => ns > 0));
   }
 
   /** A VMCALL. False: not one of ours. */
@@ -51,9 +67,11 @@ export class OpTraps {
     if (high !== this.#highBase || offset < 0 || offset >= this.#gates.names.length * GATE_BYTES) return false;
     const index = Math.floor(offset / GATE_BYTES);
     const place = offset % GATE_BYTES;
+    if (place !== GateOffset.trap && place !== GateOffset.after) return false;
+    const startNs = this.#nowNs?.() ?? 0;
     if (place === GateOffset.trap) this.#enter(vcpu, index);
-    else if (place === GateOffset.after) this.#afterPrevious(vcpu, index);
-    else return false;
+    else this.#afterPrevious(vcpu, index);
+    if (this.#nowNs) this.#spentNs[index] += this.#nowNs() - startNs;
     return true;
   }
 
