@@ -26,6 +26,13 @@ export class LevelBanks {
     this.#keys = keys;
   }
 
+  /** No level's bank is known. */
+  forget(): void {
+    for (const { bank } of Object.values(LEVELS))
+      this.#engine.memory.view.setInt32(this.#engine.base + bank.offset, 0, true);
+    this.#root = -1;
+  }
+
   /** Fill the slots of {@link LEVELS} for a root and these MMU flags; outside of 64-bit mode none is known. */
   update(root: number, flags: number, isLong64: boolean): void {
     const { banks } = this.#engine;

@@ -88,6 +88,8 @@ const Word = {
 const TOUCHES_CELLS =
   Direct.CLI | Direct.STI | Direct.POPF | Direct.SYSCALL | Direct.SYSRET | Direct.IRET | Direct.READ_CR;
 
+const LEVEL_CHANGES = Direct.SYSCALL | Direct.SYSRET | Direct.IRET;
+
 /** An event that waits to be delivered before the next instruction. */
 export interface PendingException {
   readonly vector: number;
@@ -137,10 +139,14 @@ export class MachineVcpu implements Vcpu {
   /** System instructions that nobody wants to see: {@link Direct}. */
   set direct(bits: number) {
     this.#direct = bits;
+    this.#changesLevelDirectly = (bits & LEVEL_CHANGES) === LEVEL_CHANGES;
+    if (!this.#changesLevelDirectly) this.#levels.forget();
     this.#allowDirect();
     this.updateMmu();
   }
   #direct = 0;
+  /** Somebody who sees a guest's way in or out switches roots himself; then banks for all levels would be made in vain. */
+  #changesLevelDirectly = false;
   /** System instructions all leave: RF and breakpoints matter, which direct ones know nothing of. */
   get holdsDirect(): boolean {
     return this.#holdsDirect;
@@ -511,7 +517,7 @@ export class MachineVcpu implements Vcpu {
     const flags = this.#words[Word.MMU_FLAGS];
     const { mode } = this.engine;
     this.#bankKeys.makeRoom(1 + LEVEL_COUNT);
-    if (this.#direct !== 0) this.#levels.update(this.#root(), flags, mode === 'long64');
+    if (this.#changesLevelDirectly) this.#levels.update(this.#root(), flags, mode === 'long64');
     const manner = this.#bankKeys.manner(flags, modeFacts(mode).number);
     this.#words[Word.TLB] = this.engine.banks.select(bankKey(this.#root(), manner));
   }
