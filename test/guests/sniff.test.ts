@@ -22,7 +22,7 @@ describe('a kernel that finds out where it is', () => {
     expect(guest.console).toBe(
       [
         `probe: cpuid, ${signature}`,
-        'probe: forced emulation, 4000ff03',
+        'probe: forced emulation, 4000ff04',
         'probe: port, ffffffff',
         'probe: start_kernel, the last resort',
         '',
