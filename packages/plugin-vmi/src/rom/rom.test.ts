@@ -86,7 +86,11 @@ describe('option rom', () => {
     );
   });
 
-  it.each(['', 'xen'])('refuses "%s"', (rom) => {
-    expect(() => FakeHost.of(vmiPlugin, { rom })).toThrow(expect.objectContaining({ code: 'PV6001' }));
+  it.each(['native', 'trap', 'xen'])('takes "%s"', (rom) => {
+    expect(FakeHost.of(vmiPlugin, { rom })).toBeInstanceOf(FakeHost);
+  });
+
+  it('refuses no name', () => {
+    expect(() => FakeHost.of(vmiPlugin, { rom: '' })).toThrow(expect.objectContaining({ code: 'PV6001' }));
   });
 });
