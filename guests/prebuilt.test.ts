@@ -50,6 +50,7 @@ describe('prebuilt guests', () => {
     'count-cr3.o',
     'count-cr3-2.o',
     'ops-driver.o',
+    'count-flushes.o',
   ];
   /** Images that are not alone in their folder. */
   const folders: Readonly<Record<string, string>> = { 'count-cr3-2.o': 'count-cr3', 'demo32.elf': 'demo' };

@@ -29,10 +29,15 @@ export interface CatalogueEntry {
 export const catalogue: Readonly<Record<string, CatalogueEntry>> = {
   demo: { defaultPlugins: ['xen'], commandLine: () => '', load: () => loadDemo('demo.elf') },
   demo32: { defaultPlugins: [], commandLine: () => '', load: () => loadDemo('demo32.elf') },
-  debian: debian({ architecture: 'amd64', kernels: 'amd64' }),
-  'debian-i386': debian({ architecture: 'i386', kernels: '686-pae' }),
+  debian: debian({ architecture: 'amd64', flavour: 'amd64' }),
+  // Its kernels have these drivers built in, and fscache within netfs.
+  'debian-6.12': debian({
+    ...{ architecture: 'amd64', flavour: 'amd64', series: '6.12' },
+    withoutModules: /virtio_console|virtio\/virtio(_pci\*|_ring)?\.ko|fscache/,
+  }),
+  'debian-i386': debian({ architecture: 'i386', flavour: '686-pae' }),
   // Xen's drivers need PAE.
-  'debian-i386-nopae': debian({ architecture: 'i386', kernels: '686', withoutModules: /xen/ }),
+  'debian-i386-nopae': debian({ architecture: 'i386', flavour: '686', withoutModules: /xen/ }),
   memtest: { defaultPlugins: [], commandLine: () => 'console=ttyS0,115200', load: loadMemtest },
   'grub-xen': { defaultPlugins: ['xen'], commandLine: () => '', load: (progress) => loadGrubXen('x86_64', progress) },
   'grub-xen-i386': {
@@ -61,7 +66,9 @@ async function loadDemo(name: string): Promise<CatalogueGuest> {
 /** A kernel of Debian's: the architecture of its packages, and the flavour at the end of their names. */
 interface DebianKernel {
   readonly architecture: 'amd64' | 'i386';
-  readonly kernels: string;
+  readonly flavour: string;
+  /** Of kernels that are not the release's own, but a later one's. */
+  readonly series?: string;
   /** Left out of {@link MODULE_MEMBERS}: what such kernels do not have. */
   readonly withoutModules?: RegExp;
 }
@@ -77,12 +84,12 @@ function debian(kernel: DebianKernel): CatalogueEntry {
 
 /** Debian's kernel and a shell. Once fetched, both are used from the cache when apt cannot help. */
 async function loadDebian(from: DebianKernel, progress: ProgressLine): Promise<CatalogueGuest> {
-  const { architecture, kernels, withoutModules } = from;
+  const { architecture, flavour, series, withoutModules } = from;
   // What apt calls a package of an architecture that is perhaps not the host's (apt(8)).
   const suffix = architecture === 'amd64' ? '' : `:${architecture}`;
   const kernelDirectory = await fetchOrCached(
     async () => {
-      const metapackage = `linux-image-${kernels}`;
+      const metapackage = `linux-image-${series === undefined ? '' : `${series}-`}${flavour}`;
       const meta = await findPackage(`${metapackage}${suffix}`, progress);
       const versioned = meta.depends.find((name) => name.startsWith('linux-image-'));
       if (!versioned) throw fetchError(`${metapackage} depends on no kernel package`, 'check the apt sources');
@@ -90,7 +97,7 @@ async function loadDebian(from: DebianKernel, progress: ProgressLine): Promise<C
       const modules = MODULE_MEMBERS.filter((member) => !withoutModules?.test(member));
       return unpackedPackage(wanted, ['./boot/vmlinuz-*', ...modules], progress);
     },
-    (name) => name.startsWith('linux-image-') && name.endsWith(`-${kernels}${suffix}`),
+    (name) => name.endsWith(suffix) && isKernelPackage(name.slice(0, name.length - suffix.length), from),
   );
   const busyboxDirectory = await fetchOrCached(
     async () => unpackedPackage(await findPackage(`busybox-static${suffix}`, progress), ['*/bin/busybox'], progress),
@@ -101,6 +108,13 @@ async function loadDebian(from: DebianKernel, progress: ProgressLine): Promise<C
   const modules = await moduleEntries(kernelDirectory);
   const initrd = buildInitramfs(await readFile(busybox), await appletsOf(busybox), modules);
   return { name: path.basename(kernel), file: await readFile(kernel), initrd };
+}
+
+/** `linux-image-6.1.0-56-amd64` is the release's own; a later release's has its own in its version: `6.12.117+deb12`. */
+function isKernelPackage(name: string, { flavour, series }: DebianKernel): boolean {
+  const parts = /^linux-image-([\d.]+)(\+\w+)?(?:-\d+)?-(.+)$/.exec(name);
+  if (parts?.[3] !== flavour) return false;
+  return series === undefined ? parts[2] === undefined : parts[1].startsWith(`${series}.`);
 }
 
 async function loadGrubXen(cpu: 'x86_64' | 'i386', progress: ProgressLine, platform = 'xen'): Promise<CatalogueGuest> {

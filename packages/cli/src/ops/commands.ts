@@ -70,7 +70,7 @@ async function ask(request: Exclude<OpsRequest, { command: 'watch' }>, client: C
 }
 
 function reportText(report: LiveReport): string {
-  const { slots, modules, table, slide, sites, leftOut, strays, counting } = report;
+  const { slots, modules, table, slide, sites, leftOut, strays, counting, moduleSites, moduleSitesUnknown } = report;
   const rows = slots.map((slot) => [
     ...[`${slot.index}`, slot.name, slot.group, slot.convention, `${slot.sites}`],
     ...(counting ? [`${slot.calls ?? 0}`] : []),
@@ -82,6 +82,10 @@ function reportText(report: LiveReport): string {
     `paravirt table at ${table} (the kernel has moved by ${slide}): ${slots.length} slots, ${sites} call sites`,
     ...(leftOut > 0
       ? [`${leftOut} call sites are left alone: the kernel gives their code away once it has booted`]
+      : []),
+    ...(moduleSites > 0 ? [`${moduleSites} of them are in kernel modules`] : []),
+    ...(moduleSitesUnknown > 0
+      ? [`${moduleSitesUnknown} in kernel modules are left alone: their slots are not known`]
       : []),
     ...(strays > 0 ? [`${strays} call sites have been written to by somebody else`] : []),
     ...modules.map(({ name, version, slots: own }) => `ops module ${name} ${version}: ${own.length} slots`),

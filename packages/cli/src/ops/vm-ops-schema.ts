@@ -22,6 +22,9 @@ export const liveReportSchema = v.object({
   table: v.string(),
   sites: count,
   leftOut: count,
+  /** Of the sites, those in kernel modules; and more that are left alone, since what they call is not known. */
+  moduleSites: count,
+  moduleSitesUnknown: count,
   /** Sites that somebody else has written to. */
   strays: count,
   counting: v.boolean(),

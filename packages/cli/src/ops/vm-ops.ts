@@ -51,7 +51,10 @@ export class VmOps {
 
   async report({ counts, text }: ReportWish): Promise<LiveReport> {
     const live = await this.#attached();
-    if (counts !== undefined) await this.#attempt(() => live.count(counts));
+    if (counts !== undefined) {
+      await this.#rememberText(live);
+      await this.#attempt(() => live.count(counts));
+    }
     const calls = live.counting ? this.#callsBySlot(live) : undefined;
     const { kernel } = live;
     return {
@@ -59,6 +62,8 @@ export class VmOps {
       table: hex(kernel.placeOf(kernel.ops.address)),
       sites: live.sites.length,
       leftOut: live.leftOut,
+      moduleSites: live.sites.filter(({ module }) => module !== undefined).length,
+      moduleSitesUnknown: live.unknown,
       strays: live.strays().length,
       counting: live.counting,
       ...(text && { textSha256: await this.#textHash(live) }),
@@ -82,7 +87,7 @@ export class VmOps {
     const file = await readOpsFile(reference);
     const { name, version } = file.manifest;
     return await this.#changing(async (live) => {
-      if (live.modules.length === 0) this.#textBefore = await this.#textHash(live);
+      await this.#rememberText(live);
       return { ...(await this.#change(() => file.loadInto(live, options))), name, version };
     });
   }
@@ -112,6 +117,7 @@ export class VmOps {
   }
   async startCounting(): Promise<void> {
     const live = await this.#attached();
+    await this.#rememberText(live);
     if (!live.counting) await this.#attempt(() => live.count(true));
     live.takeCounts();
     live.takeSpentNs();
@@ -135,7 +141,7 @@ export class VmOps {
       spentUs: Object.fromEntries(spent),
       sites: top.slice(0, topSites).map((i) => ({
         address: hex(sites[i].gva),
-        in: live?.kernel.nameOf(sites[i].gva) ?? '-',
+        in: live?.placeOf(sites[i]) ?? '-',
         slot: names.get(sites[i].slot) ?? '?',
         calls: counts[i],
       })),
@@ -154,7 +160,7 @@ export class VmOps {
     const owner = slots.find((each) => each.slot.index === site.slot);
     return {
       address: hex(site.gva),
-      in: live.kernel.nameOf(site.gva) ?? '-',
+      in: live.placeOf(site) ?? '-',
       slot: owner?.slot.name ?? '?',
       bits: live.kernel.wordBytes === 8 ? 64 : 32,
       before: bytesOf(site.original),
@@ -211,6 +217,10 @@ export class VmOps {
     return done;
   }
 
+  /** Before anything of ours is in it. */
+  async #rememberText(live: LiveOps): Promise<void> {
+    if (live.modules.length === 0 && !live.counting) this.#textBefore = await this.#textHash(live);
+  }
   async #textHash(live: LiveOps): Promise<string> {
     const text = await this.#attempt(() => live.text());
     return bytesOf(new Uint8Array(await crypto.subtle.digest('SHA-256', text as BufferSource)));

@@ -55,6 +55,21 @@ export class KernelImage {
     return this.wordBytes === 8 ? this.#view.getBigUint64(at, true) : BigInt(this.#view.getUint32(at, true));
   }
 
+  /** Addresses of a text in the file's data, at most so many. */
+  find(text: string, most: number): bigint[] {
+    const wanted = new TextEncoder().encode(text);
+    const found: bigint[] = [];
+    for (const { flags, address, offset, sizeBytes } of this.#sections) {
+      if ((flags & SHF_EXECINSTR) !== 0n) continue;
+      const bytes = this.elf.bytes.subarray(offset, offset + sizeBytes);
+      for (let at = bytes.indexOf(wanted[0]); at >= 0; at = bytes.indexOf(wanted[0], at + 1)) {
+        if (found.length >= most) return found;
+        if (wanted.every((byte, i) => bytes[at + i] === byte)) found.push(address + BigInt(at));
+      }
+    }
+    return found;
+  }
+
   /** An address that has left the kernel's word wraps around. */
   wrap(address: bigint): bigint {
     return BigInt.asUintN(this.wordBytes * 8, address);

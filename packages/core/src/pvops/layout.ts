@@ -78,6 +78,8 @@ export function prototypeByName(btf: Btf, names: readonly string[]): string | un
 }
 
 /** `native_halt`, `pv_native_irq_enable`, `__raw_callee_save___native_vcpu_is_preempted`. */
+/** Linux names so what PV_CALLEE_SAVE_REGS_THUNK makes, for slots whose callers keep their registers. */
+const CALLEE_SAVE_THUNK = /^__raw_callee_save_/;
 const NATIVE = /^(?:pv_|__raw_callee_save___|__)?native_(\w+)$/;
 
 /**
@@ -92,6 +94,7 @@ export function slotsFromSymbols(names: readonly (readonly string[])[]): OpsSlot
     const name = bySymbol ? native : `slot${index}`;
     taken.add(name);
     const namedBy = bySymbol ? 'symbol' : 'index';
-    return { index, name, group: 'other', namedBy, prototype: undefined, convention: 'unknown' };
+    const convention = candidates.some((symbol) => CALLEE_SAVE_THUNK.test(symbol)) ? 'calleeSave' : 'unknown';
+    return { index, name, group: 'other', namedBy, prototype: undefined, convention };
   });
 }

@@ -1,25 +1,24 @@
-import type { TypescriptOps } from '@polyvisor/plugin-api';
+import type { ElfImage, TypescriptOps } from '@polyvisor/plugin-api';
 import { describe, expect, it } from 'vitest';
 import type { Machine } from '../machine/index.ts';
 import { POWER_OFF, runNative } from '../machine/testing/native-guest.ts';
 import { LiveOps } from './live-ops.ts';
-import { BASES } from './testing/kernel-fixture.ts';
-import { kernel, placeKernel, SITE, SLIDE } from './testing/kernel-in-memory.ts';
+import { buildKernel } from './testing/kernel-fixture.ts';
+import {
+  attachTo,
+  callTo,
+  gvaOf,
+  kernel,
+  kernelOptions,
+  makeReadOnly,
+  placeKernel,
+  RET,
+  SITE,
+  SLIDE,
+} from './testing/kernel-in-memory.ts';
 
-/** While a program runs: by that the kernel is known to have booted, since it has no types. */
-function attach(
-  machine: Machine,
-  report: (message: string) => void = () => {},
-  nowNs: () => number = () => 0,
-): LiveOps | undefined {
-  const [vcpu] = machine.vcpus;
-  vcpu.cpl = 3;
-  try {
-    return LiveOps.attach(machine, kernel, { nowNs, report });
-  } finally {
-    vcpu.cpl = 0;
-  }
-}
+const attach = (machine: Machine, report?: (message: string) => void, nowNs?: () => number) =>
+  attachTo(machine, kernel, report, nowNs);
 
 /** At a safe point: halted, with interrupts on. */
 function whileHalted<T>(machine: Machine, action: () => T): T {
@@ -35,13 +34,7 @@ function whileHalted<T>(machine: Machine, action: () => T): T {
   }
 }
 
-const le64 = (value: bigint) => {
-  const bytes = Buffer.alloc(8);
-  bytes.writeBigUInt64LE(value);
-  return bytes.toString('hex');
-};
-/** `mov rax, site; call rax`. */
-const callSite = (at: number) => `48b8${le64(BASES[64] + SLIDE + BigInt(at))}ffd0`;
+const callSite = (at: number) => callTo(gvaOf(at));
 /** `mov rdi, 21; call value; mov rbp, rax`, then `halt`. */
 const BOTH = `48c7c715000000${callSite(SITE.value)}4889c5${callSite(SITE.halt)}`;
 const RBX = 3;
@@ -91,6 +84,60 @@ describe('a kernel that runs', () => {
       },
     );
     expect(found).toEqual([undefined]);
+  });
+});
+
+describe('a kernel without symbols of data and without types', () => {
+  const { linux_banner, preempt_dynamic_mode, ...ofCode } = kernelOptions.symbols as Record<string, bigint>;
+  /** `code` in .text, and symbols for it. */
+  const file = (code: Readonly<Record<number, readonly number[]>> = {}, symbols: Record<string, bigint> = {}) =>
+    buildKernel({
+      ...kernelOptions,
+      code: { ...kernelOptions.code, ...code },
+      // "Linux version 1" with its zero.
+      after: [0x65_76_20_78_75_6e_69_4cn, 0x00_31_20_6e_6f_69_73_72n],
+      symbols: { ...ofCode, ...symbols },
+    });
+  const look = async (elf: ElfImage, action: (live: LiveOps | undefined, machine: Machine) => void) => {
+    await runNative(
+      POWER_OFF,
+      {},
+      () => ({ memoryBytes: 8 << 20 }),
+      (machine) => {
+        placeKernel(machine, elf);
+        action(attachTo(machine, elf), machine);
+      },
+    );
+  };
+
+  it('is found by its version string', async () => {
+    await look(file(), (live) => expect(live?.kernel.slide).toBe(SLIDE));
+  });
+
+  it('has booted once it cannot write its code', async () => {
+    const elf = file();
+    await look(elf, (_live, machine) => {
+      const attachInKernel = () => LiveOps.attach(machine, elf, { nowNs: () => 0, report: () => {} });
+      const [vcpu] = machine.vcpus;
+      vcpu.cr0 |= 1n << 16n;
+      expect(attachInKernel()).toBeUndefined();
+      makeReadOnly(machine);
+      expect(attachInKernel()).toBeDefined();
+    });
+  });
+
+  const irq = { preempt_schedule_irq: 0x3e0n };
+  const trampoline = { __SCT__irqentry_exit_cond_resched: 0x3a0n, __x86_return_thunk: 0x3b0n };
+  it.each<[string, boolean, ElfImage]>([
+    ['has no code that preempts', true, file()],
+    ['has such code, and no way to tell', false, file({}, irq)],
+    ['has been told to return', true, file({ 928: RET }, { ...irq, ...trampoline })],
+    ['has been told to return by the thunk', true, file({ 928: [0xe9, 0x0b, 0, 0, 0] }, { ...irq, ...trampoline })],
+    ['has been told to preempt', false, file({ 928: [0xe9, 0x2b, 0, 0, 0] }, { ...irq, ...trampoline })],
+  ])('that %s: its first change is %s', async (_what, isSafe, elf) => {
+    await look(elf, (live, machine) => {
+      expect(live && load(live, machine, { halt: 'nop' }) !== undefined).toBe(isSafe);
+    });
   });
 });
 

@@ -10,11 +10,14 @@ import type { Machine } from '../machine/index.ts';
 import { GATE_BYTES, GateOffset, gateBlock, wordBytes } from './code.ts';
 import { KernelImage } from './kernel-image.ts';
 import type { KernelSlot } from './kernel-ops.ts';
+import { hasBooted } from './kernel-state.ts';
 import { THUNK_BYTES } from './link/layout.ts';
 import type { ModuleVariable } from './link/link.ts';
 import { calleeSaveThunk } from './link/thunk.ts';
+import { LiveModules } from './live-modules.ts';
+import { kernelState, type LiveSlot, type Loaded, type SlotReport } from './live-slot.ts';
 import { checkModule } from './manifest.ts';
-import type { InstallMode, OpChoice, OpState } from './model.ts';
+import type { InstallMode, OpChoice } from './model.ts';
 import type { LoadedOps, TextPlace } from './module.ts';
 import { moduleTitle } from './module-error.ts';
 import { ModuleGuard } from './module-guard.ts';
@@ -23,7 +26,7 @@ import { OpCode } from './op-code.ts';
 import { OpTraps } from './op-traps.ts';
 import { PlacedObjects } from './placed-objects.ts';
 import { type PlannedOp, planInstall } from './plan.ts';
-import { hasBooted, RunningKernel } from './running-kernel.ts';
+import { RunningKernel } from './running-kernel.ts';
 import { isSafePoint } from './safe-point.ts';
 import { SiteCounters } from './site-counters.ts';
 import { type LiveSite, SitePatcher } from './site-patcher.ts';
@@ -31,29 +34,6 @@ import { TextMemory } from './text-memory.ts';
 
 /** An operation of either kind of module: TypeScript's, or the address of guest code. */
 type Implementation = Op | bigint;
-
-/** A slot of a running kernel. */
-interface LiveSlot {
-  readonly slot: KernelSlot;
-  /** Where the slot's gate block lies, and where it leads back to. */
-  readonly gate: bigint;
-  /** What the table held when ops first came, and the implementation in the kernel's file. */
-  readonly previous: bigint;
-  readonly native: bigint;
-  owner: Loaded | undefined;
-  state: OpState;
-  /** Where sites lead if it has an owner. */
-  target: bigint;
-}
-
-interface Loaded {
-  readonly manifest: OpsManifest;
-  readonly kind: LoadedOps['kind'];
-  readonly slots: readonly string[];
-  /** Its code looks at cells that guest and machine share. */
-  readonly sharesState: boolean;
-  readonly failed: { readonly slot: string; readonly message: string }[];
-}
 
 /** A module, whichever its kind, fitted to the kernel's slots. */
 interface Fitted {
@@ -79,22 +59,6 @@ export interface OpsChange {
   readonly pauseNs: number;
 }
 
-/** What is in a slot at present. */
-export interface SlotReport {
-  readonly slot: KernelSlot;
-  /**
-   * Of a slot that a loaded module names, what the module makes of it. Else, if there are modules, `forgotten`; without any,
-   * what the kernel has there: `own` if it is not the implementation of its file.
-   */
-  readonly state: OpState;
-  /** The module that has it. */
-  readonly module: string | undefined;
-  /** Where its sites lead, and what that is called. */
-  readonly target: bigint;
-  readonly targetName: string | undefined;
-  readonly sites: number;
-}
-
 const refuse = (code: string, what: string, fix: string) => new PolyvisorError(code, what, fix, 10);
 
 /**
@@ -113,6 +77,7 @@ export class LiveOps {
   readonly #loaded = new Map<string, Loaded>();
   readonly #traps: OpTraps;
   readonly #guard: ModuleGuard;
+  readonly #modules: LiveModules;
   readonly #code: OpCode;
   readonly #nowNs: () => number;
   readonly #report: (message: string) => void;
@@ -158,6 +123,10 @@ export class LiveOps {
       gva: gva + BigInt(slots.length * GATE_BYTES),
       gpa: gpa + slots.length * GATE_BYTES,
     });
+    const targets = this.#slots.flatMap(({ slot: { index }, previous, gate: own }) =>
+      [previous, own].map((target) => [index, target] as const),
+    );
+    this.#modules = new LiveModules(kernel, image, this.#patcher, this.#guard, targets);
     this.#code = new OpCode(kernel, this.#text);
     this.#traps = new OpTraps(kernel.machine, { first: gva, names }, (slot, error) => this.#contain(slot, error));
     kernel.machine.kernelCalls.add((vcpu) => this.#traps.take(vcpu));
@@ -198,19 +167,31 @@ export class LiveOps {
   get leftOut(): number {
     return this.#patcher.leftOut.length;
   }
+  /** Sites in kernel modules that are left alone: what is called there is not known. */
+  get unknown(): number {
+    return this.#modules.unknown;
+  }
+  /** `name+0x10`, or the kernel module that it is in. */
+  placeOf({ gva, module }: LiveSite): string | undefined {
+    return module === undefined ? this.kernel.nameOf(gva) : `[${module}]`;
+  }
   /** Whether calls are being counted. */
   get counting(): boolean {
     return this.#counting;
   }
 
   slots(): SlotReport[] {
+    const inModules = new Map<number, number>();
+    for (const { module, slot } of this.sites) {
+      if (module !== undefined) inModules.set(slot, (inModules.get(slot) ?? 0) + 1);
+    }
     return this.#slots.map((each) => {
       const { slot, owner, target, previous } = each;
       const now = owner ? target : previous;
       return {
         ...{ slot, target: now, targetName: this.#nameOf(each, now), module: owner?.manifest.name },
         state: owner || this.#loaded.size > 0 ? each.state : kernelState(each),
-        sites: slot.sites.length,
+        sites: slot.sites.length + (inModules.get(slot.index) ?? 0),
       };
     });
   }
@@ -241,7 +222,7 @@ export class LiveOps {
     };
     checkOpsObject(object, guest);
     checkModule(object.manifest, object.slots, { wordBytes, loaded: this.modules, force: options.force ?? false });
-    if (!options.settled && !isSafePoint(kernel, this.#patcher)) return undefined;
+    if (!this.#isSafe(options.settled)) return undefined;
     const linked = this.#objects.place(object, guest);
     const ops = linked.ops.map(({ slot, gva }): [string, OpChoice<Implementation>] => [
       slot,
@@ -258,9 +239,8 @@ export class LiveOps {
     table: ReadonlyMap<string, bigint>,
     options: LoadOptions = {},
   ): OpsChange | undefined {
-    const { kernel } = this;
     this.checkTable(manifest, table);
-    if (!isSafePoint(kernel, this.#patcher)) return undefined;
+    if (!this.#isSafe()) return undefined;
     const ops = [...table].map(([slot, gva]): [string, OpChoice<Implementation>] => [
       slot,
       { kind: 'own', implementation: this.#callable(slot, gva) },
@@ -318,9 +298,14 @@ export class LiveOps {
     const sharesState = plan.some(
       (planned) => planned.state === 'own' && this.#code.sharesState(planned.implementation),
     );
-    if (sharesState) this.#guard.check(name);
-    if (!options.settled && !isSafePoint(this.kernel, this.#patcher)) return undefined;
+    if (sharesState) this.#modules.check(name);
+    if (!this.#isSafe(options.settled)) return undefined;
     return this.#change(() => this.#install({ manifest: { name, version, api, guest }, kind, plan, sharesState }));
+  }
+
+  /** Whether sites may be written to, those of kernel modules included. */
+  #isSafe(settled = false): boolean {
+    return this.#modules.refresh() && (settled || isSafePoint(this.kernel, this.#patcher));
   }
 
   #install({ manifest, kind, plan, sharesState }: Fitted): void {
@@ -339,14 +324,17 @@ export class LiveOps {
     this.#loaded.set(manifest.name, loaded);
   }
 
-  /** Take a module's operations out. Throws PV5017: there is no such module. */
-  unload(name: string): OpsChange {
+  /** Take a module's operations out. `undefined`: this is no moment for it. Throws PV5017: there is no such module. */
+  unload(name: string): OpsChange | undefined {
     const loaded = this.#loaded.get(name);
     if (!loaded) throw refuse('PV5017', `no ops module ${name} is loaded`, '`vm ops list` names those that are');
+    return this.#modules.refresh() ? this.#takeOut(loaded) : undefined;
+  }
+  #takeOut(loaded: Loaded, modulesAreKnown = true): OpsChange {
     return this.#change(() => {
       this.#release(loaded);
-      this.#loaded.delete(name);
-    });
+      this.#loaded.delete(loaded.manifest.name);
+    }, modulesAreKnown);
   }
 
   #release(loaded: Loaded): void {
@@ -398,39 +386,58 @@ export class LiveOps {
     kernel.write(this.#pointerTo(each.slot), Uint8Array.from(wordBytes(inTable, kernel.wordBytes)));
   }
 
-  #change(action: () => void): OpsChange {
+  /** Guest modules have been looked at since the guest was stopped, unless it is said otherwise. */
+  #change(action: () => void, modulesAreKnown = true): OpsChange {
     const startNs = this.#nowNs();
     action();
-    this.#shareState([...this.#loaded.values()].some(({ sharesState }) => sharesState));
-    const sites = this.#patchSites();
+    const shared = [...this.#loaded.values()].some(({ sharesState }) => sharesState);
+    for (const vcpu of this.kernel.machine.vcpus) vcpu.shareCells(shared ? this.#code.cells : undefined);
+    const sites = this.#patchSites(modulesAreKnown);
+    this.#watchModules();
     return { sites, pauseNs: this.#nowNs() - startNs };
   }
 
-  /** Keep the state that guest and machine share, as long as a module's code looks at it. */
-  #shareState(shared: boolean): void {
-    for (const vcpu of this.kernel.machine.vcpus) vcpu.shareCells(shared ? this.#code.cells : undefined);
-    this.#guard.arm(shared);
-    const loading: TypescriptOp = () => this.#moduleIsLoaded();
-    this.#traps.set(ModuleGuard.gateName, shared ? loading : undefined);
+  /** Notice kernel modules that come, as long as anything of ours is in the kernel. */
+  #watchModules(): void {
+    const on = this.#loaded.size > 0 || this.#counting;
+    const loading: TypescriptOp = (call) => this.#moduleComes(call.arg(0));
+    this.#guard.arm(on && this.#modules.canWatch);
+    this.#traps.set(ModuleGuard.gateName, on ? loading : undefined);
+    if (!on) this.#modules.forgetAll();
   }
 
-  /** The kernel is about to run a module of its own, whose code does not know of shared state. */
-  #moduleIsLoaded(): undefined {
-    for (const { manifest, sharesState } of [...this.#loaded.values()]) {
-      if (!sharesState) continue;
-      this.#report(
-        `ops module ${manifest.name} is taken out: the guest loads a kernel module, which would go around it`,
-      );
-      this.unload(manifest.name);
+  /** The kernel is about to run a module of its own: nobody is within its sites yet. */
+  #moduleComes(address: bigint): undefined {
+    try {
+      if (this.#modules.arrived(address)) {
+        this.#patchSites();
+        return;
+      }
+      this.#takeOutShared('its sites cannot be read');
+    } catch (error) {
+      if (!(error instanceof PolyvisorError)) throw error;
+      this.#takeOutShared(error.message);
     }
   }
 
-  #patchSites(): number {
-    return this.#patcher.retarget((site, index) => {
+  #takeOutShared(why: string): void {
+    for (const loaded of [...this.#loaded.values()].filter(({ sharesState }) => sharesState)) {
+      const { name } = loaded.manifest;
+      this.#report(`ops module ${name} is taken out: a kernel module would go around it: ${why}`);
+      this.#takeOut(loaded, this.#modules.refresh());
+    }
+  }
+
+  /** Sites of kernel modules lead to gates: where these lead may change at any time. */
+  #patchSites(modulesAreKnown = true): number {
+    if (this.#counting) this.#counters?.cover(this.sites, ({ slot }) => this.#byIndex.get(slot)?.gate ?? 0n);
+    return this.#patcher.retarget((site) => {
       const each = this.#byIndex.get(site.slot);
+      if (site.module !== undefined && !modulesAreKnown) return site.to;
       if (!each) return undefined;
-      if (this.#counting && this.#counters) return this.#counters.codeOf(index);
-      return each.owner ? each.target : undefined;
+      if (this.#counting && this.#counters) return this.#counters.codeOf(site);
+      if (!each.owner) return undefined;
+      return site.module === undefined ? each.target : each.gate;
     });
   }
 
@@ -440,20 +447,16 @@ export class LiveOps {
    */
   count(on: boolean): OpsChange | undefined {
     if (on === this.#counting) return { sites: 0, pauseNs: 0 };
-    if (on && !isSafePoint(this.kernel, this.#patcher)) return undefined;
+    if (on ? !this.#isSafe() : !this.#modules.refresh()) return undefined;
     return this.#change(() => {
-      this.#counters ??= new SiteCounters(
-        this.kernel,
-        this.#text,
-        this.#patcher.sites.map(({ slot }) => this.#byIndex.get(slot)?.gate ?? 0n),
-      );
+      this.#counters ??= new SiteCounters(this.kernel, this.#text);
       this.#counting = on;
       this.#traps.measure(on ? this.#nowNs : undefined);
     });
   }
   /** Calls of each of {@link sites} since the last time; none if they are not counted. */
   takeCounts(): readonly number[] {
-    return this.#counters?.take() ?? [];
+    return this.sites.map((site) => this.#counters?.take(site) ?? 0);
   }
 
   /** Host time that operations in TypeScript have taken since the last time, in ns by slot, while calls are counted. */
@@ -485,7 +488,7 @@ export class LiveOps {
     // Operations that share state serve together or not at all.
     if (owner.sharesState) this.#release(owner);
     else this.#disown(each);
-    this.#patchSites();
+    this.#patchSites(this.#modules.refresh());
     this.#report(message);
   }
 }
@@ -493,12 +496,3 @@ export class LiveOps {
 /** Whether a branch with 32 bits of displacement leads there, less what sites and thunks are long. */
 const REACH = 2n ** 31n - 4096n;
 const reaches = (from: bigint, to: bigint) => to - from < REACH && from - to < REACH;
-
-/** What a slot is if no module says so. */
-function kernelState({ slot, previous, native }: LiveSlot): OpState {
-  if (previous !== native) return 'own';
-  const { kind } = slot.implementation;
-  if (kind === 'trap') return 'unwanted';
-  if (kind === 'none') return 'forgotten';
-  return kind === 'nop' ? 'nop' : 'native';
-}

@@ -95,7 +95,8 @@ export function linkOpsObject(module: OpsObject, guest: LinkGuest, bases: Bases)
     object: module.object,
     layout: module.layout,
     entries: module.entries,
-    keepsRegisters: (slot) => guest.slots.find(({ name }) => name === slot)?.convention === 'calleeSave',
+    // Where it is not known, keeping them is right for all callers.
+    keepsRegisters: (slot) => guest.slots.find(({ name }) => name === slot)?.convention !== 'c',
   };
   return link(linkable, bases, guest);
 }

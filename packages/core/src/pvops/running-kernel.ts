@@ -1,6 +1,6 @@
 import { type ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
-import { Btf, BtfKind } from '../loader/image/btf.ts';
 import type { Machine } from '../machine/index.ts';
+import { KernelImage } from './kernel-image.ts';
 import { findKernelOps, type KernelOps } from './kernel-ops.ts';
 
 const PAGE = 4096;
@@ -10,6 +10,9 @@ const PAGE_FAULT_VECTOR = 14;
 const PAGE_FAULT_HANDLERS = ['asm_exc_page_fault', 'page_fault', 'async_page_fault'];
 const SYSCALL_ENTRIES = ['entry_SYSCALL_64', 'system_call'];
 const BANNER = 'linux_banner';
+/** What the banner begins with; another string of the file may do so too. */
+const BANNER_START = 'Linux version ';
+const MOST_BANNERS = 8;
 const LONGEST_BANNER_BYTES = 256;
 
 /**
@@ -40,17 +43,17 @@ export class RunningKernel {
    * moment (KPTI, in user space).
    */
   static locate(machine: Machine, elf: ElfImage, ops: KernelOps = findKernelOps(elf)): RunningKernel | undefined {
-    const banner = ops.symbols.address(BANNER);
-    const expected = banner === undefined ? undefined : fileBytes(elf, banner, LONGEST_BANNER_BYTES);
-    if (banner === undefined || !expected) return undefined;
-    const wanted = expected.subarray(0, expected.indexOf(0) + 1);
-    if (wanted.length < 2) return undefined;
-    for (const slide of slides(machine, ops)) {
+    const banners = bannersOf(elf, ops);
+    for (const slide of banners.length > 0 ? slides(machine, ops) : []) {
       const kernel = new RunningKernel(machine, elf, ops, slide);
-      const found = kernel.read(kernel.placeOf(banner), wanted.length);
-      if (found && wanted.every((byte, i) => found[i] === byte)) return kernel;
+      if (banners.some(({ address, bytes }) => kernel.#holds(kernel.placeOf(address), bytes))) return kernel;
     }
     return undefined;
+  }
+
+  #holds(gva: bigint, bytes: Uint8Array): boolean {
+    const found = this.read(gva, bytes.length);
+    return found?.every((byte, i) => byte === bytes[i]) ?? false;
   }
 
   /** Where something of the file is now, and the other way round. */
@@ -113,10 +116,19 @@ export class RunningKernel {
     }
   }
 
-  /** A word at an address of the kernel's that is not of its image, and may be elsewhere the next time. */
-  readStack(gva: bigint): bigint | undefined {
-    const found = this.machine.vcpus[0].read(this.wrap(gva), this.wordBytes, { as: 'supervisor' });
-    return found.ok ? wordOf(found.bytes, this.wordBytes) : undefined;
+  /** Memory of the kernel's that is not of its image, and may be elsewhere the next time. */
+  readNow(gva: bigint, sizeBytes: number): Uint8Array | undefined {
+    const found = this.machine.vcpus[0].read(this.wrap(gva), sizeBytes, { as: 'supervisor' });
+    return found.ok ? found.bytes : undefined;
+  }
+  readWordNow(gva: bigint): bigint | undefined {
+    const bytes = this.readNow(gva, this.wordBytes);
+    return bytes && wordOf(bytes, this.wordBytes);
+  }
+  /** Guest-physical address of such memory; `undefined`: not in RAM. */
+  gpaNow(gva: bigint): number | undefined {
+    const found = this.machine.vcpus[0].translate(this.wrap(gva), 'read', { as: 'supervisor' });
+    return found.ok && found.gpa < this.machine.memory.sizeBytes ? found.gpa : undefined;
   }
 
   readWord(gva: bigint): bigint | undefined {
@@ -125,36 +137,27 @@ export class RunningKernel {
   }
 }
 
-const STATE = 'system_state';
-
-/**
- * Whether the kernel is done with changing its own code and page tables for the processor that it has found, and has freed
- * what it only needed for that: its variable `system_state` says so, by the value that its types give SYSTEM_RUNNING. Where
- * there are no types, once it runs a program.
- */
-export function hasBooted(kernel: RunningKernel): boolean {
-  const state = kernel.symbol(STATE);
-  const section = kernel.elf.section('.BTF');
-  if (!section || state === undefined) return kernel.machine.vcpus.some(({ cpl }) => cpl === 3);
-  const btf = new Btf(kernel.elf.bytes.subarray(section.offset, section.offset + section.sizeBytes));
-  const states = btf.find(BtfKind.ENUM, 'system_states');
-  const running = states === undefined ? undefined : btf.enumerator(states, 'SYSTEM_RUNNING');
-  const value = kernel.read(state, 4);
-  return running !== undefined && value !== undefined && new DataView(value.buffer).getInt32(0, true) === running;
-}
-
 function wordOf(bytes: Uint8Array, wordBytes: number): bigint {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return wordBytes === 8 ? view.getBigUint64(0, true) : BigInt(view.getUint32(0, true));
 }
 
-function fileBytes(elf: ElfImage, address: bigint, sizeBytes: number): Uint8Array | undefined {
-  const section = elf.sections.find(
-    (each) => each.address !== 0n && address >= each.address && address < each.address + BigInt(each.sizeBytes),
-  );
-  if (!section) return undefined;
-  const at = section.offset + Number(address - section.address);
-  return elf.bytes.subarray(at, Math.min(at + sizeBytes, section.offset + section.sizeBytes));
+interface Banner {
+  readonly address: bigint;
+  /** With the zero at its end. */
+  readonly bytes: Uint8Array;
+}
+
+/** The version string, by its symbol; where data have no symbols, all that could be it. */
+function bannersOf(elf: ElfImage, { symbols }: KernelOps): Banner[] {
+  const image = new KernelImage(elf);
+  const bySymbol = symbols.address(BANNER);
+  const addresses = bySymbol === undefined ? image.find(BANNER_START, MOST_BANNERS) : [bySymbol];
+  return addresses.flatMap((address) => {
+    const bytes = image.bytesAt(address, LONGEST_BANNER_BYTES);
+    const sizeBytes = (bytes?.indexOf(0) ?? -1) + 1;
+    return bytes && sizeBytes > 1 ? [{ address, bytes: bytes.subarray(0, sizeBytes) }] : [];
+  });
 }
 
 /** By how much the kernel may have moved, best guess first. */

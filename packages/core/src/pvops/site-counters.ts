@@ -1,6 +1,16 @@
 import { COUNTER_BYTES, countingCode } from './code.ts';
 import type { RunningKernel } from './running-kernel.ts';
+import type { LiveSite } from './site-patcher.ts';
 import type { TextMemory } from './text-memory.ts';
+
+interface Counter {
+  readonly codeGva: bigint;
+  readonly codeGpa: number;
+  readonly gva: bigint;
+  readonly gpa: number;
+  /** As it was told last. */
+  told: number;
+}
 
 /**
  * A counter for each site, in guest memory, and code that adds to it before it goes on to the slot's gate: nine
@@ -8,39 +18,59 @@ import type { TextMemory } from './text-memory.ts';
  */
 export class SiteCounters {
   readonly #kernel: RunningKernel;
-  readonly #first: bigint;
-  readonly #counters: { readonly gpa: number; readonly count: number };
-  /** As they were told last. */
-  readonly #told: number[];
+  readonly #text: TextMemory;
+  readonly #counters = new Map<LiveSite, Counter>();
+  /** Of sites that are gone: nobody runs their code any more. */
+  readonly #free: Counter[] = [];
 
-  /** `gates`: where each site leads on. Throws PV5013. */
-  constructor(kernel: RunningKernel, text: TextMemory, gates: readonly bigint[]) {
+  constructor(kernel: RunningKernel, text: TextMemory) {
     this.#kernel = kernel;
-    const { wordBytes } = kernel;
-    const data = text.allocateData(gates.length * wordBytes);
-    const code = text.allocateText(gates.length * COUNTER_BYTES);
-    this.#first = code.gva;
-    this.#counters = { gpa: data.gpa, count: gates.length };
-    this.#told = gates.map(() => 0);
-    const bytes = new Uint8Array(code.sizeBytes);
-    for (const [i, gate] of gates.entries()) {
-      const counter = data.gva + BigInt(i * wordBytes);
-      bytes.set(countingCode(code.gva + BigInt(i * COUNTER_BYTES), counter, gate, wordBytes), i * COUNTER_BYTES);
+    this.#text = text;
+  }
+
+  /** Counters for those of the sites that have none; `gateOf`: where each leads on. Throws PV5013. */
+  cover(sites: readonly LiveSite[], gateOf: (site: LiveSite) => bigint): void {
+    const { machine, wordBytes } = this.#kernel;
+    const known = new Set(sites);
+    for (const [site, counter] of this.#counters) {
+      if (known.has(site)) continue;
+      this.#counters.delete(site);
+      this.#free.push(counter);
     }
-    kernel.machine.memory.writeBytes(code.gpa, bytes);
+    const fresh = sites.filter((site) => !this.#counters.has(site));
+    this.#allocate(fresh.length - this.#free.length);
+    for (const site of fresh) {
+      const counter = this.#free.pop() as Counter;
+      machine.memory.writeBytes(counter.codeGpa, countingCode(counter.codeGva, counter.gva, gateOf(site), wordBytes));
+      counter.told = machine.memory.read32(counter.gpa);
+      this.#counters.set(site, counter);
+    }
   }
 
-  codeOf(site: number): bigint {
-    return this.#first + BigInt(site * COUNTER_BYTES);
+  #allocate(count: number): void {
+    if (count <= 0) return;
+    const { wordBytes } = this.#kernel;
+    const data = this.#text.allocateData(count * wordBytes);
+    const code = this.#text.allocateText(count * COUNTER_BYTES);
+    for (let i = 0; i < count; i++) {
+      this.#free.push({
+        ...{ codeGva: code.gva + BigInt(i * COUNTER_BYTES), codeGpa: code.gpa + i * COUNTER_BYTES },
+        ...{ gva: data.gva + BigInt(i * wordBytes), gpa: data.gpa + i * wordBytes, told: 0 },
+      });
+    }
   }
 
-  /** Calls of each site since the last time. */
-  take(): number[] {
-    const { memory } = this.#kernel.machine;
-    return this.#told.map((told, i) => {
-      const now = memory.read32(this.#counters.gpa + i * this.#kernel.wordBytes);
-      this.#told[i] = now;
-      return (now - told) >>> 0;
-    });
+  codeOf(site: LiveSite): bigint | undefined {
+    return this.#counters.get(site)?.codeGva;
+  }
+
+  /** Calls of a site since the last time. */
+  take(site: LiveSite): number {
+    const counter = this.#counters.get(site);
+    if (!counter) return 0;
+    const now = this.#kernel.machine.memory.read32(counter.gpa);
+    const calls = (now - counter.told) >>> 0;
+    counter.told = now;
+    return calls;
   }
 }

@@ -1,11 +1,12 @@
 import { PolyvisorError } from '@polyvisor/plugin-api';
 import { type Branch, siteBranch, tailOfDirectBranch } from './code.ts';
 import type { RunningKernel } from './running-kernel.ts';
-import type { PatchSite } from './sites.ts';
+import type { ModuleSite, PatchSite } from './sites.ts';
 
 const PAGE = 4096;
 const OPCODE_GROUP_5 = 0xff;
 const SHORTEST_BYTES = 5;
+const JMP = 0xe9;
 
 /** A call site in a running kernel. */
 export interface LiveSite extends PatchSite {
@@ -15,6 +16,10 @@ export interface LiveSite extends PatchSite {
   readonly original: Uint8Array;
   /** What is there now. */
   readonly bytes: Uint8Array;
+  /** Where it leads; `undefined`: it is as the kernel had it. */
+  readonly to?: bigint | undefined;
+  /** The kernel module that it is in. */
+  readonly module?: string | undefined;
 }
 
 interface Place extends LiveSite {
@@ -26,7 +31,6 @@ interface Place extends LiveSite {
   /** What stays behind a direct branch: the same boundaries of instructions as before, so that nobody can be within. */
   readonly tail: Uint8Array | undefined;
   bytes: Uint8Array;
-  /** Where it leads; `undefined`: it is as the kernel had it. */
   to: bigint | undefined;
 }
 
@@ -39,7 +43,7 @@ export class SitePatcher {
   readonly #kernel: RunningKernel;
   readonly #initFirst: bigint;
   readonly #initEnd: bigint;
-  readonly #places: Place[] = [];
+  #places: Place[] = [];
   /** Sites that are left alone: in code that the kernel gives away once it has booted, or no calls through the table. */
   readonly leftOut: PatchSite[] = [];
   /** Addresses strictly within sites, between instructions of the kernel's own, for as long as those are there. */
@@ -48,8 +52,9 @@ export class SitePatcher {
   /** Throws PV5012 where the kernel is not mapped at this moment. */
   constructor(kernel: RunningKernel, linkedOpcode: (site: PatchSite) => Uint8Array | undefined) {
     this.#kernel = kernel;
+    // Behind it there is no code; where data have no symbols, its end has none.
     this.#initFirst = kernel.symbol('__init_begin') ?? 0n;
-    this.#initEnd = kernel.symbol('__init_end') ?? 0n;
+    this.#initEnd = this.#initFirst === 0n ? 0n : (kernel.symbol('__init_end') ?? kernel.wrap(-1n));
     for (const { sites } of kernel.ops.slots) {
       for (const site of sites) this.#add(site, linkedOpcode(site));
     }
@@ -68,22 +73,47 @@ export class SitePatcher {
     }
     const original = this.#kernel.read(gva, site.sizeBytes);
     const gpa = this.#kernel.gpaOf(gva);
-    const nextGpa = this.#kernel.gpaOf(gva + BigInt(site.sizeBytes - 1));
-    if (!original || gpa === undefined || nextGpa === undefined) throw notMapped(gva);
+    const lastGpa = this.#kernel.gpaOf(gva + BigInt(site.sizeBytes - 1));
+    if (!original || gpa === undefined || lastGpa === undefined) throw notMapped(gva);
     const isCall = linked?.[0] === OPCODE_GROUP_5 && site.sizeBytes >= SHORTEST_BYTES;
     if (!isCall) {
       this.leftOut.push(site);
       return;
     }
-    const firstBytes = Math.min(site.sizeBytes, PAGE - (gpa % PAGE));
+    this.#place(
+      { ...site, gva, original, bytes: original },
+      ((linked[1] >> 3) & 7) === 4 ? 'jmp' : 'call',
+      gpa,
+      lastGpa,
+    );
+  }
+
+  #place(site: LiveSite, branch: Branch, gpa: number, lastGpa: number): Place {
+    const { gva, sizeBytes, original } = site;
+    const firstBytes = Math.min(sizeBytes, PAGE - (gpa % PAGE));
     const tail = tailOfDirectBranch(original);
-    const place: Place = {
-      ...{ ...site, gva, gpa, firstBytes, tail, original, bytes: original, to: undefined },
-      branch: ((linked[1] >> 3) & 7) === 4 ? 'jmp' : 'call',
-      nextGpa: nextGpa - (site.sizeBytes - 1 - firstBytes),
-    };
+    const nextGpa = lastGpa - (sizeBytes - 1 - firstBytes);
+    const place: Place = { ...site, gpa, firstBytes, tail, to: undefined, branch, nextGpa };
     this.#places.push(place);
-    if (!tail) for (let i = 1; i < site.sizeBytes; i++) this.#within.set(gva + BigInt(i), place);
+    if (!tail) for (let i = 1; i < sizeBytes; i++) this.#within.set(gva + BigInt(i), place);
+    return place;
+  }
+
+  /** A site in a kernel module; such calls come back. `undefined`: it is not mapped at this moment. */
+  addModuleSite({ gva, sizeBytes, slot, listedIn }: ModuleSite, module: string): LiveSite | undefined {
+    const original = this.#kernel.readNow(gva, sizeBytes);
+    const gpa = this.#kernel.gpaNow(gva);
+    const lastGpa = this.#kernel.gpaNow(gva + BigInt(sizeBytes - 1));
+    if (!original || gpa === undefined || lastGpa === undefined) return undefined;
+    const site = { address: gva, sizeBytes, slot, listedIn, alternatives: [], gva, original, bytes: original, module };
+    return this.#place(site, original[0] === JMP ? 'jmp' : 'call', gpa, lastGpa);
+  }
+
+  /** Know no more of sites whose code is gone, or is going to be. */
+  forget(gone: ReadonlySet<LiveSite>): void {
+    if (gone.size === 0) return;
+    this.#places = this.#places.filter((place) => !gone.has(place));
+    for (const [gva, place] of this.#within) if (gone.has(place)) this.#within.delete(gva);
   }
 
   get sites(): readonly LiveSite[] {
@@ -97,10 +127,10 @@ export class SitePatcher {
   }
 
   /** Make every site lead to what `target` answers; `undefined`: as the kernel had it. Answers how many have changed. */
-  retarget(target: (site: LiveSite, index: number) => bigint | undefined): number {
+  retarget(target: (site: LiveSite) => bigint | undefined): number {
     const changes: { place: Place; to: bigint | undefined; bytes: Uint8Array }[] = [];
-    for (const [index, place] of this.#places.entries()) {
-      const to = target(place, index);
+    for (const place of this.#places) {
+      const to = target(place);
       if (to === place.to) continue;
       const bytes = to === undefined ? place.original : siteBranch(place.branch, place.gva, to, place);
       changes.push({ place, to, bytes });
@@ -119,15 +149,12 @@ export class SitePatcher {
 
   /** Sites whose bytes in the guest are not what has been put there; someone else writes to them. */
   strays(): LiveSite[] {
-    return this.#places.filter(({ gva, sizeBytes, bytes }) => {
-      const now = this.#kernel.read(gva, sizeBytes);
-      return !now || !equal(now, bytes);
+    const { memory } = this.#kernel.machine;
+    return this.#places.filter(({ gpa, firstBytes, nextGpa, sizeBytes, bytes }) => {
+      const now = [memory.readBytes(gpa, firstBytes), memory.readBytes(nextGpa, sizeBytes - firstBytes)];
+      return now.some((part, i) => part.some((byte, at) => byte !== bytes[at + i * firstBytes]));
     });
   }
-}
-
-function equal(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
 function notMapped(gva: bigint): PolyvisorError {

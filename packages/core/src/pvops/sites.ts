@@ -15,6 +15,14 @@ export interface PatchSite {
   readonly alternatives: readonly Alternative[];
 }
 
+/** A call site in a kernel module. */
+export interface ModuleSite {
+  readonly gva: bigint;
+  readonly sizeBytes: number;
+  readonly slot: number;
+  readonly listedIn: '.parainstructions' | '.altinstructions';
+}
+
 /** A row of .altinstructions. */
 export interface Alternative {
   /** X86_FEATURE_* number and flags, as the row has them. */
@@ -145,7 +153,7 @@ function memoryOperand(image: KernelImage, address: bigint, code: Uint8Array): b
   return image.wrap(displacement + (relative ? address + BigInt(at + 4) : 0n));
 }
 
-interface AlternativeRow {
+export interface AlternativeRow {
   readonly address: bigint;
   readonly sizeBytes: number;
   readonly alternative: Alternative;
@@ -155,7 +163,7 @@ interface AlternativeRow {
  * Shapes that struct alt_instr has had (Linux, arch/x86/include/asm/alternative.h): two 32-bit offsets, each relative to
  * itself, then feature and flags, then the two lengths, then for some time the length of the padding.
  */
-interface RowShape {
+export interface RowShape {
   readonly sizeBytes: number;
   /** Bytes of the feature number alone, or with flags in the upper half. */
   readonly featureBytes: 2 | 4;
@@ -167,30 +175,50 @@ const ROW_SHAPES: readonly RowShape[] = [
 ];
 
 /** The rows, in the shape in which every one of them makes sense; none if there is no such shape. */
-function altinstructions(image: KernelImage, section: ElfSection): AlternativeRow[] {
+function altinstructions(image: KernelImage, section: ElfSection): readonly AlternativeRow[] {
+  return shapedRows(image, section)?.rows ?? [];
+}
+/** The shape of a kernel's rows, and so of its modules'. */
+export function alternativeShape(image: KernelImage): RowShape | undefined {
+  const section = image.elf.section('.altinstructions');
+  return section && shapedRows(image, section)?.shape;
+}
+
+function shapedRows(image: KernelImage, section: ElfSection) {
   for (const shape of ROW_SHAPES) {
     if (section.sizeBytes % shape.sizeBytes !== 0) continue;
     const rows = rowsOf(image, section, shape);
-    if (rows) return rows;
+    if (rows) return { shape, rows };
   }
-  return [];
+  return undefined;
 }
 
 function rowsOf(image: KernelImage, section: ElfSection, shape: RowShape): AlternativeRow[] | undefined {
   const bytes = image.bytesAt(section.address, section.sizeBytes);
   if (!bytes) return undefined;
+  const rows = alternativeRows(bytes, section.address, shape, (address) => image.wrap(address));
+  const makesSense = rows.every(
+    ({ address, sizeBytes, alternative: { replacementAddress, replacementBytes } }) =>
+      sizeBytes > 0 && image.isCode(address) && (replacementBytes === 0 || image.isCode(replacementAddress)),
+  );
+  return makesSense ? rows : undefined;
+}
+
+/** Rows of struct alt_instr that lie at `first`. */
+export function alternativeRows(
+  bytes: Uint8Array,
+  first: bigint,
+  shape: RowShape,
+  wrap: (address: bigint) => bigint,
+): AlternativeRow[] {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const rows: AlternativeRow[] = [];
   for (let at = 0; at + shape.sizeBytes <= bytes.length; at += shape.sizeBytes) {
-    const here = section.address + BigInt(at);
-    const address = image.wrap(here + BigInt(view.getInt32(at, true)));
-    const replacementAddress = image.wrap(here + 4n + BigInt(view.getInt32(at + 4, true)));
+    const here = first + BigInt(at);
+    const address = wrap(here + BigInt(view.getInt32(at, true)));
+    const replacementAddress = wrap(here + 4n + BigInt(view.getInt32(at + 4, true)));
     const lengths = at + 8 + shape.featureBytes;
-    const sizeBytes = bytes[lengths];
-    const replacementBytes = bytes[lengths + 1];
-    const makesSense =
-      sizeBytes > 0 && image.isCode(address) && (replacementBytes === 0 || image.isCode(replacementAddress));
-    if (!makesSense) return undefined;
+    const [sizeBytes, replacementBytes] = [bytes[lengths], bytes[lengths + 1]];
     const feature = view.getUint16(at + 8, true);
     const flags = shape.featureBytes === 4 ? view.getUint16(at + 10, true) : 0;
     rows.push({ address, sizeBytes, alternative: { feature, flags, replacementAddress, replacementBytes } });

@@ -1,14 +1,11 @@
 import type { ElfImage } from '@polyvisor/plugin-api';
-import { Btf, BtfKind } from '../loader/image/btf.ts';
-import { damagedImage } from '../loader/image/image-error.ts';
+import { preemptsAnywhere, typesOf } from './kernel-state.ts';
 import type { RunningKernel } from './running-kernel.ts';
 import type { SitePatcher } from './site-patcher.ts';
+import { offsetOf } from './struct-layout.ts';
 
 const MOST_TASKS = 65536;
 const FIRST_TASK = 'init_task';
-/** Linux, kernel/sched/core.c: the kernel is preempted where it says so itself, or not at all; 2 is anywhere. */
-const PREEMPTION = 'preempt_dynamic_mode';
-const PREEMPTS_ANYWHERE = 2n;
 
 /** Offsets in bytes, as the kernel's types give them. */
 interface TaskLayout {
@@ -38,16 +35,9 @@ export function sleepersAreClear(kernel: RunningKernel, patcher: SitePatcher): b
   return true;
 }
 
-function preemptsAnywhere(kernel: RunningKernel): boolean {
-  const mode = kernel.symbol(PREEMPTION);
-  const bytes = mode === undefined ? undefined : kernel.read(mode, 4);
-  return !bytes || BigInt(bytes[0]) >= PREEMPTS_ANYWHERE;
-}
-
 function taskLayout(elf: ElfImage): TaskLayout | undefined {
-  const section = elf.section('.BTF');
-  if (!section) return undefined;
-  const btf = new Btf(elf.bytes.subarray(section.offset, section.offset + section.sizeBytes));
+  const btf = typesOf(elf);
+  if (!btf) return undefined;
   const task = 'task_struct';
   return {
     tasks: offsetOf(btf, task, ['tasks']),
@@ -56,39 +46,6 @@ function taskLayout(elf: ElfImage): TaskLayout | undefined {
     threadHead: offsetOf(btf, 'signal_struct', ['thread_head']),
     stackPointer: offsetOf(btf, task, ['thread', 'sp']),
   };
-}
-
-/** Bytes from the start of a struct to a member, through members without names as well. */
-function offsetOf(btf: Btf, struct: string, path: readonly string[]): number {
-  let type = btf.find(BtfKind.STRUCT, struct);
-  let bits = 0;
-  for (const name of path) {
-    const member = type === undefined ? undefined : findMember(btf, type, name, 0);
-    if (!member) throw damagedImage(`BTF has no ${struct}.${path.join('.')}`);
-    bits += member.bitOffset;
-    type = btf.strip(member.type);
-  }
-  return bits / 8;
-}
-
-const DEEPEST = 8;
-
-function findMember(
-  btf: Btf,
-  struct: number,
-  name: string,
-  depth: number,
-): { readonly type: number; readonly bitOffset: number } | undefined {
-  if (depth > DEEPEST) return undefined;
-  for (const member of btf.members(struct)) {
-    if (member.name === name) return member;
-    const inner = btf.strip(member.type);
-    const kind = btf.kind(inner);
-    if (member.name !== '' || (kind !== BtfKind.STRUCT && kind !== BtfKind.UNION)) continue;
-    const found = findMember(btf, inner, name, depth + 1);
-    if (found) return { type: found.type, bitOffset: member.bitOffset + found.bitOffset };
-  }
-  return undefined;
 }
 
 /** Every thread of every process; `undefined`: the lists lead nowhere. */

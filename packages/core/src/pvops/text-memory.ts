@@ -15,10 +15,10 @@ const NXE = 1n << 11n;
 const ALIGN = 16;
 /** From the start of the machine's memory that the guest does not know: data; behind it code. */
 const DATA_BYTES = 512 << 10;
-/** On i386 vmalloc leaves 8 MiB free above the direct map (Linux, pgtable_32_areas.h, VMALLOC_OFFSET). */
-const HIGH_MEMORY = 'high_memory';
-const GAP_PAGES = 3;
 const KERNEL_END = '_end';
+/** Of the symbols of code the last one: data may have none. */
+const TEXT_END = '_etext';
+const PAE = 1n << 5n;
 
 type Rights = 'code' | 'data';
 
@@ -123,20 +123,24 @@ function holeInImageDirectory(kernel: RunningKernel): Hole | undefined {
   return undefined;
 }
 
+/**
+ * On i386 the kernel lies in the direct map, and vmalloc leaves 8 MiB free above it (Linux, pgtable_32_areas.h,
+ * VMALLOC_OFFSET): the two first free entries above the kernel are there, or where the direct map has no memory.
+ */
 function holeAboveDirectMap(kernel: RunningKernel): Hole | undefined {
-  const { machine } = kernel;
-  const [vcpu] = machine.vcpus;
-  const pointer = kernel.symbol(HIGH_MEMORY);
-  const highMemory = pointer === undefined ? undefined : kernel.readWord(pointer);
-  if (!highMemory || !(vcpu.cr4 & (1n << 5n))) return undefined;
+  const { memory, vcpus } = kernel.machine;
+  const [vcpu] = vcpus;
+  const text = kernel.symbol(TEXT_END);
+  if (text === undefined || !(vcpu.cr4 & PAE)) return undefined;
   const pointers = Number(vcpu.cr3 & 0xffffffe0n);
-  for (let page = 0; page < GAP_PAGES; page++) {
-    const large = BigInt(LARGE_BYTES);
-    const gva = ((highMemory + large - 1n) / large + BigInt(page)) * large;
-    const entry = readEntry(machine.memory, pointers, Number(gva >> 30n) & 3);
+  const large = BigInt(LARGE_BYTES);
+  for (let gva = (text / large + 1n) * large; gva < 1n << 32n; gva += large) {
+    const entry = readEntry(memory, pointers, Number(gva >> 30n));
     if (entry === undefined || !(entry & PRESENT)) return undefined;
     const entryGpa = Number(entry & ADDRESS) + Number((gva >> 21n) & 511n) * 8;
-    if (readEntry(machine.memory, entryGpa, 0) === 0n) return { gva, entryGpa };
+    const page = readEntry(memory, entryGpa, 0);
+    if (page === undefined) return undefined;
+    if (page === 0n) return { gva, entryGpa };
   }
   return undefined;
 }

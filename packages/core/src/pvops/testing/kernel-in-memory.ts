@@ -1,20 +1,25 @@
 /** A small kernel with a paravirt table, and a machine that has it in memory as if it had booted. */
+import type { ElfImage } from '@polyvisor/plugin-api';
 import type { Machine } from '../../machine/index.ts';
-import { BASES, buildKernel, DATA } from './kernel-fixture.ts';
+import { LiveOps } from '../live-ops.ts';
+import { BASES, buildKernel, DATA, type KernelOptions } from './kernel-fixture.ts';
 
-const RET = [0xc3];
+export const RET = [0xc3];
 /** Where the kernel lies in guest-physical memory, and by how much it has moved from where it is linked. */
-const KERNEL_AT = 0x400000;
+export const KERNEL_AT = 0x400000;
 export const SLIDE = 0x400000n;
 const TABLES = 0x1c0000;
 const LARGE = 0x83n;
 const TABLE = 3n;
+const WRITABLE = 2n;
+/** The kernel's entry in its page directory. */
+const FIRST = Number(((BASES[64] + SLIDE) >> 21n) & 511n);
 
 export const SITE = { halt: 0x40, value: 0x60, crossing: 0x80 } as const;
 /** Offset of the function that patches calls: what the tracer leaves, and an instruction. */
 export const PATCHING = 0x200;
 /** Slots: `halt` adds 1 to RBX; `value` returns 2 RDI. */
-export const kernel = buildKernel({
+export const kernelOptions: KernelOptions = {
   slots: [0x300, 0x310],
   code: {
     [PATCHING]: [0x0f, 0x1f, 0x44, 0x00, 0x00, 0x48, 0xff, 0xc3, ...RET],
@@ -43,15 +48,16 @@ export const kernel = buildKernel({
     preempt_dynamic_mode: DATA + 24n,
     asm_exc_page_fault: 0x3f0n,
   },
-});
+};
+export const kernel = buildKernel(kernelOptions);
 
 /** The kernel in memory as it would be: mapped where it has moved to, pointers relocated, entered by the IDT. */
-export function placeKernel(machine: Machine): void {
+export function placeKernel(machine: Machine, file: ElfImage = kernel): void {
   const { memory, vcpus } = machine;
-  for (const { address, offset, sizeBytes, flags } of kernel.sections) {
+  for (const { address, offset, sizeBytes, flags } of file.sections) {
     if (flags === 0n) continue;
     const gpa = KERNEL_AT + Number(address - BASES[64]);
-    memory.writeBytes(gpa, kernel.bytes.subarray(offset, offset + sizeBytes));
+    memory.writeBytes(gpa, file.bytes.subarray(offset, offset + sizeBytes));
   }
   for (const slot of [0, 1]) {
     const at = KERNEL_AT + Number(DATA) + slot * 8;
@@ -64,8 +70,7 @@ export function placeKernel(machine: Machine): void {
   for (const page of [0, 1]) memory.write64(lowDirectory + page * 8, (BigInt(page) << 21n) | LARGE);
   memory.write64(pml4 + 511 * 8, BigInt(high) | TABLE);
   memory.write64(high + 510 * 8, BigInt(highDirectory) | TABLE);
-  const first = Number(((BASES[64] + SLIDE) >> 21n) & 511n);
-  memory.write64(highDirectory + first * 8, BigInt(KERNEL_AT) | LARGE);
+  memory.write64(highDirectory + FIRST * 8, BigInt(KERNEL_AT) | LARGE);
   const [vcpu] = vcpus;
   vcpu.cr3 = BigInt(pml4);
   const gate = BigInt(vcpu.tables.idtr.base) + 14n * 16n;
@@ -73,3 +78,37 @@ export function placeKernel(machine: Machine): void {
   const words = [(handler & 0xffffn) | 0x8e0000100000n | (((handler >> 16n) & 0xffffn) << 48n), handler >> 32n];
   words.forEach((word, i) => memory.write64(Number(gate) + i * 8, word));
 }
+
+export function makeReadOnly({ memory, vcpus }: Machine): void {
+  memory.write64(TABLES + 4 * 0x1000 + FIRST * 8, BigInt(KERNEL_AT) | (LARGE & ~WRITABLE));
+  vcpus[0].flushTlb();
+}
+
+/** Where something of the kernel is now. */
+export const gvaOf = (offset: bigint | number) => BASES[64] + SLIDE + BigInt(offset);
+
+/** While a program runs: by that a kernel is known to have booted that has no types. */
+export function attachTo(
+  machine: Machine,
+  kernel: ElfImage,
+  report: (message: string) => void = () => {},
+  nowNs: () => number = () => 0,
+): LiveOps | undefined {
+  const [vcpu] = machine.vcpus;
+  vcpu.cpl = 3;
+  try {
+    return LiveOps.attach(machine, kernel, { nowNs, report });
+  } finally {
+    vcpu.cpl = 0;
+  }
+}
+
+const le64 = (value: bigint) => {
+  const bytes = Buffer.alloc(8);
+  bytes.writeBigUInt64LE(value);
+  return bytes.toString('hex');
+};
+/** `mov rax, gva; call rax`. */
+export const callTo = (gva: bigint) => `48b8${le64(gva)}ffd0`;
+/** `mov rdi, value`. */
+export const rdi = (value: bigint) => `48bf${le64(value)}`;
