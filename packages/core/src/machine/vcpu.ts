@@ -23,8 +23,6 @@ import {
   DR,
   EFER,
   EFLAGS_SYSTEM,
-  FAULT_ADDRESS,
-  FAULT_ERROR_CODE,
   FC,
   FPU_TRAP,
   FS,
@@ -45,22 +43,18 @@ import {
   SEGMENT_WRITE_END,
   type Slot,
   STATE_SIZE_BYTES,
-  TLB,
   X87_CONTROL,
 } from '../cpu/state.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { EngineMemory } from '../engine/memory.ts';
-import { WALK_FAULT, WALK_MMIO } from '../engine/memory-code.ts';
 import { ARITHMETIC_FLAGS, Flag } from '../isa/flags.ts';
 import { type CpuMode, modeFacts } from '../isa/modes.ts';
-import { LARGE_PAGE_MAP_BYTES, LARGE_PAGES_OFFSET, LargePage, largePageMap } from '../memory/layout.ts';
-import { MmuFlag, WalkAccess } from '../memory/walk.ts';
 import { AccessRights, cpuMode, FLAT_SEGMENTS, isFlatSegment, RESET_SEGMENTS, segmentBounds } from './cpu-mode.ts';
-import { LEVEL_COUNT, LevelBanks } from './level-banks.ts';
-import { BankKeys, bankKey, mmuFlags, rootNumber, rootOfKey, usesPdptes } from './mmu-state.ts';
+import { mmuFlags, usesPdptes } from './mmu-state.ts';
 import { type InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { StateTables } from './state-tables.ts';
-import { NO_WORDS, SUPERVISOR_CLEARS, WordAccess } from './word-access.ts';
+import { TranslationBuffer } from './translation-buffer.ts';
+import { VirtualMemory } from './virtual-memory.ts';
 
 const EFER_LMA = 1 << 10;
 const SEGMENT_CS = 1;
@@ -77,10 +71,7 @@ const Word = {
   SEGMENT_ACCESS: SEGMENT_ACCESS[0].offset >>> 2,
   GS_BASE: SEGMENT_BASE[5].offset >>> 2,
   KERNEL_GS_BASE: KERNEL_GS_BASE.offset >>> 2,
-  CR3: CR3.offset >>> 2,
-  MMU_FLAGS: MMU_FLAGS.offset >>> 2,
   INTERRUPT_WAITS: INTERRUPT_WAITS.offset >>> 2,
-  TLB: TLB.offset >>> 2,
   ARG: ARG[0].offset >>> 2,
 } as const;
 
@@ -139,14 +130,11 @@ export class MachineVcpu implements Vcpu {
   /** System instructions that nobody wants to see: {@link Direct}. */
   set direct(bits: number) {
     this.#direct = bits;
-    this.#changesLevelDirectly = (bits & LEVEL_CHANGES) === LEVEL_CHANGES;
-    if (!this.#changesLevelDirectly) this.#levels.forget();
+    this.#tlb.holdsAllLevels = (bits & LEVEL_CHANGES) === LEVEL_CHANGES;
     this.#allowDirect();
     this.updateMmu();
   }
   #direct = 0;
-  /** Somebody who sees a guest's way in or out switches roots himself; then banks for all levels would be made in vain. */
-  #changesLevelDirectly = false;
   /** System instructions all leave: RF and breakpoints matter, which direct ones know nothing of. */
   get holdsDirect(): boolean {
     return this.#holdsDirect;
@@ -227,7 +215,7 @@ export class MachineVcpu implements Vcpu {
   readonly #base: number;
   /** The state block as words. */
   readonly #words: Int32Array;
-  readonly #wordAccess: WordAccess;
+  readonly #virtual: VirtualMemory;
   readonly gprHalves: Int32Array;
   readonly ripHalves: Int32Array;
 
@@ -235,8 +223,7 @@ export class MachineVcpu implements Vcpu {
     this.id = id;
     this.platform = platform;
     this.engine = engine;
-    this.#bankKeys = new BankKeys(() => engine.banks.flushAll());
-    this.#levels = new LevelBanks(engine, this.#bankKeys);
+    this.#tlb = new TranslationBuffer(engine);
     this.#memory = engine.memory;
     this.#view = engine.memory.view;
     this.#base = engine.base;
@@ -245,7 +232,7 @@ export class MachineVcpu implements Vcpu {
     this.gprHalves = new Int32Array(buffer, engine.base + GPR[0].offset, 32);
     this.ripHalves = new Int32Array(buffer, engine.base + RIP.offset, 2);
     this.#words = new Int32Array(buffer, engine.base, STATE_SIZE_BYTES / 4);
-    this.#wordAccess = new WordAccess(engine);
+    this.#virtual = new VirtualMemory(engine);
     this.tables = new StateTables(engine.memory.view, engine.base);
     this.#set32(EFLAGS_SYSTEM, 2);
     this.#set32(FC, 0);
@@ -379,8 +366,7 @@ export class MachineVcpu implements Vcpu {
   set cr3(value: bigint) {
     this.#setQuad(CR3, value);
     this.#loadPdptes();
-    const root = this.#root();
-    this.engine.banks.flushMatching((key) => rootOfKey(key) === root);
+    this.#tlb.flushRoot();
     this.updateMmu();
   }
   get cr4(): bigint {
@@ -470,31 +456,15 @@ export class MachineVcpu implements Vcpu {
   switchRoot(cr3: bigint): void {
     this.#setQuad(CR3, cr3);
     this.#loadPdptes();
-    this.#selectBank();
+    this.#tlb.select();
   }
   flushTlb(gva?: bigint): void {
-    const largePages = this.#base + LARGE_PAGES_OFFSET;
     if (gva !== undefined) {
-      const page = Number((gva >> 12n) & 0x7fffffffn);
-      const sizes = this.#view.getInt32(largePages, true);
-      if (sizes && this.#mayBeLarge(page, sizes)) this.engine.banks.flushLargePage(page, sizes);
-      else this.engine.banks.flushPage(page);
+      this.#tlb.flushPage(gva);
       return;
     }
-    this.#view.setInt32(largePages, 0, true);
-    const map = largePageMap(this.#memory.layout, this.#base);
-    this.#memory.bytes.fill(0, map, map + LARGE_PAGE_MAP_BYTES);
-    this.engine.banks.flushAll();
+    this.#tlb.flush();
     this.updateMmu();
-  }
-
-  /** Whether the TLB may hold a part of a large page around a page. */
-  #mayBeLarge(page: number, sizes: number): boolean {
-    if (sizes & LargePage.GIB1) return true;
-    const map = largePageMap(this.#memory.layout, this.#base);
-    const index = (page >>> 9) & (LARGE_PAGE_MAP_BYTES - 1);
-    const { bytes } = this.#memory;
-    return bytes[map + index] !== 0 || ((sizes & LargePage.MIB4) !== 0 && bytes[map + (index ^ 1)] !== 0);
   }
 
   /** Recompute what the page walk and the decoder depend on, and take the TLB bank that belongs to it. */
@@ -509,22 +479,9 @@ export class MachineVcpu implements Vcpu {
     this.#set32(MMU_FLAGS, flags);
     this.engine.mode = this.#mode();
     this.#set32(CODE_MODE, modeFacts(this.engine.mode).number);
-    this.#selectBank();
+    this.#tlb.select();
   }
-  readonly #bankKeys: BankKeys;
-  readonly #levels: LevelBanks;
-  #selectBank(): void {
-    const flags = this.#words[Word.MMU_FLAGS];
-    const { mode } = this.engine;
-    this.#bankKeys.makeRoom(1 + LEVEL_COUNT);
-    if (this.#changesLevelDirectly) this.#levels.update(this.#root(), flags, mode === 'long64');
-    const manner = this.#bankKeys.manner(flags, modeFacts(mode).number);
-    this.#words[Word.TLB] = this.engine.banks.select(bankKey(this.#root(), manner));
-  }
-  #root(): number {
-    const words = this.#words;
-    return rootNumber(words[Word.CR3] >>> 0, words[Word.CR3 + 1] >>> 0, words[Word.MMU_FLAGS]);
-  }
+  readonly #tlb: TranslationBuffer;
 
   /** The PDPTEs that PAE paging finds where CR3 points. Beyond the memory they read as all ones. */
   readPdptes(cr3: bigint): bigint[] {
@@ -552,86 +509,17 @@ export class MachineVcpu implements Vcpu {
     );
   }
 
-  /** Walk with the rights that `options` name; TLB and registers stay as they are. */
-  #walk(gva: bigint, access: number, options: VirtualAccessOptions | undefined, probe = false): number {
-    if (!options?.as && !probe) return this.engine.walk(gva, access);
-    const flags = this.#get32(MMU_FLAGS);
-    let changed = flags | (probe ? MmuFlag.PROBE : 0);
-    if (options?.as === 'user') changed |= MmuFlag.USER;
-    else if (options?.as) changed &= ~SUPERVISOR_CLEARS;
-    this.#set32(MMU_FLAGS, changed);
-    const host = this.engine.walk(gva, access);
-    this.#set32(MMU_FLAGS, flags);
-    return host;
-  }
-  #fault() {
-    return {
-      ok: false as const,
-      fault: { gva: this.#quad(FAULT_ADDRESS), errorCode: this.#get32(FAULT_ERROR_CODE) },
-    };
-  }
-
   translate(gva: bigint, access: Access, options?: VirtualAccessOptions): Translation {
-    const host = this.#walk(gva, WalkAccess[access], options, true);
-    if (host === WALK_FAULT) return this.#fault();
-    if (host === WALK_MMIO) return { ok: true, gpa: Number(this.#quad(FAULT_ADDRESS)) };
-    return { ok: true, gpa: host - this.#memory.layout.ram + Number(gva & 0xfffn) };
+    return this.#virtual.translate(gva, access, options);
   }
-
   read(gva: bigint, sizeBytes: number, options?: VirtualAccessOptions): ReadResult {
-    const bytes = new Uint8Array(sizeBytes);
-    for (let done = 0; done < sizeBytes; ) {
-      const at = BigInt.asUintN(64, gva + BigInt(done));
-      const offset = Number(at & 0xfffn);
-      const chunk = Math.min(sizeBytes - done, 4096 - offset);
-      const host = this.#walk(at, WalkAccess.read, options);
-      if (host === WALK_FAULT || host === WALK_MMIO) return this.#fault();
-      copyBytes(this.#memory.bytes, host + offset, bytes, done, chunk);
-      done += chunk;
-    }
-    return { ok: true, bytes };
+    return this.#virtual.read(gva, sizeBytes, options);
   }
-
   write(gva: bigint, bytes: Uint8Array, options?: VirtualAccessOptions): WriteResult {
-    const first = Number(gva & 0xfffn);
-    if (first + bytes.length <= 4096) return this.#writeWithinPage(gva, first, bytes, options);
-    const places: { host: number; from: number; to: number }[] = [];
-    for (let done = 0; done < bytes.length; ) {
-      const at = BigInt.asUintN(64, gva + BigInt(done));
-      const offset = Number(at & 0xfffn);
-      const chunk = Math.min(bytes.length - done, 4096 - offset);
-      const host = this.#walk(at, WalkAccess.write, options);
-      if (host === WALK_FAULT || host === WALK_MMIO) return this.#fault();
-      places.push({ host: host + offset, from: done, to: done + chunk });
-      done += chunk;
-    }
-    for (const { host, from, to } of places) {
-      copyBytes(bytes, from, this.#memory.bytes, host, to - from);
-      this.engine.code.written(host, to - from);
-    }
-    return { ok: true };
+    return this.#virtual.write(gva, bytes, options);
   }
-
-  #writeWithinPage(
-    gva: bigint,
-    offset: number,
-    bytes: Uint8Array,
-    options: VirtualAccessOptions | undefined,
-  ): WriteResult {
-    const host = this.#walk(BigInt.asUintN(64, gva), WalkAccess.write, options);
-    if (host === WALK_FAULT || host === WALK_MMIO) return this.#fault();
-    copyBytes(bytes, 0, this.#memory.bytes, host + offset, bytes.length);
-    this.engine.code.written(host + offset, bytes.length);
-    return WRITTEN;
-  }
-
   readWords(gvaLow: number, gvaHigh: number, into: Int32Array, count: number, options?: VirtualAccessOptions): boolean {
-    const host = this.#wordAccess.place(gvaLow, gvaHigh, count, WalkAccess.read, options);
-    if (host > 0) return this.#wordAccess.load(host, into, count);
-    if (host === NO_WORDS) return false;
-    const found = this.read(fromHalves(gvaLow, gvaHigh), count * 4, options);
-    if (found.ok) new Uint8Array(into.buffer, into.byteOffset).set(found.bytes);
-    return found.ok;
+    return this.#virtual.readWords(gvaLow, gvaHigh, into, count, options);
   }
   writeWords(
     gvaLow: number,
@@ -640,11 +528,7 @@ export class MachineVcpu implements Vcpu {
     count: number,
     options?: VirtualAccessOptions,
   ): boolean {
-    const host = this.#wordAccess.place(gvaLow, gvaHigh, count, WalkAccess.write, options);
-    if (host > 0) return this.#wordAccess.store(host, from, count);
-    if (host === NO_WORDS) return false;
-    const bytes = new Uint8Array(from.buffer, from.byteOffset, count * 4);
-    return this.write(fromHalves(gvaLow, gvaHigh), bytes, options).ok;
+    return this.#virtual.writeWords(gvaLow, gvaHigh, from, count, options);
   }
 
   inject(vector: number, errorCode?: number): void {
@@ -674,22 +558,6 @@ export class MachineVcpu implements Vcpu {
   wake(): void {
     this.blocked = false;
   }
-}
-
-const WRITTEN: WriteResult = { ok: true };
-/** Below this, a loop is faster than setting up a typed-array copy on shared memory. */
-const SHORT_COPY_BYTES = 96;
-
-function copyBytes(from: Uint8Array, at: number, to: Uint8Array, toAt: number, sizeBytes: number): void {
-  if (sizeBytes > SHORT_COPY_BYTES) {
-    to.set(from.subarray(at, at + sizeBytes), toAt);
-    return;
-  }
-  for (let i = 0; i < sizeBytes; i++) to[toAt + i] = from[at + i];
-}
-
-function fromHalves(low: number, high: number): bigint {
-  return (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
 }
 
 function evenParity(byte: number): boolean {
