@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -64,6 +64,15 @@ describe('what cannot be done is refused in one line with its own exit code', ()
     expect(result.stderr).toMatch(/^vm: PV\d{4}: [^\n]+: [^\n]+\n$/);
     expect(result.stderr).toMatch(message);
     expect(result.status).toBe(status);
+  });
+
+  it('nobody who reads the output is no failure', async () => {
+    const child = spawn(process.execPath, [vm, 'run', '--help'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    child.stdout.destroy();
+    const said: Buffer[] = [];
+    child.stderr.on('data', (bytes: Buffer) => said.push(bytes));
+    const status = await new Promise((resolve) => child.once('close', resolve));
+    expect([status, Buffer.concat(said).toString()]).toEqual([143, '']);
   });
 
   it('nothing is left behind', () => {

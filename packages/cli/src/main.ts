@@ -2,8 +2,16 @@ import { parseCommandLine } from './command-line.ts';
 import { reportFailure } from './diagnostics.ts';
 import { ExitCode } from './exit-codes.ts';
 
+/** `vm … | head`: whoever read the output is gone, which is no failure. A run notices by itself, and ends its guest. */
+function endWhenNobodyReads(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === 'EPIPE' ? ExitCode.SIGTERM : reportFailure(error));
+  });
+}
+
 async function main(args: readonly string[]): Promise<number> {
   const request = parseCommandLine(args);
+  if (request.kind !== 'run') endWhenNobodyReads();
   // The machine is large; help and usage errors do without it.
   switch (request.kind) {
     case 'help':

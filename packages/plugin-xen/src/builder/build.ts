@@ -33,6 +33,14 @@ export function buildPv(domain: PvDomain, request: BootRequest): StartOfDay {
       IMAGE_EXIT_CODE,
     );
   }
+  if (request.modules && request.modules.length > 0) {
+    throw new PolyvisorError(
+      'PV2015',
+      `the door ${request.entry.name} takes no modules`,
+      'leave out --boot-module, or give one file with --initrd',
+      IMAGE_EXIT_CODE,
+    );
+  }
   const totalPages = Math.floor(request.memoryBytes / PAGE_BYTES);
   const commandLine = encodeCommandLine(request.commandLine);
   const plan = planStartOfDay({ elf, notes, model: domain.model, totalPages, initrdBytes: request.initrd?.length });

@@ -145,6 +145,7 @@ describe('PV64 start of day', () => {
       { notes: [...PLAIN_NOTES, numberNote(NoteType.INIT_P2M, 0xffff_8100_0000_0000n)] },
       'PV4005',
     ],
+    ['boot modules', { modules: [{ bytes: Uint8Array.of(1), commandLine: '' }] }, 'PV2015'],
     ['a command line of 1024 bytes', { commandLine: 'x'.repeat(1024) }, 'PV4008'],
   ])('refuses %s in one line', (_name, options, code) => {
     try {
