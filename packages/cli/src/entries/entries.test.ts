@@ -40,12 +40,13 @@ describe('vm entries', () => {
     const shown = doors.map(({ name, state, plugin }: Record<string, string>) =>
       `${name} ${state} ${plugin ?? ''}`.trim(),
     );
-    expect(shown.slice(0, 6)).toEqual([
+    expect(shown.slice(0, 7)).toEqual([
       'pv open xen',
       'pvh open xen',
       'lguest open lguest-like',
       'multiboot1 open core',
       'elf open core',
+      'sniff open core',
       'vmi closed vmi',
     ]);
   });
