@@ -139,7 +139,10 @@ export interface Vcpu {
   externalInterrupt: (() => number | undefined) | undefined;
   /** An edge-triggered interrupt to the vCPU's local APIC, as a message on the bus is; `false`: not accepted (since 1.2). */
   requestInterrupt(vector: number): boolean;
-  /** Ask the engine to leave guest code at the next block boundary, so that pending events are looked at. */
+  /**
+   * Ask the engine to leave guest code where control next goes back, out of its page or indirectly, so that pending events
+   * are looked at.
+   */
   kick(): void;
   /** `true`: the vCPU executes nothing until {@link wake}. Set by HLT and by a plug-in's own blocking call. */
   blocked: boolean;

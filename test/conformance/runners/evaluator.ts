@@ -8,6 +8,7 @@ import {
 } from '../../../packages/core/src/ir/evaluate.ts';
 import type { Program } from '../../../packages/core/src/ir/types.ts';
 import { decode } from '../../../packages/core/src/isa/decoder.ts';
+import { evaluationRecord } from '../../../packages/core/src/isa/evaluation-record.ts';
 import { helpers } from '../../../packages/core/src/isa/helpers/index.ts';
 import { INSTRUCTION_EXITS } from '../../../packages/core/src/isa/instruction-exit.ts';
 import type { DecodedInstruction, InstructionShape } from '../../../packages/core/src/isa/types.ts';
@@ -94,25 +95,9 @@ export class EvaluatorRunner implements CaseRunner {
     return { vector, errorCode: 0, address: undefined };
   }
 
-  /** As engine/code-cache.ts writes records: RIP-relative displacements and branch distances count from the page. */
-  #record(rip: bigint, d: DecodedInstruction): EvaluationRecord {
+  #record(rip: bigint, decoded: DecodedInstruction): EvaluationRecord {
     this.#view.setBigUint64(PAGE_BASE.offset, rip & ~0xfffn, true);
-    const thisOffset = Number(rip & 0xfffn);
-    const nextOffset = thisOffset + d.lengthBytes;
-    const wide = (low: number, high: number) => (BigInt(high) << 32n) | BigInt(low >>> 0);
-    const isBranch = d.shape.operands.some(({ kind }) => kind === 'rel');
-    return {
-      reg: d.reg,
-      rm: d.rm,
-      base: d.base,
-      index: d.index,
-      scale: d.scale,
-      segment: d.segment,
-      thisOffset,
-      nextOffset,
-      disp: wide(d.dispLow, d.dispHigh) + BigInt(d.ripRelative ? nextOffset : 0),
-      imm: wide(d.immLow, d.immHigh) + BigInt(isBranch ? nextOffset : 0),
-    };
+    return evaluationRecord(rip, decoded);
   }
 
   #programOf(shape: InstructionShape): Program {

@@ -1,8 +1,9 @@
 import { PAGE_BASE, STATE_SIZE_BYTES } from '../../cpu/state.ts';
 import { Builder } from '../../ir/builder.ts';
-import { type EvaluationMemory, type EvaluationRecord, evaluate } from '../../ir/evaluate.ts';
+import { type EvaluationMemory, evaluate } from '../../ir/evaluate.ts';
 import type { Program } from '../../ir/types.ts';
 import { decode } from '../../isa/decoder.ts';
+import { evaluationRecord } from '../../isa/evaluation-record.ts';
 import { helpers } from '../../isa/helpers/index.ts';
 import type { DecodedInstruction, InstructionShape } from '../../isa/types.ts';
 import type { MachineVcpu } from '../vcpu.ts';
@@ -32,7 +33,7 @@ export class DataAccesses {
       state: this.#copy,
       base: 0,
       memory: recordInto(accesses, vcpu),
-      record: recordOf(linear, decoded),
+      record: evaluationRecord(linear, decoded),
       helper: (name, state, base) => helpers[name]?.(state, base) ?? -1,
     });
     return accesses;
@@ -57,26 +58,6 @@ function decodeAt(vcpu: MachineVcpu, linear: bigint): DecodedInstruction | undef
   const { bytes } = code;
   const result = decode((offset) => (offset < bytes.length ? bytes[offset] : -1), vcpu.engine.mode);
   return result.ok ? result.instruction : undefined;
-}
-
-/** As engine/code-cache.ts writes records: RIP-relative displacements and branch distances count from the page. */
-function recordOf(linear: bigint, d: DecodedInstruction): EvaluationRecord {
-  const wide = (low: number, high: number) => (BigInt(high) << 32n) | BigInt(low >>> 0);
-  const thisOffset = Number(linear & 0xfffn);
-  const nextOffset = thisOffset + d.lengthBytes;
-  const isBranch = d.shape.operands.some(({ kind }) => kind === 'rel');
-  return {
-    reg: d.reg,
-    rm: d.rm,
-    base: d.base,
-    index: d.index,
-    scale: d.scale,
-    segment: d.segment,
-    thisOffset,
-    nextOffset,
-    disp: wide(d.dispLow, d.dispHigh) + BigInt(d.ripRelative ? nextOffset : 0),
-    imm: wide(d.immLow, d.immHigh) + BigInt(isBranch ? nextOffset : 0),
-  };
 }
 
 /** Loads see memory, devices as zeros; stores are noted and go nowhere. */
