@@ -1,11 +1,20 @@
-// A hook of Node's module loader (Node.js documentation, Modules: Customization hooks), for files of a user's own: a .ts file
-// in a folder whose package.json says no `type`, or that has none, is an ECMAScript module.
+// Hooks of Node's module loader (Node.js documentation, Modules: Customization hooks), for files of a user's own: a .ts file
+// in a folder whose package.json says no `type`, or that has none, is an ECMAScript module; and what it imports from us is
+// the copy that runs.
 import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+let compiled = {};
+
+/** `data.compiled`: URL of a source -> URL of it compiled. */
+export function initialize(data) {
+  compiled = data.compiled;
+}
+
 export async function resolve(specifier, context, next) {
   const found = await next(specifier, context);
+  if (found.url in compiled) return { url: compiled[found.url], format: 'module' };
   if (found.format !== 'commonjs' || !isTypescript(found.url) || isCalledCommonJs(found.url)) return found;
   return { ...found, format: 'module' };
 }

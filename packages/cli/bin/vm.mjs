@@ -1,8 +1,23 @@
 #!/usr/bin/env node
-// The sources are TypeScript and are run as they are; tsx teaches Node to read them.
 import module from 'node:module';
-import { register } from 'tsx/esm/api';
+import { compiledEntries } from './compiled.mjs';
 
-register();
-module.register('./typescript-modules.mjs', import.meta.url);
-await import('../src/main.ts');
+const main = new URL('../src/main.ts', import.meta.url).href;
+const compiled = (await compiledEntries()) ?? {};
+let readsTypescript = false;
+
+/** From here on Node reads TypeScript: a user's plug-ins, and our sources where they are not compiled. */
+async function readTypescript() {
+  if (readsTypescript) return;
+  readsTypescript = true;
+  (await import('tsx/esm/api')).register();
+  module.register('./typescript-modules.mjs', import.meta.url, { data: { compiled } });
+}
+
+/** A module by its URL, in the one copy that there is of it. */
+async function importFile(url) {
+  if (!(url in compiled)) await readTypescript();
+  return import(compiled[url] ?? url);
+}
+
+await (await importFile(main)).start(process.argv.slice(2), importFile);

@@ -1,6 +1,7 @@
 import { parseCommandLine } from './command-line.ts';
 import { reportFailure } from './diagnostics.ts';
 import { ExitCode } from './exit-codes.ts';
+import { type FileImporter, importFilesBy } from './node/import-file.ts';
 
 /** `vm … | head`: whoever read the output is gone, which is no failure. A run notices by itself, and ends its guest. */
 function endWhenNobodyReads(): void {
@@ -29,11 +30,14 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-// A failure outside of any await must not show our stack either; exit handlers restore the terminal.
-process.on('uncaughtException', (error) => process.exit(reportFailure(error)));
-
-const exitCode = await main(process.argv.slice(2)).catch(reportFailure);
-// Output to a pipe is asynchronous; what was written must arrive before the process ends.
-await new Promise<void>((resolve) => process.stdout.write('', () => resolve()));
-await new Promise<void>((resolve) => process.stderr.write('', () => resolve()));
-process.exit(exitCode);
+/** Does what the command line says and ends the process. `importFile` imports a module by its URL, TypeScript too. */
+export async function start(args: readonly string[], importFile: FileImporter): Promise<never> {
+  // A failure outside of any await must not show our stack either; exit handlers restore the terminal.
+  process.on('uncaughtException', (error) => process.exit(reportFailure(error)));
+  importFilesBy(importFile);
+  const exitCode = await main(args).catch(reportFailure);
+  // Output to a pipe is asynchronous; what was written must arrive before the process ends.
+  await new Promise<void>((resolve) => process.stdout.write('', () => resolve()));
+  await new Promise<void>((resolve) => process.stderr.write('', () => resolve()));
+  process.exit(exitCode);
+}

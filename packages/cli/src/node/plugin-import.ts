@@ -2,6 +2,7 @@ import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { ModuleImporter } from '@polyvisor/core';
+import { importFile } from './import-file.ts';
 
 /** Conditions of a package's `exports` that hold here (Node.js documentation, Packages, Conditional exports). */
 const conditions = ['node', 'import', 'module-sync', 'default'];
@@ -17,7 +18,7 @@ export function nodeModuleImporter(workingFolder = process.cwd()): ModuleImporte
       const file =
         kind === 'path' ? fileOfPath(specifier, workingFolder) : fileOfPackage(specifier, [here, workingFolder]);
       // One real path for one file: loaded twice it would be two modules.
-      return file === undefined ? undefined : import(pathToFileURL(realpathSync(file)).href);
+      return file === undefined ? undefined : importFile(pathToFileURL(realpathSync(file)).href);
     },
   };
 }

@@ -9,8 +9,6 @@ export interface OpcodeEntry {
   readonly hasModrm: boolean;
   readonly slots: readonly Slot[];
 }
-/** Indexed by map × 256 + opcode. */
-export type DecodeTable = readonly (OpcodeEntry | undefined)[];
 
 type Cells = (DecodePlan | undefined)[];
 interface Draft {
@@ -19,15 +17,48 @@ interface Draft {
   readonly slots: (DecodePlan | Cells | undefined)[];
 }
 
-/** Build the decoder's table of one kind of mode. Two rows that claim the same bytes are an error that names both. */
-export function buildTable(rows: readonly EncodingRow[], longMode: boolean): DecodeTable {
-  const drafts: (Draft | undefined)[] = new Array(4 * 256).fill(undefined);
-  const valid = rows.filter(({ options }) => options.mode !== (longMode ? 'i64' : 'o64'));
-  for (const row of [...valid].sort((a, b) => specificity(a) - specificity(b))) {
-    const plan = planRow(row);
-    for (let i = 0; i < row.opcodeCount; i++) insert(drafts, (row.map << 8) | (row.opcode + i), plan);
+/**
+ * The decoder's table of one kind of mode. What an opcode means is put together when it is first met: a guest uses few of them,
+ * and the whole takes longer than the rest of a start.
+ */
+export class DecodeTable {
+  /** Rows and entries are indexed by map × 256 + opcode; `null`: nothing has that opcode. */
+  readonly #rows = new Map<number, EncodingRow[]>();
+  readonly #entries: (OpcodeEntry | null | undefined)[] = new Array(4 * 256).fill(undefined);
+  readonly #plans = new Map<EncodingRow, DecodePlan>();
+
+  constructor(rows: readonly EncodingRow[], longMode: boolean) {
+    for (const row of rows) {
+      if (row.options.mode === (longMode ? 'i64' : 'o64')) continue;
+      for (let i = 0; i < row.opcodeCount; i++) this.#rowsOf((row.map << 8) | (row.opcode + i)).push(row);
+    }
   }
-  return drafts;
+
+  #rowsOf(index: number): EncodingRow[] {
+    let rows = this.#rows.get(index);
+    if (!rows) this.#rows.set(index, (rows = []));
+    return rows;
+  }
+
+  /** Throws when two rows claim the same bytes; the error names both. */
+  entry(index: number): OpcodeEntry | null {
+    const known = this.#entries[index];
+    return known === undefined ? (this.#entries[index] = this.#entryOf(this.#rows.get(index))) : known;
+  }
+
+  #entryOf(rows: readonly EncodingRow[] | undefined): OpcodeEntry | null {
+    if (!rows) return null;
+    const draft: Draft = { hasModrm: rows[0].hasModrm, slots: new Array(8).fill(undefined) };
+    for (const row of [...rows].sort((a, b) => specificity(a) - specificity(b))) insert(draft, this.#planOf(row));
+    return draft;
+  }
+
+  /** One plan for all opcodes of a row: they share what has been decoded. */
+  #planOf(row: EncodingRow): DecodePlan {
+    let plan = this.#plans.get(row);
+    if (!plan) this.#plans.set(row, (plan = planRow(row)));
+    return plan;
+  }
 }
 
 /** Rows that say more about prefixes and ModRM win over those that say less. */
@@ -35,9 +66,8 @@ function specificity(row: EncodingRow): number {
   return (row.exactModrm !== undefined ? 4 : 0) + (row.prefix !== undefined ? 2 : 0) + (row.rexW !== undefined ? 1 : 0);
 }
 
-function insert(drafts: (Draft | undefined)[], index: number, plan: DecodePlan): void {
+function insert(draft: Draft, plan: DecodePlan): void {
   const { row } = plan;
-  const draft = (drafts[index] ??= { hasModrm: row.hasModrm, slots: new Array(8).fill(undefined) });
   if (draft.hasModrm !== row.hasModrm)
     throw new Error(`${row.name}: some rows of this opcode have a ModRM byte, others not`);
   for (let slot = 0; slot < 8; slot++) {

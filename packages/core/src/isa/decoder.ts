@@ -1,5 +1,5 @@
 import { GPR, PAGE_BASE, X87, XMM, ZERO } from '../cpu/state.ts';
-import { buildTable, type DecodeTable } from './decode-table.ts';
+import { DecodeTable } from './decode-table.ts';
 import { encodings } from './encodings/index.ts';
 import { type CpuMode, isSegmented, modeFacts } from './modes.ts';
 import { type DecodePlan, ImmediateKind, RegisterClass, StaticSource, WidthRule } from './plan.ts';
@@ -9,8 +9,8 @@ import type { DecodedInstruction, DecodeResult, FetchByte } from './types.ts';
 /** SDM vol. 2A, 2.3.11: a longer instruction raises #GP(0). */
 const MAX_LENGTH_BYTES = 15;
 
-const LONG_TABLE: DecodeTable = buildTable(encodings, true);
-const LEGACY_TABLE: DecodeTable = buildTable(encodings, false);
+const LONG_TABLE = new DecodeTable(encodings, true);
+const LEGACY_TABLE = new DecodeTable(encodings, false);
 
 /** Classes of prefix bytes; segment overrides are SEGMENT + register index. REX (long mode) is told apart by value. */
 const Prefix = { none: 0, operandSize: 1, addressSize: 2, lock: 3, rep: 4, repne: 5, segment: 8 } as const;
@@ -124,7 +124,7 @@ export function decode(fetch: FetchByte, mode: CpuMode): DecodeResult {
   }
   // 90 is NOP only while it names rAX twice: with REX.B it is XCHG r8, rAX, the row of 91–97.
   const lookedUp = map === 0 && byte === 0x90 && rex & 1 ? 0x91 : byte;
-  const entry = (longMode ? LONG_TABLE : LEGACY_TABLE)[(map << 8) | lookedUp];
+  const entry = (longMode ? LONG_TABLE : LEGACY_TABLE).entry((map << 8) | lookedUp);
   if (failure) return failure;
   if (!entry) return UNDEFINED;
   const slotIndex = ((repPrefix || (operandSizePrefix ? 1 : 0)) << 1) | ((rex >> 3) & 1);
