@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { Machine, type MachineOptions } from '../../packages/core/src/machine/machine.ts';
+import { Machine } from '../../packages/core/src/machine/machine.ts';
+import type { MachineOptions } from '../../packages/core/src/machine/options.ts';
 import { PluginRegistry } from '../../packages/core/src/plugin/index.ts';
 import type { PluginHost, Machine as PluginMachine } from '../../packages/plugin-api/src/index.ts';
 import { FakeConsole } from '../../packages/testkit/src/index.ts';

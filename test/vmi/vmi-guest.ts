@@ -1,7 +1,8 @@
 /** Starts `guests/vmi` on a whole PC with the plug-in and a ROM, through the 32-bit entry of its bzImage. */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { Machine, type MachineOptions, type RunEnd } from '../../packages/core/src/machine/machine.ts';
+import { Machine } from '../../packages/core/src/machine/machine.ts';
+import type { MachineOptions, RunEnd } from '../../packages/core/src/machine/options.ts';
 import { PluginRegistry } from '../../packages/core/src/plugin/index.ts';
 import { vmiPlugin } from '../../packages/plugin-vmi/src/index.ts';
 import xen from '../../packages/plugin-xen/src/index.ts';

@@ -1,3 +1,4 @@
 export type { RegionPolicy } from '../engine/engine.ts';
 export { findDoors } from './entries.ts';
-export { Machine, type MachineOptions, type RunEnd } from './machine.ts';
+export { Machine } from './machine.ts';
+export type { MachineOptions, RunEnd } from './options.ts';

@@ -1,19 +1,14 @@
 import {
   type BootDescriptor,
-  type BootModule,
   type BootRequest,
   type ConsolePort,
   type Devices,
   type Entry,
-  type Exit,
-  type ExitAnswer,
   type FirmwareTables,
-  type GuestImage,
   NO_DEVICES,
   type PciConnection,
   type PciDevice,
   PLATFORM_CHIPS,
-  type PlatformChip,
   type PlatformDefinition,
   type Machine as PluginMachine,
   PolyvisorError,
@@ -23,115 +18,41 @@ import {
   type VirtioSignals,
 } from '@polyvisor/plugin-api';
 import { PageAliases } from '../bus/page-aliases.ts';
-import { ARG, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, RESULT } from '../cpu/state.ts';
 import { bareDevices, virtioModels } from '../devices/virtio/index.ts';
 import { virtioFunction } from '../devices/virtio/pci/function.ts';
-import { Engine, type EngineOptions } from '../engine/engine.ts';
-import { ExitCode } from '../engine/exit-code.ts';
+import type { Engine } from '../engine/engine.ts';
 import type { EngineMemory } from '../engine/memory.ts';
-import { exitNumber } from '../isa/instruction-exit.ts';
 import { CORE, SNIFF } from '../loader/boot/doors.ts';
 import { BIOS_DOORS, bootNatively } from '../loader/boot/index.ts';
 import type { MemoryMap } from '../loader/boot/memory-map.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
+import { Attempts } from './attempts.ts';
 import type { BiosHost } from './bios/call.ts';
 import { leaveBiosBehind } from './bios/rom.ts';
 import { answerBiosCall } from './bios/services.ts';
-import { Breakpoints, type WatchedStep } from './breakpoints/breakpoints.ts';
-import { allowAccess } from './breakpoints/debug-registers.ts';
+import { Breakpoints } from './breakpoints/breakpoints.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
 import { directInstructions } from './direct-instructions.ts';
+import { makeEngine } from './engine-host.ts';
 import { chooseEntry } from './entries.ts';
+import { type Ask, askPlugins } from './exits/ask.ts';
+import { ExitDispatch } from './exits/dispatch.ts';
+import { earlyFaults } from './exits/early-faults.ts';
+import { Exceptions } from './exits/exceptions.ts';
+import { ExitCounts } from './exits/exit-counts.ts';
 import { MachineMemory } from './guest-memory.ts';
-import { instructionExit } from './instruction-exits.ts';
-import { afterDeliveryFault, type NativeAnswer, type NativeFault, undefinedOpcode, Vector } from './native/answer.ts';
+import { Lifecycle } from './lifecycle.ts';
 import { cpuid } from './native/cpuid.ts';
-import { deliver } from './native/delivery.ts';
-import { FORCED_CPUID_BYTES, isForcedCpuid } from './native/forced-cpuid.ts';
-import { cpuidInstruction, nativeInstructions } from './native/instructions.ts';
 import { firmwareMtrrs } from './native/memory-types.ts';
-import { writeControlRegister } from './native/registers.ts';
+import type { MachineOptions, RunEnd } from './options.ts';
 import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.ts';
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
 import type { ProcessorPlatform } from './platform/processor.ts';
 import { crashReport } from './report.ts';
-import { type GuestSample, Sampler } from './sampler.ts';
-import { allocate } from './start.ts';
+import { Sampler } from './sampler.ts';
+import { allocate, hiddenMemoryOf } from './start.ts';
+import { Turns } from './turns.ts';
 import { MachineVcpu } from './vcpu.ts';
-
-/** Instructions between looks at timers and the console. */
-const QUANTUM = 200_000;
-/** How long guest code may run before the host's event loop gets its turn. */
-const SLICE_NS = 4_000_000;
-/** Longest idle wait, so that `stop` is noticed. */
-const MAX_IDLE_NS = 100_000_000;
-const PAGE = 4096;
-/** Beyond what any memory map tells: a large page for code that is put into a running guest. */
-const HIDDEN_BYTES = 2 << 20;
-/** Instructions between two tries while somebody waits for the guest to be in a certain state. */
-const TRY_QUANTUM = 2000;
-const VMCALL = exitNumber('vmcall');
-const IRET = exitNumber('iret');
-const SYSCALL = exitNumber('syscall');
-const SYSRET = exitNumber('sysret');
-const SOFTWARE_INTERRUPTS: ReadonlySet<number> = new Set(
-  (['softwareInterrupt', 'int3', 'into'] as const).map(exitNumber),
-);
-/** An instruction that the engine has carried out. */
-const NO_DETAIL = -1;
-const PORT_INSTRUCTIONS: ReadonlySet<number> = new Set((['in', 'out', 'ins', 'outs'] as const).map(exitNumber));
-
-export interface MachineOptions {
-  readonly image: GuestImage;
-  /** Door to use; without it the one with the highest priority. */
-  readonly entryName?: string;
-  readonly commandLine: string;
-  readonly initrd?: Uint8Array;
-  readonly bootModules?: readonly BootModule[];
-  /** Chips beside those that the door brings. */
-  readonly chips?: readonly PlatformChip[];
-  readonly memoryBytes: number;
-  readonly clockKind: 'icount' | 'wall';
-  readonly console: ConsolePort;
-  /** Host ends of the guest's devices; without them it has none. */
-  readonly devices?: Devices;
-  /** The loaded plug-ins, by their hooks. */
-  readonly plugins: { readonly calls: PluginCalls };
-  readonly wallClock: { nowNs(): number; epochNs(): bigint };
-  readonly symbols?: (gva: bigint) => string | undefined;
-  readonly engine?: EngineOptions;
-  /** Wait at most this long; resolves early on console input. 0: let pending input in. */
-  idle(maxNs: number): Promise<void>;
-  /** The machine's own remarks for the operator, of no more than debugging's interest. */
-  readonly log?: (message: string) => void;
-  /** `all`: each instruction that can leave generated code does so, though nobody is asked about it; for comparisons. */
-  readonly exits?: 'all';
-  /** Told of every exit that a plug-in could see; only if someone wants it. */
-  readonly onExit?: (event: ExitEvent) => void;
-  /** Told every 20,000 to 60,000 instructions where the guest is; only if someone wants it. */
-  readonly onSample?: (sample: GuestSample) => void;
-}
-
-/** An exit as a trace shows it. */
-export interface ExitEvent {
-  readonly vcpu: number;
-  /** RIP when the exit was taken: at the instruction, also for faults. */
-  readonly rip: bigint;
-  readonly exit: Exit;
-  /** What the plug-ins made of it. */
-  readonly answer: ExitAnswer;
-}
-
-/** How a run ended. */
-export interface RunEnd {
-  readonly reason: ShutdownReason | { readonly kind: 'stopped' };
-  /** A few lines for a person: guest RIP, symbol, reason. */
-  readonly report?: string;
-}
-
-interface ExitCount {
-  count: number;
-}
 
 /** The composition root: one PC with its plug-ins, from boot to power-off. */
 export class Machine implements PluginMachine {
@@ -158,16 +79,11 @@ export class Machine implements PluginMachine {
   /** What the BIOS's services work with, where there is one. */
   #bios: BiosHost | undefined;
   #bootDescriptor: BootDescriptor;
-  #end: RunEnd | undefined;
-  /** Opens when a paused machine goes on or ends. */
-  #gate: { readonly opened: Promise<void>; open(): void } | undefined;
-  #executed = 0;
-  /** Exits by name, and the same records by the number of the instruction or exception. */
-  readonly #exitCounts = new Map<string, ExitCount>();
-  readonly #instructionCounts: (ExitCount | undefined)[] = [];
-  readonly #exceptionCounts: (ExitCount | undefined)[] = [];
-  readonly #sampler: Sampler | undefined;
-  readonly #breakpoints = new Breakpoints();
+  readonly #lifecycle: Lifecycle;
+  readonly #attempts: Attempts;
+  readonly #counts = new ExitCounts();
+  readonly #ask: Ask;
+  readonly #turns: Turns;
 
   /** Finds the door, lays out memory, lets the plug-ins boot the image. @throws PolyvisorError */
   static async create(options: MachineOptions): Promise<Machine> {
@@ -180,22 +96,11 @@ export class Machine implements PluginMachine {
     this.console = options.console;
     this.devices = options.devices ?? NO_DEVICES;
     this.entry = chooseEntry(options.image, options.plugins.calls, options.entryName);
-    this.platform = {
-      entry: this.entry,
-      chips: new Set([...(this.entry.plugin === CORE ? PLATFORM_CHIPS : []), ...(options.chips ?? [])]),
-      memoryBytes: options.memoryBytes,
-      overheadBytes: 0,
-      roomForOps: this.entry.plugin === CORE,
-      vcpus: 1,
-      commandLine: options.commandLine,
-    };
+    this.platform = platformFor(this.entry, options);
     this.#bootDescriptor = { hypervisor: 'none', guestType: this.entry.name, abiVersion: 0 };
     this.#calls.configure(this.platform);
-    const knownBytes = Math.ceil((this.platform.memoryBytes + this.platform.overheadBytes) / PAGE) * PAGE;
-    const hides = this.platform.roomForOps;
-    const hiddenAt = hides ? Math.ceil(knownBytes / HIDDEN_BYTES) * HIDDEN_BYTES : knownBytes;
-    this.hiddenMemory = { gpa: hiddenAt, sizeBytes: hides ? HIDDEN_BYTES : 0 };
-    this.#engineMemory = allocate(hiddenAt + this.hiddenMemory.sizeBytes);
+    this.hiddenMemory = hiddenMemoryOf(this.platform);
+    this.#engineMemory = allocate(this.hiddenMemory.gpa + this.hiddenMemory.sizeBytes);
     this.memory = new MachineMemory(
       this.#engineMemory,
       (host, size) => {
@@ -205,14 +110,17 @@ export class Machine implements PluginMachine {
         for (const vcpu of this.vcpus) vcpu.engine.codeWritten(places);
       },
     );
-    this.#sampler = options.onSample && new Sampler(this.memory, options.onSample);
     this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;
     const source = this.#instructionTime ?? new WallTime(() => options.wallClock.nowNs());
     this.clock = new MachineClock(source, options.wallClock.epochNs());
+    this.#lifecycle = new Lifecycle(this.clock);
+    this.#attempts = new Attempts(() => options.wallClock.nowNs());
+    this.#ask = askPlugins(this.#calls, options.onExit);
     this.#pc = new PcPlatform(this.platform, this.#platformHost());
     this.#pc.mmio.aliases = this.#aliases = new PageAliases(this.memory);
     this.#plugInDevices();
     this.vcpus = [new MachineVcpu(0, this.#engine(0, this.#pc.processors[0]), this.#pc.processors[0])];
+    this.#turns = this.#makeTurns();
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
     this.#boot();
     this.#allowDirect();
@@ -253,39 +161,48 @@ export class Machine implements PluginMachine {
   }
 
   #engine(vcpu: number, platform: ProcessorPlatform): Engine {
-    return new Engine(
-      this.#engineMemory,
-      {
-        mmioRead: (gpa, into) => {
-          this.#tellOfMmio(vcpu, gpa, into.length, false);
-          platform.readMmio(gpa, into);
-        },
-        mmioWrite: (gpa, bytes) => {
-          this.#tellOfMmio(vcpu, gpa, bytes.length, true);
-          platform.writeMmio(gpa, bytes);
-        },
-        helpers: {
-          rdtsc: (state, base) => {
-            platform.tsc.store(state, base + RESULT[0].offset);
-            return -1;
-          },
-          invlpg: (state, base) => {
-            this.vcpus[vcpu].flushTlb(state.getBigUint64(base + ARG[0].offset, true));
-            return -1;
-          },
-          writeCr3: (state, base) => {
-            const written = writeControlRegister(this.vcpus[vcpu], 3, state.getBigUint64(base + ARG[0].offset, true));
-            return typeof written === 'string' ? -1 : written.vector;
-          },
-        },
-      },
-      this.#options.engine,
-    );
+    const surroundings = {
+      platform,
+      vcpu: () => this.vcpus[vcpu],
+      tellOfMmio: (gpa: number, sizeBytes: number, write: boolean) => this.#tellOfMmio(vcpu, gpa, sizeBytes, write),
+    };
+    return makeEngine(this.#engineMemory, surroundings, this.#options.engine);
   }
 
   /** An access beyond RAM, in the middle of an instruction: plug-ins are told of it, whatever they answer. */
   #tellOfMmio(vcpu: number, gpa: number, sizeBytes: number, write: boolean): void {
     if (this.#calls.has('exit', 'mmio')) this.#ask(this.vcpus[vcpu], { kind: 'mmio', gpa, sizeBytes, write });
+  }
+
+  #makeTurns(): Turns {
+    const { vcpus, clock, devices } = this;
+    const { onSample, wallClock } = this.#options;
+    const crash = (message: string) => this.shutdown({ kind: 'crash', message });
+    const exceptions = new Exceptions(this.#ask, this.#counts, crash);
+    const breakpoints = new Breakpoints();
+    const dispatch = new ExitDispatch({
+      ask: this.#ask,
+      counts: this.#counts,
+      exceptions,
+      breakpoints,
+      native: this.#nativeMachine,
+      kernelCall: (vcpu) => this.#kernelCall(vcpu),
+      hasEnded: () => this.#lifecycle.hasEnded,
+    });
+    if (this.entry.plugin === CORE && this.entry.name === SNIFF) {
+      const answer = earlyFaults(this.#nativeMachine, crash);
+      this.#calls.tapExit('exception', SNIFF, (vcpu, exit) => answer(vcpus[vcpu.id], exit));
+    }
+    return new Turns({
+      ...{ vcpus, clock, exceptions, dispatch, breakpoints },
+      instructionTime: this.#instructionTime,
+      lifecycle: this.#lifecycle,
+      calls: this.#calls,
+      attempts: this.#attempts,
+      sampler: onSample && new Sampler(this.memory, onSample),
+      hasNetwork: devices.nics.length > 0,
+      nowNs: () => wallClock.nowNs(),
+    });
   }
 
   #boot(): void {
@@ -378,39 +295,29 @@ export class Machine implements PluginMachine {
     return this.#options.symbols?.(gva);
   }
   shutdown(reason: ShutdownReason): void {
-    if (this.#end) return;
+    if (this.#lifecycle.hasEnded) return;
     const report = reason.kind === 'crash' ? crashReport(this, this.vcpus[0], reason.message) : undefined;
-    this.#end = report === undefined ? { reason } : { reason, report };
+    this.#lifecycle.finish(report === undefined ? { reason } : { reason, report });
     this.#calls.shutdown(reason);
     for (const vcpu of this.vcpus) vcpu.kick();
   }
   /** End the run from outside; the guest is not told. */
   stop(): void {
-    this.#end ??= { reason: { kind: 'stopped' } };
+    this.#lifecycle.finish({ reason: { kind: 'stopped' } });
     this.resume();
   }
   get paused(): boolean {
-    return this.#gate !== undefined;
+    return this.#lifecycle.paused;
   }
   /**
    * Between instructions: none is executed and no timer fires until {@link resume}. The guest's time stands still: by
    * itself if it comes from instructions; under a wall clock it is behind the host's from then on.
    */
   pause(): void {
-    if (this.#gate || this.#end) return;
-    let open = () => {};
-    const opened = new Promise<void>((resolve) => {
-      open = resolve;
-    });
-    this.#gate = { opened, open };
-    this.clock.freeze();
+    this.#lifecycle.pause();
   }
   resume(): void {
-    const gate = this.#gate;
-    if (!gate) return;
-    this.#gate = undefined;
-    this.clock.thaw();
-    gate.open();
+    this.#lifecycle.resume();
   }
   /** Ask the guest to power off by itself. False: nobody here can ask it. */
   requestPoweroff(): boolean {
@@ -422,258 +329,23 @@ export class Machine implements PluginMachine {
    * `forNs` have passed by the host's clock: then `undefined`. What it throws is thrown here.
    */
   attempt<T>(attempt: () => T | undefined, forNs: number): Promise<T | undefined> {
-    const untilNs = this.#options.wallClock.nowNs() + forNs;
-    return new Promise((resolve, reject) => {
-      const tryOnce = (): boolean => {
-        try {
-          const answer = attempt();
-          const isOver = this.#end !== undefined || this.paused || this.#options.wallClock.nowNs() >= untilNs;
-          if (answer === undefined && !isOver) return false;
-          resolve(answer);
-        } catch (error) {
-          reject(error);
-        }
-        return true;
-      };
-      if (!tryOnce()) this.#attempts.push(tryOnce);
-    });
-  }
-  /** Each answers whether it is done. */
-  #attempts: (() => boolean)[] = [];
-  #tryAttempts(): void {
-    if (this.#attempts.length === 0) return;
-    this.#attempts = this.#attempts.filter((tryOnce) => !tryOnce());
+    return this.#attempts.add(attempt, forNs, () => this.#lifecycle.hasEnded || this.paused);
   }
 
   /** Run until the guest ends or {@link stop} is called. */
   async run(): Promise<RunEnd> {
-    while (!this.#end) {
-      if (this.#gate) await this.#gate.opened;
-      else this.#slice();
-      if (this.#end) break;
+    const lifecycle = this.#lifecycle;
+    while (!lifecycle.hasEnded) {
+      if (lifecycle.paused) await lifecycle.goesOn;
+      else this.#turns.slice();
+      if (lifecycle.hasEnded) break;
       this.#pc.flush();
-      if (this.#gate) continue;
-      await this.#options.idle(this.#idleNs());
+      if (lifecycle.paused) continue;
+      await this.#options.idle(this.#turns.idleNs);
     }
     this.#pc.flush();
     for (const vcpu of this.vcpus) this.#calls.vcpuTerminate(vcpu);
-    return this.#end as RunEnd;
-  }
-
-  /** Run guest code for a few milliseconds, or until there is nothing to do. */
-  #slice(): void {
-    const until = this.#options.wallClock.nowNs() + SLICE_NS;
-    this.#tryAttempts();
-    while (!this.#end && this.#options.wallClock.nowNs() < until) {
-      this.clock.fireDue();
-      let ran = false;
-      for (const vcpu of this.vcpus) {
-        ran = this.#runVcpu(vcpu) || ran;
-        this.#tryAttempts();
-        this.#sampler?.look(vcpu);
-      }
-      if (ran) continue;
-      // With a network the next event may come from outside: the host gets its turn before each leap in time.
-      if (!this.#skipIdleTime() || this.devices.nics.length > 0) return;
-    }
-  }
-
-  /** All vCPUs sleep: go on at the next timer, if time may be moved there. */
-  #skipIdleTime(): boolean {
-    const deadline = this.clock.nextDeadlineNs;
-    return Number.isFinite(deadline) && this.clock.skipTo(deadline);
-  }
-  /** How long to let the host wait: 0 while a vCPU can run. */
-  #idleNs(): number {
-    if (this.#end || this.vcpus.some((vcpu) => !vcpu.blocked && !vcpu.offline)) return 0;
-    return Math.max(0, Math.min(MAX_IDLE_NS, this.clock.nextDeadlineNs - this.clock.nowNs()));
-  }
-
-  /** One turn of a vCPU; false: it had nothing to do. */
-  #runVcpu(vcpu: MachineVcpu): boolean {
-    if (vcpu.offline) return false;
-    const turn = this.#turn();
-    let left = turn;
-    while (left > 0 && !this.#end) {
-      if (vcpu.blocked && vcpu.hasDeliverableEvent) vcpu.wake();
-      this.#calls.beforeEntry(vcpu);
-      // What beforeEntry has delivered or raised may be what it waits for.
-      if (vcpu.blocked && vcpu.hasDeliverableEvent) vcpu.wake();
-      if (vcpu.blocked || vcpu.offline || this.#end) return left !== turn;
-      const oneInstruction = this.#deliverEvents(vcpu);
-      if (this.#breakpoints.stopsAt(vcpu)) {
-        this.#raise(vcpu, { vector: Vector.DB });
-        left--;
-        continue;
-      }
-      const watched = this.#breakpoints.watch(vcpu);
-      if (vcpu.holdsDirect !== (watched !== undefined)) vcpu.holdsDirect = watched !== undefined;
-      const stepping = vcpu.singleStep;
-      vcpu.debugShadow = false;
-      const { engine } = vcpu;
-      vcpu.noteWaitingInterrupt();
-      engine.budget = left;
-      this.#instructionTime?.enter(engine);
-      const code = stepping || oneInstruction || watched ? engine.step() : engine.run();
-      const executed = left - engine.budget;
-      left -= Math.max(1, executed);
-      this.#account(executed);
-      if (code === ExitCode.budget) break;
-      this.#dispatch(vcpu, code, stepping, watched);
-      if (this.clock.takeEarlierDeadline()) left = Math.min(left, this.#turn());
-    }
-    return true;
-  }
-
-  #turn(): number {
-    const most = Math.min(this.#attempts.length > 0 ? TRY_QUANTUM : QUANTUM, this.#sampler?.untilNext ?? QUANTUM);
-    if (!this.#instructionTime) return most;
-    const untilTimer = this.clock.nextDeadlineNs - this.clock.nowNs();
-    return Math.max(1, Math.min(most, Math.ceil(untilTimer)));
-  }
-  #account(executed: number): void {
-    this.#executed += executed;
-    this.#sampler?.executed(executed);
-    this.#instructionTime?.advance(executed);
-  }
-
-  #dispatch(vcpu: MachineVcpu, code: number, stepping: boolean, watched: WatchedStep | undefined): void {
-    if (code === ExitCode.fault) {
-      this.#breakpoints.abandon();
-      this.#fault(vcpu);
-      return;
-    }
-    if (code === ExitCode.stop) {
-      this.#endOfInstruction(vcpu, NO_DETAIL, stepping, watched);
-      return;
-    }
-    const detail = vcpu.engine.exitDetail;
-    const done = this.#instruction(vcpu);
-    // For these RFLAGS.TF counts as it is afterwards (SDM vol. 2B, SYSCALL and SYSRET).
-    if (detail === SYSCALL || detail === SYSRET) this.#endOfInstruction(vcpu, detail, vcpu.singleStep, watched);
-    else if (done) this.#endOfInstruction(vcpu, detail, stepping, watched);
-    else if (SOFTWARE_INTERRUPTS.has(detail)) this.#endOfInstruction(vcpu, detail, false, watched);
-    else this.#breakpoints.abandon();
-  }
-  /** RFLAGS.TF was set before the instruction that is now done, or a breakpoint watches it (SDM vol. 3B, 18.3.1). */
-  #endOfInstruction(vcpu: MachineVcpu, detail: number, singleStep: boolean, watched: WatchedStep | undefined): void {
-    if (!(singleStep || watched) || this.#end) return;
-    const port = PORT_INSTRUCTIONS.has(detail) ? { number: vcpu.arg32(0), sizeBytes: vcpu.arg32(1) } : undefined;
-    const after = { singleStep, ...(port && { port }), loadsFlags: detail === IRET };
-    if (!this.#breakpoints.trapsAfter(vcpu, watched, after)) return;
-    // Behind HLT, too: it is over.
-    vcpu.wake();
-    this.#raise(vcpu, { vector: Vector.DB });
-  }
-
-  #fault(vcpu: MachineVcpu): void {
-    const { view } = this.#engineMemory;
-    const { base } = vcpu.engine;
-    if (view.getUint32(base + EXIT_RECORD.offset, true) !== 0) vcpu.engine.rewindToRecord();
-    const vector = view.getInt32(base + FAULT_VECTOR.offset, true);
-    const errorCode = view.getInt32(base + FAULT_ERROR_CODE.offset, true);
-    const fault: NativeFault = {
-      vector,
-      ...(errorCode >= 0 ? { errorCode } : {}),
-      ...(vector === Vector.PF ? { cr2: view.getBigUint64(base + FAULT_ADDRESS.offset, true) } : {}),
-    };
-    this.#raise(vcpu, fault);
-  }
-
-  /** An exception at RIP: to the plug-ins, then to the guest's IDT. */
-  #raise(vcpu: MachineVcpu, fault: NativeFault): void {
-    const counter = (this.#exceptionCounts[fault.vector] ??= this.#counter(`exception.${fault.vector}`));
-    counter.count++;
-    const answer = this.#ask(vcpu, { kind: 'exception', ...fault });
-    if (answer === 'handled' || (fault.vector === Vector.UD && this.#sniffs(vcpu) && this.#forcedCpuid(vcpu))) return;
-    const raised: NativeFault = typeof answer === 'object' ? { vector: answer.fault, ...pick(answer) } : fault;
-    if (raised.vector === Vector.PF && raised.cr2 !== undefined) vcpu.cr2 = raised.cr2;
-    this.#deliver(vcpu, raised.vector, raised.errorCode);
-  }
-
-  /**
-   * What waits to be delivered before the next instruction: an injected event, or else an interrupt (SDM vol. 3A, 6.9).
-   * True: there is an interrupt, and only the instruction after STI or MOV SS comes before it.
-   */
-  #deliverEvents(vcpu: MachineVcpu): boolean {
-    const shadow = vcpu.interruptShadow;
-    vcpu.interruptShadow = false;
-    const event = vcpu.pending;
-    if (event) {
-      vcpu.pending = undefined;
-      this.#deliver(vcpu, event.vector, event.errorCode);
-      return false;
-    }
-    if (!vcpu.hasDeliverableEvent || shadow) return vcpu.hasDeliverableEvent;
-    if (vcpu.takeNmi()) this.#deliver(vcpu, Vector.NMI, undefined);
-    else this.#deliver(vcpu, vcpu.acknowledgeInterrupt(), undefined);
-    return false;
-  }
-
-  /** Through the IDT; a fault on the way becomes a double fault, then a shutdown (SDM vol. 3A, 6.15). */
-  #deliver(vcpu: MachineVcpu, vector: number, errorCode: number | undefined): void {
-    let first: number | undefined = vector;
-    if (vector === Vector.DB) allowAccess(vcpu);
-    let fault = deliver(vcpu, { vector, errorCode, software: false });
-    while (fault && first !== undefined) {
-      if (fault.vector === Vector.PF && fault.cr2 !== undefined) vcpu.cr2 = fault.cr2;
-      const next: NativeFault | undefined = afterDeliveryFault(first, fault);
-      first = next?.vector;
-      if (next) fault = deliver(vcpu, { vector: next.vector, errorCode: next.errorCode, software: false });
-    }
-    if (!fault) return;
-    const message = this.#sniffs(vcpu)
-      ? `early fault: exception ${vector} before the guest has an interrupt descriptor table`
-      : `triple fault: exception ${vector} could not be delivered`;
-    this.shutdown({ kind: 'crash', message });
-  }
-
-  /** The guest came in through the door `sniff` and cannot take a fault yet. */
-  #sniffs(vcpu: MachineVcpu): boolean {
-    return this.entry.name === SNIFF && this.entry.plugin === CORE && vcpu.tables.idtr.limit === 0;
-  }
-  /** At #UD: CPUID behind the prefix that asks for its emulation. False: that is not what stands there. */
-  #forcedCpuid(vcpu: MachineVcpu): boolean {
-    const code = vcpu.read(vcpu.rip, FORCED_CPUID_BYTES);
-    if (!code.ok || !isForcedCpuid(code.bytes)) return false;
-    cpuidInstruction({ vcpu, machine: this.#nativeMachine, lengthBytes: FORCED_CPUID_BYTES, privileged: false });
-    vcpu.stepOver(FORCED_CPUID_BYTES);
-    return true;
-  }
-
-  /** An instruction for TypeScript. False: it ended in an exception or interrupt. */
-  #instruction(vcpu: MachineVcpu): boolean {
-    const { engine } = vcpu;
-    engine.rewindToRecord();
-    const lengthBytes = engine.exitLengthBytes;
-    const detail = engine.exitDetail;
-    const { name, exit } = instructionExit(detail, lengthBytes, vcpu);
-    vcpu.ripMoved = false;
-    const counter = (this.#instructionCounts[detail] ??= this.#counter(exit?.kind ?? `native.${name}`));
-    counter.count++;
-    if (detail === VMCALL && vcpu.cpl === 0 && this.#kernelCall(vcpu)) return true;
-    const answer = exit ? this.#ask(vcpu, exit) : 'pass';
-    if (answer === 'handled') {
-      if (!vcpu.ripMoved) vcpu.stepOver(lengthBytes);
-      return exit?.kind !== 'softwareInterrupt';
-    }
-    if (typeof answer === 'object') {
-      this.#raise(vcpu, { vector: answer.fault, ...pick(answer) });
-      return false;
-    }
-    if (exit?.kind === 'softwareInterrupt') {
-      const { rip } = vcpu;
-      vcpu.stepOver(lengthBytes);
-      this.#softwareInterrupt(vcpu, exit.vector, rip, name === 'softwareInterrupt');
-      return false;
-    }
-    const native = nativeInstructions[name];
-    const done: NativeAnswer = native
-      ? native({ vcpu, machine: this.#nativeMachine, lengthBytes, privileged: answer === 'common' })
-      : undefinedOpcode;
-    if (done === 'next') vcpu.stepOver(lengthBytes);
-    else if (done !== 'done') this.#raise(vcpu, done);
-    return typeof done === 'string';
+    return lifecycle.end as RunEnd;
   }
 
   /** A VMCALL at CPL 0 that is of the machine's own making. */
@@ -689,45 +361,28 @@ export class Machine implements PluginMachine {
     portWrite: (port: number, sizeBytes: number, value: number) => this.#pc.ports.write(port, sizeBytes, value),
   };
 
-  #softwareInterrupt(vcpu: MachineVcpu, vector: number, rip: bigint, needsIopl: boolean): void {
-    const fault = deliver(vcpu, { vector, errorCode: undefined, software: true, needsIopl });
-    if (!fault) return;
-    vcpu.rip = rip;
-    this.#raise(vcpu, fault);
-  }
-
-  #ask(vcpu: MachineVcpu, exit: Exit): ExitAnswer {
-    const { onExit } = this.#options;
-    if (!onExit) return this.#calls.exit(exit.kind, vcpu, exit);
-    const { rip } = vcpu;
-    const answer = this.#calls.exit(exit.kind, vcpu, exit);
-    onExit({ vcpu: vcpu.id, rip, exit, answer });
-    return answer;
-  }
-  #counter(exit: string): ExitCount {
-    let counter = this.#exitCounts.get(exit);
-    if (!counter) this.#exitCounts.set(exit, (counter = { count: 0 }));
-    return counter;
-  }
-
   /** Figures for `--stats`. */
   stats(): Record<string, number | string> {
     const [{ engine }] = this.vcpus;
-    const exits = Object.fromEntries(
-      [...this.#exitCounts].sort(([a], [b]) => (a < b ? -1 : 1)).map(([kind, { count }]) => [`exit.${kind}`, count]),
-    );
     return {
-      instructions: this.#executed,
+      instructions: this.#turns.executed,
       'machine time ms': Math.round(this.clock.nowNs() / 1e6),
       ...engine.statistics(),
-      ...exits,
+      ...this.#counts.figures(),
     };
   }
 }
 
-function pick(answer: { errorCode?: number; cr2?: bigint }): { errorCode?: number; cr2?: bigint } {
+/** What the plug-ins are shown before memory is allocated. A native door brings the chips of a PC. */
+function platformFor(entry: Entry, { chips, memoryBytes, commandLine }: MachineOptions): PlatformDefinition {
+  const isNative = entry.plugin === CORE;
   return {
-    ...(answer.errorCode === undefined ? {} : { errorCode: answer.errorCode }),
-    ...(answer.cr2 === undefined ? {} : { cr2: answer.cr2 }),
+    entry,
+    chips: new Set([...(isNative ? PLATFORM_CHIPS : []), ...(chips ?? [])]),
+    memoryBytes,
+    overheadBytes: 0,
+    roomForOps: isNative,
+    vcpus: 1,
+    commandLine,
   };
 }

@@ -58,6 +58,29 @@ describe('hooks', () => {
     expect(registry.calls.exit('cpuid', vcpus[0], { kind: 'cpuid', instructionLength: 2 })).toBe('pass');
   });
 
+  it('ask the machine’s own tap of an exit last, after plug-ins that have tapped later, too', () => {
+    const registry = new PluginRegistry();
+    const asked: string[] = [];
+    let late: PluginHost | undefined;
+    load(registry, 'a', (host) => {
+      late = host;
+    });
+    registry.calls.tapExit('hlt', 'own', (_vcpu, { kind }) => {
+      asked.push(`own ${kind}`);
+      return 'pass';
+    });
+    late?.hooks.exit.for('hlt').tap('a', () => {
+      asked.push('a');
+      return 'pass';
+    });
+    const { vcpus } = new FakeMachine();
+    expect(registry.calls.exit('hlt', vcpus[0], halt)).toBe('pass');
+    expect(asked).toEqual(['a', 'own hlt']);
+    late?.hooks.exit.for('hlt').tap('a', () => 'handled');
+    expect(registry.calls.exit('hlt', vcpus[0], halt)).toBe('handled');
+    expect(asked).toEqual(['a', 'own hlt', 'a']);
+  });
+
   it('tell which exits are wanted, and when that changes', () => {
     const registry = new PluginRegistry();
     let changes = 0;

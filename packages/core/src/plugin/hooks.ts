@@ -4,6 +4,7 @@ import type {
   Exit,
   ExitAnswer,
   ExitKind,
+  ExitOf,
   GuestImage,
   HookFacade,
   HostHooks,
@@ -19,6 +20,9 @@ import { isCoded, messageOf, PluginFailure, refusal } from './codes.ts';
 import { hookTable } from './hook-table.ts';
 
 const hooksBeforeTheGuest: readonly string[] = ['findEntries', 'configure', 'boot'];
+
+/** Stage of the machine's own taps; those of plug-ins are at tapable's 0. */
+const AFTER_PLUGINS = 1;
 
 /** A tap that has been checked and waits until its plug-in's `apply` has come through. */
 export interface StagedTap {
@@ -99,6 +103,13 @@ export class HookSet implements PluginCalls {
   }
   exit(kind: ExitKind, vcpu: Vcpu, exit: Exit): ExitAnswer {
     return this.#exit.get(kind)?.call(vcpu, exit) ?? 'pass';
+  }
+  tapExit<K extends ExitKind>(kind: K, name: string, fn: (vcpu: Vcpu, exit: ExitOf<K>) => ExitAnswer): void {
+    const call = (vcpu: Vcpu, exit: Exit) => {
+      const answer = fn(vcpu, exit as ExitOf<K>);
+      return answer === 'pass' ? undefined : answer;
+    };
+    this.#changed(() => this.#exit.for(kind).tap({ name, stage: AFTER_PLUGINS }, call));
   }
   beforeEntry(vcpu: Vcpu): void {
     this.#beforeEntry.call(vcpu);

@@ -4,6 +4,7 @@ import type {
   Exit,
   ExitAnswer,
   ExitKind,
+  ExitOf,
   GuestImage,
   Machine,
   PlatformDefinition,
@@ -32,6 +33,8 @@ export interface PluginCalls {
   vcpuTerminate(vcpu: Vcpu): void;
   /** First answer that is not `pass`, in order of loading. */
   exit(kind: ExitKind, vcpu: Vcpu, exit: Exit): ExitAnswer;
+  /** A tap of the machine's own, under a name of its own: asked what every plug-in has let pass, those too that tap later. */
+  tapExit<K extends ExitKind>(kind: K, name: string, fn: (vcpu: Vcpu, exit: ExitOf<K>) => ExitAnswer): void;
   beforeEntry(vcpu: Vcpu): void;
   /** `true`: a plug-in has asked the guest to power off. */
   requestPoweroff(): boolean;

@@ -5,7 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { hex } from '../../engine/testing/test-bench.ts';
 import { buildBzImage } from '../../loader/image/testing/bzimage-fixture.ts';
 import { PluginRegistry } from '../../plugin/index.ts';
-import { Machine, type RunEnd } from '../machine.ts';
+import { Machine } from '../machine.ts';
+import type { RunEnd } from '../options.ts';
 import { machineOptions } from '../testing/test-guest.ts';
 
 const MEMORY_BYTES = 20 << 20;

@@ -2,7 +2,8 @@
 import { FakeConsole } from '@polyvisor/testkit';
 import { hex } from '../../engine/testing/test-bench.ts';
 import { PluginRegistry } from '../../plugin/index.ts';
-import { Machine, type MachineOptions, type RunEnd } from '../machine.ts';
+import { Machine } from '../machine.ts';
+import type { MachineOptions, RunEnd } from '../options.ts';
 import { machineOptions } from './test-guest.ts';
 
 const LOAD_ADDRESS = 0x200000;

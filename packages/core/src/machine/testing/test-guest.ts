@@ -3,7 +3,8 @@ import type { PluginHost, Machine as PluginMachine } from '@polyvisor/plugin-api
 import { FakeConsole } from '@polyvisor/testkit';
 import { hex, PageTables } from '../../engine/testing/test-bench.ts';
 import { PluginRegistry } from '../../plugin/index.ts';
-import { Machine, type MachineOptions, type RunEnd } from '../machine.ts';
+import { Machine } from '../machine.ts';
+import type { MachineOptions, RunEnd } from '../options.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 
 export const GDT = 0x2000;

@@ -1,0 +1,147 @@
+import { ExitCode } from '../engine/exit-code.ts';
+import type { PluginCalls } from '../ports/plugin-calls.ts';
+import type { Attempts } from './attempts.ts';
+import type { Breakpoints } from './breakpoints/breakpoints.ts';
+import type { InstructionTime, MachineClock } from './clock.ts';
+import type { ExitDispatch } from './exits/dispatch.ts';
+import type { Exceptions } from './exits/exceptions.ts';
+import type { Lifecycle } from './lifecycle.ts';
+import { Vector } from './native/answer.ts';
+import type { Sampler } from './sampler.ts';
+import type { MachineVcpu } from './vcpu.ts';
+
+/** Instructions between looks at timers and the console. */
+const QUANTUM = 200_000;
+/** How long guest code may run before the host's event loop gets its turn. */
+const SLICE_NS = 4_000_000;
+/** Longest idle wait, so that `stop` is noticed. */
+const MAX_IDLE_NS = 100_000_000;
+/** Instructions between two tries while somebody waits for the guest to be in a certain state. */
+const TRY_QUANTUM = 2000;
+
+/** What gives and bounds the turns. */
+export interface TurnsHost {
+  readonly vcpus: readonly MachineVcpu[];
+  readonly clock: MachineClock;
+  /** Where the clock's time comes from, if that is instructions. */
+  readonly instructionTime: InstructionTime | undefined;
+  readonly lifecycle: Lifecycle;
+  readonly calls: Pick<PluginCalls, 'beforeEntry'>;
+  readonly exceptions: Exceptions;
+  readonly dispatch: ExitDispatch;
+  readonly breakpoints: Breakpoints;
+  readonly attempts: Attempts;
+  readonly sampler: Sampler | undefined;
+  /** Whether the next event may come from outside of the machine, however its clock stands. */
+  readonly hasNetwork: boolean;
+  /** The host's clock. */
+  nowNs(): number;
+}
+
+/** Gives the vCPUs their turns: so many instructions, so much of the host's time, then timers and the host again. */
+export class Turns {
+  readonly #host: TurnsHost;
+  readonly #vcpus: readonly MachineVcpu[];
+  readonly #clock: MachineClock;
+  readonly #instructionTime: InstructionTime | undefined;
+  readonly #lifecycle: Lifecycle;
+  readonly #exceptions: Exceptions;
+  readonly #breakpoints: Breakpoints;
+  readonly #attempts: Attempts;
+  readonly #sampler: Sampler | undefined;
+  #executed = 0;
+
+  constructor(host: TurnsHost) {
+    this.#host = host;
+    this.#vcpus = host.vcpus;
+    this.#clock = host.clock;
+    this.#instructionTime = host.instructionTime;
+    this.#lifecycle = host.lifecycle;
+    this.#exceptions = host.exceptions;
+    this.#breakpoints = host.breakpoints;
+    this.#attempts = host.attempts;
+    this.#sampler = host.sampler;
+  }
+
+  /** Instructions of all vCPUs so far. */
+  get executed(): number {
+    return this.#executed;
+  }
+
+  /** Run guest code for a few milliseconds, or until there is nothing to do. */
+  slice(): void {
+    const until = this.#host.nowNs() + SLICE_NS;
+    this.#attempts.tryAll();
+    while (!this.#lifecycle.hasEnded && this.#host.nowNs() < until) {
+      this.#clock.fireDue();
+      let ran = false;
+      for (const vcpu of this.#vcpus) {
+        ran = this.#runVcpu(vcpu) || ran;
+        this.#attempts.tryAll();
+        this.#sampler?.look(vcpu);
+      }
+      if (ran) continue;
+      // With a network the next event may come from outside: the host gets its turn before each leap in time.
+      if (!this.#skipIdleTime() || this.#host.hasNetwork) return;
+    }
+  }
+
+  /** All vCPUs sleep: go on at the next timer, if time may be moved there. */
+  #skipIdleTime(): boolean {
+    const deadline = this.#clock.nextDeadlineNs;
+    return Number.isFinite(deadline) && this.#clock.skipTo(deadline);
+  }
+  /** How long to let the host wait: 0 while a vCPU can run. */
+  get idleNs(): number {
+    if (this.#lifecycle.hasEnded || this.#vcpus.some((vcpu) => !vcpu.blocked && !vcpu.offline)) return 0;
+    return Math.max(0, Math.min(MAX_IDLE_NS, this.#clock.nextDeadlineNs - this.#clock.nowNs()));
+  }
+
+  /** One turn of a vCPU; false: it had nothing to do. */
+  #runVcpu(vcpu: MachineVcpu): boolean {
+    if (vcpu.offline) return false;
+    const turn = this.#turn();
+    let left = turn;
+    while (left > 0 && !this.#lifecycle.hasEnded) {
+      if (vcpu.blocked && vcpu.hasDeliverableEvent) vcpu.wake();
+      this.#host.calls.beforeEntry(vcpu);
+      // What beforeEntry has delivered or raised may be what it waits for.
+      if (vcpu.blocked && vcpu.hasDeliverableEvent) vcpu.wake();
+      if (vcpu.blocked || vcpu.offline || this.#lifecycle.hasEnded) return left !== turn;
+      const oneInstruction = this.#exceptions.deliverEvents(vcpu);
+      if (this.#breakpoints.stopsAt(vcpu)) {
+        this.#exceptions.raise(vcpu, { vector: Vector.DB });
+        left--;
+        continue;
+      }
+      const watched = this.#breakpoints.watch(vcpu);
+      if (vcpu.holdsDirect !== (watched !== undefined)) vcpu.holdsDirect = watched !== undefined;
+      const stepping = vcpu.singleStep;
+      vcpu.debugShadow = false;
+      const { engine } = vcpu;
+      vcpu.noteWaitingInterrupt();
+      engine.budget = left;
+      this.#instructionTime?.enter(engine);
+      const code = stepping || oneInstruction || watched ? engine.step() : engine.run();
+      const executed = left - engine.budget;
+      left -= Math.max(1, executed);
+      this.#account(executed);
+      if (code === ExitCode.budget) break;
+      this.#host.dispatch.dispatch(vcpu, code, stepping, watched);
+      if (this.#clock.takeEarlierDeadline()) left = Math.min(left, this.#turn());
+    }
+    return true;
+  }
+
+  #turn(): number {
+    const most = Math.min(this.#attempts.areWaiting ? TRY_QUANTUM : QUANTUM, this.#sampler?.untilNext ?? QUANTUM);
+    if (!this.#instructionTime) return most;
+    const untilTimer = this.#clock.nextDeadlineNs - this.#clock.nowNs();
+    return Math.max(1, Math.min(most, Math.ceil(untilTimer)));
+  }
+  #account(executed: number): void {
+    this.#executed += executed;
+    this.#sampler?.executed(executed);
+    this.#instructionTime?.advance(executed);
+  }
+}
