@@ -1,6 +1,6 @@
 /** One start of a guest in a child process: when texts appear on its console, and what its machine counted. */
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { type Moment, momentOf } from './moment.ts';
 import { LineSplitter } from './session.ts';
 import { median } from './table.ts';
 
@@ -18,26 +18,6 @@ export interface BootRun {
   /** What the child counted, if it does: `NAME: instructions N` and `NAME: exits N` on stderr. */
   readonly instructions: number | undefined;
   readonly exits: number | undefined;
-}
-
-interface Moment {
-  readonly ms: number;
-  readonly cpuSeconds: number;
-}
-
-/** Ticks of a second in /proc (sysconf(_SC_CLK_TCK), 100 on every Linux). */
-const TICKS = 100;
-
-/** Now, and what a process has used of the processors (proc(5), utime and stime); NaN where the host does not tell. */
-function momentOf(pid: number | undefined): Moment {
-  const ms = performance.now();
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    return { ms, cpuSeconds: (Number(fields[11]) + Number(fields[12])) / TICKS };
-  } catch {
-    return { ms, cpuSeconds: Number.NaN };
-  }
 }
 
 /** Looks for texts in a stream, each once, wherever chunks are cut. */

@@ -7,6 +7,7 @@ import {
   parseChip,
   parseClock,
   parseConsole,
+  parseExits,
   parseExpect,
   parseMemory,
   parseName,
@@ -21,6 +22,7 @@ import type {
   ConsoleChoice,
   ControlRequest,
   EntriesOptions,
+  ExitsChoice,
   ExtraChip,
   OpsReportOptions,
   OpsRequest,
@@ -58,6 +60,7 @@ interface ParsedFlags extends DeviceFlags {
   name?: string;
   control: boolean;
   tier: TierChoice;
+  exits: ExitsChoice;
 }
 
 const DEFAULT_IMAGE = 'demo';
@@ -202,6 +205,11 @@ function addRunOptions(run: Command): Command {
       )
         .argParser(parseTier)
         .default({ kind: 'both', threshold: undefined } satisfies TierChoice, 'both'),
+    )
+    .addOption(
+      new Option('--exits <choice>', 'asked, or all: every system instruction leaves generated code, for comparisons')
+        .argParser(parseExits)
+        .default('asked', 'asked'),
     );
   return addDeviceOptions(run);
 }
@@ -228,6 +236,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     control: flags.control,
     name: flags.name,
     tier: flags.tier,
+    exits: flags.exits,
     ...deviceRequests(flags),
   };
 }

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { parseCommandLine } from './command-line.ts';
-import { parseConsole, parseMemory, parseProfile, parseTier, parseTimeout, parseTrace } from './option-values.ts';
+import {
+  parseConsole,
+  parseExits,
+  parseMemory,
+  parseProfile,
+  parseTier,
+  parseTimeout,
+  parseTrace,
+} from './option-values.ts';
 
 it('memory is a number with a unit, in whole pages', () => {
   expect(parseMemory('512M')).toBe(512 * 2 ** 20);
@@ -35,6 +43,11 @@ it('timeout is a positive number of seconds', () => {
 it('profile names a file', () => {
   expect(parseProfile('boot.json')).toBe('boot.json');
   expect(() => parseProfile('')).toThrow(expect.objectContaining({ code: 'PV3001' }));
+});
+
+it('--exits is asked or all', () => {
+  expect(['asked', 'all'].map(parseExits)).toEqual(['asked', 'all']);
+  expect(() => parseExits('none')).toThrow(expect.objectContaining({ code: 'PV3001' }));
 });
 
 describe('--tier', () => {
@@ -76,6 +89,7 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       control: true,
       name: undefined,
       tier: { kind: 'both', threshold: undefined },
+      exits: 'asked',
       disks: [],
       net: { kind: 'none' },
       shares: [],

@@ -1,6 +1,14 @@
 import { usageError } from './cli-error.ts';
 import { isVmName } from './control/names.ts';
-import type { BootModuleRequest, ConsoleChoice, ExtraChip, TierChoice, TraceChannel, TraceRequest } from './options.ts';
+import type {
+  BootModuleRequest,
+  ConsoleChoice,
+  ExitsChoice,
+  ExtraChip,
+  TierChoice,
+  TraceChannel,
+  TraceRequest,
+} from './options.ts';
 import { EXTRA_CHIPS, TRACE_CHANNELS } from './options.ts';
 
 const UNIT_BYTES: Readonly<Record<string, number>> = { K: 2 ** 10, M: 2 ** 20, G: 2 ** 30 };
@@ -67,6 +75,11 @@ export function parseTimeout(text: string): number {
 export function parseClock(text: string): 'icount' | 'wall' {
   if (text === 'icount' || text === 'wall') return text;
   throw usageError(`--clock ${text} is unknown`, 'use icount or wall');
+}
+
+export function parseExits(text: string): ExitsChoice {
+  if (text === 'asked' || text === 'all') return text;
+  throw usageError(`--exits ${text} is unknown`, 'use asked or all');
 }
 
 export function parseProfile(text: string): string {

@@ -36,6 +36,7 @@ export interface RunOptions {
   readonly control: boolean;
   readonly name: string | undefined;
   readonly tier: TierChoice;
+  readonly exits: ExitsChoice;
   readonly disks: readonly DiskRequest[];
   readonly net: NetRequest;
   readonly shares: readonly ShareRequest[];
@@ -81,6 +82,12 @@ export type TierChoice =
   | { readonly kind: 'interpret' }
   | { readonly kind: 'compile' }
   | { readonly kind: 'both'; readonly threshold: number | undefined };
+
+/**
+ * Which instructions leave generated code, of those that need not: those that somebody is asked about, or all, as under a
+ * hypervisor that traps and emulates.
+ */
+export type ExitsChoice = 'asked' | 'all';
 
 /** What `vm entries` was asked to do. */
 export interface EntriesOptions {

@@ -40,6 +40,7 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     control: false,
     name: undefined,
     tier: { kind: 'interpret' },
+    exits: 'asked',
     disks: [],
     net: { kind: 'none' },
     shares: [],
@@ -85,6 +86,13 @@ beforeEach(() => {
   stderr = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
 });
 afterEach(() => stderr.mockRestore());
+
+it('--exits all reaches the machine, and nothing does without', async () => {
+  const { create, created } = scripted(endsWith({ kind: 'poweroff' }), endsWith({ kind: 'poweroff' }));
+  await run(options({ exits: 'all' }), create);
+  await run(options(), create);
+  expect(created.map(({ exits }) => exits)).toEqual(['all', undefined]);
+});
 
 describe('the exit code', () => {
   it.each<[ShutdownReason, number]>([

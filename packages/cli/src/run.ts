@@ -184,7 +184,7 @@ class Session {
 
   #machineOptions(console: ConsoleHub, plugins: PluginRegistry): MachineOptions {
     const { image, commandLine, initrd, bootModules, devices } = this.#guest;
-    const { entryName, memoryBytes, clock } = this.#options;
+    const { entryName, memoryBytes, clock, exits } = this.#options;
     const onExit = this.#sinks.trace?.onExit;
     const profile = this.#profile;
     return {
@@ -203,6 +203,7 @@ class Session {
       ...(this.#symbols && { symbols: this.#symbols }),
       engine: { regions: regionPolicy(this.#options.tier) },
       log: (message) => logPlugin('debug', 'pc', message),
+      ...(exits === 'all' && { exits }),
       ...(onExit && { onExit }),
       ...(profile && { onSample: (sample) => profile.add(sample) }),
       idle: (maxNs) => this.#idle.wait(maxNs),
