@@ -7,7 +7,7 @@ objects=$(mktemp -d)
 trap 'rm -rf "$objects"' EXIT
 flags='-m32 -march=i686 -mgeneral-regs-only -O2 -Wall -Wextra -Werror -std=gnu11 -ffreestanding -fno-pic -fno-stack-protector
   -fcf-protection=none -fno-asynchronous-unwind-tables -fno-builtin'
-for source in start.S main.c calls.c rules.c devices.c; do
+for source in start.S main.c calls.c rules.c devices.c pci.c; do
   # shellcheck disable=SC2086
   gcc $flags -c -o "$objects/$source.o" "$source"
 done

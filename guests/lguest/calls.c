@@ -7,7 +7,7 @@ volatile u32 *irq_enabled, *blocked, *cr2, *seconds, *nanoseconds, *irq_pending,
 volatile u8 *ring_status;
 u32 *own_tables;
 int pae;
-extern u8 iret_start[], iret_end[], user_code[], user_code_end[];
+extern u8 iret_start[], iret_itself[], iret_end[], user_code[], user_code_end[];
 void enter_user(u32 eip, u32 esp);
 
 void lay_out_data(void)
@@ -27,12 +27,12 @@ void lay_out_data(void)
   tsc_khz = at++;
   if (era->pgdir) pgdir = at++;
   noirq_start = at++;
-  noirq_end = at++;
+  if (era->noirq_range) noirq_end = at++;
   kernel_address = at++;
   syscall_vec = at++;
   fill((void *)ring_status, 0xff, RING);
-  *noirq_start = (u32)iret_start;
-  *noirq_end = (u32)iret_end;
+  *noirq_start = (u32)(era->noirq_range ? iret_start : iret_itself);
+  if (era->noirq_range) *noirq_end = (u32)iret_end;
   *kernel_address = OFFSET;
   *syscall_vec = 0x80;
   *blocked = 1;
@@ -285,6 +285,11 @@ after_hlt:
   u32 breakpoints = traps[3];
   asm volatile("int3");
   check("INT3 goes straight to the guest", traps[3] == breakpoints + 1);
+  if (era->irq_pending && !era->vmcall) {
+    faults = traps[13];
+    asm volatile("cli");
+    check("CLI does nothing", traps[13] == faults);
+  }
   if (!era->vmcall) {
     u32 undefined = traps[6];
     resume = (u32)&&after_call;

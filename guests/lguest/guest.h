@@ -19,7 +19,7 @@ enum { POWEROFF = 1, RESTART = 2 };
 /* One of lguest's ABIs. */
 struct era {
   const char *name;
-  u8 vmcall, old_registers, irq_pending, words, pgdir;
+  u8 vmcall, old_registers, irq_pending, words, pgdir, noirq_range, pci;
 };
 extern const struct era *era;
 
@@ -60,6 +60,9 @@ void set_user_segments(void);
 void try_calls(void);
 void break_rule(const char *which);
 void try_devices(void);
+/* The same on the PCI bus of 4.0 and later, and text before there are drivers. */
+void try_pci(void);
+void print_on_pci(const char *text);
 extern u32 *own_tables;
 /* Page tables of PAE: the command line says so to the guest and to the host alike. */
 extern int pae;

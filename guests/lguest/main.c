@@ -2,11 +2,13 @@
 #include "guest.h"
 
 static const struct era eras[] = {
-    {"2.6.25", 0, 1, 0, 4, 0},
-    {"2.6.30", 1, 0, 0, 4, 0},
-    {"2.6.31", 1, 0, 1, 5, 1},
-    {"2.6.35", 0, 0, 1, 5, 1},
-    {"3.1", 0, 0, 1, 5, 0},
+    {"2.6.25", 0, 1, 0, 4, 1, 1, 0},
+    {"2.6.30", 1, 0, 0, 4, 1, 1, 0},
+    {"2.6.31", 1, 0, 1, 5, 1, 1, 0},
+    {"2.6.35", 0, 0, 1, 5, 1, 1, 0},
+    {"3.1", 0, 0, 1, 5, 0, 1, 0},
+    {"4.0", 0, 0, 1, 5, 0, 1, 1},
+    {"4.1", 0, 0, 1, 5, 0, 0, 1},
 };
 /* pv_info.name of a kernel with lguest's guest side; what looks for that finds this guest. */
 static const char *volatile name = "lguest";
@@ -52,7 +54,8 @@ void print(const char *text)
   u32 n = 0;
   while (*text && n < sizeof line - 1) line[n++] = *text++;
   line[n] = 0;
-  if (registered) hcall(NOTIFY, PA(line), 0, 0, 0);
+  if (registered && era->pci) print_on_pci(line);
+  else if (registered) hcall(NOTIFY, PA(line), 0, 0, 0);
 }
 
 void print_number(const char *what, u32 value)
@@ -139,7 +142,8 @@ void main(u32 esp, u32 esi)
     end("survived", POWEROFF);
   }
   try_calls();
-  try_devices();
+  if (era->pci) try_pci();
+  else try_devices();
   print(name);
   print(wrong ? ": something was WRONG\n" : ": all ok\n");
   const char *reason = word("end");

@@ -53,10 +53,11 @@ common:
 	pushl %eax
 	movl 12(%esp), %eax
 	# The frame's IF is what irq_enabled is to be: no interrupt may come from here on.
-.globl iret_start, iret_end
+.globl iret_start, iret_itself, iret_end
 iret_start:
 	movl %eax, %ss:lguest_data
 	popl %eax
+iret_itself:
 	iret
 iret_end:
 

@@ -7,7 +7,9 @@ import lguest from '../../packages/plugin-lguest-like/src/index.ts';
 import { machineInProcess } from './in-process.ts';
 
 const file = readFileSync(path.join(import.meta.dirname, '../../guests/lguest/prebuilt/lguest.elf'));
-const ERAS = ['2.6.25', '2.6.30', '2.6.31', '2.6.35', '3.1'];
+const ERAS = ['2.6.25', '2.6.30', '2.6.31', '2.6.35', '3.1', '4.1'];
+/** Its first call looks like that of an earlier one. */
+const NAMED = [...ERAS, '4.0'];
 
 function disk(): { backend: BlockBackend; content: Uint8Array } {
   const content = new Uint8Array(2048).fill('d'.charCodeAt(0));
@@ -69,11 +71,13 @@ describe('every call of an ABI', () => {
     expect(reason).toEqual({ kind: 'poweroff' });
   });
 
-  it.each(ERAS)('%s, named', async (era) => {
-    expect((await run(`era=${era}`, { abi: era })).reason).toEqual({ kind: 'poweroff' });
+  it.each(NAMED)('%s, named', async (era) => {
+    const { reason, output } = await run(`era=${era}`, { abi: era });
+    expect(output).not.toMatch(/WRONG|unexpected/);
+    expect(reason).toEqual({ kind: 'poweroff' });
   });
 
-  it.each(['2.6.31', '2.6.35', '3.1'])('%s, with the page tables of PAE', async (era) => {
+  it.each(['2.6.31', '2.6.35', '3.1', '4.1'])('%s, with the page tables of PAE', async (era) => {
     const { reason, output } = await run(`era=${era} pae=on`, { pae: 'on' });
     expect(output).not.toMatch(/WRONG|unexpected/);
     expect(reason).toEqual({ kind: 'poweroff' });
@@ -166,7 +170,6 @@ describe('what is refused', () => {
   it.each([
     ['2.6.23', 'a bus of its own'],
     ['2.6.24', 'typed fields'],
-    ['4.4', 'PCI bus'],
     ['4.14', 'no lguest any more'],
     ['2.4.0', 'has no lguest'],
     ['new', 'no kernel version'],

@@ -85,6 +85,17 @@ export interface VirtioSignals {
   config(device: number): void;
 }
 
+/** Where a plug-in has virtio devices put on the PCI bus. `device` is an index in the order of the list. */
+export interface VirtioPlacement {
+  /** The registers of all lie in this range of guest-physical memory, above RAM; each takes 16 KiB. */
+  readonly firstGpa: number;
+  readonly sizeBytes: number;
+  /** What stands in a function's interrupt line register. */
+  irqOf(device: number): number;
+  /** The level of its interrupt pin has changed. */
+  interrupt(device: number, asserted: boolean): void;
+}
+
 /**
  * A virtio device as drivers of the interface of 0.9.5 use it, without a bus (Virtio 1.2, 2 and 2.7.2): a plug-in brings
  * registers or descriptors, interrupts, and memory for the rings. All that the guest puts into a ring is checked here.

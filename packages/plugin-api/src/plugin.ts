@@ -1,4 +1,4 @@
-import type { Devices, VirtioDevice, VirtioSignals } from './devices.ts';
+import type { Devices, VirtioDevice, VirtioPlacement, VirtioSignals } from './devices.ts';
 import type { Exit, ExitAnswer, ExitKind, ExitOf } from './exit.ts';
 import type { BootDescriptor, FirmwareTables, PciConnection, PciDevice, PortDevice } from './hardware.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -245,6 +245,13 @@ export interface Machine {
    * first, then disks, network cards, shares and entropy. To be called once, on a platform without the chip `virtio`. Since API 1.2.
    */
   virtioDevices(signals: VirtioSignals): readonly VirtioDevice[];
+  /**
+   * The same devices as functions of the PCI bus for drivers of Virtio 1.0 and later, in the first free slots: registers
+   * behind BAR 0, placed and decoded, INTA to the plug-in, no MSI-X. To be called once, instead of {@link virtioDevices},
+   * on a platform with the chip `pci` and without `virtio`; at any time. Since API 1.2.
+   * @throws PolyvisorError PV2021 without a PCI bus, or if they do not fit
+   */
+  plugVirtio(placement: VirtioPlacement): void;
   readonly vcpus: readonly Vcpu[];
   readonly platform: Readonly<PlatformDefinition>;
   /** The CPU's own CPUID answer, by the policy "what is implemented" (SDM vol. 2A, CPUID). */

@@ -25,14 +25,38 @@ describe('eras', () => {
     });
   });
 
+  it('of Linux 4.1 it ends with one address of an IRET, the kernel and the vector', () => {
+    const { data } = ERAS[ERAS.length - 1];
+    expect([data.tscKhz, data.noirqStart, data.noirqEnd, data.kernelAddress, data.sizeBytes]).toEqual([
+      1372,
+      1376,
+      undefined,
+      1380,
+      1388,
+    ]);
+  });
+
   it('are found by kernel version', () => {
     const name = (version: string) => {
       const era = eraOf(version);
       return 'reason' in era ? 'none' : era.name;
     };
-    const versions = ['2.6.24', '2.6.25', '2.6.29', '2.6.30', '2.6.34', '2.6.36', '3.0', '3.1', '3.19', '4.0', '5.0'];
+    const versions = [
+      '2.6.24',
+      '2.6.25',
+      '2.6.29',
+      '2.6.30',
+      '2.6.34',
+      '2.6.36',
+      '3.0',
+      '3.1',
+      '3.19',
+      '4.0',
+      '4.13',
+      '5.0',
+    ];
     expect(versions.map(name)).toEqual([
-      ...['none', '2.6.25', '2.6.25', '2.6.30', '2.6.31', '2.6.35', '2.6.35', '3.1', '3.1', 'none', 'none'],
+      ...['none', '2.6.25', '2.6.25', '2.6.30', '2.6.31', '2.6.35', '2.6.35', '3.1', '3.1', '4.0', '4.1', 'none'],
     ]);
     expect(ERAS.map((era) => name(era.name))).toEqual(ERAS.map((era) => era.name));
   });

@@ -51,8 +51,9 @@ export interface DataLayout {
   readonly reserveMem: number;
   readonly tscKhz: number;
   readonly pgdir: number | undefined;
+  /** Of the first instruction in which no interrupt is delivered; without {@link noirqEnd} it is the one IRET. */
   readonly noirqStart: number;
-  readonly noirqEnd: number;
+  readonly noirqEnd: number | undefined;
   readonly kernelAddress: number;
   readonly syscallVector: number;
   readonly sizeBytes: number;
@@ -63,9 +64,11 @@ interface DataShape {
   /** Words of a call in the ring. */
   readonly ringWords: number;
   readonly pgdir: boolean;
+  /** A range of instructions without interrupts, not one. */
+  readonly noirqRange: boolean;
 }
 
-function layoutOf({ irqPending, ringWords, pgdir }: DataShape): DataLayout {
+function layoutOf({ irqPending, ringWords, pgdir, noirqRange }: DataShape): DataLayout {
   let end = 0;
   const take = (sizeBytes: number) => {
     end += sizeBytes;
@@ -85,7 +88,7 @@ function layoutOf({ irqPending, ringWords, pgdir }: DataShape): DataLayout {
     tscKhz: word(),
     pgdir: pgdir ? word() : undefined,
     noirqStart: word(),
-    noirqEnd: word(),
+    noirqEnd: noirqRange ? word() : undefined,
     kernelAddress: word(),
     syscallVector: word(),
     sizeBytes: end,
@@ -105,6 +108,12 @@ export interface Era {
   readonly ringOrder: readonly number[];
   readonly data: DataLayout;
   readonly calls: ReadonlySet<number>;
+  /** How devices are found: in descriptors above the guest's memory, or on a PCI bus. */
+  readonly bus: 'descriptors' | 'pci';
+  /** An earlier era has the same first hypercall and struct: it is this one only if it is named. */
+  readonly onlyNamed?: true;
+  /** CLI in the kernel does nothing: kernels have one that no pv_op replaces. */
+  readonly ignoresCli: boolean;
 }
 
 const OLD_REGISTERS = [Gpr.RDX, Gpr.RBX, Gpr.RCX];
@@ -113,10 +122,13 @@ const ALL_CALLS = new Set<number>(Object.values(Call));
 const without = (...numbers: number[]) => new Set([...ALL_CALLS].filter((number) => !numbers.includes(number)));
 const OLD_CALLS = without(Call.SET_PMD, Call.LOAD_GDT_ENTRY, Call.SEND_INTERRUPTS);
 const NEW_CALLS = without(Call.LOAD_GDT);
+const PCI_CALLS = without(Call.LOAD_GDT, Call.NOTIFY);
+
+const NEW_RING = [0, 1, 2, 3, 4];
 
 /**
- * In order of time. Read in sources: calls and registers of 2.6.25, 2.6.30 and all from 2.6.31 on; the layout of
- * lguest_data from 2.6.31 on. The layouts of 2.6.25 and 2.6.30 are these without what the later ones brought.
+ * In order of time. Read in sources: calls and registers of 2.6.25, 2.6.30, 2.6.31 to 3.19 and 4.1; lguest_data of 2.6.24,
+ * from 2.6.31 to 3.19, and of 4.1. That of 2.6.25 and 2.6.30 is what lies between, and 4.0's is 3.19's.
  */
 export const ERAS: readonly Era[] = [
   {
@@ -125,8 +137,10 @@ export const ERAS: readonly Era[] = [
     transfer: 'int',
     registers: OLD_REGISTERS,
     ringOrder: [0, 3, 1, 2],
-    data: layoutOf({ irqPending: false, ringWords: 4, pgdir: false }),
+    data: layoutOf({ irqPending: false, ringWords: 4, pgdir: true, noirqRange: true }),
     calls: OLD_CALLS,
+    bus: 'descriptors',
+    ignoresCli: false,
   },
   {
     name: '2.6.30',
@@ -134,35 +148,66 @@ export const ERAS: readonly Era[] = [
     transfer: 'vmcall',
     registers: NEW_REGISTERS.slice(0, 3),
     ringOrder: [0, 1, 2, 3],
-    data: layoutOf({ irqPending: false, ringWords: 4, pgdir: false }),
+    data: layoutOf({ irqPending: false, ringWords: 4, pgdir: true, noirqRange: true }),
     calls: OLD_CALLS,
+    bus: 'descriptors',
+    ignoresCli: false,
   },
   {
     name: '2.6.31',
     kernels: 'Linux 2.6.31 to 2.6.34',
     transfer: 'vmcall',
     registers: NEW_REGISTERS,
-    ringOrder: [0, 1, 2, 3, 4],
-    data: layoutOf({ irqPending: true, ringWords: 5, pgdir: true }),
+    ringOrder: NEW_RING,
+    data: layoutOf({ irqPending: true, ringWords: 5, pgdir: true, noirqRange: true }),
     calls: NEW_CALLS,
+    bus: 'descriptors',
+    ignoresCli: false,
   },
   {
     name: '2.6.35',
     kernels: 'Linux 2.6.35 to 3.0',
     transfer: 'int',
     registers: NEW_REGISTERS,
-    ringOrder: [0, 1, 2, 3, 4],
-    data: layoutOf({ irqPending: true, ringWords: 5, pgdir: true }),
+    ringOrder: NEW_RING,
+    data: layoutOf({ irqPending: true, ringWords: 5, pgdir: true, noirqRange: true }),
     calls: NEW_CALLS,
+    bus: 'descriptors',
+    ignoresCli: true,
   },
   {
     name: '3.1',
     kernels: 'Linux 3.1 to 3.19',
     transfer: 'int',
     registers: NEW_REGISTERS,
-    ringOrder: [0, 1, 2, 3, 4],
-    data: layoutOf({ irqPending: true, ringWords: 5, pgdir: false }),
+    ringOrder: NEW_RING,
+    data: layoutOf({ irqPending: true, ringWords: 5, pgdir: false, noirqRange: true }),
     calls: NEW_CALLS,
+    bus: 'descriptors',
+    ignoresCli: true,
+  },
+  {
+    name: '4.0',
+    kernels: 'Linux 4.0',
+    transfer: 'int',
+    registers: NEW_REGISTERS,
+    ringOrder: NEW_RING,
+    data: layoutOf({ irqPending: true, ringWords: 5, pgdir: false, noirqRange: true }),
+    calls: PCI_CALLS,
+    bus: 'pci',
+    onlyNamed: true,
+    ignoresCli: true,
+  },
+  {
+    name: '4.1',
+    kernels: 'Linux 4.1 to 4.13',
+    transfer: 'int',
+    registers: NEW_REGISTERS,
+    ringOrder: NEW_RING,
+    data: layoutOf({ irqPending: true, ringWords: 5, pgdir: false, noirqRange: false }),
+    calls: PCI_CALLS,
+    bus: 'pci',
+    ignoresCli: true,
   },
 ];
 
@@ -173,7 +218,6 @@ const OTHERS = [
     from: [2, 6, 24],
     reason: 'Linux 2.6.24 has device descriptors of typed fields, and longer block requests: NOT IMPLEMENTED',
   },
-  { from: [4, 0], reason: 'Linux 4.0 to 4.13 has its devices on a PCI bus of the launcher: NOT IMPLEMENTED' },
 ];
 
 const numbersOf = (version: string) => version.split('.').map(Number);

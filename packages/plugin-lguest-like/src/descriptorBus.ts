@@ -4,6 +4,7 @@
  */
 import { type Machine, PolyvisorError, type VirtioDevice } from '@polyvisor/plugin-api';
 import { IRQS } from './abi.ts';
+import type { Bus } from './guest.ts';
 import { CheckedMemory } from './guestMemory.ts';
 import { hex, kill } from './killed.ts';
 
@@ -40,7 +41,8 @@ function tooMany(what: string): PolyvisorError {
   return new PolyvisorError('PV7004', `too many devices for lguest's bus: ${what}`, 'give the guest fewer devices', 2);
 }
 
-export class DescriptorBus {
+export class DescriptorBus implements Bus {
+  readonly pci = undefined;
   readonly #machine: Machine;
   readonly #memory: CheckedMemory;
   readonly #places: readonly Place[];

@@ -12,7 +12,11 @@ import { deliverTrap, softwareInterrupt } from './traps.ts';
 const NAME = 'lguest-like';
 const GENERAL_PROTECTION = 13;
 const PAGE_FAULT = 14;
+const CLI = 0xfa;
 const ALL_ONES = 0xffff_ffff;
+const PciPort = { FIRST: 0xcf8, LAST: 0xcff } as const;
+/** The launcher of the PCI bus answers 1: a kernel that resets by the keyboard controller does not wait for it. */
+const KEYBOARD_STATUS = 0x64;
 
 /** Do something for the guest that may kill it. */
 export function guarded(guest: LguestGuest, work: () => void): void {
@@ -71,6 +75,7 @@ function onSoftwareInterrupt(guest: LguestGuest, event: ExitOf<'softwareInterrup
 }
 
 function onException(guest: LguestGuest, event: ExitOf<'exception'>): ExitAnswer {
+  if (event.vector === GENERAL_PROTECTION && skipsCli(guest)) return 'handled';
   guarded(guest, () => {
     const cr2 = Number(BigInt.asUintN(32, event.cr2 ?? 0n));
     if (event.vector === PAGE_FAULT) {
@@ -83,16 +88,29 @@ function onException(guest: LguestGuest, event: ExitOf<'exception'>): ExitAnswer
   return 'handled';
 }
 
-/** Ports: nothing is there, whatever the kernel looks for. User code gets its #GP. */
+/** Ports: nothing is there but the configuration of a PCI bus. User code gets its #GP. */
 function onPort(guest: LguestGuest, event: ExitOf<'io'>): ExitAnswer {
   if (!isKernel(guest)) return { fault: GENERAL_PROTECTION, errorCode: 0 };
+  const { bus, cpu } = guest;
   if (event.string) return 'pass';
+  if (bus?.pci && event.port >= PciPort.FIRST && event.port <= PciPort.LAST) return 'common';
   if (event.direction === 'in') {
-    const { gprHalves } = guest.cpu;
     const at = 2 * Gpr.RAX;
-    gprHalves[at] |= event.sizeBytes === 4 ? ALL_ONES : 2 ** (8 * event.sizeBytes) - 1;
+    const mask = event.sizeBytes === 4 ? ALL_ONES : 2 ** (8 * event.sizeBytes) - 1;
+    cpu.gprHalves[at] |= mask;
+    if (bus?.pci && event.port === KEYBOARD_STATUS) cpu.gprHalves[at] &= ~mask | 1;
   }
   return 'handled';
+}
+
+/** Some CLIs of the kernel's are in no pv_op (from Linux 2.6.33 on). Its EFLAGS.IF means nothing: they are stepped over. */
+function skipsCli(guest: LguestGuest): boolean {
+  if (!isKernel(guest) || !guest.registered?.era.ignoresCli) return false;
+  const { cpu, machine } = guest;
+  const at = cpu.translate(BigInt(cpu.ripHalves[0] >>> 0), 'execute', { as: 'supervisor' });
+  if (!at.ok || machine.memory.read8(at.gpa) !== CLI) return false;
+  cpu.setRip((cpu.ripHalves[0] + 1) | 0, 0);
+  return true;
 }
 
 /** CR4 reads as 0, as it does through the guest's own pv_ops: some kernels read it before they have handlers for #GP. */
@@ -102,8 +120,10 @@ function onReadControl(guest: LguestGuest, { cr, gpr }: ExitOf<'readCr'>): ExitA
   return 'handled';
 }
 
-/** A page-table entry led out of the guest's memory. */
+/** A page-table entry led out of the guest's memory: to the PCI bus's functions, or to nothing. */
 function onBeyondMemory(guest: LguestGuest, { gpa }: ExitOf<'mmio'>): ExitAnswer {
+  const pci = guest.bus?.pci;
+  if (pci && gpa >= pci.firstGpa && gpa < pci.endGpa) return 'pass';
   end(guest, `bad page table entry (frame of ${hex(gpa)})`);
   return 'pass';
 }

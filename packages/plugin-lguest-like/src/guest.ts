@@ -1,6 +1,5 @@
 import type { Machine, PluginHost, Timer, Vcpu } from '@polyvisor/plugin-api';
 import type { Era } from './abi.ts';
-import type { DescriptorBus } from './descriptorBus.ts';
 import { CheckedMemory } from './guestMemory.ts';
 import { Gdt } from './segments.ts';
 
@@ -11,7 +10,18 @@ export interface Registered {
   readonly data: number;
   /** Instructions in which no interrupt is delivered: [start, end). */
   readonly noirqStart: number;
-  readonly noirqEnd: number;
+  /** Without it: at the IRET at noirqStart an interrupt takes the frame that this would. */
+  readonly noirqEnd: number | undefined;
+}
+
+/** What the guest finds its devices on. */
+export interface Bus {
+  /** LHCALL_NOTIFY. @throws Killed */
+  notify(address: number): void;
+  /** Its ports are the machine's, and these addresses above memory its registers. */
+  readonly pci: { readonly firstGpa: number; readonly endGpa: number } | undefined;
+  /** Nothing of the guest's is touched any more. */
+  stop(): void;
 }
 
 /** How the guest's page tables are: decided when it is started. */
@@ -25,7 +35,8 @@ export class LguestGuest {
   readonly machine: Machine;
   readonly cpu: Vcpu;
   readonly memory: CheckedMemory;
-  readonly bus: DescriptorBus;
+  /** From the first hypercall on. */
+  bus: Bus | undefined;
   readonly paging: PagingFormat;
   /** The era that the user has named; otherwise it is recognised. */
   readonly chosenEra: Era | undefined;
@@ -45,21 +56,27 @@ export class LguestGuest {
   /** NEW_PGTABLE has been called: what the launcher built is out of use. */
   hasOwnTables = false;
   clockEvent: Timer | undefined;
+  readonly #makeBus: (era: Era) => Bus;
 
   constructor(parts: {
     readonly host: PluginHost;
     readonly machine: Machine;
-    readonly bus: DescriptorBus;
+    makeBus(era: Era): Bus;
     readonly paging: PagingFormat;
     readonly chosenEra: Era | undefined;
   }) {
     this.host = parts.host;
     this.machine = parts.machine;
-    this.bus = parts.bus;
+    this.#makeBus = parts.makeBus;
     this.paging = parts.paging;
     this.chosenEra = parts.chosenEra;
     [this.cpu] = parts.machine.vcpus;
     this.memory = new CheckedMemory(parts.machine.memory);
+  }
+
+  /** Once it is known which bus the guest looks for. @throws Killed */
+  connectDevices(era: Era): void {
+    this.bus = this.#makeBus(era);
   }
 
   /** An interrupt of the launcher's: delivered before guest code goes on, if the guest lets it. */

@@ -7,6 +7,7 @@ import { DescriptorBus } from './descriptorBus.ts';
 import { guarded } from './exits.ts';
 import { LguestGuest } from './guest.ts';
 import { hypercall } from './hypercalls.ts';
+import { plugPciBus } from './pciBus.ts';
 
 const MEMORY = 4 << 20;
 const DATA = 0x1000;
@@ -35,8 +36,9 @@ const number = fc.oneof(fc.integer({ min: 0, max: 20 }), word);
 function makeGuest(era: Era, pae: boolean) {
   const host = new FakeHost();
   const machine = new FakeMachine({ memoryBytes: MEMORY });
-  const bus = new DescriptorBus(machine, MEMORY - (1 << 20), () => {});
-  const guest = new LguestGuest({ host, machine, bus, paging: { pae }, chosenEra: undefined });
+  const makeBus = ({ bus }: Era) =>
+    bus === 'pci' ? plugPciBus(machine, MEMORY, () => {}) : new DescriptorBus(machine, MEMORY - (1 << 20), () => {});
+  const guest = new LguestGuest({ host, machine, makeBus, paging: { pae }, chosenEra: undefined });
   const { data } = era;
   machine.memory.fill(DATA + data.ringStatus, RING_SIZE, RING_DONE);
   machine.memory.write32(DATA + data.kernelAddress, 0xc0000000);

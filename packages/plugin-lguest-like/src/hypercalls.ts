@@ -38,7 +38,7 @@ const handlers: Record<CallName, Handler> = {
   SET_PTE: (guest, [, , gva, low, high]) => setPte(guest, gva, low, high),
   SET_PGD: (guest, [, pgdir, index]) => setPgd(guest, pgdir, index),
   LOAD_TLS: ({ memory, gdt }, [, table]) => gdt.setTls(wordsAt(memory.read(table, TLS_BYTES))),
-  NOTIFY: (guest, [, address]) => guest.bus.notify(address),
+  NOTIFY: (guest, [, address]) => guest.bus?.notify(address),
   LOAD_GDT_ENTRY: ({ gdt }, [, entry, low, high]) => gdt.set(entry, low | 0, high | 0),
 };
 

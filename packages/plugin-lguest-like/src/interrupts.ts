@@ -23,7 +23,8 @@ export function deliverInterrupts(guest: LguestGuest): void {
   const waiting = guest.irqsPending & ~memory.read32(data + era.data.blockedInterrupts);
   if (waiting === 0) return;
   const rip = cpu.ripHalves[0] >>> 0;
-  if (rip >= registered.noirqStart && rip < registered.noirqEnd) return;
+  const { noirqStart, noirqEnd } = registered;
+  if (noirqEnd !== undefined && rip >= noirqStart && rip < noirqEnd) return;
   const { irqPending } = era.data;
   if (guest.halted) {
     memory.write32(data + era.data.irqEnabled, IF);
@@ -34,7 +35,9 @@ export function deliverInterrupts(guest: LguestGuest): void {
     return;
   }
   const irq = 31 - Math.clz32(waiting & -waiting);
-  if (enterGate(guest, FIRST_EXTERNAL_VECTOR + irq, { returnTo: rip | 0 })) guest.irqsPending &= ~(1 << irq);
+  const inPlaceOfIret = noirqEnd === undefined && rip === noirqStart;
+  if (enterGate(guest, FIRST_EXTERNAL_VECTOR + irq, { returnTo: rip | 0, inPlaceOfIret }))
+    guest.irqsPending &= ~(1 << irq);
   writeTimestamp(guest, registered);
   const more = (waiting & ~(1 << irq)) !== 0;
   if (irqPending !== undefined && !more) memory.write32(data + irqPending, 0);

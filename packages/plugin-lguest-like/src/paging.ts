@@ -28,7 +28,16 @@ const checkTable = (guest: LguestGuest, low: number, high: number, what: string)
   checkEntry(guest, low, high, FLAGS & ~TABLE_FLAGS, what);
 const checkPdpte = (guest: LguestGuest, low: number, high: number) =>
   checkEntry(guest, low, high, FLAGS & ~Pte.P, 'directory');
-const checkLeaf = (guest: LguestGuest, low: number, high: number) => checkEntry(guest, low, high, Pte.PSE, 'table');
+const checkLeaf = (guest: LguestGuest, low: number, high: number) => {
+  if (!isDeviceMemory(guest, low, high)) checkEntry(guest, low, high, Pte.PSE, 'table');
+};
+
+/** gpte_in_iomem: registers of the PCI bus's functions may be mapped, but not by large pages. */
+function isDeviceMemory({ bus }: LguestGuest, low: number, high: number): boolean {
+  const frame = (low & ~FLAGS) >>> 0;
+  const isLow = (low & Pte.PSE) === 0 && (high & PAE_HIGH_ADDRESS) === 0;
+  return bus?.pci !== undefined && isLow && frame >= bus.pci.firstGpa && frame < bus.pci.endGpa;
+}
 
 /** LHCALL_NEW_PGTABLE. @throws Killed */
 export function newPageTable(guest: LguestGuest, pgdir: number): void {

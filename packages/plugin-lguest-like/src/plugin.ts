@@ -10,8 +10,10 @@ import { type Era, eraOf, LAST_CALL } from './abi.ts';
 import { DEVICE_BYTES, DescriptorBus } from './descriptorBus.ts';
 import { guarded, tapExits } from './exits.ts';
 import { findLguestEntries } from './finder.ts';
-import { LguestGuest } from './guest.ts';
+import { type Bus, LguestGuest } from './guest.ts';
 import { deliverInterrupts } from './interrupts.ts';
+import { kill } from './killed.ts';
+import { plugPciBus } from './pciBus.ts';
 import { startGuest } from './start.ts';
 
 const NAME = 'lguest-like';
@@ -19,13 +21,13 @@ const PAE = ['auto', 'on', 'off'] as const;
 /** XEN_ELFNOTE_PAE_MODE: the one place where a kernel's file says that it uses PAE (xen/include/public/elfnote.h). */
 const PAE_NOTE = { owner: 'Xen', type: 9 } as const;
 
-/** lguest, ABIs of Linux 2.6.25 to 3.19. NOT IMPLEMENTED: those of 2.6.23, 2.6.24 and 4.x; more than one vCPU (lguest had none). */
+/** lguest, ABIs of Linux 2.6.25 to 4.13. NOT IMPLEMENTED: those of 2.6.23 and 2.6.24; more than one vCPU (lguest had none). */
 export const lguestPlugin: Plugin = {
   name: NAME,
   version: '0.1.0',
   api: '^1.2',
   options: {
-    abi: 'kernel version whose ABI the guest speaks, 2.6.25 to 3.19; without it the first hypercall tells',
+    abi: 'kernel version whose ABI the guest speaks, 2.6.25 to 4.13; without it the first hypercall tells',
     pae: "auto, on or off: the kernel's page tables are PAE's; auto reads the ELF note PAE_MODE, else off",
   },
   apply(host) {
@@ -34,7 +36,7 @@ export const lguestPlugin: Plugin = {
     let guest: LguestGuest | undefined;
     const stop = () => {
       guest?.clockEvent?.cancel();
-      guest?.bus.stop();
+      guest?.bus?.stop();
       guest = undefined;
     };
     host.claim({ kind: 'hypercall', abi: 'lguest', first: 0, last: LAST_CALL });
@@ -42,7 +44,9 @@ export const lguestPlugin: Plugin = {
     host.claim({ kind: 'entryRegister', register: 'esi' });
     host.hooks.findEntries.tap(NAME, findLguestEntries);
     host.hooks.configure.tap(NAME, (platform) => {
-      if (platform.entry.plugin === NAME) platform.overheadBytes += DEVICE_BYTES;
+      if (platform.entry.plugin !== NAME) return;
+      platform.overheadBytes += DEVICE_BYTES;
+      platform.chips.add('pci');
     });
     host.hooks.boot.tap(NAME, (request, machine) => {
       if (request.entry.plugin !== NAME) return undefined;
@@ -74,10 +78,18 @@ function makeGuest(
   { era, pae }: { readonly era: Era | undefined; readonly pae: boolean },
 ): LguestGuest {
   const end = Math.floor(request.memoryBytes / 4096) * 4096;
-  let raise = (_irq: number) => {};
-  const bus = new DescriptorBus(machine, end, (irq) => raise(irq));
-  const guest = new LguestGuest({ host, machine, bus, paging: { pae }, chosenEra: era });
-  raise = (irq) => guest.raise(irq);
+  const raise = (irq: number) => guest.raise(irq);
+  const makeBus = ({ bus }: Era): Bus => {
+    try {
+      return bus === 'pci'
+        ? plugPciBus(machine, machine.memory.sizeBytes, raise)
+        : new DescriptorBus(machine, end, raise);
+    } catch (error) {
+      if (error instanceof PolyvisorError) kill(`${error.message}; ${error.fix}`);
+      throw error;
+    }
+  };
+  const guest: LguestGuest = new LguestGuest({ host, machine, makeBus, paging: { pae }, chosenEra: era });
   return guest;
 }
 
@@ -90,7 +102,7 @@ function readEra(version: string | undefined): Era | undefined {
   if (version === undefined || version === 'auto') return undefined;
   const era = eraOf(version);
   if ('reason' in era)
-    throw wrongOption(`abi:${version}: ${era.reason}`, 'name a kernel from 2.6.25 to 3.19, or leave abi out');
+    throw wrongOption(`abi:${version}: ${era.reason}`, 'name a kernel from 2.6.25 to 4.13, or leave abi out');
   return era;
 }
 

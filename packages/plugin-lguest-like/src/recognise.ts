@@ -23,22 +23,21 @@ export function initialise(guest: LguestGuest, transfer: Transfer): void {
   const at = addressOf(guest, era);
   const { memory } = guest;
   if (!memory.contains(at, era.data.sizeBytes)) kill(`bad guest page ${hex(at)}`);
-  if (hasTail(era.data)) checkTail(guest, memory, era.data, at);
+  checkTail(guest, memory, era.data, at);
   memory.write32(at + era.data.tscKhz, Math.floor(guest.machine.clock.tscHz / 1000));
   memory.write32(at + era.data.reserveMem, reservedBytes(guest.paging));
   if (era.data.pgdir !== undefined) memory.write32(at + era.data.pgdir, Number(guest.cpu.cr3 & 0xffff_ffffn));
   const noirqStart = memory.read32(at + era.data.noirqStart);
-  const registered: Registered = { era, data: at, noirqStart, noirqEnd: memory.read32(at + era.data.noirqEnd) };
+  const noirqEnd = era.data.noirqEnd === undefined ? undefined : memory.read32(at + era.data.noirqEnd);
+  const registered: Registered = { era, data: at, noirqStart, noirqEnd };
   guest.registered = registered;
   writeTimestamp(guest, registered);
   guest.cpu.flushTlb();
+  guest.connectDevices(era);
   guest.host.log('info', `the guest speaks ABI ${era.name} (${era.kernels})`);
 }
 
 const addressOf = ({ cpu }: LguestGuest, { registers: [first] }: Era) => cpu.gprHalves[2 * first] >>> 0;
-
-/** The tail of the struct has been read in the sources of these eras alone. */
-const hasTail = ({ irqPending }: DataLayout) => irqPending !== undefined;
 
 function checkTail(guest: LguestGuest, memory: CheckedMemory, layout: DataLayout, at: number): void {
   const vector = memory.read32(at + layout.syscallVector);
@@ -50,7 +49,9 @@ function checkTail(guest: LguestGuest, memory: CheckedMemory, layout: DataLayout
 /** The era whose instruction, register and struct these are. @throws Killed */
 function recognise(guest: LguestGuest, transfer: Transfer): Era {
   const { memory } = guest;
-  const found = ERAS.find((era) => era.transfer === transfer && fits(memory, era, addressOf(guest, era)));
+  const found = ERAS.find(
+    (era) => !era.onlyNamed && era.transfer === transfer && fits(memory, era, addressOf(guest, era)),
+  );
   if (found) return found;
   kill(
     `a first hypercall by ${INSTRUCTION[transfer]} with EBX ${hex(guest.cpu.gprHalves[6])}, EDX ${hex(guest.cpu.gprHalves[4])} names the lguest_data of no known ABI: ` +
@@ -62,9 +63,8 @@ function recognise(guest: LguestGuest, transfer: Transfer): Era {
 function fits(memory: CheckedMemory, { data }: Era, at: number): boolean {
   if (at === 0 || at % 4 !== 0 || !memory.contains(at, data.sizeBytes)) return false;
   if (!memory.read(at + data.ringStatus, RING_SIZE).every((status) => status === RING_DONE)) return false;
-  const [start, end] = [memory.read32(at + data.noirqStart), memory.read32(at + data.noirqEnd)];
-  if (end < start) return false;
-  if (!hasTail(data)) return true;
+  const start = memory.read32(at + data.noirqStart);
+  if (data.noirqEnd !== undefined && memory.read32(at + data.noirqEnd) < start) return false;
   const kernelAddress = memory.read32(at + data.kernelAddress);
   const isPage = kernelAddress !== 0 && (kernelAddress & PAGE_MASK) === 0;
   return isPage && SYSCALL_VECTORS.has(memory.read32(at + data.syscallVector));

@@ -34,23 +34,30 @@ const frame = new Int32Array(6);
 
 /**
  * Enter the handler of a gate; false: the guest has none. `direct`: as the processor does it for a gate that the host
- * hands to it, with the real EFLAGS and without touching irq_enabled. @throws Killed
+ * hands to it, with the real EFLAGS and without touching irq_enabled. `inPlaceOfIret`: as if the IRET that is about to be
+ * executed had been, and the interrupt came right behind it; its frame stays where it is. @throws Killed
  */
 export function enterGate(
   guest: LguestGuest,
   vector: number,
-  event: { readonly returnTo: number; readonly errorCode?: number; readonly direct?: boolean },
+  event: {
+    readonly returnTo: number;
+    readonly errorCode?: number;
+    readonly direct?: boolean;
+    readonly inPlaceOfIret?: boolean;
+  },
 ): boolean {
   const { cpu, idt } = guest;
   const high = idt[vector * 2 + 1];
   if ((high & PRESENT) === 0) return false;
   const { registered } = guest;
   let eflags = cpu.eflags | Flag.IF;
+  if (event.inPlaceOfIret) loadFlags(guest);
   if (registered && !event.direct) {
     const enabled = guest.memory.read32(registered.data + registered.era.data.irqEnabled);
     if ((enabled & Flag.IF) === 0) eflags &= ~Flag.IF;
   }
-  const stackSelector = pushFrame(guest, eflags, event);
+  const stackSelector = event.inPlaceOfIret ? cpu.selector(SegmentIndex.SS) : pushFrame(guest, eflags, event);
   guest.gdt.enterKernel(cpu, stackSelector);
   cpu.setRip((idt[vector * 2] & 0xffff) | (high & 0xffff0000), 0);
   cpu.eflags = (cpu.eflags & ~(Flag.TF | Flag.NT | Flag.RF | Flag.VM)) | Flag.IF;
@@ -58,6 +65,13 @@ export function enterGate(
     guest.memory.write32(registered.data + registered.era.data.irqEnabled, 0);
   }
   return true;
+}
+
+/** restore_eflags: what the IRET would have taken from its frame. @throws Killed */
+function loadFlags({ cpu }: LguestGuest): void {
+  const esp = cpu.gprHalves[2 * Gpr.RSP];
+  if (!cpu.readWords(esp, 0, frame, 3, SUPERVISOR)) kill(`Bad address ${hex(esp)}`);
+  cpu.eflags = (frame[2] & ~(Flag.TF | Flag.NT | Flag.RF | Flag.VM)) | Flag.IF;
 }
 
 /** Writes the frame that IRET takes, and moves ESP; answers the stack's selector. */

@@ -12,6 +12,7 @@ import {
   type PortDevice,
   type ShutdownReason,
   type VirtioDevice,
+  type VirtioPlacement,
   type VirtioSignals,
 } from '@polyvisor/plugin-api';
 import { FakeClock } from './clock.ts';
@@ -55,6 +56,8 @@ export class FakeMachine implements Machine {
   readonly aliases = new Map<number, number>();
   bootDescriptor: BootDescriptor | undefined;
   ended: ShutdownReason | undefined;
+  /** What {@link plugVirtio} was told. */
+  virtioPlacement: VirtioPlacement | undefined;
   /** Calls of {@link raiseTimerInterrupt}. */
   timerInterrupts = 0;
   readonly #options: FakeMachineOptions;
@@ -79,6 +82,9 @@ export class FakeMachine implements Machine {
     };
   }
 
+  plugVirtio(placement: VirtioPlacement): void {
+    this.virtioPlacement = placement;
+  }
   virtioDevices(signals: VirtioSignals): readonly VirtioDevice[] {
     return this.#options.virtio?.(signals) ?? [];
   }

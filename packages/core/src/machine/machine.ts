@@ -15,11 +15,12 @@ import {
   type PortDevice,
   type ShutdownReason,
   type VirtioDevice,
+  type VirtioPlacement,
   type VirtioSignals,
 } from '@polyvisor/plugin-api';
 import { PageAliases } from '../bus/page-aliases.ts';
-import { bareDevices, virtioModels } from '../devices/virtio/index.ts';
-import { virtioFunction } from '../devices/virtio/pci/function.ts';
+import { bareDevices, virtioModels, virtioModelsInOrder } from '../devices/virtio/index.ts';
+import { modernVirtioFunction, virtioFunction } from '../devices/virtio/pci/function.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { EngineMemory } from '../engine/memory.ts';
 import { CORE, SNIFF } from '../loader/boot/doors.ts';
@@ -140,6 +141,13 @@ export class Machine implements PluginMachine {
     for (const model of virtioModels(this.devices)) {
       pci.plug(virtioFunction(model, this.memory, (message) => this.#options.log?.(message)));
     }
+  }
+
+  plugVirtio({ interrupt, irqOf, firstGpa, sizeBytes }: VirtioPlacement): void {
+    const log = (message: string) => this.#options.log?.(message);
+    const models = virtioModelsInOrder(this.devices, this.console);
+    const functions = models.map((model) => modernVirtioFunction(model, this.memory, log));
+    this.#pc.plugPlaced(functions, { interrupt, irqOf, memory: { first: firstGpa, sizeBytes } });
   }
 
   virtioDevices(signals: VirtioSignals): readonly VirtioDevice[] {

@@ -33,15 +33,19 @@ export class PciBus implements SubtractivePorts, SubtractiveMemory {
     this.#sendMessage = sendMessage;
   }
 
-  /** Put a function into a slot, or into the first one that is free. @throws RangeError if the slot is taken, or all are */
-  plug(device: PciFunction, slot = this.#freeSlot(), number = 0): void {
+  /**
+   * Put a function into a slot, or into the first one that is free. `onPin` takes its interrupts in place of the bus's wires.
+   * @throws RangeError if the slot is taken, or all are
+   */
+  plug(device: PciFunction, slot = this.#freeSlot(), number = 0, onPin?: (asserted: boolean) => void): void {
     const key = slot * FUNCTIONS + number;
     if (slot >= DEVICES || number >= FUNCTIONS || this.#functions.has(key)) {
       throw new RangeError(`no PCI slot ${slot}.${number} for ${device.name}`);
     }
     this.#functions.set(key, device);
     const pins = Array.from({ length: PINS }, (_, i) => this.#wires[wireOf(slot, i + 1)].source());
-    device.plugInto({ setPin: (pin, asserted) => pins[pin - 1].set(asserted), sendMessage: this.#sendMessage });
+    const setPin = (pin: number, asserted: boolean) => (onPin ? onPin(asserted) : pins[pin - 1].set(asserted));
+    device.plugInto({ setPin, sendMessage: this.#sendMessage });
     if (number > 0) this.#functions.get(slot * FUNCTIONS)?.markMultiFunction();
   }
   #freeSlot(): number {

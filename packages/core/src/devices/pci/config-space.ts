@@ -7,16 +7,17 @@ export interface PciCapability {
   readonly body: Uint8Array;
   /** Bits of `body` that the guest may write; default: none. */
   readonly writable?: Uint8Array;
-  /** Before the guest reads bytes of the capability; the offset counts from its start. */
-  beforeRead?(offset: number, sizeBytes: number): void;
+  /** Before the guest reads bytes of the capability; the offset counts from its start, and so does `bytes`: all of it. */
+  beforeRead?(offset: number, sizeBytes: number, bytes: DataView): void;
   /** After the guest has written bytes of the capability. */
-  afterWrite?(offset: number, sizeBytes: number): void;
+  afterWrite?(offset: number, sizeBytes: number, bytes: DataView): void;
 }
 
 interface PlacedCapability {
   readonly at: number;
   readonly endsAt: number;
   readonly capability: PciCapability;
+  readonly bytes: DataView;
 }
 
 /** 256 bytes of configuration space, which of their bits can be written, and the chain of capabilities. */
@@ -51,14 +52,14 @@ export class ConfigSpace {
     this.view.setUint16(Config.status, this.view.getUint16(Config.status, true) | Status.capabilities, true);
     this.#linkAt = at + 1;
     this.#freeAt = (endsAt + 3) & ~3;
-    this.#capabilities.push({ at, endsAt, capability });
+    this.#capabilities.push({ at, endsAt, capability, bytes: new DataView(this.view.buffer, at, endsAt - at) });
     return at;
   }
 
   /** 1, 2 or 4 bytes, naturally aligned. */
   read(offset: number, sizeBytes: number): number {
     const placed = this.#capabilityAt(offset);
-    placed?.capability.beforeRead?.(offset - placed.at, sizeBytes);
+    placed?.capability.beforeRead?.(offset - placed.at, sizeBytes, placed.bytes);
     let value = 0;
     for (let i = 0; i < sizeBytes; i++) value |= this.view.getUint8(offset + i) << (8 * i);
     return value >>> 0;
@@ -71,7 +72,7 @@ export class ConfigSpace {
       this.view.setUint8(offset + i, (this.view.getUint8(offset + i) & ~mask) | (byte & mask));
     }
     const placed = this.#capabilityAt(offset);
-    placed?.capability.afterWrite?.(offset - placed.at, sizeBytes);
+    placed?.capability.afterWrite?.(offset - placed.at, sizeBytes, placed.bytes);
   }
 
   #capabilityAt(offset: number): PlacedCapability | undefined {

@@ -18,12 +18,16 @@ export function virtioModels(devices: Devices, console?: ConsolePort): VirtioMod
   ];
 }
 
-/** The same without registers, for a bus of somebody else's; the console first. */
+/** The same for a bus of somebody else's; the console first. */
+export function virtioModelsInOrder(devices: Devices, console: ConsolePort): VirtioModel[] {
+  return [new VirtioConsole(console), ...virtioModels(devices)];
+}
+
+/** These without registers. */
 export function bareDevices(
   devices: Devices,
   console: ConsolePort,
   surroundings: { readonly memory: GuestMemory; readonly signals: VirtioSignals; log(message: string): void },
 ): VirtioDevice[] {
-  const models = [new VirtioConsole(console), ...virtioModels(devices)];
-  return models.map((model, index) => bareDevice(model, index, surroundings));
+  return virtioModelsInOrder(devices, console).map((model, index) => bareDevice(model, index, surroundings));
 }

@@ -23,6 +23,8 @@ export interface VirtioModel {
   readonly queueSizes: readonly number[];
   /** Device configuration; the guest may read it at any time. */
   readonly config: Uint8Array;
+  /** The driver writes to it; without this nothing happens. */
+  writeConfig?(at: number, sizeBytes: number, value: number): void;
   /** The driver is ready. */
   start(link: DriverLink): void;
   /** The driver has put something into a queue. */

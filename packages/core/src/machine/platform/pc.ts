@@ -21,10 +21,10 @@ import { KeyboardController } from '../../devices/i8042/i8042.ts';
 import { COMMAND_PORT, DATA_PORT } from '../../devices/i8042/spec.ts';
 import { IoApic } from '../../devices/ioapic/io-apic.ts';
 import { LocalApic } from '../../devices/lapic/local-apic.ts';
-import { ConfigAddressPorts, ConfigDataPorts, PciBus, wireOf } from '../../devices/pci/bus.ts';
+import { ConfigAddressPorts, ConfigDataPorts, PciBus, type PciWindows, wireOf } from '../../devices/pci/bus.ts';
 import { PciFunction } from '../../devices/pci/function.ts';
 import { hostBridge } from '../../devices/pci/host-bridge.ts';
-import { CONFIG_ADDRESS_PORT, CONFIG_DATA_PORT } from '../../devices/pci/spec.ts';
+import { CONFIG_ADDRESS_PORT, CONFIG_DATA_PORT, Config } from '../../devices/pci/spec.ts';
 import { PicPair } from '../../devices/pic/pic-pair.ts';
 import { Pit } from '../../devices/pit/pit.ts';
 import { HARD_RESET, RESET_CONTROL_PORT, ResetControl } from '../../devices/reset/reset-control.ts';
@@ -290,6 +290,34 @@ export class PcPlatform {
     const pciFunction = new PciFunction(device);
     this.pci.plug(pciFunction);
     return { setInterrupt: (asserted) => pciFunction.setPin(asserted) };
+  }
+
+  /**
+   * Functions in the first free slots, whose interrupts somebody else takes, with addresses, decoding and interrupt lines as
+   * firmware leaves them. @throws PolyvisorError PV2021 if there is no PCI bus, or no room for them
+   */
+  plugPlaced(
+    functions: readonly PciFunction[],
+    place: {
+      readonly memory: PciWindows['memory'];
+      irqOf(index: number): number;
+      interrupt(index: number, asserted: boolean): void;
+    },
+  ): void {
+    const { pci } = this;
+    if (!pci) throw new PolyvisorError('PV2021', 'there is no PCI bus', "add 'pci' to the platform's chips");
+    try {
+      functions.forEach((device, index) => {
+        pci.plug(device, undefined, 0, (asserted) => place.interrupt(index, asserted));
+      });
+      pci.assignResources({ memory: place.memory, ports: PCI_PORTS }, PCI_IRQ);
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      throw new PolyvisorError('PV2021', error.message, 'give the guest fewer devices', 2);
+    }
+    functions.forEach((device, index) => {
+      device.writeConfig(Config.interruptLine, 1, place.irqOf(index));
+    });
   }
 
   /** What firmware does to the chips before it starts anything. */

@@ -8,12 +8,16 @@ const QUEUE_SIZE = 64;
 const MOST_INPUT_BYTES = 65_536;
 const CLASS_OTHER = 0x078000;
 
-/** A console with one port (Virtio 1.2, 5.3). NOT IMPLEMENTED: several ports, size, emergency write. */
+/** Feature bits, and offset of the register for characters before there are queues (5.3.3 and 5.3.4). */
+const EMERGENCY_WRITE = 2;
+const EMERGENCY_WRITE_AT = 8;
+
+/** A console with one port (Virtio 1.2, 5.3). NOT IMPLEMENTED: several ports, size. */
 export class VirtioConsole implements VirtioModel {
   readonly name = 'virtio-console';
   readonly type = DeviceType.CONSOLE;
   readonly classCode = CLASS_OTHER;
-  readonly features = [];
+  readonly features = [EMERGENCY_WRITE];
   readonly queueSizes = [QUEUE_SIZE, QUEUE_SIZE];
   readonly config = new Uint8Array(12);
   readonly #console: ConsolePort;
@@ -23,6 +27,11 @@ export class VirtioConsole implements VirtioModel {
   constructor(console: ConsolePort) {
     this.#console = console;
     console.onInput((bytes) => this.#type(bytes));
+  }
+
+  /** A character, whether there is a driver or not (5.3.4.1). */
+  writeConfig(at: number, _sizeBytes: number, value: number): void {
+    if (at === EMERGENCY_WRITE_AT) this.#console.write(Uint8Array.of(value & 0xff));
   }
 
   start(link: DriverLink): void {

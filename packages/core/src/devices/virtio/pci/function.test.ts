@@ -1,10 +1,11 @@
 import type { BlockBackend } from '@polyvisor/plugin-api';
-import { FakeMemory } from '@polyvisor/testkit';
+import { FakeConsole, FakeMemory } from '@polyvisor/testkit';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { MmioDevice, PortDevice } from '../../../bus/device.ts';
 import { VirtioBlock } from '../block/block.ts';
-import { virtioFunction } from './function.ts';
+import { VirtioConsole } from '../console/console.ts';
+import { modernVirtioFunction, virtioFunction } from './function.ts';
 
 const CAPABILITY_VENDOR = 9;
 const MSIX = 0x11;
@@ -76,7 +77,7 @@ describe('a virtio function', () => {
     const made = setup();
     const structures = capabilities(made).filter(({ id }) => id === CAPABILITY_VENDOR);
     const types = structures.map(({ at }) => made.device.readConfig(at + 3, 1));
-    expect(types).toEqual([1, 2, 3, 4]);
+    expect(types).toEqual([1, 2, 3, 4, 5]);
     for (const { at } of structures) expect(made.device.readConfig(at + 4, 1)).toBe(4);
     expect(made.device.readConfig(structures[1].at + 16, 4)).toBe(4);
     expect(capabilities(made).map(({ id }) => id)).toContain(MSIX);
@@ -146,6 +147,46 @@ describe('a virtio function', () => {
     prepareRead(memory, { descriptors: RING, available: RING + 256 * 16 });
     legacy.writePort(16, 2, 0);
     expect([messages, pins]).toEqual([[0x41], []]);
+  });
+
+  it('shows its registers through configuration space, to accesses that the BAR takes too', () => {
+    const made = setup();
+    const { device, modern } = made;
+    const at = capabilities(made).filter(({ id }) => id === CAPABILITY_VENDOR)[4].at;
+    const access = (bar: number, offset: number, sizeBytes: number) => {
+      device.writeConfig(at + 4, 1, bar);
+      device.writeConfig(at + 8, 4, offset);
+      device.writeConfig(at + 12, 4, sizeBytes);
+      return at + 16;
+    };
+    device.writeConfig(access(4, 20, 1), 4, 0xff03);
+    expect(modern.readMmio(20, 1)).toBe(3);
+    expect(device.readConfig(access(4, 0x2000, 4), 4)).toBe(8);
+    for (const [bar, offset, sizeBytes] of [
+      [0, 20, 1],
+      [4, 20, 3],
+      [4, 22, 4],
+      [4, 0x4000, 1],
+      [4, 0xffff_fffc, 4],
+      [4, 20, 0],
+    ]) {
+      device.writeConfig(access(bar, offset, sizeBytes), 4, 0x55);
+      expect([device.readConfig(at + 16, 4), modern.readMmio(20, 1)]).toEqual([0x55, 3]);
+    }
+  });
+
+  it('without the interface of 0.9.5: another identity, registers behind BAR 0, a console that prints at once', () => {
+    const console = new FakeConsole();
+    const device = modernVirtioFunction(new VirtioConsole(console), new FakeMemory(1 << 20), () => {});
+    expect([device.readConfig(0, 4), device.readConfig(8, 1), device.readConfig(0x2e, 2)]).toEqual([
+      0x1043_1af4, 1, 0x40,
+    ]);
+    expect(device.bars.map((bar) => bar?.kind)).toEqual(['memory32', ...Array(5).fill(undefined)]);
+    const registers = device.bars[0]?.device as MmioDevice;
+    registers.writeMmio(0x2008, 4, 'e'.charCodeAt(0));
+    registers.writeMmio(0x2004, 4, 'x'.charCodeAt(0));
+    registers.writeMmio(0, 4, 0);
+    expect([console.output, registers.readMmio(4, 4) & 4]).toEqual(['e', 4]);
   });
 
   it('takes any write to any register', () => {

@@ -72,7 +72,12 @@ export class LegacyRegisters implements PortDevice {
     }
   }
 
-  writePort(offset: number, _sizeBytes: number, value: number): void {
+  writePort(offset: number, sizeBytes: number, value: number): void {
+    const headerBytes = this.#usesMsix() ? HEADER_BYTES_WITH_MSIX : HEADER_BYTES;
+    if (offset >= headerBytes) {
+      this.#core.model.writeConfig?.(offset - headerBytes, sizeBytes, value);
+      return;
+    }
     switch (offset) {
       case Register.DRIVER_FEATURES:
         this.#core.acceptedFeatures = BigInt(value >>> 0);

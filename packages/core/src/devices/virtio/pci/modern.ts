@@ -31,18 +31,19 @@ const Common = {
   BYTES: 56,
 } as const;
 /** cfg_type of virtio_pci_cap (4.1.4). */
-const CapType = { COMMON: 1, NOTIFY: 2, ISR: 3, DEVICE: 4 } as const;
-const CAP_BYTES = 16;
+const CapType = { COMMON: 1, NOTIFY: 2, ISR: 3, DEVICE: 4, PCI_CFG: 5 } as const;
+/** struct virtio_pci_cap; what follows it in the capability for access through configuration space (4.1.4.9). */
+const Cap = { BAR: 4, OFFSET: 8, LENGTH: 12, BYTES: 16, ACCESS_DATA: 16 } as const;
 
 /** The capabilities that say where each structure is. */
-export function modernCapabilities(bar: number, configBytes: number): PciCapability[] {
+export function modernCapabilities(bar: number, configBytes: number, registers: MmioDevice): PciCapability[] {
   const whole = (type: number, offset: number, sizeBytes: number, more: readonly number[] = []): PciCapability => {
-    const body = new DataView(new ArrayBuffer(CAP_BYTES - 2 + more.length * 4));
-    body.setUint8(0, CAP_BYTES + more.length * 4);
+    const body = new DataView(new ArrayBuffer(Cap.BYTES - 2 + more.length * 4));
+    body.setUint8(0, Cap.BYTES + more.length * 4);
     body.setUint8(1, type);
-    body.setUint8(2, bar);
-    body.setUint32(6, offset, true);
-    body.setUint32(10, sizeBytes, true);
+    body.setUint8(Cap.BAR - 2, bar);
+    body.setUint32(Cap.OFFSET - 2, offset, true);
+    body.setUint32(Cap.LENGTH - 2, sizeBytes, true);
     more.forEach((value, index) => body.setUint32(14 + index * 4, value, true));
     return { id: CapabilityId.vendorSpecific, body: new Uint8Array(body.buffer) };
   };
@@ -51,7 +52,46 @@ export function modernCapabilities(bar: number, configBytes: number): PciCapabil
     whole(CapType.NOTIFY, Structure.NOTIFY, STRUCTURE_BYTES, [NOTIFY_MULTIPLIER]),
     whole(CapType.ISR, Structure.ISR, 1),
     ...(configBytes > 0 ? [whole(CapType.DEVICE, Structure.DEVICE, configBytes)] : []),
+    { ...whole(CapType.PCI_CFG, 0, 0, [0]), ...accessThroughConfig(bar, registers) },
   ];
+}
+
+/** Registers behind the BAR without its address: where and how much the driver writes down, then it uses the data (4.1.4.9). */
+function accessThroughConfig(
+  bar: number,
+  registers: MmioDevice,
+): Pick<PciCapability, 'writable' | 'beforeRead' | 'afterWrite'> {
+  const writable = new Uint8Array(Cap.BYTES - 2 + 4);
+  for (const [at, end] of [
+    [Cap.BAR, Cap.BAR + 1],
+    [Cap.OFFSET, Cap.ACCESS_DATA + 4],
+  ]) {
+    writable.fill(0xff, at - 2, end - 2);
+  }
+  const target = (bytes: DataView) => {
+    const offset = bytes.getUint32(Cap.OFFSET, true);
+    const sizeBytes = bytes.getUint32(Cap.LENGTH, true);
+    const isAccess = sizeBytes === 1 || sizeBytes === 2 || sizeBytes === 4;
+    const isInside = isAccess && offset % sizeBytes === 0 && offset + sizeBytes <= MODERN_BAR_BYTES;
+    return isInside && bytes.getUint8(Cap.BAR) === bar ? { offset, sizeBytes } : undefined;
+  };
+  return {
+    writable,
+    beforeRead(at, _sizeBytes, bytes) {
+      const access = at >= Cap.ACCESS_DATA ? target(bytes) : undefined;
+      if (access) bytes.setUint32(Cap.ACCESS_DATA, registers.readMmio(access.offset, access.sizeBytes), true);
+    },
+    afterWrite(at, _sizeBytes, bytes) {
+      const access = at >= Cap.ACCESS_DATA ? target(bytes) : undefined;
+      if (!access) return;
+      const value = bytes.getUint32(Cap.ACCESS_DATA, true);
+      registers.writeMmio(
+        access.offset,
+        access.sizeBytes,
+        access.sizeBytes === 4 ? value : value % 2 ** (8 * access.sizeBytes),
+      );
+    },
+  };
 }
 
 /** The structures of Virtio 1.x behind a memory BAR. */
@@ -84,6 +124,7 @@ export class ModernRegisters implements MmioDevice {
   writeMmio(offset: number, sizeBytes: number, value: number): void {
     const at = offset % STRUCTURE_BYTES;
     if (offset - at === Structure.COMMON) this.#writeCommon(at, sizeBytes, value);
+    else if (offset - at === Structure.DEVICE) this.#core.model.writeConfig?.(at, sizeBytes, value);
     else if (offset - at === Structure.NOTIFY) this.#core.notify(Math.floor(at / NOTIFY_MULTIPLIER));
   }
 
