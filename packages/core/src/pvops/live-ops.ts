@@ -1,29 +1,26 @@
 import {
   type ElfImage,
-  type Op,
   type OpsManifest,
   PolyvisorError,
   type TypescriptOp,
   type TypescriptOps,
 } from '@polyvisor/plugin-api';
 import type { Machine } from '../machine/index.ts';
-import { GATE_BYTES, GateOffset, gateBlock, wordBytes } from './code.ts';
+import { GATE_BYTES } from './code.ts';
+import { GuestFunctions } from './guest-functions.ts';
 import { KernelImage } from './kernel-image.ts';
-import type { KernelSlot } from './kernel-ops.ts';
 import { hasBooted } from './kernel-state.ts';
-import { THUNK_BYTES } from './link/layout.ts';
 import type { ModuleVariable } from './link/link.ts';
-import { calleeSaveThunk } from './link/thunk.ts';
 import { LiveModules } from './live-modules.ts';
-import { kernelState, type LiveSlot, type Loaded, type SlotReport } from './live-slot.ts';
+import type { LiveSlot, Loaded, SlotReport } from './live-slot.ts';
+import { LiveSlots } from './live-slots.ts';
 import { checkModule } from './manifest.ts';
 import type { InstallMode, OpChoice } from './model.ts';
-import type { LoadedOps, TextPlace } from './module.ts';
-import { moduleTitle } from './module-error.ts';
+import type { Implementation, LoadedOps } from './module.ts';
 import { ModuleGuard } from './module-guard.ts';
 import { checkOpsObject, type OpsObject } from './object-module.ts';
 import { OpCode } from './op-code.ts';
-import { OpTraps } from './op-traps.ts';
+import { OpTraps, trapOf } from './op-traps.ts';
 import { PlacedObjects } from './placed-objects.ts';
 import { type PlannedOp, planInstall } from './plan.ts';
 import { RunningKernel } from './running-kernel.ts';
@@ -31,9 +28,6 @@ import { isSafePoint } from './safe-point.ts';
 import { SiteCounters } from './site-counters.ts';
 import { type LiveSite, SitePatcher } from './site-patcher.ts';
 import { TextMemory } from './text-memory.ts';
-
-/** An operation of either kind of module: TypeScript's, or the address of guest code. */
-type Implementation = Op | bigint;
 
 /** A module, whichever its kind, fitted to the kernel's slots. */
 interface Fitted {
@@ -72,8 +66,8 @@ export class LiveOps {
   readonly #objects: PlacedObjects;
   /** Of modules in guest code, by their names. */
   readonly #variables = new Map<string, readonly ModuleVariable[]>();
-  readonly #slots: readonly LiveSlot[];
-  readonly #byIndex = new Map<number, LiveSlot>();
+  readonly #slots: LiveSlots;
+  readonly #functions: GuestFunctions;
   readonly #loaded = new Map<string, Loaded>();
   readonly #traps: OpTraps;
   readonly #guard: ModuleGuard;
@@ -116,35 +110,17 @@ export class LiveOps {
     });
     const { slots } = kernel.ops;
     const { gva, gpa } = this.#text.allocateText((slots.length + 1) * GATE_BYTES);
-    this.#slots = slots.map((slot, i) => this.#makeSlot(slot, gva + BigInt(i * GATE_BYTES), gpa + i * GATE_BYTES));
-    for (const each of this.#slots) this.#byIndex.set(each.slot.index, each);
+    this.#slots = new LiveSlots(kernel, { gva, gpa });
+    this.#functions = new GuestFunctions(kernel, this.#text, this.#slots);
     const names = [...slots.map(({ name }) => name), ModuleGuard.gateName];
     this.#guard = new ModuleGuard(kernel, {
       gva: gva + BigInt(slots.length * GATE_BYTES),
       gpa: gpa + slots.length * GATE_BYTES,
     });
-    const targets = this.#slots.flatMap(({ slot: { index }, previous, gate: own }) =>
-      [previous, own].map((target) => [index, target] as const),
-    );
-    this.#modules = new LiveModules(kernel, image, this.#patcher, this.#guard, targets);
+    this.#modules = new LiveModules(kernel, image, this.#patcher, this.#guard, this.#slots.targets);
     this.#code = new OpCode(kernel, this.#text);
     this.#traps = new OpTraps(kernel.machine, { first: gva, names }, (slot, error) => this.#contain(slot, error));
     kernel.machine.kernelCalls.add((vcpu) => this.#traps.take(vcpu));
-  }
-
-  #makeSlot(slot: KernelSlot, gate: bigint, gpa: number): LiveSlot {
-    const { kernel } = this;
-    // A null pointer is never called; if it is all the same, it returns.
-    const orReturn = (address: bigint) => (address === 0n ? gate + BigInt(GateOffset.done) : address);
-    const inFile = slot.implementation.address;
-    const native = orReturn(inFile === 0n ? 0n : kernel.placeOf(inFile));
-    const previous = orReturn(kernel.readWord(this.#pointerTo(slot)) ?? 0n);
-    kernel.machine.memory.writeBytes(gpa, gateBlock(gate, { target: previous, previous, native }));
-    return { slot, gate, previous, native, owner: undefined, state: 'forgotten', target: previous };
-  }
-
-  #pointerTo(slot: KernelSlot): bigint {
-    return this.kernel.placeOf(this.kernel.ops.address + BigInt(slot.index * this.kernel.wordBytes));
   }
 
   get modules(): LoadedOps[] {
@@ -181,26 +157,9 @@ export class LiveOps {
   }
 
   slots(): SlotReport[] {
-    const inModules = new Map<number, number>();
-    for (const { module, slot } of this.sites) {
-      if (module !== undefined) inModules.set(slot, (inModules.get(slot) ?? 0) + 1);
-    }
-    return this.#slots.map((each) => {
-      const { slot, owner, target, previous } = each;
-      const now = owner ? target : previous;
-      return {
-        ...{ slot, target: now, targetName: this.#nameOf(each, now), module: owner?.manifest.name },
-        state: owner || this.#loaded.size > 0 ? each.state : kernelState(each),
-        sites: slot.sites.length + (inModules.get(slot.index) ?? 0),
-      };
-    });
+    return this.#slots.report(this.sites, this.#loaded.size > 0, (gva) => this.#text.holds(gva));
   }
 
-  #nameOf({ owner, gate, slot }: LiveSlot, target: bigint): string | undefined {
-    const isOurs = owner !== undefined && this.#text.holds(target);
-    if (isOurs) return `${owner.manifest.name}:${slot.name}`;
-    return target === gate + BigInt(GateOffset.done) ? undefined : this.kernel.nameOf(target);
-  }
   /**
    * Put a module's operations into their slots, in place of another version of it. `undefined`: this is no moment for it.
    * Throws PV5001 (no such slot), PV5002 (strict, and it forgets some) and what `checkModule` throws; then nothing has changed.
@@ -218,7 +177,7 @@ export class LiveOps {
     const { wordBytes } = kernel;
     const guest = {
       ...{ wordBytes, slots: kernel.ops.slots, symbol: (name: string) => kernel.symbol(name) },
-      previous: (slot: string) => this.#bySlot(slot).previous,
+      previous: (slot: string) => this.previousOf(slot),
     };
     checkOpsObject(object, guest);
     checkModule(object.manifest, object.slots, { wordBytes, loaded: this.modules, force: options.force ?? false });
@@ -243,7 +202,7 @@ export class LiveOps {
     if (!this.#isSafe()) return undefined;
     const ops = [...table].map(([slot, gva]): [string, OpChoice<Implementation>] => [
       slot,
-      { kind: 'own', implementation: this.#callable(slot, gva) },
+      { kind: 'own', implementation: this.#functions.callable(slot, gva) },
     ]);
     return this.#load(manifest, 'guestTable', Object.fromEntries(ops), { ...options, settled: true });
   }
@@ -258,32 +217,12 @@ export class LiveOps {
       { name, version, ops: Object.fromEntries(slots.map((slot) => [slot, 'native'])) },
       'overlay',
     );
-    for (const [slot, gva] of wordBytes === 8 ? table : []) {
-      const { gate, slot: own } = this.#bySlot(slot);
-      const sites = this.#patcher.sites.filter((site) => site.slot === own.index);
-      if ([gate, ...sites.map((site) => site.gva)].every((from) => reaches(from, gva))) continue;
-      const what = `ops module ${moduleTitle(name, version, [slot])}: its function is out of reach of the kernel's calls`;
-      throw refuse('PV5026', what, 'place it where the kernel places its modules');
-    }
+    this.#functions.checkReach(manifest, table, this.sites);
   }
   /** What was in a slot before ops came. */
   previousOf(slot: string): bigint {
-    return this.#bySlot(slot).previous;
+    return this.#slots.byName(slot).previous;
   }
-  /** A C function, through a thunk where callers keep their registers; the same one each time. */
-  #callable(slot: string, gva: bigint): bigint {
-    if (this.#bySlot(slot).slot.convention !== 'calleeSave') return gva;
-    let thunk = this.#thunks.get(gva);
-    if (!thunk) {
-      thunk = this.#text.allocateText(THUNK_BYTES);
-      this.#thunks.set(gva, thunk);
-      const width = this.kernel.wordBytes === 8 ? 64 : 32;
-      this.kernel.machine.memory.writeBytes(thunk.gpa, calleeSaveThunk(width, thunk.gva, gva));
-    }
-    return thunk.gva;
-  }
-  readonly #thunks = new Map<bigint, TextPlace>();
-
   #load(
     manifest: OpsManifest,
     kind: LoadedOps['kind'],
@@ -310,16 +249,15 @@ export class LiveOps {
 
   #install({ manifest, kind, plan, sharesState }: Fitted): void {
     const old = this.#loaded.get(manifest.name);
-    const targets = plan.map((planned) => [planned, this.#targetOf(planned)] as const);
+    const targets = plan.map(
+      (planned) => [planned, this.#code.targetOf(planned, this.#slots.byName(planned.slot.name))] as const,
+    );
     const slots = plan.map(({ slot }) => slot.name);
     const loaded: Loaded = { manifest, kind, slots, sharesState, failed: [] };
     if (old) this.#release(old);
     for (const [planned, target] of targets) {
-      const each = this.#bySlot(planned.slot.name);
-      each.owner = loaded;
-      each.state = planned.state;
-      this.#traps.set(planned.slot.name, this.#trapOf(planned));
-      this.#point(each, target);
+      this.#traps.set(planned.slot.name, trapOf(planned));
+      this.#slots.give(this.#slots.byName(planned.slot.name), loaded, planned.state, target);
     }
     this.#loaded.set(manifest.name, loaded);
   }
@@ -338,52 +276,11 @@ export class LiveOps {
   }
 
   #release(loaded: Loaded): void {
-    for (const each of this.#slots) if (each.owner === loaded) this.#disown(each);
+    for (const each of this.#slots.ownedBy(loaded)) this.#disown(each);
   }
   #disown(each: LiveSlot): void {
-    each.owner = undefined;
-    each.state = 'forgotten';
     this.#traps.set(each.slot.name, undefined);
-    this.#point(each, each.previous);
-  }
-
-  #bySlot(name: string): LiveSlot {
-    return this.#slots.find(({ slot }) => slot.name === name) as LiveSlot;
-  }
-
-  /** Where the sites of a slot are to lead. */
-  #targetOf(planned: PlannedOp<Implementation>): bigint {
-    const { gate, native, previous } = this.#bySlot(planned.slot.name);
-    if (planned.state === 'nop') return gate + BigInt(GateOffset.done);
-    if (planned.state === 'native') return native;
-    if (planned.state === 'forgotten') return previous;
-    const implementation = planned.state === 'own' ? planned.implementation : undefined;
-    if (typeof implementation === 'bigint') return implementation;
-    if (typeof implementation === 'object') return this.#code.place(implementation, { gate, native, previous });
-    return gate + BigInt(GateOffset.trap);
-  }
-
-  #trapOf(planned: PlannedOp<Implementation>): TypescriptOp | undefined {
-    if (planned.state === 'unwanted') {
-      return ({ slot }) => {
-        throw new Error(`${slot} is unwanted, and has been called`);
-      };
-    }
-    if (planned.state !== 'own' || typeof planned.implementation === 'bigint') return undefined;
-    return typeof planned.implementation === 'function' ? planned.implementation : planned.implementation.trap;
-  }
-
-  /**
-   * The gate leads there from now on. While a slot is owned, the kernel's table holds the gate, for kernel modules that are
-   * loaded meanwhile and keep what they find; gates stay for good.
-   */
-  #point(each: LiveSlot, target: bigint): void {
-    each.target = target;
-    const { gate, previous, native } = each;
-    const { kernel } = this;
-    kernel.write(gate, gateBlock(gate, { target, previous, native }));
-    const inTable = each.owner ? gate : each.previous;
-    kernel.write(this.#pointerTo(each.slot), Uint8Array.from(wordBytes(inTable, kernel.wordBytes)));
+    this.#slots.takeBack(each);
   }
 
   /** Guest modules have been looked at since the guest was stopped, unless it is said otherwise. */
@@ -430,9 +327,9 @@ export class LiveOps {
 
   /** Sites of kernel modules lead to gates: where these lead may change at any time. */
   #patchSites(modulesAreKnown = true): number {
-    if (this.#counting) this.#counters?.cover(this.sites, ({ slot }) => this.#byIndex.get(slot)?.gate ?? 0n);
+    if (this.#counting) this.#counters?.cover(this.sites, ({ slot }) => this.#slots.byIndex(slot)?.gate ?? 0n);
     return this.#patcher.retarget((site) => {
-      const each = this.#byIndex.get(site.slot);
+      const each = this.#slots.byIndex(site.slot);
       if (site.module !== undefined && !modulesAreKnown) return site.to;
       if (!each) return undefined;
       if (this.#counting && this.#counters) return this.#counters.codeOf(site);
@@ -479,7 +376,7 @@ export class LiveOps {
 
   /** An operation has thrown: it is out of its slot, and the guest goes on. */
   #contain(slot: string, error: unknown): void {
-    const each = this.#bySlot(slot);
+    const each = this.#slots.byName(slot);
     const { owner } = each;
     if (!owner) return;
     const what = error instanceof Error ? error.message : String(error);
@@ -492,7 +389,3 @@ export class LiveOps {
     this.#report(message);
   }
 }
-
-/** Whether a branch with 32 bits of displacement leads there, less what sites and thunks are long. */
-const REACH = 2n ** 31n - 4096n;
-const reaches = (from: bigint, to: bigint) => to - from < REACH && from - to < REACH;

@@ -1,4 +1,4 @@
-import type { OpsManifest } from '@polyvisor/plugin-api';
+import type { Op, OpsManifest } from '@polyvisor/plugin-api';
 
 /** Memory for code, mapped in the kernel's half of every address space: executable, not writable by the guest. */
 export interface TextPlace {
@@ -6,6 +6,9 @@ export interface TextPlace {
   readonly gpa: number;
   readonly sizeBytes: number;
 }
+
+/** An operation of either kind of module: TypeScript's, or the address of guest code. */
+export type Implementation = Op | bigint;
 
 /** A module that is in a running kernel. */
 export interface LoadedOps {

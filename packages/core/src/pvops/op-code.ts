@@ -1,6 +1,8 @@
-import { type CodeOp, type CodePlace, type GuestCells, type Op, PolyvisorError } from '@polyvisor/plugin-api';
-import type { SharedCells } from '../machine/vcpu.ts';
+import { type CodeOp, type CodePlace, type GuestCells, PolyvisorError } from '@polyvisor/plugin-api';
+import type { SharedCells } from '../machine/shared-cells.ts';
 import { GateOffset } from './code.ts';
+import type { Implementation } from './module.ts';
+import type { PlannedOp } from './plan.ts';
 import type { RunningKernel } from './running-kernel.ts';
 import type { TextMemory } from './text-memory.ts';
 
@@ -37,7 +39,7 @@ export class OpCode {
   }
 
   /** Whether an operation's code asks where a cell is. What it throws is thrown here. */
-  sharesState(op: Op | bigint): boolean {
+  sharesState(op: Implementation): boolean {
     if (typeof op !== 'object') return false;
     let asked = false;
     const cells = this.#cellPlaces(() => {
@@ -48,8 +50,19 @@ export class OpCode {
     return asked;
   }
 
+  /** Where the sites of a slot are to lead for what a module makes of it. Throws PV5018 and PV5013 as placing code does. */
+  targetOf(planned: PlannedOp<Implementation>, { gate, native, previous }: Surroundings): bigint {
+    if (planned.state === 'nop') return gate + BigInt(GateOffset.done);
+    if (planned.state === 'native') return native;
+    if (planned.state === 'forgotten') return previous;
+    const implementation = planned.state === 'own' ? planned.implementation : undefined;
+    if (typeof implementation === 'bigint') return implementation;
+    if (typeof implementation === 'object') return this.#place(implementation, { gate, native, previous });
+    return gate + BigInt(GateOffset.trap);
+  }
+
   /** Answers where the code stands. Throws PV5018 for what is no code of a fair size, PV5013. */
-  place(op: CodeOp, surroundings: Surroundings): bigint {
+  #place(op: CodeOp, surroundings: Surroundings): bigint {
     const known = this.#placed.get(op);
     if (known !== undefined) return known;
     const { gva, gpa } = this.#text.allocateText(MOST_BYTES);

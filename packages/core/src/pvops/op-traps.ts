@@ -1,6 +1,8 @@
 import type { OpAnswer, OpContext, TypescriptOp, Vcpu } from '@polyvisor/plugin-api';
 import type { Machine } from '../machine/index.ts';
 import { GATE_BYTES, GateOffset } from './code.ts';
+import type { Implementation } from './module.ts';
+import type { PlannedOp } from './plan.ts';
 
 type MachineVcpu = Machine['vcpus'][number];
 type Continuation = Extract<OpAnswer, { previous: unknown }>['previous'];
@@ -12,6 +14,17 @@ const ARGUMENTS_64 = [7, 6, 2, 1, 8, 9] as const;
 const ARGUMENTS_32 = [0, 2, 1] as const;
 /** Calls that wait for the previous implementation to return; one that never does must not be kept for ever. */
 const MOST_WAITING = 4096;
+
+/** What is called when the guest traps into an operation; `undefined`: nothing of TypeScript's. */
+export function trapOf(planned: PlannedOp<Implementation>): TypescriptOp | undefined {
+  if (planned.state === 'unwanted') {
+    return ({ slot }) => {
+      throw new Error(`${slot} is unwanted, and has been called`);
+    };
+  }
+  if (planned.state !== 'own' || typeof planned.implementation === 'bigint') return undefined;
+  return typeof planned.implementation === 'function' ? planned.implementation : planned.implementation.trap;
+}
 
 export interface Gates {
   /** Guest-virtual address of the first slot's gate block; the others follow. */

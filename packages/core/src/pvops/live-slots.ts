@@ -1,0 +1,113 @@
+import { GATE_BYTES, GateOffset, gateBlock, wordBytes } from './code.ts';
+import type { KernelSlot } from './kernel-ops.ts';
+import { kernelState, type LiveSlot, type Loaded, type SlotReport } from './live-slot.ts';
+import type { OpState } from './model.ts';
+import type { RunningKernel } from './running-kernel.ts';
+import type { LiveSite } from './site-patcher.ts';
+
+/** Where gate blocks lie. */
+interface GatePlace {
+  readonly gva: bigint;
+  readonly gpa: number;
+}
+
+/** The slots of a running kernel: what each held when ops first came, who has it now, and where it leads by its gate block. */
+export class LiveSlots {
+  readonly all: readonly LiveSlot[];
+  readonly #kernel: RunningKernel;
+  readonly #byIndex = new Map<number, LiveSlot>();
+
+  /** Makes a gate block for each slot of the kernel's, in their order from `gates` on; no slot leads there yet. */
+  constructor(kernel: RunningKernel, gates: GatePlace) {
+    this.#kernel = kernel;
+    this.all = kernel.ops.slots.map((slot, i) =>
+      this.#makeSlot(slot, { gva: gates.gva + BigInt(i * GATE_BYTES), gpa: gates.gpa + i * GATE_BYTES }),
+    );
+    for (const each of this.all) this.#byIndex.set(each.slot.index, each);
+  }
+
+  #makeSlot(slot: KernelSlot, { gva: gate, gpa }: GatePlace): LiveSlot {
+    const kernel = this.#kernel;
+    // A null pointer is never called; if it is all the same, it returns.
+    const orReturn = (address: bigint) => (address === 0n ? gate + BigInt(GateOffset.done) : address);
+    const inFile = slot.implementation.address;
+    const native = orReturn(inFile === 0n ? 0n : kernel.placeOf(inFile));
+    const previous = orReturn(kernel.readWord(this.#pointerTo(slot)) ?? 0n);
+    kernel.machine.memory.writeBytes(gpa, gateBlock(gate, { target: previous, previous, native }));
+    return { slot, gate, previous, native, owner: undefined, state: 'forgotten', target: previous };
+  }
+  #pointerTo(slot: KernelSlot): bigint {
+    const { ops, wordBytes: sizeBytes } = this.#kernel;
+    return this.#kernel.placeOf(ops.address + BigInt(slot.index * sizeBytes));
+  }
+
+  /** By the name of one that there is. */
+  byName(name: string): LiveSlot {
+    return this.all.find(({ slot }) => slot.name === name) as LiveSlot;
+  }
+  byIndex(index: number): LiveSlot | undefined {
+    return this.#byIndex.get(index);
+  }
+  ownedBy(owner: Loaded): readonly LiveSlot[] {
+    return this.all.filter((each) => each.owner === owner);
+  }
+  /** Where calls through a slot lead, whether a module has it or not. */
+  get targets(): (readonly [slot: number, target: bigint])[] {
+    return this.all.flatMap(({ slot: { index }, previous, gate }) =>
+      [previous, gate].map((target) => [index, target] as const),
+    );
+  }
+
+  /** A module has it from now on. */
+  give(each: LiveSlot, owner: Loaded, state: OpState, target: bigint): void {
+    each.owner = owner;
+    each.state = state;
+    this.#point(each, target);
+  }
+  /** It is as it was when ops first came. */
+  takeBack(each: LiveSlot): void {
+    each.owner = undefined;
+    each.state = 'forgotten';
+    this.#point(each, each.previous);
+  }
+  /**
+   * The gate leads there from now on. While a slot is owned, the kernel's table holds the gate, for kernel modules that are
+   * loaded meanwhile and keep what they find; gates stay for good.
+   */
+  #point(each: LiveSlot, target: bigint): void {
+    each.target = target;
+    const { gate, previous, native } = each;
+    const kernel = this.#kernel;
+    kernel.write(gate, gateBlock(gate, { target, previous, native }));
+    const inTable = each.owner ? gate : each.previous;
+    kernel.write(this.#pointerTo(each.slot), Uint8Array.from(wordBytes(inTable, kernel.wordBytes)));
+  }
+
+  /**
+   * What is in each at present.
+   * @param sites those of kernel modules are counted with their slots'
+   * @param hasModules whether any module of operations is loaded
+   * @param isOurs whether an address is in memory that modules are placed in
+   */
+  report(sites: readonly LiveSite[], hasModules: boolean, isOurs: (gva: bigint) => boolean): SlotReport[] {
+    const inModules = new Map<number, number>();
+    for (const { module, slot } of sites) {
+      if (module !== undefined) inModules.set(slot, (inModules.get(slot) ?? 0) + 1);
+    }
+    return this.all.map((each) => {
+      const { slot, owner, target, previous } = each;
+      const now = owner ? target : previous;
+      return {
+        slot,
+        target: now,
+        targetName: owner && isOurs(now) ? `${owner.manifest.name}:${slot.name}` : this.#nameOf(each, now),
+        module: owner?.manifest.name,
+        state: owner || hasModules ? each.state : kernelState(each),
+        sites: slot.sites.length + (inModules.get(slot.index) ?? 0),
+      };
+    });
+  }
+  #nameOf({ gate }: LiveSlot, target: bigint): string | undefined {
+    return target === gate + BigInt(GateOffset.done) ? undefined : this.#kernel.nameOf(target);
+  }
+}
