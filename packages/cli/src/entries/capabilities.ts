@@ -1,5 +1,5 @@
 import { readSymbols, type SymbolTable } from '@polyvisor/core';
-import { type EntrySearch, type GuestImage, PolyvisorError } from '@polyvisor/plugin-api';
+import { type Entry, type GuestImage, type MissingDoor, PolyvisorError } from '@polyvisor/plugin-api';
 
 /** A hypervisor interface that a kernel takes up after it has booted by another door; it shows only in its symbols. */
 interface Capability {
@@ -8,8 +8,13 @@ interface Capability {
   /** Any of them shows that the kernel was built with it; the first is where it begins. */
   readonly symbols: readonly string[];
   readonly plugin: string;
-  /** Why it is no door to be entered, and what to do instead. */
-  readonly reason: string;
+  /** What makes the kernel take it up. */
+  readonly how: string;
+}
+
+/** A door that a kernel opens by itself, after it has come in through another one. */
+export interface InsideDoor extends Omit<Entry, 'priority'> {
+  readonly how: string;
 }
 
 /**
@@ -21,16 +26,19 @@ const CAPABILITIES: readonly Capability[] = [
     abi: 'VMI, registered after a native boot',
     symbols: ['vmi_init', 'activate_vmi'],
     plugin: 'vmi',
-    reason: 'the kernel takes it up when it has entered through a native door with --plugin vmi',
+    how: 'no --entry: the kernel opens it itself once it runs, if it is started through a native door with --plugin vmi',
   },
 ];
 
 /** What the image's own symbols say; a kernel without symbols cannot be told. */
-export function findCapabilities(image: GuestImage): Required<EntrySearch> {
+export function findCapabilities(image: GuestImage): {
+  readonly inside: readonly InsideDoor[];
+  readonly missing: readonly MissingDoor[];
+} {
   const symbols = symbolsOf(image);
-  const closed: Required<EntrySearch>['closed'][number][] = [];
-  const missing: EntrySearch['missing'][number][] = [];
-  for (const { name, abi, symbols: wanted, plugin, reason } of CAPABILITIES) {
+  const inside: InsideDoor[] = [];
+  const missing: MissingDoor[] = [];
+  for (const { name, abi, symbols: wanted, plugin, how } of CAPABILITIES) {
     if (typeof symbols === 'string') {
       missing.push({ name, abi, reason: symbols });
       continue;
@@ -39,10 +47,10 @@ export function findCapabilities(image: GuestImage): Required<EntrySearch> {
       const address = symbols.address(symbol);
       return address === undefined ? [] : [{ address, foundIn: `symbol ${symbol}` }];
     });
-    if (found) closed.push({ name, abi, ...found, plugin, reason });
+    if (found) inside.push({ name, abi, ...found, plugin, how });
     else missing.push({ name, abi, reason: `no symbol ${wanted.join(' or ')}` });
   }
-  return { entries: [], closed, missing };
+  return { inside, missing };
 }
 
 /** The symbols, or why there are none. */

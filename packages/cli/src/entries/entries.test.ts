@@ -47,9 +47,16 @@ describe('vm entries', () => {
       'multiboot1 open core',
       'elf open core',
       'sniff open core',
-      'vmi closed vmi',
+      'vmi inside vmi',
     ]);
   });
+});
+
+it('a door that the kernel opens from inside is not called closed, and what it takes is said', async () => {
+  const line = (await printed(false, 'demo32.elf')).split('\n').find((each) => each.startsWith('vmi'));
+  expect(line).toMatch(
+    /^vmi +inside +0x[0-9a-f]+ .* vmi +symbol activate_vmi; no --entry: .* native door with --plugin vmi$/,
+  );
 });
 
 /** An image with one symbol, in the form of the ELF32 symbol table (gABI 4.1, chapter 4). */
@@ -73,14 +80,14 @@ function imageWithSymbol(name: string, nameOffset = 1): GuestImage {
 
 describe('an interface that is taken up after a native boot', () => {
   it.each([['vmi_init', 'vmi']])('shows in its symbol %s', (symbol, name) => {
-    const { closed, missing } = findCapabilities(imageWithSymbol(symbol));
-    expect(closed).toMatchObject([
+    const { inside, missing } = findCapabilities(imageWithSymbol(symbol));
+    expect(inside).toMatchObject([
       {
         name,
         address: 0xc1000000n,
         foundIn: `symbol ${symbol}`,
         plugin: name,
-        reason: expect.stringContaining('--plugin vmi'),
+        how: expect.stringContaining('through a native door with --plugin vmi'),
       },
     ]);
     expect(missing).toEqual([]);
@@ -91,8 +98,9 @@ describe('an interface that is taken up after a native boot', () => {
     ['damaged symbols', imageWithSymbol('main', 100), 'cannot be read'],
     ['no ELF', { name: 'image', description: '', format: 'multiboot', file: new Uint8Array() }, 'no ELF image'],
   ])('cannot be told from %s', (_what, image, reason) => {
-    const { closed, missing } = findCapabilities(image);
-    expect(closed).toEqual([]);
+    const { inside, missing } = findCapabilities(image);
+    expect(inside).toEqual([]);
+    expect(missing).not.toEqual([]);
     for (const door of missing) expect(door.reason).toContain(reason);
   });
 });

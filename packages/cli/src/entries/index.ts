@@ -8,7 +8,7 @@ import type { EntriesOptions } from '../options.ts';
 import { loadImage } from '../prepare.ts';
 import { ProgressLine } from '../progress.ts';
 import { findCapabilities } from './capabilities.ts';
-import { type DoorList, formatDoors, jsonDoors } from './render.ts';
+import { type DoorList, type Doors, formatDoors, jsonDoors } from './render.ts';
 
 /** The plug-ins that come with `vm`. */
 const BUNDLED = ['xen', 'lguest-like'] as const;
@@ -27,15 +27,16 @@ export async function entries(options: EntriesOptions): Promise<number> {
 }
 
 /** Each plug-in is asked by itself: that two of them cannot be loaded together does not matter here. */
-async function doorsOf(image: GuestImage, plugins: readonly string[]): Promise<Required<EntrySearch>> {
+async function doorsOf(image: GuestImage, plugins: readonly string[]): Promise<Doors> {
   const searches: EntrySearch[] = [];
   for (const reference of plugins) {
     const registry = new PluginRegistry({ files: nodeFiles });
     await loadPlugins(registry, [reference], nodeModuleImporter());
     searches.push(registry.calls.findEntries(image));
   }
-  searches.push(findCapabilities(image));
-  return findDoors(image, { findEntries: () => merge(searches) });
+  const { inside, missing } = findCapabilities(image);
+  searches.push({ entries: [], missing });
+  return { ...findDoors(image, { findEntries: () => merge(searches) }), inside };
 }
 
 function merge(searches: readonly EntrySearch[]): EntrySearch {
