@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { Command, CommanderError, Option } from 'commander';
 import { usageError } from './cli-error.ts';
 import { addDeviceOptions, type DeviceFlags, deviceRequests } from './device-options.ts';
@@ -31,7 +32,7 @@ import type {
   TraceRequest,
 } from './options.ts';
 
-/** What the command line asks for; `help`: it has been answered already. */
+/** What the command line asks for; `help`: it has been answered already, as the question for the version is. */
 export type Request =
   | { readonly kind: 'help' }
   | { readonly kind: 'run'; readonly options: RunOptions }
@@ -89,6 +90,7 @@ function buildProgram(ask: (request: Request) => void): Command {
   const program = new Command('vm')
     .description('An emulated x86-64 PC in which every hypervisor interface is a plug-in')
     .helpCommand('help [command]', 'show help for a command')
+    .version(`vm ${ownVersion()}`, '-V, --version', 'print the version of vm')
     .exitOverride()
     .configureOutput({ writeErr: () => {} });
   const run = program
@@ -102,6 +104,12 @@ function buildProgram(ask: (request: Request) => void): Command {
   addControl(program, (asked) => ask({ kind: 'control', request: asked }));
   addOps(program, IMAGE_HELP, ask);
   return program;
+}
+
+/** Of this package. */
+function ownVersion(): string {
+  const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+  return version;
 }
 
 const VM_HELP = 'name or pid of a running VM; may be left out if only one runs';

@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,12 +24,12 @@ writeFileSync(
 
 function runVm(...args: string[]) {
   const cache = path.join(directory, 'cache');
-  const { status, stderr } = spawnSync(process.execPath, [vm, ...args], {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [vm, ...args], {
     encoding: 'utf8',
     env: { ...process.env, XDG_CACHE_HOME: cache, POLYVISOR_DEBUG: '' },
     timeout: 60_000,
   });
-  return { status, stderr };
+  return { status, stdout, stderr };
 }
 
 describe('what cannot be done is refused in one line with its own exit code', () => {
@@ -77,5 +77,26 @@ describe('what cannot be done is refused in one line with its own exit code', ()
 
   it('nothing is left behind', () => {
     expect(readdirSync(directory).sort()).toEqual(['future.mjs', 'notes.txt', 'truncated.elf', 'typed.ts']);
+  });
+});
+
+describe('what is asked about vm itself goes to standard output', () => {
+  it.each([['--version'], ['-V']])('%s: the version of the package', (flag) => {
+    const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'));
+    expect(version).toMatch(/^\d+\.\d+\.\d+/);
+    expect(runVm(flag)).toEqual({ status: 0, stdout: `vm ${version}\n`, stderr: '' });
+  });
+
+  it.each([
+    ['--help', /^Usage: vm \[options\] \[command\]\n[\s\S]*^ {2}entries /m],
+    ['-h', /^Usage: vm \[options\]/],
+    ['help', /^Usage: vm \[options\]/],
+    ['help entries', /^Usage: vm entries \[options\] <image>/],
+    ['help ops', /^Usage: vm ops /],
+    ['run --help', /^Usage: vm run [\s\S]*--plugin/],
+  ])('%s', (args, text) => {
+    const { status, stdout, stderr } = runVm(...args.split(' '));
+    expect([status, stderr]).toEqual([0, '']);
+    expect(stdout).toMatch(text);
   });
 });
