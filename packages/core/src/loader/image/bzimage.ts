@@ -10,8 +10,8 @@ const APPENDED_SIZE_BYTES = 4;
 export interface BzImage {
   /** Boot protocol, `0x020f` for 2.15. */
   readonly protocol: number;
-  /** First word of the kernel's version string; empty if it has none. */
-  readonly kernelVersion: string;
+  /** What it calls itself: `Linux 6.1.0-1-amd64`, or the name of something else that starts like Linux; empty if it does not. */
+  readonly kernelName: string;
   /** `undefined`: the header does not say where it is, as before protocol 2.08, or there is none. */
   readonly payload: BzImagePayload | undefined;
 }
@@ -31,7 +31,7 @@ export function parseBzImage(bytes: Uint8Array): BzImage {
   const header = readSetupHeader(bytes);
   return {
     protocol: header.protocol,
-    kernelVersion: kernelVersion(reader, header),
+    kernelName: kernelName(reader, header),
     payload: payloadOf(header),
   };
 }
@@ -58,8 +58,16 @@ export function protocolName(protocol: number): string {
   return `${protocol >> 8}.${String(protocol & 0xff).padStart(2, '0')}`;
 }
 
-/** kernel_version points, less 0x200, to a string such as `6.1.0-1-amd64 (someone@somewhere) #1 SMP`. */
-function kernelVersion(reader: ByteReader, { kernelVersion: pointer }: SetupHeader): string {
+/**
+ * kernel_version points, less 0x200, to a string (Linux, Documentation/arch/x86/boot.rst). Linux's begins with its number,
+ * `6.1.0-1-amd64 (someone@somewhere) #1 SMP`; a name in its place is that of another program.
+ */
+function kernelName(reader: ByteReader, { kernelVersion: pointer }: SetupHeader): string {
   if (pointer === 0 || pointer + SECTOR_BYTES >= reader.sizeBytes) return '';
-  return printable(reader.cString(pointer + SECTOR_BYTES, 200, 'bzImage kernel_version string').split(' ')[0]);
+  const text = reader.cString(pointer + SECTOR_BYTES, 200, 'bzImage kernel_version string');
+  const words = text
+    .split(' ')
+    .map(printable)
+    .filter((word) => word !== '');
+  return /^\d/.test(text) ? `Linux ${words[0]}` : words.join(' ');
 }

@@ -29,6 +29,12 @@ describe('a bzImage', () => {
     expect(image.elf?.entry).toBe(0x100000n);
   });
 
+  it('that is no Linux is told with the name that it gives itself', async () => {
+    const named = async (version: string) => (await recognise(buildBzImage({ payload: elf, version }))).description;
+    expect(await named('Memory tester  v6.10\x1b')).toMatch(/^bzImage \(Memory tester v6\.10, boot protocol/);
+    expect(await named('')).toMatch(/^bzImage \(kernel of unnamed version, /);
+  });
+
   it('with an uncompressed payload needs no unpacking', async () => {
     const image = await recognise(buildBzImage({ payload: elf }));
     expect(image.description).toContain('uncompressed payload');

@@ -72,9 +72,9 @@ async function recogniseBzImage(
   decompressor: Decompressor,
   onProgress?: UnpackProgress,
 ): Promise<GuestImage> {
-  const { payload, kernelVersion, protocol } = parseBzImage(file);
-  const version = kernelVersion === '' ? 'kernel of unnamed version' : `Linux ${kernelVersion}`;
-  const describe = (content: string) => `bzImage (${version}, boot protocol ${protocolName(protocol)}, ${content})`;
+  const { payload, kernelName, protocol } = parseBzImage(file);
+  const title = kernelName === '' ? 'kernel of unnamed version' : kernelName;
+  const describe = (content: string) => `bzImage (${title}, boot protocol ${protocolName(protocol)}, ${content})`;
   if (!payload)
     return {
       name,
