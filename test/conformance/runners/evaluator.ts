@@ -11,6 +11,7 @@ import { decode } from '../../../packages/core/src/isa/decoder.ts';
 import { evaluationRecord } from '../../../packages/core/src/isa/evaluation-record.ts';
 import { helpers } from '../../../packages/core/src/isa/helpers/index.ts';
 import { INSTRUCTION_EXITS } from '../../../packages/core/src/isa/instruction-exit.ts';
+import { reachesStackSegment } from '../../../packages/core/src/isa/stack-fault.ts';
 import type { DecodedInstruction, InstructionShape } from '../../../packages/core/src/isa/types.ts';
 import { type CaseMode, codeMode, type ExpandedCase, type Outcome } from '../case.ts';
 import { type CaseRunner, MAX_STEPS, type RunResult } from '../runner.ts';
@@ -18,6 +19,7 @@ import { FlatMemory } from './flat-memory.ts';
 import { StateBlock } from './state-block.ts';
 
 const UNDEFINED_OPCODE = 6;
+const STACK_FAULT = 12;
 const GENERAL_PROTECTION = 13;
 const BREAKPOINT = 3;
 
@@ -73,7 +75,7 @@ export class EvaluatorRunner implements CaseRunner {
       helper: (name, state, base) => this.#helper(name, state, base),
     };
     const after = rip + BigInt(fetched.lengthBytes);
-    return this.#finish(evaluate(this.#programOf(fetched.shape), context), record, after);
+    return this.#finish(evaluate(this.#programOf(fetched.shape), context), record, after, fetched);
   }
 
   #helper(name: string, state: DataView, base: number): number {
@@ -111,7 +113,12 @@ export class EvaluatorRunner implements CaseRunner {
     return program;
   }
 
-  #finish(outcome: EvaluationOutcome, record: EvaluationRecord, after: bigint): RunResult | undefined {
+  #finish(
+    outcome: EvaluationOutcome,
+    record: EvaluationRecord,
+    after: bigint,
+    decoded: DecodedInstruction,
+  ): RunResult | undefined {
     switch (outcome.kind) {
       case 'next':
         this.#goTo(after);
@@ -125,10 +132,17 @@ export class EvaluatorRunner implements CaseRunner {
       case 'repeat':
         return undefined;
       case 'fault':
-        return this.#ended(outcome);
+        return this.#ended(this.#stackFault(outcome, decoded) ?? outcome);
       case 'exit':
         return this.#left(INSTRUCTION_EXITS[outcome.exit], after);
     }
+  }
+
+  /** As the engine tells #SS from #GP for an address that is not canonical. */
+  #stackFault({ vector, errorCode, address }: Fault, decoded: DecodedInstruction): Fault | undefined {
+    if (vector !== GENERAL_PROTECTION || !address || this.#mode !== 'long64') return undefined;
+    const slot = (offset: number) => this.#view.getBigUint64(offset, true);
+    return reachesStackSegment(decoded, address, slot) ? { vector: STACK_FAULT, errorCode, address } : undefined;
   }
 
   #goTo(target: bigint): void {

@@ -86,7 +86,7 @@ export class FlatMemory implements EvaluationMemory {
     const last = BigInt.asUintN(64, address + BigInt(sizeBytes - 1));
     for (const at of address >> 12n === last >> 12n ? [address] : [address, last & ~0xfffn]) {
       if (BigInt.asUintN(64, BigInt.asIntN(48, at)) !== at)
-        return { vector: GENERAL_PROTECTION, errorCode: 0, address: 0n };
+        return { vector: GENERAL_PROTECTION, errorCode: 0, address: at };
       const page = this.#pageOf(at);
       const needed = access === 'read' ? Rights.read : access === 'write' ? Rights.write : Rights.execute;
       if (page && page.rights & needed) continue;

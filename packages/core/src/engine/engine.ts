@@ -16,6 +16,8 @@ import {
 import { decode } from '../isa/decoder.ts';
 import { type Helper, helpers as isaHelpers } from '../isa/helpers/index.ts';
 import type { CpuMode } from '../isa/modes.ts';
+import { reachesStackSegment } from '../isa/stack-fault.ts';
+import type { DecodedInstruction } from '../isa/types.ts';
 import { TlbBanks } from '../memory/banks.ts';
 import {
   PENDING_GPA_OFFSET,
@@ -37,6 +39,7 @@ import type { EngineMemory } from './memory.ts';
 import { WALK_FAULT, WALK_MMIO } from './memory-code.ts';
 import { RecordField, SpecialHandler } from './record.ts';
 import { Regions } from './region/regions.ts';
+import { straddlingAccess } from './straddling.ts';
 
 export type HostHelper = 'rdtsc' | 'invlpg' | 'writeCr3';
 
@@ -74,6 +77,10 @@ export interface RegionPolicy {
   /** A region entered so often is made anew with what it calls. */
   readonly growAfter?: number;
 }
+
+const STACK_FAULT = 12;
+const GENERAL_PROTECTION = 13;
+const PAGE_BYTES = 4096;
 
 /** Regions pack what is left together with two bits more. */
 const MAX_BUDGET = 2 ** 28;
@@ -166,6 +173,14 @@ export class Engine {
   #imports() {
     const { view, bytes } = this.memory;
     const scratch = this.base + SCRATCH_OFFSET;
+    const straddling = straddlingAccess({
+      memory: this.memory,
+      base: this.base,
+      walk: (gva, access) => this.walk(gva, access),
+      mmioRead: (gpa, into) => this.#host.mmioRead(gpa, into),
+      mmioWrite: (gpa, written) => this.#host.mmioWrite(gpa, written),
+      written: (host, size) => this.code.written(host, size),
+    });
     return {
       mmioRead: (size: number) => {
         const gpa = Number(view.getBigUint64(this.base + FAULT_ADDRESS.offset, true));
@@ -175,6 +190,8 @@ export class Engine {
         const gpa = Number(view.getBigUint64(this.base + PENDING_GPA_OFFSET, true));
         this.#host.mmioWrite(gpa, bytes.slice(scratch, scratch + size));
       },
+      straddlingRead: (size: number) => straddling.read(size),
+      straddlingWrite: (size: number) => straddling.write(size),
       codeWritten: (host: number, size: number) => this.code.written(host >>> 0, size),
       helper: (number: number) => this.#callHelper(number),
     };
@@ -266,6 +283,11 @@ export class Engine {
 
   /** Run guest code from RIP. Answers why it stopped: fault, instruction, budget or stop. */
   run(): number {
+    const code = this.#run();
+    if (code === ExitCode.fault) this.#tellStackFault();
+    return code;
+  }
+  #run(): number {
     this.regions?.tick();
     this.#exitRequested = false;
     for (;;) {
@@ -324,6 +346,7 @@ export class Engine {
    */
   step(): number {
     const code = this.#stepOnce();
+    if (code === ExitCode.fault) this.#tellStackFault();
     return code === ExitCode.budget || code === ExitCode.lookup ? ExitCode.stop : code;
   }
   /** As {@link step}; `budget`: done, and at a place where the budget is looked at. */
@@ -349,6 +372,36 @@ export class Engine {
     // The stop record itself, when the instruction has overwritten its own code; else the fetch of the second page.
     if (!this.#afterRefetch()) return ExitCode.fault;
     return ExitCode.stop;
+  }
+
+  /** Walks raise #GP for every address that is not canonical, as generated code does not say which segment it went through. */
+  #tellStackFault(): void {
+    const { view } = this.memory;
+    const address = this.#quad(FAULT_ADDRESS);
+    if (this.#slot32(FAULT_VECTOR) !== GENERAL_PROTECTION || this.mode !== 'long64') return;
+    if (BigInt.asIntN(48, address) === address) return;
+    if (this.#slot32(EXIT_RECORD) !== 0) this.rewindToRecord();
+    const instruction = this.#instructionAtRip();
+    const slot = (offset: number) => view.getBigUint64(this.base + offset, true);
+    if (instruction && reachesStackSegment(instruction, BigInt.asUintN(64, address), slot))
+      view.setInt32(this.base + FAULT_VECTOR.offset, STACK_FAULT, true);
+  }
+
+  /** The instruction at RIP, decoded; `undefined`: it cannot be fetched, and the fault slots say why. */
+  #instructionAtRip(): DecodedInstruction | undefined {
+    const linear = this.#linearRip();
+    const page = this.#core.walk(BigInt.asIntN(64, linear), WalkAccess.execute) >>> 0;
+    if (page === WALK_FAULT || page === WALK_MMIO) return undefined;
+    const offset = Number(linear & 0xfffn);
+    let following: number | undefined;
+    const result = decode((i) => {
+      if (offset + i < PAGE_BYTES) return this.memory.bytes[page + offset + i];
+      const next = BigInt.asIntN(64, (linear & ~0xfffn) + BigInt(PAGE_BYTES));
+      following ??= this.#core.walk(next, WalkAccess.execute) >>> 0;
+      if (following === WALK_FAULT || following === WALK_MMIO) return -1;
+      return this.memory.bytes[following + offset + i - PAGE_BYTES];
+    }, this.mode);
+    return result.ok ? result.instruction : undefined;
   }
 
   #linearRip(): bigint {

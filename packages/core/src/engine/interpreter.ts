@@ -52,6 +52,8 @@ export function buildInterpreter(options: InterpreterOptions): Uint8Array {
   const imports = {
     mmioRead: module.importFunction('mmioRead', ['i32'], []),
     mmioWrite: module.importFunction('mmioWrite', ['i32'], []),
+    straddlingRead: module.importFunction('straddlingRead', ['i32'], []),
+    straddlingWrite: module.importFunction('straddlingWrite', ['i32'], []),
     codeWritten: module.importFunction('codeWritten', ['i32', 'i32'], []),
   };
   const helper = module.importFunction('helper', ['i32'], ['i32']);

@@ -161,15 +161,57 @@ describe.each(Object.entries(benches))('guest memory accesses (%s)', (_name, ben
     expect(log).toEqual(['read 1000000f 1', 'write 1000000f 20']);
   });
 
-  it('reads ones where device memory would straddle, and writes nothing', () => {
-    tables.map(0x50000n, 0x6000);
-    tables.map(0x51000n, 0x10000000);
-    bench.put(0x1000, '8b07 8907 f4');
+  it.each([
+    ['RAM, then a device', 0x6000, 0x10000000, ['read 10000000 2', 'write 10000000 33 44']],
+    ['a device, then RAM', 0x10000000, 0x8000, ['read 10000ffe 2', 'write 10000ffe 11 22']],
+    [
+      'two devices',
+      0x10000000,
+      0x20000000,
+      ['read 10000ffe 2', 'read 20000000 2', 'write 10000ffe 11 22', 'write 20000000 33 44'],
+    ],
+  ])('an access to %s is two', (_pages, first, second, accesses) => {
+    tables.map(0x50000n, first);
+    tables.map(0x51000n, second);
+    ram.writeBytes(0x6ffe, Uint8Array.of(0x1e, 0x1f));
+    ram.writeBytes(0x8000, Uint8Array.of(0x10, 0x11));
+    // mov eax,[rdi] ; hlt ; mov [rdi],ecx ; hlt
+    bench.put(0x1000, '8b07 f4 890f f4');
     vcpu.gpr[RDI] = 0x50ffen;
+    vcpu.gpr[RCX] = 0x44332211n;
     expect(bench.run(0x1000n)).toMatchObject({ exit: 'hlt' });
-    expect(vcpu.gpr[RAX]).toBe(0xffffffffn);
-    expect(log).toEqual([]);
-    expect(ram.read16(0x6ffe)).toBe(0);
+    expect(vcpu.gpr[RAX]).toBe(0x11101f1en);
+    const reads = log.splice(0);
+    expect(bench.run(0x1003n)).toMatchObject({ exit: 'hlt' });
+    expect([...reads, ...log.filter((line) => line.startsWith('write'))]).toEqual(accesses);
+    if (first < RAM_BYTES) expect(ram.read16(0x6ffe)).toBe(0x2211);
+    if (second < RAM_BYTES) expect(ram.read16(0x8000)).toBe(0x4433);
+  });
+
+  it('a write to a device and to code that lies behind it is seen by both', () => {
+    tables.map(0x50000n, 0x10000000);
+    tables.map(0x51000n, 0x2000);
+    // add eax,eax ; hlt, which becomes sub eax,eax ; hlt
+    bench.put(0x2000, '01c0 f4').put(0x1000, '668907 f4');
+    tables.map(0x2000n, 0x2000);
+    bench.run(0x2000n);
+    vcpu.gpr[RDI] = 0x50fffn;
+    vcpu.gpr[RAX] = 0x29_00n;
+    expect(bench.run(0x1000n)).toMatchObject({ exit: 'hlt' });
+    expect(log.at(-1)).toBe('write 10000fff 0');
+    bench.run(0x2000n);
+    expect(vcpu.gpr[RAX]).toBe(0n);
+  });
+
+  it('ENTER writes its frame to a device, each word for itself', () => {
+    tables.map(0x50000n, 0x10000000);
+    // enter 16,2
+    bench.put(0x1000, 'c8100002 f4');
+    vcpu.gpr[RSP] = 0x50100n;
+    vcpu.gpr[5] = 0x50800n;
+    expect(bench.run(0x1000n)).toMatchObject({ exit: 'hlt' });
+    const writes = log.filter((line) => line.startsWith('write'));
+    expect(writes.map((line) => line.split(' ')[1])).toEqual(['100000f8', '100000f0', '100000e8']);
   });
 
   it('the last page of RAM is RAM, the next one is not', () => {

@@ -26,6 +26,10 @@ export interface MemoryImports {
   readonly mmioRead: number;
   /** (sizeBytes): write scratch to MMIO at the pending gpa. */
   readonly mmioWrite: number;
+  /** (sizeBytes): read what begins at the linear address in the pending gpa's place and lies in two pages, into scratch. */
+  readonly straddlingRead: number;
+  /** (sizeBytes): write scratch there. */
+  readonly straddlingWrite: number;
   /** (hostAddress, sizeBytes): decoded bytes have been overwritten. */
   readonly codeWritten: number;
 }
@@ -34,7 +38,7 @@ export interface MemoryImports {
 export const WALK_FAULT = 0;
 export const WALK_MMIO = 1;
 /** What `commit` has to do. */
-const Pending = { mmio: 1, codePage: 2, crossing: 3 } as const;
+const Pending = { mmio: 1, codePage: 2, crossing: 3, straddling: 4 } as const;
 
 const ADDRESS_MASK = 0x000ffffffffff000n;
 
@@ -55,7 +59,7 @@ export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, 
   const slowWrite = addSlowWrite(module, layout, base, { walk, logFill }, imports);
   const commit = addCommit(module, base, imports);
   const fetch = addFetch(module, layout, base, { walk, logFill });
-  const regionRead = addRegionRead(module, base, { walk, logFill }, slowRead);
+  const regionRead = addRegionRead(module, base, { walk, logFill });
   const regionWrite = addRegionWrite(module, layout, base, { walk, logFill });
   return { walk, slowRead, slowWrite, commit, fetch, regionRead, regionWrite, logFill };
 }
@@ -281,28 +285,58 @@ function crossingCopy(a: Asm, base: number, l: { i: number; size: number; first:
   a.get(l.i).i32(1).op(Op.i32Add).tee(l.i).get(l.size).op(Op.i32LtU).brIf(0).end();
 }
 
-/** slowRead(gva, size) → host address of the bytes (guest memory or scratch), or 0 with the fault slots set. */
-function addSlowRead(module: ModuleBuilder, base: number, { walk, logFill }: Fillers, imports: MemoryImports): number {
+/** Push whether device memory is in one of two pages at least. */
+function isDevice(a: Asm, page: number, page2: number): Asm {
+  a.get(page).i32(WALK_MMIO).op(Op.i32Eq);
+  return a.get(page2).i32(WALK_MMIO).op(Op.i32Eq, Op.i32Or);
+}
+
+/** Bytes at `gva`, of two pages of which one is device memory, to scratch: TypeScript takes them apart. */
+function readStraddling(a: Asm, base: number, l: { gva: number; size: number }, imports: MemoryImports): void {
+  a.i32(0).get(l.gva).mem(Op.i64Store, base + PENDING_GPA_OFFSET);
+  a.get(l.size).call(imports.straddlingRead);
+}
+
+/**
+ * read(gva, size) → host address of the bytes (guest memory or scratch), or 0 with the fault slots set. `device` emits what is
+ * answered for device memory, within a page (its gpa in FAULT_ADDRESS) or in one of two pages at least.
+ */
+function addRead(module: ModuleBuilder, name: string, base: number, { walk, logFill }: Fillers, device: DeviceRead): number {
   const [gva, size, offset, page, entry, host2, first, i] = [0, 1, 2, 3, 4, 5, 6, 7];
   const a = new Asm();
   a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).set(offset);
   a.get(gva).i32(WalkAccess.read).call(walk).tee(page).op(Op.i32Eqz).if().i32(0).return().end();
   a.get(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32LeS).if();
-  a.get(page).i32(WALK_MMIO).op(Op.i32Eq).if().get(size).call(imports.mmioRead).i32(base + SCRATCH_OFFSET).return().end();
+  a.get(page).i32(WALK_MMIO).op(Op.i32Eq).if();
+  device.within(a, { gva, size });
+  a.end();
   fill(a, base, logFill, { gva, page, entry }, 0);
   a.get(page).get(offset).op(Op.i32Add).return();
   a.end();
   a.get(gva).i64(4095).op(Op.i64Or).i64(1).op(Op.i64Add).i32(WalkAccess.read).call(walk).tee(host2).op(Op.i32Eqz).if().i32(0).return().end();
-  // Device memory does not straddle: such a read answers what scratch holds, all ones.
-  a.get(page).get(host2).op(Op.i32LtU).if('i32').get(page).else().get(host2).end().i32(WALK_MMIO).op(Op.i32Eq).if();
-  a.i32(0).i64(-1).mem(Op.i64Store, base + SCRATCH_OFFSET).i32(0).i64(-1).mem(Op.i64Store, base + SCRATCH_OFFSET + 8);
-  a.i32(base + SCRATCH_OFFSET).return();
+  isDevice(a, page, host2).if();
+  device.straddling(a, { gva, size });
   a.end();
   a.i32(4096).get(offset).op(Op.i32Sub).set(first);
   a.get(page).get(offset).op(Op.i32Add).set(page);
   crossingCopy(a, base, { i, size, first, host1: page, host2 }, true);
   a.i32(base + SCRATCH_OFFSET);
-  return module.addFunction('slowRead', { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], a);
+  return module.addFunction(name, { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], a);
+}
+
+/** What `addRead` emits for device memory: code that ends in a return. */
+type DeviceRead = Readonly<Record<'within' | 'straddling', (a: Asm, l: { gva: number; size: number }) => unknown>>;
+
+/** slowRead(gva, size): reads device memory into scratch. */
+function addSlowRead(module: ModuleBuilder, base: number, fillers: Fillers, imports: MemoryImports): number {
+  const scratch = (a: Asm) => a.i32(base + SCRATCH_OFFSET).return();
+  return addRead(module, 'slowRead', base, fillers, {
+    within: (a, { size }) => scratch(a.get(size).call(imports.mmioRead)),
+    straddling: (a, l) => {
+      readStraddling(a, base, l, imports);
+      scratch(a);
+    },
+  });
 }
 
 /**
@@ -337,9 +371,10 @@ function addSlowWrite(module: ModuleBuilder, layout: MemoryLayout, base: number,
   a.end();
   a.get(gva).i64(4095).op(Op.i64Or).i64(1).op(Op.i64Add).i32(WalkAccess.write).call(walk).tee(host2).op(Op.i32Eqz).if().i32(0).return().end();
   a.i32(4096).get(offset).op(Op.i32Sub).set(first);
-  // Device memory does not straddle: such a write goes nowhere (both halves to scratch itself).
-  a.get(page).get(host2).op(Op.i32LtU).if('i32').get(page).else().get(host2).end().i32(WALK_MMIO).op(Op.i32Eq).if();
-  a.i32(0).i32(0).mem(Op.i32Store, base + PENDING_KIND_OFFSET).i32(base + SCRATCH_OFFSET).return();
+  isDevice(a, page, host2).if();
+  pend(Pending.straddling);
+  readStraddling(a, base, { gva, size }, imports);
+  a.i32(base + SCRATCH_OFFSET).return();
   a.end();
   a.get(page).get(offset).op(Op.i32Add).set(page);
   pend(Pending.crossing);
@@ -356,19 +391,9 @@ function resume(a: Asm, base: number): void {
 }
 
 /** regionRead(gva, size) → where to load from; 0 with the fault slots set. Device memory is left to tier 0. */
-function addRegionRead(module: ModuleBuilder, base: number, { walk, logFill }: Fillers, slowRead: number): number {
-  const [gva, size, offset, page, entry] = [0, 1, 2, 3, 4];
-  const a = new Asm();
-  a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).tee(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32LeS).if();
-  a.get(gva).i32(WalkAccess.read).call(walk).tee(page).op(Op.i32Eqz).if().i32(0).return().end();
-  a.get(page).i32(WALK_MMIO).op(Op.i32Eq).if();
-  resume(a, base);
-  a.end();
-  fill(a, base, logFill, { gva, page, entry }, 0);
-  a.get(page).get(offset).op(Op.i32Add).return();
-  a.end();
-  a.get(gva).get(size).call(slowRead);
-  return module.addFunction('regionRead', { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32'], a);
+function addRegionRead(module: ModuleBuilder, base: number, fillers: Fillers): number {
+  const leave = (a: Asm) => resume(a, base);
+  return addRead(module, 'regionRead', base, fillers, { within: leave, straddling: leave });
 }
 
 /**
@@ -402,6 +427,7 @@ function addCommit(module: ModuleBuilder, base: number, imports: MemoryImports):
   pending(PENDING_SIZE_OFFSET, size);
   a.get(kind).op(Op.i32Eqz).if().return().end();
   a.get(kind).i32(Pending.mmio).op(Op.i32Eq).if().get(size).call(imports.mmioWrite).return().end();
+  a.get(kind).i32(Pending.straddling).op(Op.i32Eq).if().get(size).call(imports.straddlingWrite).return().end();
   pending(PENDING_HOST_OFFSET, host);
   a.get(kind).i32(Pending.codePage).op(Op.i32Eq).if();
   a.get(size).set(first);

@@ -119,10 +119,17 @@ export function segmentAddress(
   return wrapLinear(b, shape, b.add(b.get(SEGMENT_BASE[segment]), offset));
 }
 
-/** #GP(0) if a near branch would leave the code segment (SDM vol. 2A, JMP). `target` is an offset in it (i64). */
+/**
+ * #GP(0) at a near branch that would leave the code segment or, in 64-bit mode, whose target is not canonical (SDM vol. 2A, JMP;
+ * AMD APM vol. 3, JMP). `target` is an offset in the segment (i64).
+ */
 export function checkBranchTarget(b: Builder, shape: InstructionShape, target: Value): void {
-  if (!isSegmented(shape.mode)) return;
-  b.raiseIf(b.gtU(target, b.extendU(b.get(SEGMENT_LIMIT[SEGMENT_CS]))), GENERAL_PROTECTION, 0);
+  if (shape.mode === 'long64') {
+    const canonical = b.shrS(b.shl(target, b.i64(16)), b.i64(16));
+    b.raiseIf(b.ne(target, canonical), GENERAL_PROTECTION, 0);
+  } else if (isSegmented(shape.mode)) {
+    b.raiseIf(b.gtU(target, b.extendU(b.get(SEGMENT_LIMIT[SEGMENT_CS]))), GENERAL_PROTECTION, 0);
+  }
 }
 
 /** #UD in real-address and virtual-8086 mode, which have no descriptors: SLDT, STR, ARPL. */

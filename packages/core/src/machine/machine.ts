@@ -45,6 +45,7 @@ import { MachineMemory } from './guest-memory.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { cpuid } from './native/cpuid.ts';
 import { firmwareMtrrs } from './native/memory-types.ts';
+import { limitedCpuid } from './native/msrs.ts';
 import type { MachineOptions, RunEnd } from './options.ts';
 import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.ts';
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
@@ -292,6 +293,7 @@ export class Machine implements PluginMachine {
       vcpus: this.vcpus.length,
       tscHz,
       apic,
+      limited: limitedCpuid(vcpu),
       bootDescriptor: this.#bootDescriptor,
       takesOps: this.takesOps,
     });

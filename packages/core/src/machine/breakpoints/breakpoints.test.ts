@@ -40,6 +40,19 @@ describe('an instruction breakpoint', () => {
     expect([guest.vcpu.gpr[0], guest.vcpu.gpr[3], guest.stoppedIn]).toEqual([3n, 3n, undefined]);
   });
 
+  it('stops behind MOV SS too, and tells what MOV SS has held back', async () => {
+    // mov ss, [DATA]; inc rax; hlt
+    const code = '8e142500800100 48ffc0 f4';
+    const prepare = ({ machine, vcpu }: TestGuest) => {
+      machine.memory.write16(DATA, 0x10);
+      // Breakpoint 1: reads and writes of DATA.
+      vcpu.setSlot64(DR[1], BigInt(DATA));
+      vcpu.setSlot64(DR[7], EXECUTE | 0x30_0008n);
+    };
+    const guest = await run(code, CODE + 7, EXECUTE, prepare);
+    expect([guest.stoppedIn, pushedRip(guest), guest.vcpu.gpr[0], dr6(guest)]).toEqual([DEBUG, 7, 0n, 0x0ff3]);
+  });
+
   it('is not one while DR7 does not enable it', async () => {
     const guest = await run('90 48ffc0 f4', CODE + 1, 0x400n);
     expect([guest.stoppedIn, guest.vcpu.gpr[0]]).toEqual([undefined, 1n]);

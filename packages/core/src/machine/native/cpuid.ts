@@ -15,6 +15,8 @@ export interface CpuidSurroundings {
   readonly tscHz: number;
   /** The processor's local APIC, if the platform has any. `enabled`: by IA32_APIC_BASE. */
   readonly apic: { readonly id: number; readonly enabled: boolean } | undefined;
+  /** What IA32_MISC_ENABLE takes away: basic leaves above 2, and NX. */
+  readonly limited: { readonly leaves: boolean; readonly noExecute: boolean };
   readonly bootDescriptor: BootDescriptor;
   /** Whether the guest's kernel may register operations. */
   readonly takesOps: boolean;
@@ -45,7 +47,10 @@ const EXTENDED1_SHARED_EDX = 0x0183f3ff;
 const EXTENDED1_ECX = bits(0, 8);
 /** SYSCALL, NX, 1-GiB pages, RDTSCP, long mode. */
 const EXTENDED1_EDX = bits(11, 20, 26, 27, 29);
+const EXTENDED1_NX = bits(20);
 const CLFLUSH_LINE = 8;
+/** With "limit CPUID maxval" (SDM vol. 4, IA32_MISC_ENABLE bit 22). */
+const LIMITED_LEAF = 2;
 const MAX_LEAF = 7;
 /** With a local APIC, whose timer and TSC leaves 15H and 16H describe. */
 const MAX_LEAF_APIC = 0x16;
@@ -68,11 +73,16 @@ const word = (text: string, at: number) =>
 
 export function cpuid(leaf: number, subleaf: number, surroundings: CpuidSurroundings): CpuidAnswer {
   const none = { eax: 0, ebx: 0, ecx: 0, edx: 0 };
-  const { apic } = surroundings;
+  const { apic, limited } = surroundings;
   if (isDescriptorLeaf(leaf)) return descriptorLeaf(leaf, surroundings.bootDescriptor, surroundings.takesOps);
   switch (leaf >>> 0) {
     case 0:
-      return { eax: apic ? MAX_LEAF_APIC : MAX_LEAF, ebx: word(VENDOR, 0), edx: word(VENDOR, 4), ecx: word(VENDOR, 8) };
+      return {
+        eax: limited.leaves ? LIMITED_LEAF : apic ? MAX_LEAF_APIC : MAX_LEAF,
+        ebx: word(VENDOR, 0),
+        edx: word(VENDOR, 4),
+        ecx: word(VENDOR, 8),
+      };
     case 1:
       return features(surroundings);
     case 6:
@@ -89,7 +99,8 @@ export function cpuid(leaf: number, subleaf: number, surroundings: CpuidSurround
       return { ...none, eax: MAX_EXTENDED_LEAF, ebx: word(VENDOR, 0), edx: word(VENDOR, 4), ecx: word(VENDOR, 8) };
     case 0x80000001: {
       const shared = features(surroundings).edx & EXTENDED1_SHARED_EDX;
-      return { eax: SIGNATURE, ebx: 0, ecx: EXTENDED1_ECX, edx: EXTENDED1_EDX | shared };
+      const own = limited.noExecute ? EXTENDED1_EDX & ~EXTENDED1_NX : EXTENDED1_EDX;
+      return { eax: SIGNATURE, ebx: 0, ecx: EXTENDED1_ECX, edx: own | shared };
     }
     case 0x80000002:
     case 0x80000003:

@@ -11,6 +11,7 @@ const ALONE = {
   vcpus: 1,
   tscHz: 1e9,
   apic: undefined,
+  limited: { leaves: false, noExecute: false },
   bootDescriptor: { hypervisor: 'none', guestType: 'linux64', abiVersion: 0x2000f },
   takesOps: false,
 } as const;

@@ -51,7 +51,7 @@ describe('MSRs', () => {
     ['an address that is not canonical', 0xc0000082, 1n << 47n],
     ['upper bits of FMASK', 0xc0000084, 1n << 32n],
     ['reserved bits of EFER', 0xc0000080, 0x2n],
-    ['a feature that is not there in IA32_MISC_ENABLE', 0x1a0, 1n << 16n],
+    ['a reserved bit of IA32_MISC_ENABLE', 0x1a0, 1n << 1n],
     ['the local APIC, without one', 0x1b, 0xfee00900n],
     ['a TSC deadline, without a local APIC', 0x6e0, 1n],
   ])('refuse %s with #GP(0)', (_name, index, value) => {
@@ -63,7 +63,18 @@ describe('MSRs', () => {
   });
 
   it('begin with what the manual says', () => {
-    expect([read(0xfe), read(0x1a0)]).toEqual([0x508n, 1n]);
+    expect([read(0xfe), read(0x1a0)]).toEqual([0x508n, 0x1801n]);
+  });
+
+  it('IA32_MISC_ENABLE keeps what can be written, and CPUID and EFER follow', () => {
+    const { machine, vcpu } = guest;
+    const nx = () => (machine.cpuid(0x80000001, 0).edx >>> 20) & 1;
+    const NXE = 1n << 11n;
+    expect([machine.cpuid(0, 0).eax > 2, nx()]).toEqual([true, 1]);
+    // Limit CPUID, disable XD; bits 11 and 12 can only be read.
+    expect([write(0x1a0, 0x400400009n), read(0x1a0)]).toEqual(['next', 0x400401809n]);
+    expect([machine.cpuid(0, 0).eax, nx(), write(0xc0000080, vcpu.efer | NXE)]).toEqual([2, 0, GP]);
+    expect([write(0x1a0, 0x1801n), nx(), write(0xc0000080, vcpu.efer)]).toEqual(['next', 1, 'next']);
   });
 
   it('of performance counters are there, and count nothing', () => {

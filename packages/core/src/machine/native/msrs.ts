@@ -1,6 +1,7 @@
 import { FMASK, LSTAR, type Slot, STAR, TSC_AUX } from '../../cpu/state.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import { type NativeAnswer, protection } from './answer.ts';
+import type { CpuidSurroundings } from './cpuid.ts';
 import { isMtrr, MTRR_CAPABILITY, Mtrr, mtrrRefused, patRefused } from './memory-types.ts';
 
 const RAX = 0;
@@ -11,6 +12,7 @@ const LOW = 0xffffffffn;
 const EFER_BITS = 0xd01n;
 const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
+const EFER_NXE = 1n << 11n;
 const CR0_PG = 1n << 31n;
 
 /** Register of a system MSR in the vCPU. */
@@ -79,12 +81,20 @@ const Msr = {
   KERNEL_GS_BASE: 0xc0000102,
   TSC_AUX: 0xc0000103,
 } as const;
-/** IA32_MISC_ENABLE: fast strings. The other bits are features that are not there. */
-const MISC_ENABLE_BITS = 1n;
+/** Bits of IA32_MISC_ENABLE (SDM vol. 4, table 2-2): those that CPUID follows. */
+const MiscEnable = { limitCpuid: 1n << 22n, disableXd: 1n << 34n } as const;
+/**
+ * What can be written: these, and fast strings, thermal control, SpeedStep, the MONITOR FSM and xTPR messages, which change nothing
+ * here. The others are reserved, or of features that are not there.
+ */
+const MISC_ENABLE_BITS = [0n, 3n, 16n, 18n, 22n, 23n, 34n].reduce((all, bit) => all | (1n << bit), 0n);
+/** What can only be read: there are no branch trace store and no PEBS. */
+const MISC_ENABLE_UNAVAILABLE = (1n << 11n) | (1n << 12n);
 /** SYSCFG: MtrrFixDramEn, MtrrFixDramModEn, MtrrVarDramEn, MtrrTom2En (AMD APM vol. 2, 3.2.6); kept. */
 const SYSCFG_BITS = 0xfn << 18n;
 const INITIAL: Readonly<Record<number, bigint>> = {
-  [Msr.MISC_ENABLE]: MISC_ENABLE_BITS,
+  // Fast strings.
+  [Msr.MISC_ENABLE]: 1n,
   // WB, WT, UC-, UC, twice (SDM vol. 3A, table 11-12).
   [Msr.PAT]: 0x0007040600070406n,
 };
@@ -96,10 +106,24 @@ const counterOff: MsrAccess = { read: () => 0n, write: () => true };
 const notCanonical = (value: bigint) => !canonical(value);
 const wide = (value: bigint) => value >> 32n !== 0n;
 
+const keptMiscEnable = kept(Msr.MISC_ENABLE, (value) => (value & ~MISC_ENABLE_BITS) !== 0n);
+const miscEnable: MsrAccess = {
+  read: (vcpu) => keptMiscEnable.read(vcpu) | MISC_ENABLE_UNAVAILABLE,
+  // What is read-only is not looked at, so that a value can be written back.
+  write: (vcpu, value) => keptMiscEnable.write(vcpu, value & ~MISC_ENABLE_UNAVAILABLE),
+};
+const hidesNoExecute = (vcpu: MachineVcpu) => (miscEnable.read(vcpu) & MiscEnable.disableXd) !== 0n;
+
+/** What IA32_MISC_ENABLE takes away from CPUID's answers. */
+export function limitedCpuid(vcpu: MachineVcpu): CpuidSurroundings['limited'] {
+  return { leaves: (miscEnable.read(vcpu) & MiscEnable.limitCpuid) !== 0n, noExecute: hidesNoExecute(vcpu) };
+}
+
 const efer: MsrAccess = {
   read: (vcpu) => vcpu.efer,
   write(vcpu, value) {
     if (value & ~EFER_BITS) return false;
+    if (value & EFER_NXE && hidesNoExecute(vcpu)) return false;
     const changesLme = ((value ^ vcpu.efer) & EFER_LME) !== 0n;
     if (changesLme && vcpu.cr0 & CR0_PG) return false;
     vcpu.efer = (value & ~EFER_LMA) | (vcpu.efer & EFER_LMA);
@@ -143,7 +167,7 @@ const msrs: ReadonlyMap<number, MsrAccess> = new Map<number, MsrAccess>([
   [Msr.SYSENTER_CS, kept(Msr.SYSENTER_CS)],
   [Msr.SYSENTER_ESP, kept(Msr.SYSENTER_ESP, notCanonical)],
   [Msr.SYSENTER_EIP, kept(Msr.SYSENTER_EIP, notCanonical)],
-  [Msr.MISC_ENABLE, kept(Msr.MISC_ENABLE, (value) => (value & ~MISC_ENABLE_BITS) !== 0n)],
+  [Msr.MISC_ENABLE, miscEnable],
   [Mtrr.CAPABILITY, { read: () => MTRR_CAPABILITY, write: never }],
   [Msr.PAT, kept(Msr.PAT, patRefused)],
   ...Array.from({ length: PERF_MSRS }, (_, i): [number, MsrAccess] => [Msr.PERF_CONTROL_0 + i, counterOff]),
