@@ -122,18 +122,27 @@ static void try_console(struct descriptor *device)
   check("console: a queue can be used before the driver is ready", used_index(transmit) == 1);
 }
 
+/* With the header of 24 bytes that 2.6.24 has; newer kernels end it with the sector. */
 static u8 block_request(struct queue *queue, u32 type, u32 sector, u8 *data, u16 index)
 {
-  static struct { u32 type, priority; u64 sector; } header;
+  static struct { u32 type, priority; u64 sector, id; } header;
   static volatile u8 status;
   header.type = type;
   header.sector = sector;
   status = 0xee;
-  put(queue, 0, &header, 16, NEXT);
+  put(queue, 0, &header, era->typed_fields ? 24 : 16, NEXT);
   put(queue, 1, data, 512, NEXT | (type == 0 ? WRITE : 0));
   put(queue, 2, (void *)&status, 1, WRITE);
   offer(queue, 0);
   return used_index(queue) == index ? status : 0xff;
+}
+static void try_requests(struct queue *queue, u8 *sector)
+{
+  check("block: a sector is read", block_request(queue, 0, 0, sector, 1) == 0 && sector[0] == 'd' && sector[511] == 'd');
+  fill(sector, 'w', 512);
+  check("block: a sector is written", block_request(queue, 1, 1, sector, 2) == 0);
+  check("block: beyond the end is an I/O error", block_request(queue, 0, 99, sector, 3) == 1);
+  let_interrupts_in();
 }
 static void try_block(struct descriptor *device)
 {
@@ -142,33 +151,35 @@ static void try_block(struct descriptor *device)
   check("block: its size in sectors", *(u32 *)config_of(device) == 4);
   fill(features_of(device) + device->feature_bytes, 0, device->feature_bytes);
   set_status(device, 4);
-  check("block: a sector is read", block_request(queue, 0, 0, sector, 1) == 0 && sector[0] == 'd' && sector[511] == 'd');
-  fill(sector, 'w', 512);
-  check("block: a sector is written", block_request(queue, 1, 1, sector, 2) == 0);
-  check("block: beyond the end is an I/O error", block_request(queue, 0, 99, sector, 3) == 1);
-  let_interrupts_in();
+  try_requests(queue, sector);
 }
-static void try_entropy(struct descriptor *device)
+static void try_entropy_queue(struct queue *queue)
 {
-  struct queue *queue = queue_of(device, 0);
   u8 *bytes = page();
-  set_status(device, 4);
   put(queue, 0, bytes, 64, WRITE);
   offer(queue, 0);
   u32 different = 0;
   for (u32 i = 0; i < 64; i++) different += bytes[i] != 0;
   check("entropy: bytes come", used_index(queue) == 1 && different > 32);
 }
-static void try_net(struct descriptor *device)
+static void try_entropy(struct descriptor *device)
 {
-  struct queue *transmit = queue_of(device, 1);
-  u8 *frame = page();
   set_status(device, 4);
+  try_entropy_queue(queue_of(device, 0));
+}
+static void try_frame(struct queue *transmit, const u8 *mac)
+{
+  u8 *frame = page();
   fill(frame, 0, 10);
   fill(frame + 10, 0xff, 60);
   put(transmit, 0, frame, 70, 0);
   offer(transmit, 0);
-  check("net: a frame is sent", used_index(transmit) == 1 && (config_of(device)[0] & 1) == 0);
+  check("net: a frame is sent", used_index(transmit) == 1 && mac && !(mac[0] & 1));
+}
+static void try_net(struct descriptor *device)
+{
+  set_status(device, 4);
+  try_frame(queue_of(device, 1), config_of(device));
 }
 
 void try_devices(void)
@@ -182,4 +193,54 @@ void try_devices(void)
     else if (device->type == ENTROPY) try_entropy(device);
     else if (device->type == NET) try_net(device);
   }
+}
+
+/* An entry of 2.6.24, and one of its fields. */
+struct entry {
+  u8 type, bytes, status;
+} __attribute__((packed));
+struct field {
+  u8 type, bytes;
+} __attribute__((packed));
+
+/* What the next field of this type holds; it is marked as used, as the kernel does. */
+static void *take(struct entry *entry, u8 type, u8 bytes)
+{
+  struct field *field = (void *)(entry + 1);
+  u8 *end = (u8 *)field + entry->bytes;
+  for (; (u8 *)field < end; field = (void *)((u8 *)(field + 1) + field->bytes)) {
+    if (field->type != type || field->bytes != bytes) continue;
+    field->type |= 0x80;
+    return field + 1;
+  }
+  return 0;
+}
+
+static void try_typed(struct entry *entry)
+{
+  struct queue *first = take(entry, 2, sizeof *first), *second = take(entry, 2, sizeof *second);
+  /* The host is not told of the status. */
+  entry->status = 7;
+  if (entry->type == CONSOLE) {
+    static const char text[] = "through the console's queue\n";
+    put(second, 0, (void *)text, sizeof text - 1, 0);
+    offer(second, 0);
+    check("console: the text is taken", used_index(second) == 1);
+  } else if (entry->type == BLOCK) {
+    u32 *sectors = take(entry, 0x41, 8), *segments = take(entry, 0x43, 4);
+    check("block: its size in sectors, segments of a request", sectors && sectors[0] == 4 && segments && *segments > 0);
+    try_requests(first, page());
+  } else if (entry->type == ENTROPY) try_entropy_queue(first);
+  else if (entry->type == NET) try_frame(second, take(entry, 0x41, 6));
+}
+
+void try_typed_devices(void)
+{
+  map_device_memory();
+  u32 found = 0;
+  for (struct entry *entry = (void *)0x80000000; entry->type; entry = (void *)((u8 *)(entry + 1) + entry->bytes)) {
+    try_typed(entry);
+    found++;
+  }
+  check("four devices", found == 4);
 }

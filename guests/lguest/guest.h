@@ -19,7 +19,7 @@ enum { POWEROFF = 1, RESTART = 2 };
 /* One of lguest's ABIs. */
 struct era {
   const char *name;
-  u8 vmcall, old_registers, irq_pending, words, pgdir, noirq_range, pci;
+  u8 vmcall, old_registers, irq_pending, words, pgdir, noirq_range, pci, typed_fields;
 };
 extern const struct era *era;
 
@@ -60,6 +60,8 @@ void set_user_segments(void);
 void try_calls(void);
 void break_rule(const char *which);
 void try_devices(void);
+/* The same as 2.6.24 describes them. */
+void try_typed_devices(void);
 /* The same on the PCI bus of 4.0 and later, and text before there are drivers. */
 void try_pci(void);
 void print_on_pci(const char *text);

@@ -2,13 +2,14 @@
 #include "guest.h"
 
 static const struct era eras[] = {
-    {"2.6.25", 0, 1, 0, 4, 1, 1, 0},
-    {"2.6.30", 1, 0, 0, 4, 1, 1, 0},
-    {"2.6.31", 1, 0, 1, 5, 1, 1, 0},
-    {"2.6.35", 0, 0, 1, 5, 1, 1, 0},
-    {"3.1", 0, 0, 1, 5, 0, 1, 0},
-    {"4.0", 0, 0, 1, 5, 0, 1, 1},
-    {"4.1", 0, 0, 1, 5, 0, 0, 1},
+    {"2.6.24", 0, 1, 0, 4, 1, 1, 0, 1},
+    {"2.6.25", 0, 1, 0, 4, 1, 1, 0, 0},
+    {"2.6.30", 1, 0, 0, 4, 1, 1, 0, 0},
+    {"2.6.31", 1, 0, 1, 5, 1, 1, 0, 0},
+    {"2.6.35", 0, 0, 1, 5, 1, 1, 0, 0},
+    {"3.1", 0, 0, 1, 5, 0, 1, 0, 0},
+    {"4.0", 0, 0, 1, 5, 0, 1, 1, 0},
+    {"4.1", 0, 0, 1, 5, 0, 0, 1, 0},
 };
 /* pv_info.name of a kernel with lguest's guest side; what looks for that finds this guest. */
 static const char *volatile name = "lguest";
@@ -121,7 +122,7 @@ void main(u32 esp, u32 esi)
 {
   command_line = VA(*(u32 *)VA(0x228));
   const char *wanted = word("era");
-  era = &eras[2];
+  era = &eras[3];
   for (u32 i = 0; i < sizeof eras / sizeof *eras; i++)
     if (same(eras[i].name, wanted)) era = &eras[i];
   pae = same(word("pae"), "on");
@@ -143,6 +144,7 @@ void main(u32 esp, u32 esi)
   }
   try_calls();
   if (era->pci) try_pci();
+  else if (era->typed_fields) try_typed_devices();
   else try_devices();
   print(name);
   print(wrong ? ": something was WRONG\n" : ": all ok\n");

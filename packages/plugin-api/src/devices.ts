@@ -79,6 +79,8 @@ export const NO_DEVICES: Devices = { disks: [], nics: [], shares: [] };
 
 /** What a virtio device tells its bus. `device` is its index in the list. */
 export interface VirtioSignals {
+  /** Header of a block request; 16 unless the guest's drivers are older than 0.9.5 and have more behind the sector. */
+  readonly blockHeaderBytes?: number;
   /** A queue holds something for the driver, which wants to be told. */
   queue(device: number, queue: number): void;
   /** The configuration has changed, or the device has given up ({@link VirtioDevice.needsReset}). */

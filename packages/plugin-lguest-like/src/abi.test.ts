@@ -42,6 +42,7 @@ describe('eras', () => {
       return 'reason' in era ? 'none' : era.name;
     };
     const versions = [
+      '2.6.23',
       '2.6.24',
       '2.6.25',
       '2.6.29',
@@ -56,7 +57,21 @@ describe('eras', () => {
       '5.0',
     ];
     expect(versions.map(name)).toEqual([
-      ...['none', '2.6.25', '2.6.25', '2.6.30', '2.6.31', '2.6.35', '2.6.35', '3.1', '3.1', '4.0', '4.1', 'none'],
+      ...[
+        'none',
+        '2.6.24',
+        '2.6.25',
+        '2.6.25',
+        '2.6.30',
+        '2.6.31',
+        '2.6.35',
+        '2.6.35',
+        '3.1',
+        '3.1',
+        '4.0',
+        '4.1',
+        'none',
+      ],
     ]);
     expect(ERAS.map((era) => name(era.name))).toEqual(ERAS.map((era) => era.name));
   });

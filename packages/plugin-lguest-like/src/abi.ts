@@ -108,9 +108,9 @@ export interface Era {
   readonly ringOrder: readonly number[];
   readonly data: DataLayout;
   readonly calls: ReadonlySet<number>;
-  /** How devices are found: in descriptors above the guest's memory, or on a PCI bus. */
-  readonly bus: 'descriptors' | 'pci';
-  /** An earlier era has the same first hypercall and struct: it is this one only if it is named. */
+  /** How devices are found: in descriptors above the guest's memory, those of 2.6.24 with typed fields, or on a PCI bus. */
+  readonly bus: 'typedFields' | 'descriptors' | 'pci';
+  /** Another era has the same first hypercall and struct: it is this one only if it is named. */
   readonly onlyNamed?: true;
   /** CLI in the kernel does nothing: kernels have one that no pv_op replaces. */
   readonly ignoresCli: boolean;
@@ -127,10 +127,22 @@ const PCI_CALLS = without(Call.LOAD_GDT, Call.NOTIFY);
 const NEW_RING = [0, 1, 2, 3, 4];
 
 /**
- * In order of time. Read in sources: calls and registers of 2.6.25, 2.6.30, 2.6.31 to 3.19 and 4.1; lguest_data of 2.6.24,
+ * In order of time. Read in sources: calls and registers of 2.6.24, 2.6.25, 2.6.30, 2.6.31 to 3.19 and 4.1; lguest_data of 2.6.24,
  * from 2.6.31 to 3.19, and of 4.1. That of 2.6.25 and 2.6.30 is what lies between, and 4.0's is 3.19's.
  */
 export const ERAS: readonly Era[] = [
+  {
+    name: '2.6.24',
+    kernels: 'Linux 2.6.24',
+    transfer: 'int',
+    registers: OLD_REGISTERS,
+    ringOrder: [0, 3, 1, 2],
+    data: layoutOf({ irqPending: false, ringWords: 4, pgdir: true, noirqRange: true }),
+    calls: OLD_CALLS,
+    bus: 'typedFields',
+    onlyNamed: true,
+    ignoresCli: false,
+  },
   {
     name: '2.6.25',
     kernels: 'Linux 2.6.25 to 2.6.29',
@@ -212,13 +224,7 @@ export const ERAS: readonly Era[] = [
 ];
 
 /** Kernels before and after these eras, with the reason why they cannot run. */
-const OTHERS = [
-  { from: [2, 6, 23], reason: 'Linux 2.6.23 has a bus of its own with DMA: NOT IMPLEMENTED' },
-  {
-    from: [2, 6, 24],
-    reason: 'Linux 2.6.24 has device descriptors of typed fields, and longer block requests: NOT IMPLEMENTED',
-  },
-];
+const OTHERS = [{ from: [2, 6, 23], reason: 'Linux 2.6.23 has a bus of its own with DMA: NOT IMPLEMENTED' }];
 
 const numbersOf = (version: string) => version.split('.').map(Number);
 

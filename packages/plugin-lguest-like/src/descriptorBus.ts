@@ -4,6 +4,7 @@
  */
 import { type Machine, PolyvisorError, type VirtioDevice } from '@polyvisor/plugin-api';
 import { IRQS } from './abi.ts';
+import type { DescribedQueue, DescriptorFormat } from './descriptors.ts';
 import type { Bus } from './guest.ts';
 import { CheckedMemory } from './guestMemory.ts';
 import { hex, kill } from './killed.ts';
@@ -11,24 +12,20 @@ import { hex, kill } from './killed.ts';
 const PAGE_BYTES = 4096;
 /** Memory above the guest's own for descriptors and rings, as the launcher had it. */
 export const DEVICE_BYTES = 256 * PAGE_BYTES;
-/** type[1] num_vq[1] feature_len[1] config_len[1] status[1]; each queue: num[2] irq[2] pfn[4]. */
-const Descriptor = { STATUS: 4, BYTES: 5 } as const;
-const QUEUE_BYTES = 8;
-const FEATURE_BYTES = 4;
 const FIRST_IRQ = 1;
 const Status = { DRIVER_OK: 4, FAILED: 0x80 } as const;
 /** Longest text that a notification prints at once. */
 const MOST_TEXT_BYTES = 65_536;
 
-interface Queue {
-  readonly gpa: number;
+interface Queue extends DescribedQueue {
   readonly sizeBytes: number;
-  readonly irq: number;
 }
 interface Place {
   readonly device: VirtioDevice;
   readonly descriptor: number;
-  readonly accepted: number;
+  readonly bytes: Uint8Array;
+  /** Where the driver writes what features it takes; 2.6.24 has no place for that. */
+  readonly accepted: number | undefined;
   readonly queues: readonly Queue[];
   running: boolean;
 }
@@ -46,18 +43,21 @@ export class DescriptorBus implements Bus {
   readonly #machine: Machine;
   readonly #memory: CheckedMemory;
   readonly #places: readonly Place[];
+  readonly #format: DescriptorFormat;
   readonly #byAddress = new Map<number, { readonly place: Place; readonly queue?: number }>();
 
   /** `raise`: an interrupt of the bus. `endGpa`: end of the guest's own memory. @throws PolyvisorError PV7004 */
-  constructor(machine: Machine, endGpa: number, raise: (irq: number) => void) {
+  constructor(machine: Machine, endGpa: number, raise: (irq: number) => void, format: DescriptorFormat) {
     this.#machine = machine;
+    this.#format = format;
     this.#memory = new CheckedMemory(machine.memory);
     const devices = machine.virtioDevices({
+      blockHeaderBytes: format.blockHeaderBytes,
       queue: (device, queue) => raise(this.#places[device].queues[queue].irq),
       config: (device) => this.#check(device),
     });
-    this.#places = layOut(devices, endGpa);
-    for (const place of this.#places) this.#write(place);
+    this.#places = layOut(devices, endGpa, format);
+    for (const place of this.#places) this.#announce(place);
   }
 
   /** LHCALL_NOTIFY: a descriptor whose status has changed, a queue, or a text for the console. @throws Killed */
@@ -76,42 +76,26 @@ export class DescriptorBus implements Bus {
     for (const { device } of this.#places) device.reset();
   }
 
-  #write({ device, descriptor, queues }: Place): void {
-    const { memory } = this.#machine;
-    const head = [device.type, queues.length, FEATURE_BYTES, device.config.length, 0];
-    memory.writeBytes(descriptor, Uint8Array.from(head));
-    queues.forEach(({ gpa, irq }, index) => {
-      const at = descriptor + Descriptor.BYTES + index * QUEUE_BYTES;
-      const view = new DataView(new ArrayBuffer(QUEUE_BYTES));
-      view.setUint16(0, device.queueSizes[index], true);
-      view.setUint16(2, irq, true);
-      view.setUint32(4, gpa / PAGE_BYTES, true);
-      memory.writeBytes(at, new Uint8Array(view.buffer));
-    });
-    const features = descriptor + Descriptor.BYTES + queues.length * QUEUE_BYTES;
-    memory.write32(features, device.features >>> 0);
-    memory.writeBytes(features + 2 * FEATURE_BYTES, device.config);
-    this.#place(this.#entry(descriptor));
-  }
-  #entry(descriptor: number): Place {
-    const place = this.#places.find((one) => one.descriptor === descriptor) as Place;
+  #announce(place: Place): void {
+    const { descriptor, bytes, queues } = place;
+    this.#machine.memory.writeBytes(descriptor, bytes);
     this.#byAddress.set(descriptor, { place });
-    place.queues.forEach(({ gpa }, queue) => this.#byAddress.set(gpa, { place, queue }));
-    return place;
+    queues.forEach(({ gpa }, queue) => this.#byAddress.set(gpa, { place, queue }));
+    this.#place(place);
   }
   #place({ device, queues }: Place): void {
     queues.forEach(({ gpa }, index) => device.placeQueue(index, gpa));
   }
 
   #statusChanged(place: Place): void {
-    const status = this.#machine.memory.read8(place.descriptor + Descriptor.STATUS);
+    const status = this.#machine.memory.read8(place.descriptor + this.#format.statusAt);
     if (status === 0 || (status & Status.FAILED) !== 0) this.#reset(place);
     else if ((status & Status.DRIVER_OK) !== 0) this.#start(place);
   }
   #reset(place: Place): void {
     const { device, queues, accepted } = place;
     device.reset();
-    this.#machine.memory.write32(accepted, 0);
+    if (accepted !== undefined) this.#machine.memory.write32(accepted, 0);
     for (const { gpa, sizeBytes } of queues) this.#machine.memory.fill(gpa, sizeBytes, 0);
     this.#place(place);
     place.running = false;
@@ -119,7 +103,7 @@ export class DescriptorBus implements Bus {
   #start(place: Place): void {
     if (place.running) return;
     place.running = true;
-    place.device.start(this.#machine.memory.read32(place.accepted));
+    place.device.start(place.accepted === undefined ? 0 : this.#machine.memory.read32(place.accepted));
   }
   #check(device: number): void {
     const { device: broken } = this.#places[device];
@@ -136,7 +120,7 @@ export class DescriptorBus implements Bus {
 }
 
 /** One descriptor after the other in the first page, the rings in those behind it. */
-function layOut(devices: readonly VirtioDevice[], base: number): Place[] {
+function layOut(devices: readonly VirtioDevice[], base: number, format: DescriptorFormat): Place[] {
   let descriptor = base;
   let next = base + PAGE_BYTES;
   let irq = FIRST_IRQ;
@@ -146,11 +130,12 @@ function layOut(devices: readonly VirtioDevice[], base: number): Place[] {
       next += queue.sizeBytes;
       return queue;
     });
-    const accepted = descriptor + Descriptor.BYTES + queues.length * QUEUE_BYTES + FEATURE_BYTES;
-    const place = { device, descriptor, accepted, queues, running: false };
-    descriptor = accepted + FEATURE_BYTES + device.config.length;
+    const { bytes, acceptedAt } = format.describe(device, queues);
+    const accepted = acceptedAt === undefined ? undefined : descriptor + acceptedAt;
+    const place = { device, descriptor, bytes, accepted, queues, running: false };
+    descriptor += bytes.length;
     // A descriptor of type 0 ends the list.
-    if (descriptor + Descriptor.BYTES > base + PAGE_BYTES) throw tooMany('their descriptors do not fit into a page');
+    if (descriptor + format.headBytes > base + PAGE_BYTES) throw tooMany('their descriptors do not fit into a page');
     if (irq > IRQS) throw tooMany(`they need more than ${IRQS - FIRST_IRQ} interrupts`);
     if (next > base + DEVICE_BYTES) throw tooMany(`their queues need more than ${DEVICE_BYTES >> 10} KiB`);
     return place;

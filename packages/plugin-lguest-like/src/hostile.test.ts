@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Call, ERAS, type Era, RING_DONE, RING_SIZE } from './abi.ts';
 import { DescriptorBus } from './descriptorBus.ts';
+import { PLAIN, TYPED_FIELDS } from './descriptors.ts';
 import { guarded } from './exits.ts';
 import { LguestGuest } from './guest.ts';
 import { hypercall } from './hypercalls.ts';
@@ -37,7 +38,9 @@ function makeGuest(era: Era, pae: boolean) {
   const host = new FakeHost();
   const machine = new FakeMachine({ memoryBytes: MEMORY });
   const makeBus = ({ bus }: Era) =>
-    bus === 'pci' ? plugPciBus(machine, MEMORY, () => {}) : new DescriptorBus(machine, MEMORY - (1 << 20), () => {});
+    bus === 'pci'
+      ? plugPciBus(machine, MEMORY, () => {})
+      : new DescriptorBus(machine, MEMORY - (1 << 20), () => {}, bus === 'descriptors' ? PLAIN : TYPED_FIELDS);
   const guest = new LguestGuest({ host, machine, makeBus, paging: { pae }, chosenEra: undefined });
   const { data } = era;
   machine.memory.fill(DATA + data.ringStatus, RING_SIZE, RING_DONE);

@@ -8,6 +8,7 @@ import {
 } from '@polyvisor/plugin-api';
 import { type Era, eraOf, LAST_CALL } from './abi.ts';
 import { DEVICE_BYTES, DescriptorBus } from './descriptorBus.ts';
+import { PLAIN, TYPED_FIELDS } from './descriptors.ts';
 import { guarded, tapExits } from './exits.ts';
 import { findLguestEntries } from './finder.ts';
 import { type Bus, LguestGuest } from './guest.ts';
@@ -21,13 +22,13 @@ const PAE = ['auto', 'on', 'off'] as const;
 /** XEN_ELFNOTE_PAE_MODE: the one place where a kernel's file says that it uses PAE (xen/include/public/elfnote.h). */
 const PAE_NOTE = { owner: 'Xen', type: 9 } as const;
 
-/** lguest, ABIs of Linux 2.6.25 to 4.13. NOT IMPLEMENTED: those of 2.6.23 and 2.6.24; more than one vCPU (lguest had none). */
+/** lguest, ABIs of Linux 2.6.24 to 4.13. NOT IMPLEMENTED: that of 2.6.23; more than one vCPU (lguest had none). */
 export const lguestPlugin: Plugin = {
   name: NAME,
   version: '0.1.0',
   api: '^1.2',
   options: {
-    abi: 'kernel version whose ABI the guest speaks, 2.6.25 to 4.13; without it the first hypercall tells',
+    abi: 'kernel version whose ABI the guest speaks, 2.6.24 to 4.13; without it the first hypercall tells',
     pae: "auto, on or off: the kernel's page tables are PAE's; auto reads the ELF note PAE_MODE, else off",
   },
   apply(host) {
@@ -83,7 +84,7 @@ function makeGuest(
     try {
       return bus === 'pci'
         ? plugPciBus(machine, machine.memory.sizeBytes, raise)
-        : new DescriptorBus(machine, end, raise);
+        : new DescriptorBus(machine, end, raise, bus === 'typedFields' ? TYPED_FIELDS : PLAIN);
     } catch (error) {
       if (error instanceof PolyvisorError) kill(`${error.message}; ${error.fix}`);
       throw error;
@@ -102,7 +103,7 @@ function readEra(version: string | undefined): Era | undefined {
   if (version === undefined || version === 'auto') return undefined;
   const era = eraOf(version);
   if ('reason' in era)
-    throw wrongOption(`abi:${version}: ${era.reason}`, 'name a kernel from 2.6.25 to 4.13, or leave abi out');
+    throw wrongOption(`abi:${version}: ${era.reason}`, 'name a kernel from 2.6.24 to 4.13, or leave abi out');
   return era;
 }
 

@@ -8,19 +8,18 @@ import { VirtioNet } from './net/net.ts';
 import { VirtioNinep } from './ninep/ninep.ts';
 
 /** A model for each of the machine's devices, in the order in which they are plugged in. */
-export function virtioModels(devices: Devices, console?: ConsolePort): VirtioModel[] {
+export function virtioModels(devices: Devices, blockHeaderBytes?: number): VirtioModel[] {
   return [
-    ...devices.disks.map((disk) => new VirtioBlock(disk)),
+    ...devices.disks.map((disk) => new VirtioBlock(disk, blockHeaderBytes)),
     ...devices.nics.map((nic) => new VirtioNet(nic)),
     ...devices.shares.map((share) => new VirtioNinep(share)),
     ...(devices.entropy === undefined ? [] : [new VirtioEntropy(devices.entropy)]),
-    ...(console === undefined ? [] : [new VirtioConsole(console)]),
   ];
 }
 
 /** The same for a bus of somebody else's; the console first. */
-export function virtioModelsInOrder(devices: Devices, console: ConsolePort): VirtioModel[] {
-  return [new VirtioConsole(console), ...virtioModels(devices)];
+export function virtioModelsInOrder(devices: Devices, console: ConsolePort, blockHeaderBytes?: number): VirtioModel[] {
+  return [new VirtioConsole(console), ...virtioModels(devices, blockHeaderBytes)];
 }
 
 /** These without registers. */
@@ -29,5 +28,6 @@ export function bareDevices(
   console: ConsolePort,
   surroundings: { readonly memory: GuestMemory; readonly signals: VirtioSignals; log(message: string): void },
 ): VirtioDevice[] {
-  return virtioModelsInOrder(devices, console).map((model, index) => bareDevice(model, index, surroundings));
+  const models = virtioModelsInOrder(devices, console, surroundings.signals.blockHeaderBytes);
+  return models.map((model, index) => bareDevice(model, index, surroundings));
 }

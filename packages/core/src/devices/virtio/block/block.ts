@@ -7,7 +7,7 @@ import { DeviceType } from '../spec.ts';
 const Feature = { SEG_MAX: 2, READ_ONLY: 5, BLOCK_SIZE: 6, FLUSH: 9 } as const;
 const Type = { IN: 0, OUT: 1, FLUSH: 4, GET_ID: 8 } as const;
 const Status = { OK: 0, IO_ERROR: 1, UNSUPPORTED: 2 } as const;
-/** type[4] reserved[4] sector[8]. */
+/** type[4] reserved[4] sector[8]; what drivers older than 0.9.5 put behind it is passed over. */
 const HEADER_BYTES = 16;
 const ID_BYTES = 20;
 const CONFIG_BYTES = 24;
@@ -25,9 +25,12 @@ export class VirtioBlock implements VirtioModel {
   readonly queueSizes = [QUEUE_SIZE];
   readonly config = new Uint8Array(CONFIG_BYTES);
   readonly #disk: BlockBackend;
+  readonly #headerBytes: number;
   #link: DriverLink | undefined;
 
-  constructor(disk: BlockBackend) {
+  /** @param headerBytes of a request, {@link HEADER_BYTES} at least */
+  constructor(disk: BlockBackend, headerBytes = HEADER_BYTES) {
+    this.#headerBytes = headerBytes;
     this.name = `virtio-blk ${disk.name}`;
     this.#disk = disk;
     this.features = [Feature.SEG_MAX, Feature.BLOCK_SIZE, Feature.FLUSH, ...(disk.readOnly ? [Feature.READ_ONLY] : [])];
@@ -74,7 +77,9 @@ export class VirtioBlock implements VirtioModel {
       case Type.IN:
         return this.#disk.read(offset, data) ? Status.OK : Status.IO_ERROR;
       case Type.OUT:
-        return this.#disk.write(offset, chain.read(HEADER_BYTES, chain.readableBytes)) ? Status.OK : Status.IO_ERROR;
+        return this.#disk.write(offset, chain.read(this.#headerBytes, chain.readableBytes))
+          ? Status.OK
+          : Status.IO_ERROR;
       case Type.FLUSH:
         return this.#disk.flush() ? Status.OK : Status.IO_ERROR;
       case Type.GET_ID:
