@@ -43,6 +43,8 @@ describe('MSRs', () => {
   it.each([
     ['one that is not there', 0x12345, 0n],
     ['IA32_MTRRCAP', 0xfe, 0n],
+    ['IA32_MCG_CAP', 0x179, 0n],
+    ['a machine-check bank', 0x400, 0n],
     ['a memory type that is reserved in an MTRR', 0x200, 2n],
     ['UC- in an MTRR', 0x250, 7n],
     ['address bits beyond 40 in an MTRR', 0x201, 1n << 40n],
@@ -63,7 +65,7 @@ describe('MSRs', () => {
   });
 
   it('begin with what the manual says', () => {
-    expect([read(0xfe), read(0x1a0)]).toEqual([0x508n, 0x1801n]);
+    expect([read(0xfe), read(0x1a0), read(0x179)]).toEqual([0x508n, 0x1801n, 0n]);
   });
 
   it('IA32_MISC_ENABLE keeps what can be written, and CPUID and EFER follow', () => {

@@ -64,6 +64,7 @@ function inSlot(slot: Slot, refused: (value: bigint) => boolean = never): MsrAcc
 const Msr = {
   TSC: 0x10,
   TSC_ADJUST: 0x3b,
+  MCG_CAP: 0x179,
   SYSENTER_CS: 0x174,
   SYSENTER_ESP: 0x175,
   SYSENTER_EIP: 0x176,
@@ -168,6 +169,8 @@ const msrs: ReadonlyMap<number, MsrAccess> = new Map<number, MsrAccess>([
   [Msr.SYSENTER_ESP, kept(Msr.SYSENTER_ESP, notCanonical)],
   [Msr.SYSENTER_EIP, kept(Msr.SYSENTER_EIP, notCanonical)],
   [Msr.MISC_ENABLE, miscEnable],
+  // CPUID says that there is no machine-check architecture; who reads this without asking finds no banks.
+  [Msr.MCG_CAP, { read: () => 0n, write: never }],
   [Mtrr.CAPABILITY, { read: () => MTRR_CAPABILITY, write: never }],
   [Msr.PAT, kept(Msr.PAT, patRefused)],
   ...Array.from({ length: PERF_MSRS }, (_, i): [number, MsrAccess] => [Msr.PERF_CONTROL_0 + i, counterOff]),
