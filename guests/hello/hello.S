@@ -19,14 +19,7 @@
 
 /* ---- ELF notes (Xen public/elfnote.h) ---- */
 
-        .macro  note type, value:vararg
-        .balign 4
-        .long   2f - 1f, 4f - 3f, \type
-1:      .asciz  "Xen"
-2:      .balign 4
-3:      \value
-4:      .balign 4
-        .endm
+#include "../elf-note.h"
 
         .section .note.Xen, "a", @note
         note    1, .quad start                  /* ENTRY */

@@ -1,35 +1,15 @@
 /*
  * Everything of the xen_pv door that has to be assembly, for 32-bit domains.
  *
- * Sources: Xen public/elfnote.h (notes), public/arch-x86/xen.h ("start of day"), public/arch-x86/xen-x86_32.h (frames,
- * iret).
+ * Sources: Xen public/arch-x86/xen.h ("start of day"), public/arch-x86/xen-x86_32.h (frames, iret).
  */
 #include "../../xen/abi.h"
 #include "layout.h"
 #include "stubs.h"
 
-/* ---- ELF notes ---- */
+/* ---- ELF notes, and the one that a 64-bit domain has no use for ---- */
 
-        .macro  note type, value:vararg
-        .balign 4
-        .long   2f - 1f, 4f - 3f, \type
-1:      .asciz  "Xen"
-2:      .balign 4
-3:      \value
-4:      .balign 4
-        .endm
-
-        .section .note.Xen, "a", @note
-        note    1, .long xen_pv_entry           /* ENTRY */
-        note    2, .long hypercall_page         /* HYPERCALL_PAGE */
-        note    3, .long image_virtual_base     /* VIRT_BASE */
-        note    4, .long 0                      /* PADDR_OFFSET: p_paddr counts from guest-physical 0 */
-        note    5, .asciz "xen-3.0"             /* XEN_VERSION: of the interface, the same ever since */
-        note    6, .asciz "polyvisor-demo"      /* GUEST_OS */
-        note    7, .asciz "1"                   /* GUEST_VERSION */
-        note    8, .asciz "generic"             /* LOADER */
-        note    9, .asciz "yes"                 /* PAE_MODE */
-        note    10, .asciz "writable_page_tables|pae_pgdir_above_4gb" /* FEATURES that it can live with */
+#include "../notes.h"
         note    18, .long xen_pvh_entry - IMAGE_VIRTUAL_BASE /* PHYS32_ENTRY */
 
 /* ---- entry: ESI = start_info, paging on, a small stack ---- */

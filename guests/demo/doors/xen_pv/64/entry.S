@@ -1,32 +1,14 @@
 /*
  * Everything of the xen_pv door that has to be assembly: ELF notes, entry point, hypercall page, trap entries.
  *
- * Sources: Xen public/elfnote.h (notes), public/arch-x86/xen.h ("start of day"), docs/guest-guide/x86/pv-traps.rst
- * (frames), public/arch-x86/xen-x86_64.h (iret).
+ * Sources: Xen public/arch-x86/xen.h ("start of day"), docs/guest-guide/x86/pv-traps.rst (frames),
+ * public/arch-x86/xen-x86_64.h (iret).
  */
 #include "../../xen/abi.h"
 
-/* ---- ELF notes: how Xen, or Polyvisor's plug-in xen, knows what to do with the image ---- */
+/* ---- ELF notes ---- */
 
-        .macro  note type, value:vararg
-        .balign 4
-        .long   2f - 1f, 4f - 3f, \type
-1:      .asciz  "Xen"
-2:      .balign 4
-3:      \value
-4:      .balign 4
-        .endm
-
-        .section .note.Xen, "a", @note
-        note    1, .quad xen_pv_entry           /* ENTRY */
-        note    2, .quad hypercall_page         /* HYPERCALL_PAGE */
-        note    3, .quad image_virtual_base     /* VIRT_BASE */
-        note    4, .quad 0                      /* PADDR_OFFSET: p_paddr counts from guest-physical 0 */
-        note    5, .asciz "xen-3.0"             /* XEN_VERSION: of the interface, the same ever since */
-        note    6, .asciz "polyvisor-demo"      /* GUEST_OS */
-        note    7, .asciz "1"                   /* GUEST_VERSION */
-        note    8, .asciz "generic"             /* LOADER */
-        note    10, .asciz "writable_page_tables|pae_pgdir_above_4gb" /* FEATURES that it can live with */
+#include "../notes.h"
 
 /* ---- entry: RSI = start_info, paging on, a small stack ---- */
 
