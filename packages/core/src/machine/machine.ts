@@ -1,6 +1,5 @@
 import {
   type BootDescriptor,
-  type BootRequest,
   type ConsolePort,
   type Devices,
   type Entry,
@@ -11,7 +10,6 @@ import {
   PLATFORM_CHIPS,
   type PlatformDefinition,
   type Machine as PluginMachine,
-  PolyvisorError,
   type PortDevice,
   type ShutdownReason,
   type VirtioDevice,
@@ -24,13 +22,8 @@ import { modernVirtioFunction, virtioFunction } from '../devices/virtio/pci/func
 import type { Engine } from '../engine/engine.ts';
 import type { EngineMemory } from '../engine/memory.ts';
 import { CORE, SNIFF } from '../loader/boot/doors.ts';
-import { BIOS_DOORS, bootNatively } from '../loader/boot/index.ts';
-import type { MemoryMap } from '../loader/boot/memory-map.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { Attempts } from './attempts.ts';
-import type { BiosHost } from './bios/call.ts';
-import { leaveBiosBehind } from './bios/rom.ts';
-import { answerBiosCall } from './bios/services.ts';
 import { Breakpoints } from './breakpoints/breakpoints.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
 import { directInstructions } from './direct-instructions.ts';
@@ -42,12 +35,11 @@ import { earlyFaults } from './exits/early-faults.ts';
 import { Exceptions } from './exits/exceptions.ts';
 import { ExitCounts } from './exits/exit-counts.ts';
 import { MachineMemory } from './guest-memory.ts';
+import { GuestStart } from './guest-start.ts';
 import { Lifecycle } from './lifecycle.ts';
 import { cpuid } from './native/cpuid.ts';
-import { firmwareMtrrs } from './native/memory-types.ts';
 import { limitedCpuid } from './native/msrs.ts';
 import type { MachineOptions, RunEnd } from './options.ts';
-import { MTRR_DEVICES, memoryMapOf, placeAcpiTables } from './platform/firmware.ts';
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
 import type { ProcessorPlatform } from './platform/processor.ts';
 import { crashReport } from './report.ts';
@@ -77,9 +69,7 @@ export class Machine implements PluginMachine {
   readonly #engineMemory: EngineMemory;
   readonly #pc: PcPlatform;
   readonly #aliases: PageAliases;
-  #firmware: FirmwareTables | undefined;
-  /** What the BIOS's services work with, where there is one. */
-  #bios: BiosHost | undefined;
+  readonly #start: GuestStart;
   #bootDescriptor: BootDescriptor;
   readonly #lifecycle: Lifecycle;
   readonly #attempts: Attempts;
@@ -122,9 +112,13 @@ export class Machine implements PluginMachine {
     this.#pc.mmio.aliases = this.#aliases = new PageAliases(this.memory);
     this.#plugInDevices();
     this.vcpus = [new MachineVcpu(0, this.#engine(0, this.#pc.processors[0]), this.#pc.processors[0])];
+    this.#start = new GuestStart({
+      ...{ calls: this.#calls, platform: this.platform, memory: this.memory, console: this.console },
+      ...{ vcpus: this.vcpus, pc: this.#pc, native: this.#nativeMachine },
+    });
     this.#turns = this.#makeTurns();
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);
-    this.#boot();
+    this.#start.boot(this, options);
     this.#allowDirect();
     this.#calls.onChange(() => this.#allowDirect());
   }
@@ -214,60 +208,8 @@ export class Machine implements PluginMachine {
     });
   }
 
-  #boot(): void {
-    const request: BootRequest = {
-      image: this.#options.image,
-      entry: this.entry,
-      commandLine: this.#options.commandLine,
-      memoryBytes: this.platform.memoryBytes,
-      ...(this.#options.initrd ? { initrd: this.#options.initrd } : {}),
-      ...(this.#options.bootModules && { modules: this.#options.bootModules }),
-    };
-    if (this.#calls.boot(request, this)) return;
-    if (this.entry.plugin === CORE) {
-      this.#bootNatively(request);
-      return;
-    }
-    throw new PolyvisorError(
-      'PV2010',
-      `nobody starts ${request.image.name} through its door ${this.entry.name}`,
-      `load plug-in ${this.entry.plugin}`,
-      3,
-    );
-  }
-
-  /** What firmware leaves behind, then the image's boot protocol. */
-  #bootNatively(request: BootRequest): void {
-    const { memoryMap, rsdpAddress } = this.firmware();
-    if (BIOS_DOORS.has(this.entry.name)) this.#startBios(memoryMap);
-    bootNatively(request, {
-      memory: this.memory,
-      vcpu: this.vcpus[0],
-      memoryMap,
-      ...(rsdpAddress !== undefined && { rsdpAddress }),
-    });
-  }
-
-  #startBios(memoryMap: MemoryMap): void {
-    leaveBiosBehind(this.memory, this.#pc.ports);
-    const print = (byte: number) => {
-      this.#pc.flush();
-      this.console.write(Uint8Array.of(byte));
-    };
-    this.#bios = { memory: this.memory, memoryMap, print, ...this.#nativeMachine };
-  }
-
   firmware(): FirmwareTables {
-    this.#firmware ??= this.#runFirmware();
-    return this.#firmware;
-  }
-  #runFirmware(): FirmwareTables {
-    this.#pc.initialiseLikeFirmware();
-    for (const vcpu of this.vcpus)
-      for (const [index, value] of firmwareMtrrs(MTRR_DEVICES)) vcpu.msrs.set(index, value);
-    const memoryMap = memoryMapOf(this.platform.memoryBytes, this.memory.sizeBytes);
-    const description = this.#pc.describe();
-    return { memoryMap, ...(description && { rsdpAddress: placeAcpiTables(description, this.memory) }) };
+    return this.#start.firmware();
   }
   claimPorts(name: string, firstPort: number, ports: number, device: PortDevice): void {
     this.#pc.ports.claim(name, firstPort, ports, device);
@@ -360,7 +302,7 @@ export class Machine implements PluginMachine {
 
   /** A VMCALL at CPL 0 that is of the machine's own making. */
   #kernelCall(vcpu: MachineVcpu): boolean {
-    if (this.#bios && answerBiosCall(vcpu, this.#bios)) return true;
+    if (this.#start.biosCall(vcpu)) return true;
     for (const take of this.kernelCalls) if (take(vcpu)) return true;
     return false;
   }

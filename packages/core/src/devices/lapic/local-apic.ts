@@ -13,6 +13,7 @@ import {
   FIRST_VECTOR,
   ICR_WRITABLE,
   IcrShorthand,
+  isReadOnly,
   LVT_FIRST,
   Register,
   SVR_WRITABLE,
@@ -408,11 +409,3 @@ export class LocalApic implements MessageTarget, Stateful<LocalApicState> {
     this.#vectors.deliver(Register.LVT_ERROR);
   }
 }
-
-const isReadOnly = (register: number) =>
-  register === Register.ID ||
-  register === Register.VERSION ||
-  (register >= Register.APR && register <= Register.PPR) ||
-  register === Register.RRD ||
-  (register >= Register.ISR && register < Register.ESR) ||
-  register === Register.CURRENT_COUNT;

@@ -75,3 +75,12 @@ export const Msr = { APIC_BASE: 0x1b, TSC_DEADLINE: 0x6e0, X2APIC_FIRST: 0x800, 
 
 /** The timer's input before division: one tick a nanosecond. A machine's bus clock may be any (10.5.4). */
 export const TIMER_TICK_NS = 1;
+
+/** Registers that writes do not change (SDM vol. 3A, table 10-1). */
+export const isReadOnly = (register: number) =>
+  register === Register.ID ||
+  register === Register.VERSION ||
+  (register >= Register.APR && register <= Register.PPR) ||
+  register === Register.RRD ||
+  (register >= Register.ISR && register < Register.ESR) ||
+  register === Register.CURRENT_COUNT;
