@@ -25,6 +25,8 @@ export interface Segment {
   readonly accessRights: number;
 }
 
+export type DebugRegister = 0 | 1 | 2 | 3 | 6 | 7;
+
 export type Access = 'read' | 'write' | 'execute';
 
 /** A page fault that a guest access would raise. `errorCode` as in SDM vol. 3A, 4.7. */
@@ -118,6 +120,13 @@ export interface Vcpu {
   readWords(gvaLow: number, gvaHigh: number, into: Int32Array, count: number, options?: VirtualAccessOptions): boolean;
   /** Copy the first `count` words of `from` to a virtual address: all, or none and false. TLB as {@link readWords}. */
   writeWords(gvaLow: number, gvaHigh: number, from: Int32Array, count: number, options?: VirtualAccessOptions): boolean;
+
+  /**
+   * DR0 to DR3, DR6 or DR7 of the processor, with no regard to CPL, CR4.DE or DR7.GD. While DR7 enables a breakpoint the
+   * guest runs instruction by instruction; what a #DB is about stands in DR6 before plug-ins see it. Since API 1.2.
+   */
+  debugRegister(index: DebugRegister): bigint;
+  setDebugRegister(index: DebugRegister, value: bigint): void;
 
   /** Deliver `vector` through the guest's IDT (or the owning plug-in's own delivery) before the next instruction. */
   inject(vector: number, errorCode?: number): void;

@@ -88,8 +88,10 @@ export interface XenVcpu {
   taskSwitched: boolean;
   /** The guest's CR4, as it reads it. */
   cr4: bigint;
-  /** Virtual DR0–DR7. */
+  /** Virtual DR0–DR7; of those that say what to watch the processor has the same. */
   readonly debugRegisters: BigUint64Array;
+  /** An instruction of the guest's has led into Xen: a trap of a breakpoint that waited for its end is not the guest's. */
+  inXen: boolean;
   /** Frames of the guest's GDT (set_gdt) and its size in entries. */
   gdtFrames: number[];
   gdtEntries: number;

@@ -54,6 +54,7 @@ export function createVcpu(cpu: Vcpu, model: PvModel): XenVcpu {
     taskSwitched: false,
     cr4: CR4_INITIAL,
     debugRegisters,
+    inXen: false,
     gdtFrames: [],
     gdtEntries: 0,
     ldtBase: 0n,

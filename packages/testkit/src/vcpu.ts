@@ -1,5 +1,6 @@
 import type {
   Access,
+  DebugRegister,
   DescriptorTables,
   GuestMemory,
   PageFault,
@@ -72,6 +73,7 @@ export class FakeVcpu implements Vcpu {
   readonly #memory: GuestMemory;
   readonly #segments: Segment[] = Array.from({ length: 6 }, () => emptySegment);
   readonly #translate: TranslateFunction;
+  readonly #debug = new BigUint64Array(8);
   #fpu = new Uint8Array(512);
 
   constructor(memory: GuestMemory, options: { id?: number; translate?: TranslateFunction } = {}) {
@@ -95,6 +97,13 @@ export class FakeVcpu implements Vcpu {
   }
   set eflags(value: number) {
     this.rflags = BigInt(value >>> 0);
+  }
+
+  debugRegister(index: DebugRegister): bigint {
+    return this.#debug[index];
+  }
+  setDebugRegister(index: DebugRegister, value: bigint): void {
+    this.#debug[index] = value;
   }
 
   saveFpu(): Uint8Array {

@@ -1,5 +1,6 @@
 import type {
   Access,
+  DebugRegister,
   DescriptorTables,
   ReadResult,
   Segment,
@@ -206,6 +207,13 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     writeFlags(this.words, image);
     this.#cells?.unmask();
     if (acChanged) this.updateMmu();
+  }
+
+  debugRegister(index: DebugRegister): bigint {
+    return this.slot64(DR[index]);
+  }
+  setDebugRegister(index: DebugRegister, value: bigint): void {
+    this.setSlot64(DR[index], value);
   }
 
   get cr0(): bigint {

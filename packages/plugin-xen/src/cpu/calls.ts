@@ -1,10 +1,11 @@
 import { SegmentIndex } from '@polyvisor/plugin-api';
 import { readWord, struct } from '../abi/struct.ts';
-import { copyFromGuest, isGuestAddress } from '../access.ts';
+import { copyFromGuest } from '../access.ts';
 import type { HypercallArguments, HypercallContext, HypercallHandler, XenVcpu } from '../domain.ts';
-import { EFAULT, EINVAL, ENODEV, ENOSYS, EPERM } from '../errno.ts';
+import { EFAULT, EINVAL, ENODEV, ENOSYS } from '../errno.ts';
 import { FLAT_KERNEL_CS } from '../layout.ts';
 import type { PvDomain } from '../pvDomain.ts';
+import { readDebugRegister, writeDebugRegister } from './debugRegisters.ts';
 import { setGdt, updateDescriptor } from './descriptors.ts';
 import { iret } from './iret.ts';
 import { physdevOp } from './physdev.ts';
@@ -194,41 +195,6 @@ function setSegmentBase({ domain, vcpu }: HypercallContext, args: HypercallArgum
   else if (which === SegmentBase.GS_KERNEL) setBase(vcpu, SegmentIndex.GS, base);
   else return EINVAL;
   return 0n;
-}
-
-const CR4_DE = 8n;
-const DR7_GENERAL_DETECT = 1n << 13n;
-const DR6_FIXED = 0xffff_0ff0n;
-const DR7_FIXED = 0x400n;
-const DR7_RESERVED = 0xd800n;
-
-/**
- * Set a virtual debug register: 0, -ENODEV (no such register), -EINVAL or -EPERM.
- * NOT IMPLEMENTED: hardware breakpoints; the value is kept and read back, but never matches.
- */
-export function writeDebugRegister(vcpu: XenVcpu, register: number, value: bigint): bigint {
-  if (register > 7) return ENODEV;
-  if ((register === 4 || register === 5) && (vcpu.cr4 & CR4_DE) !== 0n) return ENODEV;
-  if (register <= 3) {
-    if (!isGuestAddress(value)) return EPERM;
-    vcpu.debugRegisters[register] = value;
-    return 0n;
-  }
-  if (value > 0xffff_ffffn) return EINVAL;
-  if (register === 4 || register === 6) {
-    vcpu.debugRegisters[6] = value | DR6_FIXED;
-    return 0n;
-  }
-  if ((value & DR7_GENERAL_DETECT) !== 0n) return EPERM;
-  vcpu.debugRegisters[7] = (value & ~DR7_RESERVED) | DR7_FIXED;
-  return 0n;
-}
-
-/** A virtual debug register, or `undefined` when there is none of that number. */
-export function readDebugRegister(vcpu: XenVcpu, register: number): bigint | undefined {
-  if (register > 7) return undefined;
-  if (register !== 4 && register !== 5) return vcpu.debugRegisters[register];
-  return (vcpu.cr4 & CR4_DE) !== 0n ? undefined : vcpu.debugRegisters[register + 2];
 }
 
 function setDebugreg({ vcpu }: HypercallContext, args: HypercallArguments): bigint {

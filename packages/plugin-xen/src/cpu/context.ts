@@ -8,6 +8,7 @@ import type { PvDomain } from '../pvDomain.ts';
 import { RFLAGS_IF, RFLAGS_IOPL, RFLAGS_VM } from './bounce.ts';
 import { kernelSelector, TrapInfo } from './calls.ts';
 import { paeCr3Frame } from './controlRegisters.ts';
+import { loadDebugRegisters } from './debugRegisters.ts';
 import { installGdt, setLdt } from './descriptors.ts';
 import { load as load32 } from './frames32.ts';
 import { setLongMode } from './longMode.ts';
@@ -250,6 +251,7 @@ function loadVirtualState(vcpu: XenVcpu, context: GuestContext): void {
   vcpu.kernelSs = kernelSelector(vcpu, Number(context.word(at.kernelSs) & 0xffffn));
   vcpu.kernelRsp = context.word(at.kernelRsp);
   for (const index of [0, 1, 2, 3, 6, 7]) vcpu.debugRegisters[index] = context.word(at.debug, index);
+  loadDebugRegisters(vcpu);
 }
 
 function loadRegisters(domain: PvDomain, vcpu: XenVcpu, context: GuestContext): void {

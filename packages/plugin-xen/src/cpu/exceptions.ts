@@ -5,6 +5,7 @@ import { LDT_FIRST_PAGE, PAGE_BYTES } from '../layout.ts';
 import { emulateTableWrite } from '../mm/writableTables.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { setTaskSwitched } from './calls.ts';
+import { takeDebugStatus } from './debugRegisters.ts';
 import { ldtAddress, mapLdtPage } from './descriptors.ts';
 import { executeCpuid } from './privileged.ts';
 import { instructionAddress } from './segments.ts';
@@ -45,6 +46,8 @@ export function onException(domain: PvDomain, vcpu: XenVcpu, exit: ExitOf<'excep
       break;
     case Vector.DB:
       if ((vcpu.cpu.rflags & RFLAGS_TF) !== 0n) vcpu.debugRegisters[6] |= DR6_STEP;
+      // Of an instruction that led into Xen the trap is Xen's, which notes it and goes on (xen/arch/x86/traps.c, do_debug).
+      if (takeDebugStatus(vcpu) && vcpu.inXen) return 'handled';
       break;
   }
   injectException(domain, vcpu, exit.vector, exit.errorCode ?? 0);

@@ -25,15 +25,20 @@ export function tapExits(host: PluginHost, find: FindVcpu, dispatch: Dispatch): 
     });
   };
   tap('syscall', (domain, vcpu, exit) => {
+    vcpu.inXen = true;
     onSyscall(domain, vcpu, exit.instructionLength, dispatch);
     return 'handled';
   });
   tap('sysenter', (domain, vcpu) => {
+    vcpu.inXen = true;
     onSysenter(domain, vcpu);
     return 'handled';
   });
   tap('exception', onException);
-  tap('softwareInterrupt', (domain, vcpu, exit) => onSoftwareInterrupt(domain, vcpu, exit, dispatch));
+  tap('softwareInterrupt', (domain, vcpu, exit) => {
+    vcpu.inXen = true;
+    return onSoftwareInterrupt(domain, vcpu, exit, dispatch);
+  });
   tap('io', onIo);
   tap('cpuid', privileged.cpuid);
   tap('rdmsr', privileged.rdmsr);
@@ -55,6 +60,7 @@ export function tapExits(host: PluginHost, find: FindVcpu, dispatch: Dispatch): 
 /** Before guest code is entered: what is due in the domain's services, then a pending NMI, then the event upcall. */
 export function onBeforeEntry(domain: PvDomain, vcpu: XenVcpu): void {
   const { services } = domain;
+  vcpu.inXen = false;
   services.beforeEntry(vcpu);
   if (domain.ended || !vcpu.initialised || vcpu.cpu.blocked || vcpu.cpu.offline) return;
   if (vcpu.nmiPending && !vcpu.nmiMasked && vcpu.traps[Vector.NMI].address !== 0n) {

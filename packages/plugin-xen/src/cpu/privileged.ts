@@ -3,9 +3,10 @@ import type { XenVcpu } from '../domain.ts';
 import { ENODEV } from '../errno.ts';
 import { loadKernelRoot } from '../mm/roots.ts';
 import type { PvDomain } from '../pvDomain.ts';
-import { readDebugRegister, setTaskSwitched, writeDebugRegister } from './calls.ts';
+import { setTaskSwitched } from './calls.ts';
 import { cr3Frame, paeCr3, paeCr3Frame } from './controlRegisters.ts';
 import { pvCpuid } from './cpuid.ts';
+import { readDebugRegister, writeDebugRegister } from './debugRegisters.ts';
 import { ioplOk } from './io.ts';
 import { readMsr, writeMsr } from './msr.ts';
 import { readGuestCr2, writeGuestCr2 } from './traps.ts';
@@ -14,7 +15,7 @@ const CR0_TS = 8n;
 /** CR4 bits a guest may choose: TSD, DE, FSGSBASE. OSXSAVE is not: XSAVE is hidden. */
 const CR4_GUEST = (1n << 2n) | (1n << 3n) | (1n << 16n);
 /** Of those, the ones the hardware takes over. */
-const CR4_HARDWARE = (1n << 2n) | (1n << 16n);
+const CR4_HARDWARE = (1n << 2n) | (1n << 3n) | (1n << 16n);
 const LOW = 0xffff_ffffn;
 /** IA32_TSC_AUX is the processor's own: RDTSCP reads it without an exit. */
 const TSC_AUX = 0xc000_0103n;
