@@ -1,5 +1,5 @@
 /** A machine in the test's own process: quicker than `vm` as a child, and its registers can be looked at. */
-import { Machine, PluginRegistry, recogniseImage } from '@polyvisor/core';
+import { Machine, type MachineOptions, PluginRegistry, recogniseImage } from '@polyvisor/core';
 import type { ConsolePort, Devices, Plugin } from '@polyvisor/plugin-api';
 import { nodeDecompressor } from '../../packages/cli/src/node/decompress/index.ts';
 
@@ -40,6 +40,7 @@ export interface Guest {
   /** By default the door of the highest priority. */
   readonly entryName?: string;
   readonly dialogue?: Dialogue;
+  readonly options?: Pick<MachineOptions, 'exits'> | undefined;
 }
 
 /** Built and booted, and nothing executed yet. @throws PolyvisorError of plug-ins, doors and loaders */
@@ -55,6 +56,7 @@ export async function machineInProcess({ name, file, commandLine = '', plugins: 
     console,
     ...(devices && { devices }),
     ...(guest.entryName !== undefined && { entryName: guest.entryName }),
+    ...guest.options,
     plugins,
     wallClock: { nowNs: () => performance.now() * 1e6, epochNs: () => 1_700_000_000_000_000_000n },
     idle: () => new Promise(setImmediate),

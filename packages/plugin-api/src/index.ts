@@ -1,4 +1,5 @@
 export * from './devices.ts';
+export * from './direct.ts';
 export * from './errors.ts';
 export * from './exit.ts';
 export * from './hardware.ts';

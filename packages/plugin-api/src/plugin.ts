@@ -1,4 +1,5 @@
 import type { Devices, VirtioDevice, VirtioPlacement, VirtioSignals } from './devices.ts';
+import type { DirectCode, DirectKind } from './direct.ts';
 import type { Exit, ExitAnswer, ExitKind, ExitOf } from './exit.ts';
 import type { BootDescriptor, FirmwareTables, PciConnection, PciDevice, PortDevice } from './hardware.ts';
 import type { Vcpu } from './vcpu.ts';
@@ -229,6 +230,11 @@ export interface PlatformDefinition {
    */
   roomForOps: boolean;
   vcpus: number;
+  /**
+   * Build code that generated code runs before an exit of this kind; at once, and again whenever it is compiled (since 1.2).
+   * @throws PolyvisorError PV2023 if there is such code already
+   */
+  direct(kind: DirectKind, build: (code: DirectCode) => void): void;
   /** Claimable CPUID policy: leaf handlers are asked by the `cpuid` exit hook. */
   readonly commandLine: string;
 }
@@ -328,6 +334,8 @@ export interface PluginHost {
   count(name: string, by?: number): void;
   /** A typed trace event; free when nobody listens. `make` runs only if the channel is on. */
   trace(channel: 'hypercalls' | 'exits' | 'events', make: () => Readonly<Record<string, unknown>>): void;
+  /** Whether somebody listens to a channel at present. Since API 1.2. */
+  isTraced(channel: 'hypercalls' | 'exits' | 'events'): boolean;
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void;
 }
 

@@ -5,6 +5,8 @@
  * hot path reads the same state as 32-bit halves: {@link Vcpu.gprHalves} and what follows it.
  */
 
+import type { DirectState } from './direct.ts';
+
 /** Index into {@link Vcpu.gpr}: the encoding order of the manuals (SDM vol. 2A, table 2-2). */
 // biome-ignore format: a table
 export const Gpr = {
@@ -88,6 +90,8 @@ export interface Vcpu {
    * a guest may rely on to flush must use {@link cr3} or {@link flushTlb}.
    */
   switchRoot(cr3: bigint): void;
+  /** What {@link DirectCode} of this vCPU's machine reads and writes (since 1.2). */
+  readonly directState: DirectState;
   /** Drop cached translations: of everything, or of one page in every address space. */
   flushTlb(gva?: bigint): void;
 

@@ -11,6 +11,7 @@ import { PV32, PV64 } from './abi/model.ts';
 import { buildPv } from './builder/build.ts';
 import { cpuHypercalls } from './cpu/calls.ts';
 import { XEN_LEAF_BASE, XEN_VERSION } from './cpu/cpuid.ts';
+import { buildSystemCall } from './cpu/directEntry.ts';
 import { onBeforeEntry, tapExits } from './cpu/exits.ts';
 import type { XenVcpu } from './domain.ts';
 import { onHvmBeforeEntry, tapHvmExits } from './hvm/exits.ts';
@@ -159,6 +160,7 @@ function configure(platform: PlatformDefinition): void {
   const { entry, chips } = platform;
   if (entry.plugin === 'xen' && entry.name === Door.PV) {
     platform.overheadBytes += overheadBytes(platform.memoryBytes, platform.vcpus);
+    platform.direct('syscall', buildSystemCall);
     return;
   }
   if (entry.plugin === 'xen') {

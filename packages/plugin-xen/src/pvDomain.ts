@@ -1,8 +1,10 @@
 import type { Clock, GuestMemory, Machine, PluginHost, Vcpu } from '@polyvisor/plugin-api';
 import type { PvModel } from './abi/model.ts';
 import { SHARED_VCPU_INFO, type SharedLayout, sharedLayout, VcpuInfo } from './abi/sharedPages.ts';
+import { Cell } from './cpu/cells.ts';
 import { XEN_LEAF_BASE } from './cpu/cpuid.ts';
 import { descriptorsAreSafe } from './cpu/descriptorCheck.ts';
+import { DirectEntry } from './cpu/directEntry.ts';
 import type { DomainServices, HypercallHandler, XenDomain, XenVcpu } from './domain.ts';
 import { PAGE_BYTES } from './layout.ts';
 import { FrameTable } from './mm/frames.ts';
@@ -64,7 +66,20 @@ export function createVcpu(cpu: Vcpu, model: PvModel): XenVcpu {
     nmiPending: false,
     nmiMasked: false,
   };
-  if (model.kernelCpl === 3) return { ...state, ring1: false, kernelMode: true };
+  if (model.kernelCpl === 3) {
+    const { cells } = cpu.directState;
+    cells[2 * Cell.KERNEL_MODE] = 1;
+    return {
+      ...state,
+      ring1: false,
+      get kernelMode() {
+        return cells[2 * Cell.KERNEL_MODE] !== 0;
+      },
+      set kernelMode(inKernel: boolean) {
+        cells[2 * Cell.KERNEL_MODE] = inKernel ? 1 : 0;
+      },
+    };
+  }
   return {
     ...state,
     ring1: true,
@@ -89,6 +104,8 @@ export class PvDomain implements XenDomain {
   readonly hypervisorStart: bigint;
   readonly model: PvModel;
   readonly hypercalls = new Map<number, HypercallHandler>();
+  /** Of each vCPU of a PV64 guest. */
+  readonly directEntries: readonly DirectEntry[];
   totalPages = 0;
   maxPages = 0;
   vmAssist = 0;
@@ -105,6 +122,7 @@ export class PvDomain implements XenDomain {
     this.memory = machine.memory;
     this.clock = machine.clock;
     this.vcpus = machine.vcpus.map((cpu) => createVcpu(cpu, model));
+    this.directEntries = model.kernelCpl === 3 ? this.vcpus.map(() => new DirectEntry()) : [];
     const frames = new FrameTable(Math.floor(machine.memory.sizeBytes / PAGE_BYTES));
     const validate = (mfn: number) => descriptorsAreSafe(machine.memory, mfn, model);
     this.mm = new PvMemory(machine.memory, frames, this.vcpus, validate, model);

@@ -72,6 +72,9 @@ export class FakeHost implements PluginHost {
   trace(channel: TraceChannel, make: () => Readonly<Record<string, unknown>>): void {
     this.traced.push({ channel, event: make() });
   }
+  isTraced(): boolean {
+    return true;
+  }
   log(level: 'debug' | 'info' | 'warn' | 'error', message: string): void {
     this.logged.push({ level, message });
   }

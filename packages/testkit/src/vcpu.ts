@@ -2,6 +2,7 @@ import type {
   Access,
   DebugRegister,
   DescriptorTables,
+  DirectState,
   GuestMemory,
   PageFault,
   ReadResult,
@@ -135,6 +136,8 @@ export class FakeVcpu implements Vcpu {
     this.roots.push(cr3);
     this.cr3 = cr3;
   }
+  /** Cells alone: a vCPU that executes nothing has no use for the rest. */
+  readonly directState: DirectState = { cells: new Int32Array(32), setPlace() {}, setRoots() {} };
   flushTlb(gva?: bigint): void {
     this.flushes.push(gva);
   }

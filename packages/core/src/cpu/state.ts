@@ -27,6 +27,8 @@ export const Direct = {
   READ_CR: 256,
   WRITE_CR3: 512,
   ALIGNMENT_CHECK: 1024,
+  /** What plug-ins have built for themselves. */
+  PLUGIN_CODE: 2048,
 } as const;
 
 const SIZES = { i32: 4, i64: 8, v128: 16 } as const;
@@ -114,6 +116,14 @@ export type Level = keyof typeof LEVELS;
 export const DIRECT = slot('direct', 'i32');
 /** Not 0: an interrupt may be waiting for RFLAGS.IF. */
 export const INTERRUPT_WAITS = slot('interruptWaits', 'i32');
+/**
+ * Two page-table roots between which generated code goes by itself, and the TLB bank of each for accesses as they are made
+ * now; a bank of 0: not known.
+ */
+const root = (name: string) => ({ cr3: slot(`${name}Cr3`, 'i64'), bank: slot(`${name}RootBank`, 'i32') });
+export const ROOTS = [root('first'), root('second')] as const;
+/** Words of a plug-in's own, for the code that it has built (plugin-api, DirectCode). */
+export const CELLS = slots('cell', 'i64', 16);
 /** Number of the mode that code is decoded in (isa/modes.ts). */
 export const CODE_MODE = slot('codeMode', 'i32');
 /** Entry table of the code page at PAGE_BASE; valid when regions hand over to tier 0. */

@@ -13,6 +13,7 @@ import {
   TLB,
   TLB_FILLS,
 } from '../cpu/state.ts';
+import type { DirectPrograms } from '../ir/builder.ts';
 import { decode } from '../isa/decoder.ts';
 import { type Helper, helpers as isaHelpers } from '../isa/helpers/index.ts';
 import type { CpuMode } from '../isa/modes.ts';
@@ -64,6 +65,8 @@ export interface EngineOptions {
   readonly maxCompiledHandlers?: number;
   /** Count executions per handler, for measuring that list. */
   readonly profile?: boolean;
+  /** What plug-ins have built for instructions that would leave. */
+  readonly directCode?: DirectPrograms;
   /** Compiled regions (tier 1): none, or how they are made. */
   readonly regions?: RegionPolicy | false | undefined;
 }
@@ -135,7 +138,9 @@ export class Engine {
       ...(options.profile ? { profileAt: layout.recordsEnd - ProfileLayout.sizeBytes } : {}),
     };
     const hot = options.profile ? [] : (options.hot ?? HOT_INSTRUCTIONS);
-    this.#handlers = new Handlers({ ...forInterpreter, memory, hot, maxCompiled: options.maxCompiledHandlers });
+    const directCode: DirectPrograms = options.directCode ?? new Map();
+    const maxCompiled = options.maxCompiledHandlers;
+    this.#handlers = new Handlers({ ...forInterpreter, memory, hot, maxCompiled, directCode });
     this.code = new CodeCache(memory.memory.buffer, layout, {
       decode,
       handlerFor: (shape) => this.#handlers.choiceFor(shape),
@@ -164,6 +169,7 @@ export class Engine {
         batch: policy.batch ?? DEFAULT_BATCH,
         threshold: policy.threshold,
         helperNumber,
+        directCode,
         lookup: regionLookup,
       });
       this.regions.attach(this.#core.regionTable, { ...instance.exports, helper: imports.helper });

@@ -1,4 +1,4 @@
-import { Builder } from '../ir/builder.ts';
+import { Builder, type DirectPrograms } from '../ir/builder.ts';
 import { type FlagUse, flagUse } from '../ir/flag-use.ts';
 import type { Block, Program } from '../ir/types.ts';
 import { decode } from '../isa/decoder.ts';
@@ -27,6 +27,7 @@ export interface ProfiledHandler {
 
 export interface HandlersOptions extends Omit<InterpreterOptions, 'inline'> {
   readonly memory: EngineMemory;
+  readonly directCode: DirectPrograms;
   /** Instructions and pairs to stand inline: see hot.ts. */
   readonly hot: readonly string[];
   /** Compile at most so many others before {@link Handlers.full}; default: as many as the table holds. */
@@ -112,7 +113,7 @@ export class Handlers {
     const quiet = example.startsWith(QUIET_MARK);
     const shape = exampleShape(quiet ? example.slice(QUIET_MARK.length) : example);
     const choice = this.#choices.get(shape) ?? this.#choose(shape);
-    const program = buildProgram(shape, quiet);
+    const program = buildProgram(shape, this.#options.directCode, quiet);
     if (!(quiet ? choice.hasQuiet : choice.hasHandler)) {
       handlers.push([program]);
       if (quiet) choice.setQuiet(this.#next++);
@@ -122,7 +123,7 @@ export class Handlers {
   }
 
   #choose(shape: InstructionShape): Choice {
-    const choice = new Choice(shape, (program) => this.#addHandler(program));
+    const choice = new Choice(shape, this.#options.directCode, (program) => this.#addHandler(program));
     this.#choices.set(shape, choice);
     return choice;
   }
@@ -184,8 +185,8 @@ export class Handlers {
   }
 }
 
-function buildProgram(shape: InstructionShape, quietFlags = false): Program {
-  const builder = new Builder({ quietFlags });
+function buildProgram(shape: InstructionShape, directCode: DirectPrograms, quietFlags = false): Program {
+  const builder = new Builder({ quietFlags, directCode });
   shape.encoding.semantics(builder, shape);
   return builder.program;
 }
@@ -202,6 +203,7 @@ function storesIn(block: Block): boolean {
     (node) =>
       node.kind === 'store' ||
       node.kind === 'storeUpdate' ||
+      node.kind === 'storeReached' ||
       node.kind === 'helper' ||
       (node.kind === 'when' && (storesIn(node.then) || storesIn(node.otherwise))),
   );
@@ -216,10 +218,12 @@ class Choice implements HandlerChoice {
   readonly #compile: (program: Program) => number;
   #handler = 0;
   #quiet = 0;
-  constructor(shape: InstructionShape, compile: (program: Program) => number) {
+  readonly #directCode: DirectPrograms;
+  constructor(shape: InstructionShape, directCode: DirectPrograms, compile: (program: Program) => number) {
     this.shape = shape;
+    this.#directCode = directCode;
     this.#compile = compile;
-    const program = buildProgram(shape);
+    const program = buildProgram(shape, directCode);
     this.flags = flagUse(program);
     this.leads = !storesIn(program.body) && !shape.encoding.endsBlock;
   }
@@ -241,11 +245,11 @@ class Choice implements HandlerChoice {
     this.#quiet = handler;
   }
   get handler(): number {
-    if (this.#handler === 0) this.#handler = this.#compile(buildProgram(this.shape));
+    if (this.#handler === 0) this.#handler = this.#compile(buildProgram(this.shape, this.#directCode));
     return this.#handler;
   }
   quiet(): number {
-    if (this.#quiet === 0) this.#quiet = this.#compile(buildProgram(this.shape, true));
+    if (this.#quiet === 0) this.#quiet = this.#compile(buildProgram(this.shape, this.#directCode, true));
     return this.#quiet;
   }
 }

@@ -203,6 +203,11 @@ export abstract class ProgramEmitter {
       case 'storeUpdate':
         this.#memory(node);
         return;
+      case 'reach':
+      case 'loadReached':
+      case 'storeReached':
+        this.#reached(node);
+        return;
       default:
         this.#control(node);
     }
@@ -312,6 +317,51 @@ export abstract class ProgramEmitter {
       case 'storeUpdate':
         this.#storeUpdate(node);
     }
+  }
+
+  #reached(node: NodeOf<'reach' | 'loadReached' | 'storeReached'>): void {
+    switch (node.kind) {
+      case 'reach':
+        this.#reach(node);
+        return;
+      case 'loadReached':
+        this.push(node.host);
+        this.load(node.bytes, node.offset);
+        this.keep(node.result);
+        return;
+      case 'storeReached':
+        this.push(node.host);
+        this.push(node.value);
+        this.store(node.bytes, node.value.type, node.offset);
+    }
+  }
+
+  /** As {@link #host}, but a miss answers 0. */
+  #reach({ bank, address, bytes, write, result }: NodeOf<'reach'>): void {
+    const a = this.asm;
+    const gva = this.allocate('i64');
+    const x = this.allocate('i64');
+    const entry = this.allocate('i32');
+    const half = write ? TLB_WRITE_OFFSET : 0;
+    this.push(address);
+    a.tee(gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And);
+    this.push(bank);
+    a.op(Op.i32Add).tee(entry).mem(Op.i64Load, half).get(gva).op(Op.i64Xor).tee(x);
+    a.i64(4096 - bytes)
+      .op(Op.i64GtU)
+      .if('i32')
+      .i32(0)
+      .else();
+    a.get(x)
+      .op(Op.i32WrapI64)
+      .get(entry)
+      .mem(Op.i32Load, half + 8)
+      .op(Op.i32Add)
+      .end();
+    this.release('i64', gva);
+    this.release('i64', x);
+    this.release('i32', entry);
+    this.keep(result);
   }
 
   #openForUpdate(node: NodeOf<'loadForUpdate'>): number {

@@ -1,3 +1,4 @@
+import type { DirectCode, DirectKind } from '@polyvisor/plugin-api';
 import { FC, FS, FZ, type SegmentBound, type Slot } from '../cpu/state.ts';
 import { integerOps } from './ops.ts';
 import type {
@@ -14,6 +15,10 @@ import type {
   Variable,
 } from './types.ts';
 
+/** What plug-ins build where an instruction would leave with this exit. */
+export type DirectPrograms = ReadonlyMap<DirectKind, (code: DirectCode) => void>;
+const NO_PROGRAMS: DirectPrograms = new Map();
+
 /** Builds the IR of one instruction. Semantics call it; they never execute anything themselves. */
 export class Builder {
   readonly program: Program & { variables: Variable[]; valueCount: number } = {
@@ -26,9 +31,13 @@ export class Builder {
   readonly #quiet: boolean;
   #fromSource = false;
 
+  /** Code that a plug-in has built for an instruction, by its exit. */
+  readonly directCode: DirectPrograms;
+
   /** `quietFlags`: leave the arithmetic flags alone; for instructions whose flags nobody will see. */
-  constructor(options: { quietFlags?: boolean } = {}) {
+  constructor(options: { quietFlags?: boolean; directCode?: DirectPrograms } = {}) {
     this.#quiet = options.quietFlags ?? false;
+    this.directCode = options.directCode ?? NO_PROGRAMS;
   }
 
   #value(type: ValueType, node: Node): Value {
@@ -285,6 +294,24 @@ export class Builder {
   }
   storeUpdate(handle: UpdateHandle, bytes: AccessBytes, value: Value): void {
     this.#effect({ kind: 'storeUpdate', handle, bytes, value: this.#use(value) });
+  }
+
+  /** See the nodes' own description: places that need no walk, and cannot fault. */
+  reach(bank: Value, address: Value, bytes: number, access: 'read' | 'write'): Value {
+    const write = access === 'write';
+    return this.#value('i32', {
+      kind: 'reach',
+      bank: this.#use(bank),
+      address: this.#use(address),
+      bytes,
+      write,
+    } as Node);
+  }
+  loadReached(host: Value, offset: number, bytes: AccessBytes): Value {
+    return this.#value(typeForBytes(bytes), { kind: 'loadReached', host: this.#use(host), offset, bytes } as Node);
+  }
+  storeReached(host: Value, offset: number, bytes: AccessBytes, value: Value): void {
+    this.#effect({ kind: 'storeReached', host: this.#use(host), offset, bytes, value: this.#use(value) });
   }
 
   // ---- variables and control ----

@@ -151,6 +151,10 @@ class Evaluation {
       case 'storeUpdate':
       case 'store':
         return this.#stepMemory(node);
+      case 'reach':
+        // There is no TLB here: nothing is at hand.
+        this.#values.set(node.result, 0);
+        return;
       default:
         return this.#stepControl(node);
     }

@@ -36,6 +36,7 @@ function observesFlags(node: Node, written: ReadonlySet<object>): boolean {
     case 'loadForUpdate':
     case 'store':
     case 'storeUpdate':
+    case 'storeReached':
     case 'raise':
     case 'jump':
     case 'branch':
@@ -55,6 +56,7 @@ function stores(block: Block): boolean {
     (node) =>
       node.kind === 'store' ||
       node.kind === 'storeUpdate' ||
+      node.kind === 'storeReached' ||
       (node.kind === 'when' && (stores(node.then) || stores(node.otherwise))),
   );
 }

@@ -88,6 +88,14 @@ export type Node =
   | { readonly kind: 'loadForUpdate'; readonly address: Value; readonly bytes: AccessBytes; readonly handle: UpdateHandle; result: Value }
   | { readonly kind: 'storeUpdate'; readonly handle: UpdateHandle; readonly bytes: AccessBytes; readonly value: Value }
   | { readonly kind: 'store'; readonly address: Value; readonly bytes: AccessBytes; readonly value: Value }
+  /**
+   * The host address (i32) of `bytes` bytes of guest-virtual memory, which may be read or written in that TLB bank (i32); 0 where
+   * the bank does not have them, or where they are not in one page. Never a fault.
+   */
+  | { readonly kind: 'reach'; readonly bank: Value; readonly address: Value; readonly bytes: number; readonly write: boolean; result: Value }
+  /** At a host address that `reach` has answered. */
+  | { readonly kind: 'loadReached'; readonly host: Value; readonly offset: number; readonly bytes: AccessBytes; result: Value }
+  | { readonly kind: 'storeReached'; readonly host: Value; readonly offset: number; readonly bytes: AccessBytes; readonly value: Value }
   | { readonly kind: 'getVariable'; readonly variable: Variable; result: Value }
   | { readonly kind: 'setVariable'; readonly variable: Variable; readonly value: Value }
   | { readonly kind: 'when'; readonly condition: Value; readonly then: Block; readonly otherwise: Block }

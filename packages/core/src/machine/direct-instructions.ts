@@ -14,7 +14,7 @@ const BITS: readonly (readonly [ExitKind, number])[] = [
   ['writeCr', Direct.WRITE_CR3],
 ];
 /** Plug-ins do not see these. */
-const NOBODY_ASKS = Direct.POPF | Direct.ALIGNMENT_CHECK;
+const NOBODY_ASKS = Direct.POPF | Direct.ALIGNMENT_CHECK | Direct.PLUGIN_CODE;
 
 /** Bits of DIRECT for the exits that somebody is `asked` about. */
 export function directInstructions(asked: (kind: ExitKind) => boolean): number {

@@ -7,7 +7,6 @@ import {
   NO_DEVICES,
   type PciConnection,
   type PciDevice,
-  PLATFORM_CHIPS,
   type PlatformDefinition,
   type Machine as PluginMachine,
   type PortDevice,
@@ -42,6 +41,7 @@ import { limitedCpuid } from './native/msrs.ts';
 import type { MachineOptions, RunEnd } from './options.ts';
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
 import type { ProcessorPlatform } from './platform/processor.ts';
+import { DefinedPlatform } from './platform-definition.ts';
 import { crashReport } from './report.ts';
 import { Sampler } from './sampler.ts';
 import { allocate, hiddenMemoryOf } from './start.ts';
@@ -55,7 +55,7 @@ export class Machine implements PluginMachine {
   readonly console: ConsolePort;
   readonly devices: Devices;
   readonly vcpus: readonly MachineVcpu[];
-  readonly platform: PlatformDefinition;
+  readonly platform: DefinedPlatform;
   readonly entry: Entry;
   /** Memory beyond the guest's own, of which it knows nothing; see {@link PlatformDefinition.roomForOps}. */
   readonly hiddenMemory: { readonly gpa: number; readonly sizeBytes: number };
@@ -88,7 +88,7 @@ export class Machine implements PluginMachine {
     this.console = options.console;
     this.devices = options.devices ?? NO_DEVICES;
     this.entry = chooseEntry(options.image, options.plugins.calls, options.entryName);
-    this.platform = platformFor(this.entry, options);
+    this.platform = new DefinedPlatform(this.entry, options);
     this.#bootDescriptor = { hypervisor: 'none', guestType: this.entry.name, abiVersion: 0 };
     this.#calls.configure(this.platform);
     this.hiddenMemory = hiddenMemoryOf(this.platform);
@@ -169,7 +169,8 @@ export class Machine implements PluginMachine {
       vcpu: () => this.vcpus[vcpu],
       tellOfMmio: (gpa: number, sizeBytes: number, write: boolean) => this.#tellOfMmio(vcpu, gpa, sizeBytes, write),
     };
-    return makeEngine(this.#engineMemory, surroundings, this.#options.engine);
+    const { directCode } = this.platform;
+    return makeEngine(this.#engineMemory, surroundings, { ...this.#options.engine, directCode });
   }
 
   /** An access beyond RAM, in the middle of an instruction: plug-ins are told of it, whatever they answer. */
@@ -323,18 +324,4 @@ export class Machine implements PluginMachine {
       ...this.#counts.figures(),
     };
   }
-}
-
-/** What the plug-ins are shown before memory is allocated. A native door brings the chips of a PC. */
-function platformFor(entry: Entry, { chips, memoryBytes, commandLine }: MachineOptions): PlatformDefinition {
-  const isNative = entry.plugin === CORE;
-  return {
-    entry,
-    chips: new Set([...(isNative ? PLATFORM_CHIPS : []), ...(chips ?? [])]),
-    memoryBytes,
-    overheadBytes: 0,
-    roomForOps: isNative,
-    vcpus: 1,
-    commandLine,
-  };
 }

@@ -1,15 +1,17 @@
-import { CR3, MMU_FLAGS, TLB } from '../cpu/state.ts';
+import { CR3, MMU_FLAGS, ROOTS, TLB } from '../cpu/state.ts';
 import type { Engine } from '../engine/engine.ts';
 import { modeFacts } from '../isa/modes.ts';
 import { LARGE_PAGE_MAP_BYTES, LARGE_PAGES_OFFSET, LargePage, largePageMap } from '../memory/layout.ts';
 import { LEVEL_COUNT, LevelBanks } from './level-banks.ts';
 import { BankKeys, bankKey, rootNumber, rootOfKey } from './mmu-state.ts';
+import { RootBanks } from './root-banks.ts';
 
 /** A vCPU's TLB: which bank is in use, by CR3, MMU_FLAGS and the code mode, and what is dropped when. */
 export class TranslationBuffer {
   readonly #engine: Engine;
   readonly #keys: BankKeys;
   readonly #levels: LevelBanks;
+  readonly #roots: RootBanks;
   /** Where CR3, MMU_FLAGS and TLB stand, as indices of words. */
   readonly #at: { readonly cr3: number; readonly flags: number; readonly bank: number };
   #holdsAllLevels = false;
@@ -18,6 +20,7 @@ export class TranslationBuffer {
     this.#engine = engine;
     this.#keys = new BankKeys(() => engine.banks.flushAll());
     this.#levels = new LevelBanks(engine, this.#keys);
+    this.#roots = new RootBanks(engine);
     const word = ({ offset }: { offset: number }) => (engine.base + offset) >>> 2;
     this.#at = { cr3: word(CR3), flags: word(MMU_FLAGS), bank: word(TLB) };
   }
@@ -31,14 +34,21 @@ export class TranslationBuffer {
     if (!holds) this.#levels.forget();
   }
 
+  /** The roots that generated code goes between by itself, in halves; see ROOTS. */
+  setRoots(roots: readonly [first: bigint, second: bigint] | undefined): void {
+    this.#roots.set(roots);
+    this.select();
+  }
+
   /** Take the bank that belongs to the present state. */
   select(): void {
     const { memory, mode, banks } = this.#engine;
     const root = this.#root();
     const flags = memory.words[this.#at.flags];
-    this.#keys.makeRoom(1 + LEVEL_COUNT);
+    this.#keys.makeRoom(1 + LEVEL_COUNT + ROOTS.length);
     if (this.#holdsAllLevels) this.#levels.update(root, flags, mode === 'long64');
     const manner = this.#keys.manner(flags, modeFacts(mode).number);
+    this.#roots.update(flags, manner);
     memory.words[this.#at.bank] = banks.select(bankKey(root, manner));
   }
   #root(): number {

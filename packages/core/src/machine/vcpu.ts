@@ -35,6 +35,7 @@ import type { Engine } from '../engine/engine.ts';
 import { Flag } from '../isa/flags.ts';
 import { modeFacts } from '../isa/modes.ts';
 import { RESET_SEGMENTS } from './cpu-mode.ts';
+import { VcpuDirectState } from './direct-state.ts';
 import { readFlags, writeFlags } from './lazy-flags.ts';
 import { mmuFlags, usesPdptes } from './mmu-state.ts';
 import { type InterruptSource, ProcessorPlatform } from './platform/processor.ts';
@@ -72,6 +73,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   readonly tables: DescriptorTables;
   hiddenGdt: Int32Array | undefined;
   readonly engine: Engine;
+  readonly directState: VcpuDirectState;
   blocked = false;
   offline = false;
   /** Leave after each instruction: RFLAGS.TF is set. */
@@ -179,6 +181,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     this.platform = platform;
     this.engine = engine;
     this.#tlb = new TranslationBuffer(engine);
+    this.directState = new VcpuDirectState(engine, this.#tlb);
     this.#virtual = new VirtualMemory(engine);
     this.tables = new StateTables(engine.memory.view, engine.base);
     writeFlags(this.words, RESET_FLAGS);

@@ -143,6 +143,7 @@ export class PluginRegistry {
         const event = { channel, plugin, data: make() };
         for (const listener of [...to]) listener(event);
       },
+      isTraced: (channel: TraceChannel) => (listeners[channel]?.length ?? 0) > 0,
       log: (level: LogLevel, message: string) => this.#log(level, plugin, message),
     });
   }

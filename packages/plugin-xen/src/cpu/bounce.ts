@@ -37,6 +37,9 @@ export interface Bounce {
   readonly what: string;
 }
 
+/** The frame of {@link bounce64} without an error code: offsets in bytes. */
+export const Entry = { RCX: 0, R11: 8, RIP: 16, CS: 24, RFLAGS: 32, RSP: 40, SS: 48, SIZE_BYTES: 56 } as const;
+
 /** The frame, in halves of its 64-bit words. */
 const frame = new Int32Array((WORDS_WITHOUT_ERROR_CODE + 1) * 2);
 const AS_SUPERVISOR = { as: 'supervisor' } as const;
@@ -138,6 +141,10 @@ function isHypervisorStack(topLow: number, topHigh: number): boolean {
   if (topHigh === HOLE_START_HIGH) return topLow > 0;
   if (topHigh === HOLE_END_HIGH) return topLow < 64;
   return topHigh > HOLE_START_HIGH && topHigh < HOLE_END_HIGH;
+}
+
+export function isHypervisorStackAt(top: bigint): boolean {
+  return isHypervisorStack(Number(BigInt.asUintN(32, top)), Number(top >> 32n));
 }
 
 /** RFLAGS as the guest believes it: IF is the upcall mask's complement, IOPL the virtual one if it asked for that. */

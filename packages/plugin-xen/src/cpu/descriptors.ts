@@ -15,6 +15,7 @@ import { FrameType } from '../mm/frames.ts';
 import type { PvMemory } from '../mm/manager.ts';
 import { OK } from '../mm/pageTables.ts';
 import type { PvDomain } from '../pvDomain.ts';
+import { forgetSelectors } from './cells.ts';
 import { safeDescriptor } from './descriptorCheck.ts';
 import { NULL_SEGMENT } from './segments.ts';
 
@@ -64,6 +65,7 @@ export function installGdt(mm: PvMemory, vcpu: XenVcpu, frames: readonly number[
   }
   for (const old of vcpu.gdtFrames) mm.tables.putPageAndType(old);
   for (let page = 0; page < FIRST_RESERVED_GDT_PAGE; page++) mm.hole.mapDescriptorPage(vcpu.id, page, taken[page]);
+  forgetSelectors(vcpu);
   vcpu.gdtFrames = taken;
   vcpu.gdtEntries = entries;
   mm.flush(vcpu);
@@ -81,6 +83,7 @@ export function updateDescriptor(domain: PvDomain, _context: HypercallContext, a
   if (!mm.isGuestFrame(mfn)) return EINVAL;
   const type = mm.frames.typeOf(mfn) === FrameType.DESCRIPTORS ? FrameType.DESCRIPTORS : FrameType.WRITABLE;
   if (mm.tables.getPageAndType(mfn, type) !== OK) return EINVAL;
+  for (const vcpu of domain.vcpus) forgetSelectors(vcpu);
   domain.memory.words[gpa / 4] = safe.lo;
   domain.memory.words[gpa / 4 + 1] = safe.hi;
   mm.tables.putPageAndType(mfn);

@@ -69,4 +69,5 @@ export function onBeforeEntry(domain: PvDomain, vcpu: XenVcpu): void {
     injectException(domain, vcpu, Vector.NMI);
   }
   if (services.upcallPending(vcpu)) deliverUpcall(domain, vcpu);
+  domain.directEntries[vcpu.id]?.update(domain, vcpu);
 }

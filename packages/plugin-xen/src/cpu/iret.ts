@@ -5,17 +5,31 @@ import { type HypercallContext, type HypercallResult, NO_RESULT, type XenDomain,
 import { HIGH, LOW } from '../halves.ts';
 import { FLAT_RING3_CS32 } from '../layout.ts';
 import { RFLAGS_IF, RFLAGS_IOPL, RFLAGS_VM, VMASST_ARCHITECTURAL_IOPL } from './bounce.ts';
+import { rememberSelectors } from './cells.ts';
 import { load as load32, readReturn32, setRegister, setUpcallMask } from './frames32.ts';
 import { toggleGuestMode } from './mode.ts';
 import { codeSegment, KERNEL_CS, KERNEL_SS, loadFlat, stackSegment, USER_CS32 } from './segments.ts';
 import { injectException, Vector } from './traps.ts';
 
+/** HYPERVISOR_iret (public/xen.h). */
+export const IRET_CALL = 23;
 /** struct iret_context (public/arch-x86/xen-x86_64.h), in halves of its 64-bit fields. */
-const Frame = { RAX: 0, R11: 2, RCX: 4, FLAGS: 6, RIP: 8, CS: 10, RFLAGS: 12, RSP: 14, SS: 16, WORDS: 18 } as const;
+export const Frame = {
+  RAX: 0,
+  R11: 2,
+  RCX: 4,
+  FLAGS: 6,
+  RIP: 8,
+  CS: 10,
+  RFLAGS: 12,
+  RSP: 14,
+  SS: 16,
+  WORDS: 18,
+} as const;
 const frame = new Int32Array(Frame.WORDS);
-const VGCF_IN_SYSCALL = 1 << 8;
-const RFLAGS_ALL = 0x003f_7fd5;
-const RFLAGS_ALWAYS_ONE = 2;
+export const VGCF_IN_SYSCALL = 1 << 8;
+export const RFLAGS_ALL = 0x003f_7fd5;
+export const RFLAGS_ALWAYS_ONE = 2;
 
 /** Leave the guest kernel by the frame on its stack, to guest user mode (CS.RPL 3) or to itself. */
 export function iret(context: HypercallContext): HypercallResult {
@@ -107,6 +121,7 @@ function returnByIret(domain: XenDomain, vcpu: XenVcpu, selector: number, stackS
   // A return that faults is seen by the guest as a fault of the context it returns to, with that context's selectors.
   load(vcpu, SegmentIndex.CS, code ?? { ...KERNEL_CS, selector });
   load(vcpu, SegmentIndex.SS, stack ?? { ...KERNEL_SS, selector: stackSelector });
+  if (code && stack) rememberSelectors(vcpu, code, stack);
   if (code === undefined) injectException(domain, vcpu, Vector.GP, selector & 0xfffc);
   else if (stack === undefined) injectException(domain, vcpu, Vector.GP, stackSelector & 0xfffc);
   else if (!isCanonicalHigh(vcpu.cpu.ripHalves[HIGH])) injectException(domain, vcpu, Vector.GP, 0);

@@ -13,11 +13,11 @@ import {
 } from '../layout.ts';
 
 /** 64-bit code, DPL 3, G, L. */
-const CODE64_RIGHTS = 0xa0fb;
+export const CODE64_RIGHTS = 0xa0fb;
 /** 32-bit code, DPL 3, G, D. */
 const CODE32_RIGHTS = 0xc0fb;
 /** Writable data, DPL 3, G, B. */
-const DATA_RIGHTS = 0xc0f3;
+export const DATA_RIGHTS = 0xc0f3;
 const UNUSABLE = 0x1_0000;
 const FLAT_LIMIT = 0xffff_ffff;
 

@@ -169,6 +169,18 @@ class Analysis {
       case 'storeUpdate':
         this.#use(node.value, at);
         return;
+      case 'reach':
+        this.#use(node.bank, at);
+        this.#use(node.address, at);
+        return;
+      case 'loadReached':
+        this.#use(node.host, at);
+        return;
+      case 'storeReached':
+        this.#stores = true;
+        this.#use(node.host, at);
+        this.#use(node.value, at);
+        return;
       default:
         this.#control(node, at, top);
     }

@@ -1,4 +1,4 @@
-import { Builder } from '../../ir/builder.ts';
+import { Builder, type DirectPrograms } from '../../ir/builder.ts';
 import type { InstructionShape } from '../../isa/types.ts';
 import { REGION_LOOKUP_BYTES, REGION_LOOKUP_ENTRY_BYTES } from '../../memory/layout.ts';
 import type { ByteRange, CodeCache, CodePage } from '../code-cache.ts';
@@ -29,6 +29,7 @@ export interface RegionsOptions {
   readonly batch: number;
   /** Arrivals at a place before a region is made that starts there. */
   readonly threshold: number;
+  readonly directCode: DirectPrograms;
   helperNumber(name: string): number;
   /** Host address of the region look-up. */
   readonly lookup: number;
@@ -199,7 +200,7 @@ export class Regions {
 
   #shapeCode(shape: InstructionShape): ShapeCode | undefined {
     if (this.#shapes.has(shape)) return this.#shapes.get(shape);
-    const builder = new Builder();
+    const builder = new Builder({ directCode: this.#options.directCode });
     shape.encoding.semantics(builder, shape);
     const { program } = builder;
     const demand = demandOf(program);

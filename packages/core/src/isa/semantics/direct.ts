@@ -3,6 +3,7 @@
  * (cpu/state.ts). What is rare stays with TypeScript, exceptions among it: there is no second copy of such rules here.
  * Each of them ends in the exit that it would be otherwise.
  */
+import type { DirectKind } from '@polyvisor/plugin-api';
 import {
   CPL,
   CR0,
@@ -35,6 +36,7 @@ import {
 } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
+import { BuilderCode } from '../direct-code.ts';
 import { ARITHMETIC_FLAGS, Flag, packFlags, unpackArithmeticFlags } from '../flags.ts';
 import { DESCRIPTOR_DPL, FlatDescriptor, FlatRights, RIGHTS_DPL_BIT, RIGHTS_UNUSABLE } from '../flat-segments.ts';
 import { linearAddress, nextRip, read, write } from '../operands.ts';
@@ -134,9 +136,10 @@ export const swapGs: Semantics = (b) => {
   b.set(KERNEL_GS_BASE, b.current(base));
 };
 
-/** SYSCALL from 64-bit mode to CPL 0. */
+/** SYSCALL from 64-bit mode to CPL 0, or by a plug-in's code. */
 export const systemCall: Semantics = (b, shape) => {
   if (shape.mode === 'long64') {
+    runPluginCode(b, shape, 'syscall');
     const conditions = [
       isDirect(b, Direct.SYSCALL),
       b.and(b.wrap(b.get(EFER)), b.i32(EFER_SCE)),
@@ -147,6 +150,11 @@ export const systemCall: Semantics = (b, shape) => {
   }
   leaveWith(b, 'syscall');
 };
+
+function runPluginCode(b: Builder, shape: InstructionShape, kind: DirectKind): void {
+  const build = b.directCode.get(kind);
+  if (build) b.when(isDirect(b, Direct.PLUGIN_CODE), () => build(new BuilderCode(b, shape)));
+}
 
 function enterKernel(b: Builder, shape: InstructionShape): void {
   const image = b.and(packFlags(b), b.i32(~Flag.RF));

@@ -1,0 +1,167 @@
+import type { CodeValue, DirectCode, Quad, Word } from '@polyvisor/plugin-api';
+import {
+  CELLS,
+  CR3,
+  EFLAGS_SYSTEM,
+  GPR,
+  KERNEL_GS_BASE,
+  ROOTS,
+  SEGMENT_ACCESS,
+  SEGMENT_BASE,
+  SEGMENT_SELECTOR,
+  TLB,
+} from '../cpu/state.ts';
+import type { Builder } from '../ir/builder.ts';
+import type { AccessBytes, Value } from '../ir/types.ts';
+import { ARITHMETIC_FLAGS, packFlags, unpackArithmeticFlags } from './flags.ts';
+import { nextRip } from './operands.ts';
+import type { InstructionShape } from './types.ts';
+
+type Type = 'i32' | 'i64';
+const GS = 5;
+
+/** What plug-ins build with, as IR of the instruction that their code stands before. */
+export class BuilderCode implements DirectCode {
+  readonly #b: Builder;
+  readonly #shape: InstructionShape;
+
+  constructor(builder: Builder, shape: InstructionShape) {
+    this.#b = builder;
+    this.#shape = shape;
+  }
+
+  // ---- values ----
+  word(value: number): Word {
+    return word(this.#b.i32(value));
+  }
+  quad(value: bigint): Quad {
+    return quad(this.#b.i64(value));
+  }
+  add<T extends Type>(a: CodeValue<T>, b: CodeValue<T>): CodeValue<T> {
+    return same(a, this.#b.add(irOf(a), irOf(b)));
+  }
+  and<T extends Type>(a: CodeValue<T>, b: CodeValue<T>): CodeValue<T> {
+    return same(a, this.#b.and(irOf(a), irOf(b)));
+  }
+  or<T extends Type>(a: CodeValue<T>, b: CodeValue<T>): CodeValue<T> {
+    return same(a, this.#b.or(irOf(a), irOf(b)));
+  }
+  shiftLeft(value: Word, bits: number): Word {
+    return word(this.#b.shl(irOf(value), this.#b.i32(bits)));
+  }
+  equal<T extends Type>(a: CodeValue<T>, b: CodeValue<T>): Word {
+    return word(this.#b.eq(irOf(a), irOf(b)));
+  }
+  below<T extends Type>(a: CodeValue<T>, b: CodeValue<T>): Word {
+    return word(this.#b.ltU(irOf(a), irOf(b)));
+  }
+  not(condition: Word): Word {
+    return word(this.#b.eqz(irOf(condition)));
+  }
+  select<T extends Type>(condition: Word, a: CodeValue<T>, b: CodeValue<T>): CodeValue<T> {
+    return same(a, this.#b.select(irOf(condition), irOf(a), irOf(b)));
+  }
+  lowWord(value: Quad): Word {
+    return word(this.#b.wrap(irOf(value)));
+  }
+  toQuad(value: Word): Quad {
+    return quad(this.#b.extendU(irOf(value)));
+  }
+  canonical(address: Quad): Quad {
+    const b = this.#b;
+    return quad(b.shrS(b.shl(irOf(address), b.i64(16)), b.i64(16)));
+  }
+  keep<T extends Type>(value: CodeValue<T>): () => CodeValue<T> {
+    const variable = this.#b.variable(irOf(value));
+    return () => same(value, this.#b.current(variable));
+  }
+  when(condition: Word, then: () => void): void {
+    this.#b.when(irOf(condition), then);
+  }
+
+  // ---- the processor ----
+  register(index: number): Quad {
+    return quad(this.#b.getFixed(placeIn(GPR, index).offset, 8));
+  }
+  setRegister(index: number, value: Quad): void {
+    this.#b.setFixed(placeIn(GPR, index).offset, 8, irOf(value));
+  }
+  flags(): Word {
+    return word(packFlags(this.#b));
+  }
+  setFlags(value: Word): void {
+    const b = this.#b;
+    const image = b.variable(irOf(value));
+    b.set(EFLAGS_SYSTEM, b.or(b.and(b.current(image), b.i32(~ARITHMETIC_FLAGS)), b.i32(2)));
+    unpackArithmeticFlags(b, b.current(image));
+  }
+  selector(index: number): Word {
+    return word(this.#b.and(this.#b.get(placeIn(SEGMENT_SELECTOR, index)), this.#b.i32(0xffff)));
+  }
+  setSelector(index: number, value: Word): void {
+    this.#b.set(placeIn(SEGMENT_SELECTOR, index), irOf(value));
+  }
+  accessRights(index: number): Word {
+    return word(this.#b.get(placeIn(SEGMENT_ACCESS, index)));
+  }
+  nextRip(): Quad {
+    return quad(nextRip(this.#b, this.#shape));
+  }
+  swapGs(): void {
+    const b = this.#b;
+    const base = b.variable(b.get(SEGMENT_BASE[GS]));
+    b.set(SEGMENT_BASE[GS], b.get(KERNEL_GS_BASE));
+    b.set(KERNEL_GS_BASE, b.current(base));
+  }
+  cell(index: number): Quad {
+    return quad(this.#b.get(placeIn(CELLS, index)));
+  }
+  setCell(index: number, value: Quad): void {
+    this.#b.set(placeIn(CELLS, index), irOf(value));
+  }
+
+  // ---- memory ----
+  reach(root: 0 | 1, address: Quad, sizeBytes: number, access: 'read' | 'write'): Word {
+    if (!Number.isInteger(sizeBytes) || sizeBytes < 1 || sizeBytes > 4096)
+      throw new RangeError(`a place of ${sizeBytes} bytes: 1 to 4,096`);
+    const b = this.#b;
+    const place = b.variable(b.i32(0));
+    b.when(b.get(ROOTS[root].bank), () =>
+      b.assign(place, b.reach(b.get(ROOTS[root].bank), irOf(address), sizeBytes, access)),
+    );
+    return word(b.current(place));
+  }
+  place(cell: number): Word {
+    return this.lowWord(this.cell(cell));
+  }
+  load(place: Word, offsetBytes: number, sizeBytes: 1 | 4): Word;
+  load(place: Word, offsetBytes: number, sizeBytes: 8): Quad;
+  load(place: Word, offsetBytes: number, sizeBytes: 1 | 4 | 8): CodeValue {
+    return this.#b.loadReached(irOf(place), offsetBytes, sizeBytes) as CodeValue;
+  }
+  store(place: Word, offsetBytes: number, sizeBytes: AccessBytes, value: CodeValue): void {
+    this.#b.storeReached(irOf(place), offsetBytes, sizeBytes, irOf(value));
+  }
+  hasRoots(): Word {
+    const b = this.#b;
+    return word(b.and(b.ne(b.get(ROOTS[0].bank), b.i32(0)), b.ne(b.get(ROOTS[1].bank), b.i32(0))));
+  }
+  switchRoot(root: 0 | 1): void {
+    this.#b.set(CR3, this.#b.get(ROOTS[root].cr3));
+    this.#b.set(TLB, this.#b.get(ROOTS[root].bank));
+  }
+  jump(rip: Quad): void {
+    this.#b.jump(irOf(rip));
+  }
+}
+
+const irOf = (value: CodeValue): Value => value as Value;
+const word = (value: Value): Word => value as Word;
+const quad = (value: Value): Quad => value as Quad;
+const same = <T extends Type>(_like: CodeValue<T>, value: Value): CodeValue<T> => value as unknown as CodeValue<T>;
+
+function placeIn<T>(list: readonly T[], index: number): T {
+  const found = list[index];
+  if (found === undefined) throw new RangeError(`there is none of number ${index}: 0 to ${list.length - 1}`);
+  return found;
+}

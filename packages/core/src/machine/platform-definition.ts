@@ -1,0 +1,58 @@
+import {
+  type DirectCode,
+  type DirectKind,
+  type Entry,
+  PLATFORM_CHIPS,
+  type PlatformChip,
+  type PlatformDefinition,
+  PolyvisorError,
+} from '@polyvisor/plugin-api';
+import { Builder } from '../ir/builder.ts';
+import { decode } from '../isa/decoder.ts';
+import { BuilderCode } from '../isa/direct-code.ts';
+import { CORE } from '../loader/boot/doors.ts';
+import type { MachineOptions } from './options.ts';
+
+/** An instruction of each kind, to try code on. */
+const EXAMPLES: Readonly<Record<DirectKind, readonly number[]>> = { syscall: [0x0f, 0x05] };
+
+/** What the plug-ins are shown before memory is allocated. A native door brings the chips of a PC. */
+export class DefinedPlatform implements PlatformDefinition {
+  readonly entry: Entry;
+  readonly chips: Set<PlatformChip>;
+  readonly memoryBytes: number;
+  overheadBytes = 0;
+  roomForOps: boolean;
+  vcpus = 1;
+  readonly commandLine: string;
+  readonly #directCode = new Map<DirectKind, (code: DirectCode) => void>();
+
+  constructor(entry: Entry, { chips, memoryBytes, commandLine }: MachineOptions) {
+    const isNative = entry.plugin === CORE;
+    this.entry = entry;
+    this.chips = new Set([...(isNative ? PLATFORM_CHIPS : []), ...(chips ?? [])]);
+    this.memoryBytes = memoryBytes;
+    this.roomForOps = isNative;
+    this.commandLine = commandLine;
+  }
+
+  get directCode(): ReadonlyMap<DirectKind, (code: DirectCode) => void> {
+    return this.#directCode;
+  }
+
+  direct(kind: DirectKind, build: (code: DirectCode) => void): void {
+    if (this.#directCode.has(kind)) {
+      const message = `there is code for the exit ${kind} already`;
+      throw new PolyvisorError('PV2023', message, 'load one of the plug-ins that build it');
+    }
+    // What throws, throws here and not when the guest runs.
+    build(new BuilderCode(new Builder(), shapeOf(EXAMPLES[kind])));
+    this.#directCode.set(kind, build);
+  }
+}
+
+function shapeOf(bytes: readonly number[]) {
+  const result = decode((i) => bytes[i] ?? -1, 'long64');
+  if (!result.ok) throw new Error('an example does not decode');
+  return result.instruction.shape;
+}

@@ -1,0 +1,41 @@
+import type { Segment } from '@polyvisor/plugin-api';
+import type { XenVcpu } from '../domain.ts';
+import { KERNEL_CS, KERNEL_SS } from './segments.ts';
+
+/** Cells of a PV64 guest's vCPU (plugin-api, DirectState). */
+export const Cell = {
+  /** 1 while the guest's kernel runs. */
+  KERNEL_MODE: 0,
+  /** The kernel's entry for SYSCALL; 0: the exit has to see to it. The frame for it, and whether it masks events. */
+  SYSCALL_ENTRY: 1,
+  SYSCALL_FRAME: 2,
+  SYSCALL_MASKS: 3,
+  /** Place of struct vcpu_info. */
+  VCPU_INFO: 4,
+  /** 1: the iret hypercall may go by itself. */
+  MAY_RETURN: 5,
+  /** How many did, since they were counted. */
+  RETURNS: 6,
+  /** {@link selectorPair} by which the GDT is known to hold the flat segments; 0: none. */
+  USER_SELECTORS: 7,
+} as const;
+
+/** A selector of the LDT. */
+const TABLE_LDT = 4;
+
+/** Selectors of code and stack in one word. */
+export const selectorPair = (cs: number, ss: number): number => cs | (ss << 16);
+
+/** The guest returns to user mode by these selectors: if they name the flat segments, they may be used without looking. */
+export function rememberSelectors(vcpu: XenVcpu, code: Segment, stack: Segment): void {
+  const { cells } = vcpu.cpu.directState;
+  const inGdt = ((code.selector | stack.selector) & TABLE_LDT) === 0;
+  const isFlat = inGdt && isSame(code, KERNEL_CS) && isSame(stack, KERNEL_SS);
+  cells[2 * Cell.USER_SELECTORS] = isFlat ? selectorPair(code.selector, stack.selector) : 0;
+}
+/** A descriptor has changed. */
+export function forgetSelectors(vcpu: XenVcpu): void {
+  vcpu.cpu.directState.cells[2 * Cell.USER_SELECTORS] = 0;
+}
+const isSame = (a: Segment, b: Segment): boolean =>
+  a.accessRights === b.accessRights && a.base === b.base && a.limit === b.limit;

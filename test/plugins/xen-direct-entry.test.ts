@@ -1,0 +1,172 @@
+/**
+ * SYSCALL of a PV64 guest, into its kernel and back, without an exit: everything that can be seen afterwards is as if it had
+ * left each time.
+ */
+import { createHash } from 'node:crypto';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import xen from '../../packages/plugin-xen/src/index.ts';
+import { machineInProcess } from '../guests/in-process.ts';
+import { imm32, pvKernel, reason, SHUTDOWN_BY_EDI, VIRT_BASE } from '../guests/pv-kernel.ts';
+
+const BASE = VIRT_BASE + 0x10_0000n;
+const CODE = { USER: 0x200, KERNEL: 0x400 };
+const DATA = { CALLBACK: 0x1000, OPERATION: 0x1040, FRAME: 0x1100, STACK: 0x1f00 };
+const SYSTEM_CALLS = 3;
+const LAST_CALL = 0xdead;
+const CALLBACKTYPE_SYSCALL = 2;
+const MMUEXT_NEW_USER_BASEPTR = 15;
+const DOMID_SELF = 0x7ff0n;
+const FLAT_CS = 0xe033n;
+const FLAT_SS = 0xe02bn;
+const VCPU_INFO = { PENDING: 0, MASK: 1 };
+
+interface State {
+  /** VGCF_* by which the kernel returns. */
+  readonly returnFlags: number;
+  readonly masksEvents: boolean;
+  readonly userFlags: bigint;
+  readonly cs: bigint;
+  readonly ss: bigint;
+  readonly rip: bigint;
+  readonly stack: bigint;
+  readonly pending: boolean;
+}
+const PLAIN: State = {
+  returnFlags: 0,
+  masksEvents: true,
+  userFlags: 0x202n,
+  cs: FLAT_CS,
+  ss: FLAT_SS,
+  rip: BASE + BigInt(CODE.USER),
+  stack: BASE + BigInt(DATA.STACK),
+  pending: false,
+};
+
+const imm64 = (value: bigint): number[] => [...new Uint8Array(BigUint64Array.of(value).buffer)];
+const SYSCALL = [0x0f, 0x05];
+const call = (number: number): number[] => [0xb8, ...imm32(number), ...SYSCALL];
+const set = {
+  rdi: (value: bigint) => [0x48, 0xbf, ...imm64(value)],
+  rsi: (value: bigint) => [0x48, 0xbe, ...imm64(value)],
+  rdx: (value: bigint) => [0x48, 0xba, ...imm64(value)],
+  r10: (value: bigint) => [0x49, 0xba, ...imm64(value)],
+  rsp: (value: bigint) => [0x48, 0xbc, ...imm64(value)],
+};
+
+function kernel(state: State): Buffer {
+  const at = (offset: number) => BASE + BigInt(offset);
+  const start = [
+    ...[...set.rdi(0n), ...set.rsi(at(DATA.CALLBACK)), ...call(30)], // callback_op(register)
+    ...[...set.rdi(FLAT_SS), ...set.rsi(state.stack), ...call(3)], // stack_switch
+    ...[...set.rdi(at(DATA.OPERATION)), ...set.rsi(1n), ...set.rdx(0n), ...set.r10(DOMID_SELF), ...call(26)], // mmuext_op
+    ...[...set.rsp(at(DATA.FRAME)), ...call(23)], // iret
+    ...[0x0f, 0x0b], // ud2
+  ];
+  const user = [
+    ...[0x49, 0xff, 0xc7], // inc r15
+    ...[0xb8, ...imm32(0x1234)], // mov eax
+    ...SYSCALL,
+    ...[0x49, 0x83, 0xff, SYSTEM_CALLS], // cmp r15, SYSTEM_CALLS
+    ...[0x75, 0xf0], // jne user
+    ...call(LAST_CALL),
+  ];
+  const entry = [
+    ...[0x3d, ...imm32(LAST_CALL)], // cmp eax, LAST_CALL
+    ...[0x74, 0x20], // je end
+    ...[0x4c, 0x03, 0x74, 0x24, 0x18], // add r14, [rsp+24]: CS and mask
+    ...[0x4c, 0x03, 0x74, 0x24, 0x20], // add r14, [rsp+32]: RFLAGS
+    ...[0x59, 0x41, 0x5b], // pop rcx; pop r11
+    ...[0x68, ...imm32(state.returnFlags)], // push
+    ...[0x51, 0x41, 0x53, 0x50], // push rcx; push r11; push rax
+    ...call(23), // iret
+    ...[0x0f, 0x0b, 0x90], // ud2; nop
+  ];
+  const code = new Array(0x2000).fill(0xcc);
+  const put = (offset: number, bytes: readonly number[]) => code.splice(offset, bytes.length, ...bytes);
+  put(0, start);
+  put(CODE.USER, user);
+  put(CODE.KERNEL, [...entry, ...reason(0), ...SHUTDOWN_BY_EDI]);
+  code.fill(0, 0x1000);
+  put(DATA.CALLBACK, [CALLBACKTYPE_SYSCALL, 0, state.masksEvents ? 1 : 0, 0, 0, 0, 0, 0, ...imm64(at(CODE.KERNEL))]);
+  put(DATA.OPERATION, [...imm32(MMUEXT_NEW_USER_BASEPTR), 0, 0, 0, 0]);
+  const frame = [0xaaan, 0xbbbn, 0xcccn, 0n, state.rip, state.cs, state.userFlags, at(0x1800), state.ss];
+  put(DATA.FRAME, frame.flatMap(imm64));
+  return pvKernel({ code });
+}
+
+async function run(state: State, exits?: 'all') {
+  const options = exits && { exits };
+  const { machine } = await machineInProcess({ name: 'kernel', file: kernel(state), plugins: [[xen]], options });
+  const [vcpu] = machine.vcpus;
+  const operand = Uint8Array.from(imm64(vcpu.cr3 >> 12n));
+  vcpu.write(BASE + BigInt(DATA.OPERATION + 8), operand, { as: 'supervisor' });
+  if (state.pending) machine.memory.write8(sharedInfoGpa(machine.memory) + VCPU_INFO.PENDING, 1);
+  const { reason } = await machine.run();
+  return { machine, reason, left: Number(machine.stats()['exit.syscall'] ?? 0) };
+}
+type Ended = Awaited<ReturnType<typeof run>>;
+
+/** The page that has nothing in it but 32 upcall masks that are set. */
+function sharedInfoGpa(memory: { sizeBytes: number; read8(gpa: number): number }): number {
+  for (let gpa = memory.sizeBytes - 4096; gpa > 0; gpa -= 4096) {
+    const masks = Array.from({ length: 32 }, (_, id) => memory.read8(gpa + id * 64 + VCPU_INFO.MASK));
+    if (masks.every((mask) => mask === 1) && memory.read8(gpa + 2) === 0) return gpa;
+  }
+  throw new Error('no shared_info');
+}
+
+function seen({ machine, reason }: Ended) {
+  const [vcpu] = machine.vcpus;
+  const memory = machine.memory.readBytes(0, machine.memory.sizeBytes);
+  return {
+    reason,
+    rip: vcpu.rip,
+    rflags: vcpu.rflags,
+    gpr: [...vcpu.gpr],
+    segments: [0, 1, 2, 3, 4, 5].map((index) => vcpu.segment(index)),
+    kernelGsBase: vcpu.kernelGsBase,
+    cr3: vcpu.cr3,
+    memory: createHash('sha256').update(memory).digest('hex'),
+    instructions: machine.stats().instructions,
+  };
+}
+
+describe("a PV64 guest's system calls", () => {
+  it.each([
+    ['by IRET', 0],
+    ['by SYSRET', 0x100],
+  ])('do not leave on the way in nor back %s, and end as if they had', async (_name, returnFlags) => {
+    const state = { ...PLAIN, returnFlags };
+    const [direct, whole] = [await run(state), await run(state, 'all')];
+    expect(seen(direct)).toEqual(seen(whole));
+    expect(whole.reason).toEqual({ kind: 'poweroff' });
+    expect(whole.left - direct.left).toBeGreaterThanOrEqual(2 * SYSTEM_CALLS);
+  });
+
+  const flags = fc.oneof(
+    fc.constantFrom(0x202n, 0x246n, 0x2n, 0x602n, 0x3202n, 0x40202n, 0x4202n, 0x10202n, 0x20202n),
+    fc.bigInt({ min: 0n, max: 0x3fffffn }).map((image) => image & ~0x100n),
+  );
+  const anyState = fc.record<State>({
+    returnFlags: fc.constantFrom(0, 0x100),
+    masksEvents: fc.boolean(),
+    userFlags: flags,
+    cs: fc.constantFrom(FLAT_CS, FLAT_CS, FLAT_CS, 0xe030n, 0xe023n, 0x33n, 0x3n, 0n),
+    ss: fc.constantFrom(FLAT_SS, FLAT_SS, FLAT_SS, 0xe028n, 0x2bn, 0n),
+    rip: fc.constantFrom(PLAIN.rip, PLAIN.rip, PLAIN.rip, 0x8000_0000_0000n, 0xffff_8000_0000_0000n),
+    stack: fc.oneof(
+      fc.constantFrom(PLAIN.stack, PLAIN.stack, PLAIN.stack + 8n, BASE + 0x1030n, BASE + 0x1018n),
+      fc.constantFrom(0n, 0x1000n, 0xffff_8000_0000_1000n, 0xffff_8800_0000_0020n, 0xffff_ffff_ffff_fff0n),
+    ),
+    pending: fc.constantFrom(false, false, true),
+  });
+  it('are the same in any state', async () => {
+    await fc.assert(
+      fc.asyncProperty(anyState, async (state) => {
+        expect(seen(await run(state))).toEqual(seen(await run(state, 'all')));
+      }),
+      { numRuns: 40 },
+    );
+  }, 120_000);
+});
