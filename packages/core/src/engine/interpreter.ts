@@ -164,7 +164,7 @@ function addRun(module: ModuleBuilder, options: InterpreterOptions, functions: R
     // Now inside the blocks of the later cases, the "not inline" one and the tails.
     const outer = cases - i;
     if (i >= FIRST_HANDLER) emitInline(asm, options, functions, pool, inline[i - FIRST_HANDLER], outer);
-    else emitSpecial(asm, options, functions.regions, i, outer);
+    else emitSpecial(asm, options, functions, i, outer);
   }
   asm.end();
   emitCall(asm, base, handlerType);
@@ -264,7 +264,7 @@ function emitInline(
 }
 
 /** Records that stand for no instruction. */
-function emitSpecial(asm: Asm, options: InterpreterOptions, regions: number, handler: number, outer: number): void {
+function emitSpecial(asm: Asm, options: InterpreterOptions, functions: RunFunctions, handler: number, outer: number): void {
   const { base } = options;
   const tail = (kind: (typeof TAILS)[number]) => asm.br(outer + TAILS.indexOf(kind));
   const refetch = () => {
@@ -279,8 +279,11 @@ function emitSpecial(asm: Asm, options: InterpreterOptions, regions: number, han
       // The following page must still be the one the instruction was decoded from.
       asm.load(base, PAGE_BASE).i64(4096).op(Op.i64Add).set(LOCAL.rip);
       pushCodeEntry(asm, LOCAL.rip, LOCAL.tlb).tee(LOCAL.entry);
-      asm.mem(Op.i64Load, TLB_EXEC_OFFSET).get(LOCAL.rip).op(Op.i64Eq);
-      asm.get(LOCAL.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).get(LOCAL.record).mem(Op.i32Load, RecordField.link).op(Op.i32Eq, Op.i32And).if();
+      asm.mem(Op.i64Load, TLB_EXEC_OFFSET).get(LOCAL.rip).op(Op.i64Ne).unlikelyIf();
+      asm.get(LOCAL.rip).call(functions.fetch).op(Op.i32Eqz).if();
+      refetch();
+      asm.end().end();
+      asm.get(LOCAL.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).get(LOCAL.record).mem(Op.i32Load, RecordField.link).op(Op.i32Eq).if();
       asm.get(LOCAL.record).i32(RECORD_BYTES).op(Op.i32Add).set(LOCAL.record).br(outer + TAILS.length + 1);
       asm.end();
       refetch();
@@ -298,7 +301,7 @@ function emitSpecial(asm: Asm, options: InterpreterOptions, regions: number, han
       return;
     case SpecialHandler.region:
       leaveRun(asm, 1);
-      asm.get(LOCAL.record).get(LOCAL.budget).call(regions).set(LOCAL.entry);
+      asm.get(LOCAL.record).get(LOCAL.budget).call(functions.regions).set(LOCAL.entry);
       asm.store(base, REGION_INSTRUCTIONS, (a) => {
         a.load(base, REGION_INSTRUCTIONS).get(LOCAL.budget).load(base, BUDGET).op(Op.i32Sub, Op.i64ExtendI32U, Op.i64Add);
       });

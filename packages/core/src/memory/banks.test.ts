@@ -16,6 +16,7 @@ const make = (owner = { index: 0, count: 1 }) => {
   const view = new DataView(buffer);
   /** Fill an entry of a bank as generated code does, which logs it. */
   const fillEntry = (bank: number, entry: number) => {
+    view.setInt32(bank + entry * TLB_ENTRY_BYTES, entry << 12, true);
     view.setInt32(bank + entry * TLB_ENTRY_BYTES + 8, 42, true);
     const count = view.getInt32(bank + TLB_LOG_OFFSET, true);
     if (count === TLB_LOG_ENTRIES) return;
@@ -79,7 +80,13 @@ describe('TLB banks', () => {
     const held = () =>
       [a, b].map((bank) => [5, 6].map((page) => view.getInt32(bank + page * TLB_ENTRY_BYTES + 8, true)));
     set();
+    // Another page of the same place.
     banks.flushPage(5 + 2048);
+    expect(held()).toEqual([
+      [42, 42],
+      [42, 42],
+    ]);
+    banks.flushPage(5);
     expect(held()).toEqual([
       [0, 42],
       [0, 42],

@@ -132,8 +132,11 @@ export class TlbBanks {
   flushPage(virtualPageLow: number): void {
     const data = (virtualPageLow & (TLB_ENTRIES - 1)) * TLB_ENTRY_BYTES;
     const code = TLB_EXEC_OFFSET + (virtualPageLow & (TLB_EXEC_ENTRIES - 1)) * TLB_ENTRY_BYTES;
+    const tag = virtualPageLow << 12;
+    const words = this.#words;
     for (const bank of this.#byKey.values()) {
-      for (const entry of [data, TLB_WRITE_OFFSET + data, code]) this.#emptyEntry(bank, entry);
+      for (const entry of [data, TLB_WRITE_OFFSET + data, code])
+        if (words[(bank.host + entry) >>> 2] === tag) this.#emptyEntry(bank, entry);
     }
   }
 
