@@ -1,9 +1,10 @@
 /** Operations in a running stock kernel: `vm ops load`, version after version, under load, and back. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testsOf } from './catalogue-guest.ts';
 import { reachShell, runCommand, startNativeDebian } from './debian-shell.ts';
@@ -77,7 +78,7 @@ describe.skipIf(skipped)(title, () => {
   const name = `live-ops-${process.pid}`;
   let session: GuestSession;
   beforeAll(async () => {
-    session = startNativeDebian('--no-reboot', '--name', name);
+    session = startNativeDebian('--no-reboot', '--name', name, '--exits', 'all');
     await reachShell(session);
   });
   afterAll(async () => {
@@ -90,6 +91,20 @@ describe.skipIf(skipped)(title, () => {
       'for i in 1 2 3 4 5 6 7 8; do /bin/busybox true; done; echo ok',
     );
     expect([output, status]).toEqual(['ok\n', 0]);
+  };
+
+  /** Exits that something makes, by kind. */
+  const exitsOf = async (action: () => Promise<void>): Promise<Record<string, number>> => {
+    const counts = async () => {
+      const { stdout } = await promisify(execFile)(process.execPath, [vm, 'stats', name, '--json']);
+      return JSON.parse(stdout).machine as Record<string, number>;
+    };
+    const before = await counts();
+    await action();
+    const after = Object.entries(await counts()).filter(([kind]) => kind.startsWith('exit.'));
+    return Object.fromEntries(
+      after.map(([kind, count]) => [kind.slice('exit.'.length), count - (before[kind] ?? 0)] as const),
+    );
   };
 
   it('are reported: what each slot has, and how often it is called', async () => {
@@ -150,11 +165,21 @@ describe.skipIf(skipped)(title, () => {
   });
 
   it('those of plug-in xen go in and out again', async () => {
+    const without = await exitsOf(load);
     const { sites } = await json<Change>('load', name, 'xen-ops');
-    expect(sites).toBeGreaterThan(100);
-    await load();
+    expect(sites).toBeGreaterThan(1000);
+    const withOps = await exitsOf(load);
+    // What the operations are for: these went out, and a hypercall comes for a few of them.
+    expect(without.cli + without.sti).toBeGreaterThan(5000);
+    expect(withOps.cli + withOps.sti).toBeLessThan((without.cli + without.sti) / 100);
+    expect(withOps).toMatchObject({ readCr: 0, writeCr: 0, invlpg: 0 });
+    const kinds = ['cli', 'sti', 'readCr', 'writeCr', 'invlpg', 'hlt', 'hypercall', 'native.pushf'];
+    const sum = (counts: Record<string, number>) => kinds.reduce((all, kind) => all + (counts[kind] ?? 0), 0);
+    expect(sum(withOps)).toBeLessThan(sum(without) / 5);
     const { slots, strays } = await json<Report>('report', '--vm', name);
-    expect(slots.find((each) => each.name === 'mmu.flush_tlb_user')).toMatchObject({ state: 'own', module: 'xen-ops' });
+    for (const name of ['irq.irq_disable', 'mmu.flush_tlb_user']) {
+      expect(slots.find((each) => each.name === name)).toMatchObject({ state: 'own', module: 'xen-ops' });
+    }
     expect(strays).toBe(0);
     expect(await json<Change>('unload', name, 'xen-ops')).toMatchObject({ sites, textIsAsBefore: true });
     await load();

@@ -117,6 +117,16 @@ for (const { guest, slots, leastSites, listedIn, flush, often, rare, object, cou
       await load();
     });
 
+    it.runIf(guest === 'debian-6.12')("leaves out operations of plugin xen's that would avoid nothing", async () => {
+      await ops('load', name, 'xen-ops');
+      const [{ slots: own, needless }] = await ops<{ slots: string[]; needless: string[] }[]>('list', name);
+      expect(needless).toEqual(expect.arrayContaining(['irq.save_fl', 'irq.irq_disable', 'mmu.write_cr3']));
+      expect(own).toEqual(expect.arrayContaining(['irq.safe_halt', 'mmu.flush_tlb_kernel']));
+      await load();
+      expect(await ops('unload', name, 'xen-ops')).toMatchObject({ textIsAsBefore: true });
+      await load();
+    });
+
     it('has lost nothing: no complaint of the kernel', () => {
       expect(session.console).not.toMatch(/\bBUG\b|Oops|WARNING:|Call Trace|rcu.*stall|segfault|clocksource.*unstable/);
     });

@@ -2,6 +2,7 @@
  * Modules of paravirt operations: implementations for the slots of a guest kernel's paravirt table, which are put into it
  * while it runs. Since API 1.2.
  */
+import type { ExitKind } from './exit.ts';
 import type { GuestMemory, Machine } from './plugin.ts';
 import type { Vcpu } from './vcpu.ts';
 
@@ -75,8 +76,8 @@ export interface CodePlace {
 /**
  * Places in guest memory in which the machine keeps state for operations' code, by name with their size in bytes. They are
  * kept only while a module is loaded whose code has asked for them.
- * - `interruptsOff`: 1: no interrupt is delivered, as if RFLAGS.IF were 0. Hardware's own uses of IF (gates, IRET, CLI, STI,
- *   and `Vcpu.eflags`) take it into account, and leave 0 here when they write it; but PUSHF does not see it.
+ * - `interruptsOff`: the opposite of RFLAGS.IF. While it is kept, every use of that flag goes by it: gates, IRET, CLI, STI,
+ *   PUSHF, POPF and `Vcpu.eflags`. Instructions among them leave guest code then, whoever is asked about them.
  * - `interruptWaits`: 1: an interrupt waits for nothing but `interruptsOff`.
  * - `cr2`: CR2 as it was written last.
  */
@@ -88,6 +89,11 @@ export interface CodeOp {
   code(place: CodePlace): Uint8Array;
   /** For what the code leaves to the host. */
   readonly trap?: TypescriptOp;
+  /**
+   * Exits of the kernel's own implementation that this operation is there to avoid. If not all of them leave guest code when
+   * the module is loaded, since nobody is asked about them, the operation is left out: its slot stays as it is.
+   */
+  readonly avoids?: readonly ExitKind[];
 }
 
 export type Op = TypescriptOp | CodeOp;

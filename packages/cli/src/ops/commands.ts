@@ -101,11 +101,14 @@ function listText(modules: LiveReport['modules']): string {
   const rows = modules.map(({ name, version, kind, guest, slots, failed }) => [
     ...[name, version, kind, guest, `${slots.length}`, `${failed.length}`, slots.join(' ')],
   ]);
+  const needless = modules.flatMap(({ name, needless: left }) =>
+    left.length > 0 ? [`${name}: left out, as nothing that they avoid leaves guest code: ${left.join(' ')}`] : [],
+  );
   const failures = modules.flatMap(({ failed }) => failed);
   const variables = modules.flatMap((module) =>
     Object.entries(module.variables).map(([variable, value]) => `${module.name}: ${variable} = ${value}`),
   );
-  return `${[formatTable(['NAME', 'VERSION', 'KIND', 'GUEST', 'SLOTS', 'FAILED', 'NAMES'], rows), ...variables, ...failures].join('\n')}\n`;
+  return `${[formatTable(['NAME', 'VERSION', 'KIND', 'GUEST', 'SLOTS', 'FAILED', 'NAMES'], rows), ...needless, ...variables, ...failures].join('\n')}\n`;
 }
 
 function changeText(command: 'load' | 'unload', change: ChangeReport): string {

@@ -10,6 +10,8 @@ const moduleSchema = v.object({
   guest: v.string(),
   kind: v.picklist(['typescript', 'guestCode', 'guestTable']),
   slots: v.array(v.string()),
+  /** Of operations that are left out: what they would avoid does not leave guest code. */
+  needless: v.array(v.string()),
   /** Operations that have failed and are out of their slots. */
   failed: v.array(v.string()),
   /** Of guest code: its global variables that are numbers, decimal. */

@@ -171,9 +171,9 @@ export class VmOps {
   }
 
   #modules(live: LiveOps): LiveReport['modules'] {
-    return live.modules.map(({ manifest, kind, slots, failed, variables }) => ({
+    return live.modules.map(({ manifest, kind, slots, needless, failed, variables }) => ({
       ...{ name: manifest.name, version: manifest.version, api: manifest.api, guest: manifest.guest, kind },
-      ...{ slots: [...slots], failed: failed.map(({ message }) => message) },
+      ...{ slots: [...slots], needless: [...needless], failed: failed.map(({ message }) => message) },
       variables: Object.fromEntries(Object.entries(variables).map(([variable, value]) => [variable, `${value}`])),
     }));
   }

@@ -29,6 +29,8 @@ export const Direct = {
   ALIGNMENT_CHECK: 1024,
   /** What plug-ins have built for themselves. */
   PLUGIN_CODE: 2048,
+  /** The other way round: PUSHF leaves, since RFLAGS.IF is not in the state block. */
+  NOT_PUSHF: 4096,
 } as const;
 
 const SIZES = { i32: 4, i64: 8, v128: 16 } as const;

@@ -14,7 +14,7 @@
  * - invpcid: type, low and high half of the descriptor
  * - loadSegment: segment register index, selector
  * - popSegment: segment register index, operand width in bits; the stack has not been read yet
- * - popf: operand width in bits; the stack has not been read yet
+ * - popf, pushf: operand width in bits; the stack has not been read or written yet
  * - loadFarPointer (LDS, LES, LSS, LFS, LGS): segment register index, selector, offset, GPR index, operand width in bits
  * - lar, lsl: selector, GPR index, operand width in bits (they set ZF); verr, verw: selector (ZF)
  * - monitor: linear address
@@ -25,7 +25,7 @@ export const INSTRUCTION_EXITS = [
   'in', 'out', 'ins', 'outs', 'cpuid', 'rdmsr', 'wrmsr', 'readCr', 'writeCr', 'clts', 'lmsw', 'readDr', 'writeDr',
   'lgdt', 'lidt', 'lldt', 'ltr', 'invlpg', 'invpcid', 'wbinvd', 'invd', 'rdpmc', 'swapgs', 'xsetbv', 'monitor', 'mwait',
   'cli', 'sti', 'hlt', 'farJump', 'farCall', 'farReturn', 'loadSegment', 'popSegment', 'popf', 'undefined', 'int3', 'into',
-  'int1', 'loadFarPointer', 'lar', 'lsl', 'verr', 'verw', 'clac', 'stac',
+  'int1', 'loadFarPointer', 'lar', 'lsl', 'verr', 'verw', 'clac', 'stac', 'pushf',
 ] as const;
 export type InstructionExitName = (typeof INSTRUCTION_EXITS)[number];
 

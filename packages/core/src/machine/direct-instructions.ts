@@ -13,6 +13,12 @@ const BITS: readonly (readonly [ExitKind, number])[] = [
   ['readCr', Direct.READ_CR],
   ['writeCr', Direct.WRITE_CR3],
 ];
+/** Whether an exit's instruction leaves guest code at present; of writes to control registers, those of CR3. */
+export function leaves(kind: ExitKind, direct: number): boolean {
+  const bit = BITS.find(([known]) => known === kind)?.[1];
+  return bit === undefined || (direct & bit) === 0;
+}
+
 /** Plug-ins do not see these. */
 const NOBODY_ASKS = Direct.POPF | Direct.ALIGNMENT_CHECK | Direct.PLUGIN_CODE;
 

@@ -3,6 +3,7 @@ import {
   type ConsolePort,
   type Devices,
   type Entry,
+  type ExitKind,
   type FirmwareTables,
   NO_DEVICES,
   type PciConnection,
@@ -25,7 +26,7 @@ import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { Attempts } from './attempts.ts';
 import { Breakpoints } from './breakpoints/breakpoints.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
-import { directInstructions } from './direct-instructions.ts';
+import { directInstructions, leaves } from './direct-instructions.ts';
 import { makeEngine } from './engine-host.ts';
 import { chooseEntry } from './entries.ts';
 import { type Ask, askPlugins } from './exits/ask.ts';
@@ -125,8 +126,14 @@ export class Machine implements PluginMachine {
   /** Instructions that nobody wants to see need not leave generated code. */
   #allowDirect(): void {
     const { onExit, exits } = this.#options;
-    const bits = onExit || exits === 'all' ? 0 : directInstructions((kind) => this.#calls.has('exit', kind));
-    for (const vcpu of this.vcpus) vcpu.direct = bits;
+    const all = onExit || exits === 'all';
+    this.#direct = all ? 0 : directInstructions((kind) => this.#calls.has('exit', kind));
+    for (const vcpu of this.vcpus) vcpu.direct = this.#direct;
+  }
+  #direct = 0;
+  /** Whether an instruction of this kind leaves guest code, somebody being asked about it; of writes to control registers, those of CR3. */
+  leaves(kind: ExitKind): boolean {
+    return leaves(kind, this.#direct);
   }
 
   /** The host's ends of devices, as virtio functions where there is a PCI bus for them. */

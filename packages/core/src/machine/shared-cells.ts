@@ -29,9 +29,9 @@ export class CellsInMemory {
   get interruptsOff(): boolean {
     return this.#bytes[this.#interruptsOff] !== 0;
   }
-  /** RFLAGS.IF says all of it from now on; nothing waits. */
-  unmask(): void {
-    this.#bytes[this.#interruptsOff] = 0;
+  /** RFLAGS.IF has been written; nothing is known to wait. */
+  allowInterrupts(allowed: boolean): void {
+    this.#bytes[this.#interruptsOff] = allowed ? 0 : 1;
     this.#bytes[this.#interruptWaits] = 0;
   }
   /** An interrupt waits for the guest to unmask them. */

@@ -57,7 +57,14 @@ const Word = {
 
 /** What reads or changes state that {@link MachineVcpu.shareCells} keeps in guest memory. */
 const TOUCHES_CELLS =
-  Direct.CLI | Direct.STI | Direct.POPF | Direct.SYSCALL | Direct.SYSRET | Direct.IRET | Direct.READ_CR;
+  Direct.CLI |
+  Direct.STI |
+  Direct.POPF |
+  Direct.SYSCALL |
+  Direct.SYSRET |
+  Direct.IRET |
+  Direct.READ_CR |
+  Direct.PLUGIN_CODE;
 
 const LEVEL_CHANGES = Direct.SYSCALL | Direct.SYSRET | Direct.IRET;
 
@@ -119,7 +126,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   #allowDirect(): void {
     let bits = this.#holdsDirect ? 0 : this.#direct;
     if (this.#nmiBlocked) bits &= ~Direct.IRET;
-    if (this.#cells) bits &= ~TOUCHES_CELLS;
+    if (this.#cells) bits = (bits & ~TOUCHES_CELLS) | Direct.NOT_PUSHF;
     this.setSlot32(DIRECT, bits);
   }
   /** Before guest code is entered: say whether an interrupt waits for RFLAGS.IF. */
@@ -161,13 +168,12 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   #cells: CellsInMemory | undefined;
   /**
    * Keep part of the state in guest memory, for code in the guest; `undefined`: no longer. Addresses are guest-physical.
-   * `interruptsOff` masks RFLAGS.IF: {@link eflags} shows what comes of both, and writing it leaves 0 there.
+   * `interruptsOff` is then the opposite of RFLAGS.IF, and the state block's flag stays 1.
    */
   shareCells(cells: SharedCells | undefined): void {
-    // What the cells say goes into the flag.
     const { eflags } = this;
-    this.eflags = eflags;
     this.#cells = cells && new CellsInMemory(this.engine.memory, cells);
+    this.eflags = eflags;
     this.#allowDirect();
     if (this.#cells) this.#cells.cr2 = this.cr2;
   }
@@ -208,7 +214,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   set eflags(image: number) {
     const acChanged = ((this.words[Word.EFLAGS_SYSTEM] ^ image) & Flag.AC) !== 0;
     writeFlags(this.words, image);
-    this.#cells?.unmask();
+    this.#shareInterruptFlag();
     if (acChanged) this.updateMmu();
   }
 
@@ -217,6 +223,20 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   }
   setDebugRegister(index: DebugRegister, value: bigint): void {
     this.setSlot64(DR[index], value);
+  }
+
+  /** Clear some of RFLAGS that are no arithmetic ones, nor AC. */
+  clearSystemFlags(flags: number): void {
+    // Where IF is kept elsewhere, it is 1 here.
+    const { interruptsOff = false } = this.#cells ?? {};
+    this.words[Word.EFLAGS_SYSTEM] &= ~(interruptsOff ? flags | Flag.IF : flags);
+    this.#shareInterruptFlag();
+  }
+  /** The state block's IF has been written. */
+  #shareInterruptFlag(): void {
+    if (!this.#cells) return;
+    this.#cells.allowInterrupts((this.words[Word.EFLAGS_SYSTEM] & Flag.IF) !== 0);
+    this.words[Word.EFLAGS_SYSTEM] |= Flag.IF;
   }
 
   get cr0(): bigint {

@@ -1,4 +1,4 @@
-import type { ElfImage, TypescriptOps } from '@polyvisor/plugin-api';
+import type { CodePlace, ElfImage, TypescriptOps } from '@polyvisor/plugin-api';
 import { describe, expect, it } from 'vitest';
 import type { Machine } from '../machine/index.ts';
 import { POWER_OFF, runNative } from '../machine/testing/native-guest.ts';
@@ -284,6 +284,53 @@ describe('operations in machine code', () => {
       code,
     );
     expect(seen).toEqual([0, 0x200]);
+  });
+});
+
+describe('operations in machine code that avoid exits', () => {
+  const ret = () => Uint8Array.of(0xc3);
+
+  it('are left out where not all of these leave guest code, and their sites are as before', async () => {
+    const { live } = await run((live, machine) => {
+      const ops = { halt: { code: ret, avoids: ['hlt', 'cli'] }, value: { code: ret, avoids: ['hlt'] } } as const;
+      expect(load(live, machine, ops)?.sites).toBe(2);
+    });
+    expect(live.modules).toMatchObject([{ slots: ['value'], needless: ['halt'] }]);
+    expect(live.sites.filter(({ to }) => to !== undefined)).toHaveLength(2);
+    expect(live.slots().map(({ state }) => state)).toEqual(['forgotten', 'own']);
+  });
+
+  it('share state for as long as somebody may be within their code', async () => {
+    const seen: boolean[] = [];
+    await run((live, machine) => {
+      const [vcpu] = machine.vcpus;
+      let cell = 0;
+      const ops = {
+        halt: {
+          code: ({ cells }: CodePlace) => {
+            cell = live.kernel.gpaOf(cells.interruptsOff) ?? 0;
+            return ret();
+          },
+        },
+      };
+      const isKept = () => {
+        const { eflags } = vcpu;
+        const seen = [0x200, 0].map((flag) => {
+          vcpu.eflags = (eflags & ~0x200) | flag;
+          return machine.memory.readBytes(cell, 1)[0];
+        });
+        vcpu.eflags = eflags;
+        return seen[0] === 0 && seen[1] === 1;
+      };
+      load(live, machine, ops);
+      seen.push(isKept());
+      // In the kernel, and not halted.
+      live.unload('mine');
+      seen.push(isKept());
+      load(live, machine, { halt: 'native' });
+      seen.push(isKept());
+    });
+    expect(seen).toEqual([true, true, false]);
   });
 });
 

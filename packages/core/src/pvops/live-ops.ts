@@ -34,6 +34,7 @@ interface Fitted {
   readonly manifest: OpsManifest;
   readonly kind: LoadedOps['kind'];
   readonly plan: readonly PlannedOp<Implementation>[];
+  readonly needless: readonly string[];
   readonly sharesState: boolean;
 }
 
@@ -52,6 +53,9 @@ export interface OpsChange {
   /** How long the guest stood still for it, by the host's clock. */
   readonly pauseNs: number;
 }
+
+/** How long the machine looks for a moment at which state that is shared with the guest need not be any more. */
+const SHARING_NS = 10_000_000_000;
 
 const refuse = (code: string, what: string, fix: string) => new PolyvisorError(code, what, fix, 10);
 
@@ -124,9 +128,9 @@ export class LiveOps {
   }
 
   get modules(): LoadedOps[] {
-    return [...this.#loaded.values()].map(({ manifest, kind, slots, failed }) => {
+    return [...this.#loaded.values()].map(({ manifest, kind, slots, needless, failed }) => {
       const variables = kind === 'guestCode' ? this.#variablesOf(manifest.name) : {};
-      return { manifest, kind, slots, failed: [...failed], variables };
+      return { manifest, kind, slots, needless, failed: [...failed], variables };
     });
   }
   #variablesOf(name: string): Record<string, bigint> {
@@ -233,27 +237,36 @@ export class LiveOps {
     const { wordBytes } = this.kernel;
     checkModule(manifest, Object.keys(ops), { wordBytes, loaded: this.modules, force: options.force ?? false });
     const { ops: all } = planInstall(this.kernel.ops.slots, { name, version, ops }, options.mode ?? 'overlay');
-    const plan = all.filter(({ state }) => state !== 'forgotten');
+    const named = all.filter(({ state }) => state !== 'forgotten');
+    const isNeedless = (planned: PlannedOp<Implementation>) =>
+      planned.state === 'own' && this.#code.isNeedless(planned.implementation);
+    const needless = named.filter(isNeedless).map(({ slot }) => slot.name);
+    const plan = named.filter((planned) => !isNeedless(planned));
     const sharesState = plan.some(
       (planned) => planned.state === 'own' && this.#code.sharesState(planned.implementation),
     );
     if (sharesState) this.#modules.check(name);
     if (!this.#isSafe(options.settled)) return undefined;
-    return this.#change(() => this.#install({ manifest: { name, version, api, guest }, kind, plan, sharesState }));
+    return this.#change(() =>
+      this.#install({ manifest: { name, version, api, guest }, kind, plan, needless, sharesState }),
+    );
   }
 
   /** Whether sites may be written to, those of kernel modules included. */
   #isSafe(settled = false): boolean {
-    return this.#modules.refresh() && (settled || isSafePoint(this.kernel, this.#patcher));
+    return this.#modules.refresh() && (settled || this.#nobodyIsWithin((gva) => this.#patcher.isWithinInline(gva)));
+  }
+  #nobodyIsWithin(isWithin: (gva: bigint) => boolean): boolean {
+    return isSafePoint(this.kernel, isWithin);
   }
 
-  #install({ manifest, kind, plan, sharesState }: Fitted): void {
+  #install({ manifest, kind, plan, needless, sharesState }: Fitted): void {
     const old = this.#loaded.get(manifest.name);
     const targets = plan.map(
       (planned) => [planned, this.#code.targetOf(planned, this.#slots.byName(planned.slot.name))] as const,
     );
     const slots = plan.map(({ slot }) => slot.name);
-    const loaded: Loaded = { manifest, kind, slots, sharesState, failed: [] };
+    const loaded: Loaded = { manifest, kind, slots, needless, sharesState, failed: [] };
     if (old) this.#release(old);
     for (const [planned, target] of targets) {
       this.#traps.set(planned.slot.name, trapOf(planned));
@@ -287,11 +300,22 @@ export class LiveOps {
   #change(action: () => void, modulesAreKnown = true): OpsChange {
     const startNs = this.#nowNs();
     action();
-    const shared = [...this.#loaded.values()].some(({ sharesState }) => sharesState);
-    for (const vcpu of this.kernel.machine.vcpus) vcpu.shareCells(shared ? this.#code.cells : undefined);
+    if (this.#sharesState) this.#code.share(true);
+    else if (!this.#stopSharing()) void this.kernel.machine.attempt(() => this.#stopSharing(), SHARING_NS);
     const sites = this.#patchSites(modulesAreKnown);
     this.#watchModules();
     return { sites, pauseNs: this.#nowNs() - startNs };
+  }
+
+  get #sharesState(): boolean {
+    return [...this.#loaded.values()].some(({ sharesState }) => sharesState);
+  }
+  /** Once nobody is within code that looks at the cells. `undefined`: later; until then they are kept, which does no harm. */
+  #stopSharing(): true | undefined {
+    if (!this.#code.isSharing || this.#sharesState) return true;
+    if (!this.#nobodyIsWithin((gva) => this.#code.isWithinSharing(gva))) return undefined;
+    this.#code.share(false);
+    return true;
   }
 
   /** Notice kernel modules that come, as long as anything of ours is in the kernel. */

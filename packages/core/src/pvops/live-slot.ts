@@ -22,6 +22,7 @@ export interface Loaded {
   readonly manifest: OpsManifest;
   readonly kind: LoadedOps['kind'];
   readonly slots: readonly string[];
+  readonly needless: readonly string[];
   /** Its code looks at cells that guest and machine share. */
   readonly sharesState: boolean;
   readonly failed: { readonly slot: string; readonly message: string }[];

@@ -17,6 +17,8 @@ export interface LoadedOps {
   readonly kind: 'typescript' | 'guestCode' | 'guestTable';
   /** The slots that are its own, by name. */
   readonly slots: readonly string[];
+  /** Slots of operations that are left out: what they would avoid does not leave guest code. */
+  readonly needless: readonly string[];
   /** Operations that have failed and are out of their slots: PV code and what was wrong. */
   readonly failed: readonly { readonly slot: string; readonly message: string }[];
   /** Of guest code, its global variables that are numbers, as they are now. */

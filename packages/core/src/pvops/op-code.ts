@@ -20,7 +20,7 @@ interface Surroundings {
 
 /** Operations in machine code, in the guest. The same operation, loaded again, stands where it stood. */
 export class OpCode {
-  readonly cells: SharedCells;
+  readonly #cells: SharedCells;
   readonly #kernel: RunningKernel;
   readonly #text: TextMemory;
   readonly #cellsGva: bigint;
@@ -31,12 +31,33 @@ export class OpCode {
     this.#text = text;
     const { gpa, gva } = text.allocateData(CELLS_BYTES);
     this.#cellsGva = gva;
-    this.cells = {
+    this.#cells = {
       interruptsOff: gpa + CELL_OFFSETS.interruptsOff,
       interruptWaits: gpa + CELL_OFFSETS.interruptWaits,
       cr2: gpa + CELL_OFFSETS.cr2,
     };
   }
+
+  /** Whether an operation would avoid nothing: not all of the exits that it is for leave guest code. */
+  isNeedless(op: Implementation): boolean {
+    const { machine } = this.#kernel;
+    return typeof op === 'object' && op.avoids !== undefined && !op.avoids.every((kind) => machine.leaves(kind));
+  }
+
+  /** Whether guest and machine share the cells. */
+  get isSharing(): boolean {
+    return this.#isSharing;
+  }
+  share(on: boolean): void {
+    this.#isSharing = on;
+    for (const vcpu of this.#kernel.machine.vcpus) vcpu.shareCells(on ? this.#cells : undefined);
+  }
+  #isSharing = false;
+  /** Whether an address is in code that looks at the cells; it must not run once they are not kept any more. */
+  isWithinSharing(gva: bigint): boolean {
+    return this.#sharing.some((first) => gva >= first && gva < first + BigInt(MOST_BYTES));
+  }
+  readonly #sharing: bigint[] = [];
 
   /** Whether an operation's code asks where a cell is. What it throws is thrown here. */
   sharesState(op: Implementation): boolean {
@@ -72,6 +93,7 @@ export class OpCode {
     }
     this.#kernel.machine.memory.writeBytes(gpa, code);
     this.#placed.set(op, gva);
+    if (this.sharesState(op)) this.#sharing.push(gva);
     return gva;
   }
 

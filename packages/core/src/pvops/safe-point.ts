@@ -1,20 +1,20 @@
 import type { RunningKernel } from './running-kernel.ts';
-import type { SitePatcher } from './site-patcher.ts';
 import { sleepersAreClear } from './task-stacks.ts';
 
 const INTERRUPT_FLAG = 0x200;
 
 /**
- * Whether nobody is in the midst of instructions that a first patch of the sites would remove. Every vCPU must be in user
+ * Whether nobody is, or will go on, where `isWithin` says: in the midst of instructions that a first patch of the sites would
+ * remove, say. Every vCPU must be in user
  * space, or halted with interrupts on: then no interrupt or exception is being handled on it, and the kernel's stacks hold
  * nothing but calls, which return to where a site ends. What else could go on within a site is a task that was preempted
  * in the kernel; their stacks are searched.
  */
-export function isSafePoint(kernel: RunningKernel, patcher: SitePatcher): boolean {
+export function isSafePoint(kernel: RunningKernel, isWithin: (gva: bigint) => boolean): boolean {
   const quiet = kernel.machine.vcpus.every((vcpu) => {
     if (vcpu.offline) return true;
-    if (vcpu.pending || patcher.isWithinInline(vcpu.rip)) return false;
+    if (vcpu.pending || isWithin(vcpu.rip)) return false;
     return vcpu.cpl === 3 || (vcpu.blocked && (vcpu.eflags & INTERRUPT_FLAG) !== 0);
   });
-  return quiet && sleepersAreClear(kernel, patcher);
+  return quiet && sleepersAreClear(kernel, isWithin);
 }

@@ -1,7 +1,6 @@
 import type { ElfImage } from '@polyvisor/plugin-api';
 import { preemptsAnywhere, typesOf } from './kernel-state.ts';
 import type { RunningKernel } from './running-kernel.ts';
-import type { SitePatcher } from './site-patcher.ts';
 import { offsetOf } from './struct-layout.ts';
 
 const MOST_TASKS = 65536;
@@ -19,18 +18,18 @@ interface TaskLayout {
 const layouts = new WeakMap<ElfImage, TaskLayout | undefined>();
 
 /**
- * Whether no task that waits for its turn was preempted within instructions of the kernel's own at a site. The part of each
+ * Whether no task that waits for its turn was preempted where `isWithin` says. The part of each
  * task's stack that is in use is searched word by word, and any number that looks like such an address counts. Without types
  * (BTF) tasks cannot be found; then a kernel that preempts its own code anywhere is never at a safe point.
  */
-export function sleepersAreClear(kernel: RunningKernel, patcher: SitePatcher): boolean {
+export function sleepersAreClear(kernel: RunningKernel, isWithin: (gva: bigint) => boolean): boolean {
   const { elf } = kernel;
   if (!layouts.has(elf)) layouts.set(elf, taskLayout(elf));
   const layout = layouts.get(elf);
   if (!layout) return !preemptsAnywhere(kernel);
   for (const task of tasks(kernel, layout)) {
     if (task === undefined) return false;
-    if (!stackIsClear(kernel, patcher, task, layout)) return false;
+    if (!stackIsClear(kernel, isWithin, task, layout)) return false;
   }
   return true;
 }
@@ -85,7 +84,12 @@ function* list(kernel: RunningKernel, head: bigint): Generator<bigint | undefine
 }
 
 /** From where the task went to sleep to the end of its stack, which is aligned to its size, or, at worst, of the next one. */
-function stackIsClear(kernel: RunningKernel, patcher: SitePatcher, task: bigint, layout: TaskLayout): boolean {
+function stackIsClear(
+  kernel: RunningKernel,
+  isWithin: (gva: bigint) => boolean,
+  task: bigint,
+  layout: TaskLayout,
+): boolean {
   const pointer = word(kernel, task + BigInt(layout.stackPointer));
   if (pointer === undefined) return false;
   const stack = live(kernel, pointer);
@@ -93,7 +97,7 @@ function stackIsClear(kernel: RunningKernel, patcher: SitePatcher, task: bigint,
   const view = new DataView(stack.buffer);
   for (let at = 0; at + step <= stack.length; at += step) {
     const value = step === 8 ? view.getBigUint64(at, true) : BigInt(view.getUint32(at, true));
-    if (patcher.isWithinInline(value)) return false;
+    if (isWithin(value)) return false;
   }
   return true;
 }

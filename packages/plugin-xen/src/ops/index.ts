@@ -1,18 +1,68 @@
-import type { CodeOp, TypescriptOp, TypescriptOps } from '@polyvisor/plugin-api';
+import type { CodeOp, ExitKind, TypescriptOp, TypescriptOps } from '@polyvisor/plugin-api';
 import { assemble, to } from './code.ts';
 
 const INTERRUPT_FLAG = 0x200;
 const RET = [0xc3];
+const ONE_BYTE = 1;
 
-/** SCHEDOP_block: interrupts on and asleep, in one exit. */
-const safeHalt: CodeOp = {
-  // jmp trap: all at once, so that no interrupt comes in between and is slept through.
-  code: (place) => assemble(place, [[0xe9], to(place.trap)]),
+/** Of the kernel's own instructions; where they do not leave guest code, there is nothing quicker. */
+const INTERRUPT_EXITS: readonly ExitKind[] = ['cli', 'sti'];
+
+/** evtchn_upcall_mask, here the cell `interruptsOff`: a byte is written, and nothing leaves. */
+const disable: CodeOp = {
+  avoids: INTERRUPT_EXITS,
+  // mov byte [off], 1
+  code: (place) => assemble(place, [[0xc6, 0x05], to(place.cells.interruptsOff, ONE_BYTE), [1], RET]),
+};
+/** As Linux does it under Xen: unmask, then look whether something has come meanwhile. */
+const enable: CodeOp = {
+  avoids: INTERRUPT_EXITS,
+  code: (place) =>
+    assemble(place, [
+      // mov byte [off], 0
+      ...[[0xc6, 0x05], to(place.cells.interruptsOff, ONE_BYTE), [0]],
+      // cmp byte [waits], 0
+      ...[[0x80, 0x3d], to(place.cells.interruptWaits, ONE_BYTE), [0]],
+      // jne trap
+      ...[[0x0f, 0x85], to(place.trap)],
+      RET,
+    ]),
   trap: ({ vcpu }) => {
     vcpu.eflags |= INTERRUPT_FLAG;
-    vcpu.blocked = true;
   },
 };
+/** The interrupt flag alone, as under Xen; callers look at no other, and RAX is all that may change. */
+const saveFlags: CodeOp = {
+  avoids: INTERRUPT_EXITS,
+  code: (place) =>
+    assemble(place, [
+      // xor eax, eax
+      [0x31, 0xc0],
+      // cmp byte [off], 0
+      ...[[0x80, 0x3d], to(place.cells.interruptsOff, ONE_BYTE), [0]],
+      // sete ah; add ah, ah
+      [0x0f, 0x94, 0xc4, 0x00, 0xe4],
+      RET,
+    ]),
+};
+
+/** arch.cr2 of vcpu_info: what a page fault has left, read without an exit. It comes with the flag, as the cells do. */
+const readCr2: CodeOp = {
+  avoids: [...INTERRUPT_EXITS, 'readCr'],
+  // mov rax, [cr2]
+  code: (place) => assemble(place, [[0x48, 0x8b, 0x05], to(place.cells.cr2), RET]),
+};
+
+/** Straight to the host. */
+// jmp trap
+const leave: CodeOp['code'] = (place) => assemble(place, [[0xe9], to(place.trap)]);
+const hypercall = (avoids: readonly ExitKind[], trap: TypescriptOp): CodeOp => ({ avoids, code: leave, trap });
+
+/** SCHEDOP_block: interrupts on and asleep at once, so that none comes in between and is slept through. */
+const safeHalt = hypercall(['hlt'], ({ vcpu }) => {
+  vcpu.eflags |= INTERRUPT_FLAG;
+  vcpu.blocked = true;
+});
 
 /** Page tables are writable, with or without lazy mode: an entry is stored, and no exit has to carry it anywhere. */
 // mov [rdi], rsi
@@ -22,30 +72,34 @@ const setPmd: CodeOp = { code: store };
 const setPud: CodeOp = { code: store };
 
 /** MMUEXT_NEW_BASEPTR. */
-const writeCr3: TypescriptOp = (call) => {
+const writeCr3 = hypercall(['writeCr'], (call) => {
   call.vcpu.cr3 = call.arg(0);
-};
+});
 /** MMUEXT_TLB_FLUSH_LOCAL: natively CR3 is read and written, two exits. */
-const flushUser: TypescriptOp = ({ vcpu }) => {
+const flushUser = hypercall(['readCr', 'writeCr'], ({ vcpu }) => {
   const { cr3 } = vcpu;
   vcpu.cr3 = cr3;
-};
-/** With global pages: natively CR4.PGE is cleared and set. */
+});
+/** With global pages: natively CR4.PGE is cleared and set, which always leaves. */
 const flushKernel: TypescriptOp = ({ vcpu }) => vcpu.flushTlb();
 /** MMUEXT_INVLPG_LOCAL. */
-const flushOne: TypescriptOp = (call) => call.vcpu.flushTlb(call.arg(0));
+const flushOne = hypercall(['invlpg'], (call) => call.vcpu.flushTlb(call.arg(0)));
 /** MMUEXT_INVLPG_MULTI and MMUEXT_TLB_FLUSH_MULTI: on one vCPU there is nobody else to ask. */
 const flushMulti: TypescriptOp = (call) => (call.machine.vcpus.length === 1 ? undefined : 'native');
 
 /** The module that `vm ops load VM xen-ops` loads. */
 export const ops: TypescriptOps = {
   name: 'xen-ops',
-  version: '1.0.0',
+  version: '1.1.0',
   api: '^1.2',
   guest: 'linux64',
   ops: {
+    'irq.save_fl': saveFlags,
+    'irq.irq_disable': disable,
+    'irq.irq_enable': enable,
     'irq.safe_halt': safeHalt,
     'cpu.io_delay': 'nop',
+    'mmu.read_cr2': readCr2,
     'mmu.write_cr3': writeCr3,
     'mmu.flush_tlb_user': flushUser,
     'mmu.flush_tlb_kernel': flushKernel,

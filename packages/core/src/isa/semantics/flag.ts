@@ -50,9 +50,13 @@ function checkVirtual8086(b: Builder, shape: InstructionShape): void {
   b.raiseIf(b.and(b.shrU(system, b.i32(VM_BIT)), lacksIopl), GENERAL_PROTECTION, 0);
 }
 
-/** PUSHF: VM and RF are pushed as 0. */
+/** PUSHF: VM and RF are pushed as 0. It leaves where the machine keeps IF elsewhere. */
 export const pushFlags: Semantics = (b, shape) => {
   checkVirtual8086(b, shape);
+  b.when(b.and(b.get(DIRECT), b.i32(Direct.NOT_PUSHF)), () => {
+    b.set(ARG[0], b.i64(shape.operandWidth));
+    b.exit(exitNumber('pushf'));
+  });
   const image = b.and(packFlags(b), b.i32(~(Flag.RF | Flag.VM)));
   const bytes = bytesOf(shape.operandWidth);
   push(b, shape, bytes === 8 ? b.extendU(image) : image, bytes);

@@ -82,7 +82,7 @@ function enterThroughGate(vcpu: MachineVcpu, event: Delivery, cpl: number): bool
   gprHalves[2 * GPR_RSP + 1] = stackHigh;
   vcpu.setRip((low & 0xffff) | (high & 0xffff0000), offsetHigh);
   const cleared = Flag.TF | Flag.NT | Flag.RF | (type === TRAP_GATE ? 0 : Flag.IF);
-  vcpu.setSlot32(EFLAGS_SYSTEM, vcpu.slot32(EFLAGS_SYSTEM) & ~cleared);
+  vcpu.clearSystemFlags(cleared);
   return true;
 }
 

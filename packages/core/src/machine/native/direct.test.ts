@@ -27,7 +27,12 @@ const INSTRUCTIONS = {
   'native.clac': '0f01ca',
   'native.stac': '0f01cb',
 } as const;
+/** And those that otherwise never leave. */
+const ALL_INSTRUCTIONS = { ...INSTRUCTIONS, 'native.pushf': '9c', 'exception.6': '0f0b' } as const;
 type Name = keyof typeof INSTRUCTIONS;
+type AnyName = keyof typeof ALL_INSTRUCTIONS;
+/** Where the machine keeps what it shares with guest code. */
+const CELLS = { interruptsOff: 0x9000, interruptWaits: 0x9001, cr2: 0x9008 };
 
 interface State {
   readonly cpl: 0 | 3;
@@ -54,16 +59,19 @@ const PLAIN: State = {
   dataSelector: 0,
 };
 
-async function run(name: Name, state: State, exits?: 'all') {
+async function run(name: AnyName, state: State, exits?: 'all', shared = false) {
   const guest = await testGuest({
-    code: { [CODE]: `${INSTRUCTIONS[name]}${HLT}`, [Number(HALT_AT)]: HLT },
-    prepare: (guest) => place(guest, name, state),
+    code: { [CODE]: `${ALL_INSTRUCTIONS[name]}${HLT}`, [Number(HALT_AT)]: HLT },
+    prepare: (guest) => {
+      place(guest, name, state);
+      if (shared) guest.vcpu.shareCells(CELLS);
+    },
     ...(exits && { options: { exits } }),
   });
   await guest.run();
   return guest;
 }
-function place(guest: TestGuest, name: Name, state: State): void {
+function place(guest: TestGuest, name: AnyName, state: State): void {
   const { machine, vcpu } = guest;
   machine.memory.writeBytes(Number(FRAME), new Uint8Array(BigUint64Array.from(state.frame).buffer));
   if (name === 'native.popf') machine.memory.write64(Number(FRAME), state.r11);
@@ -148,6 +156,40 @@ describe('instructions carried out directly', () => {
       }),
       { numRuns: 150 },
     );
+  });
+
+  it('are the same in any state while the interrupt flag is kept in guest memory', async () => {
+    const name = fc.constantFrom(...(Object.keys(ALL_INSTRUCTIONS) as AnyName[]));
+    await fc.assert(
+      fc.asyncProperty(name, anyState, async (name, state) => {
+        const guest = await run(name, state, undefined, true);
+        expect(seen(guest)).toEqual(seen(await run(name, state)));
+        const { memory } = guest.machine;
+        expect(memory.readBytes(CELLS.interruptsOff, 1)[0]).toBe(guest.vcpu.eflags & 0x200 ? 0 : 1);
+        expect(memory.read64(CELLS.cr2)).toBe(guest.vcpu.cr2);
+        const now = seen(guest);
+        guest.vcpu.shareCells(undefined);
+        expect(seen(guest)).toEqual(now);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('what guest code writes there counts, PUSHF tells so, and an interrupt that waits is announced', async () => {
+    const guest = await testGuest({
+      // mov al, [interruptWaits]; pushf; mov byte [interruptsOff], 0; pushf; hlt
+      code: { [CODE]: '8a042501900000 9c c604250090000000 9c f4' },
+      prepare: ({ vcpu }) => {
+        vcpu.gpr[RAX] = 0n;
+        vcpu.gpr[RSP] = FRAME;
+        vcpu.rflags = 0x2n;
+        vcpu.shareCells(CELLS);
+        vcpu.externalInterrupt = () => INTERRUPT;
+      },
+    });
+    await guest.run();
+    const pushed = [1, 2].map((n) => guest.machine.memory.read64(Number(FRAME) - n * 8) & 0x200n);
+    expect([guest.vcpu.gpr[RAX], pushed, guest.stoppedIn]).toEqual([1n, [0n, 0x200n], INTERRUPT]);
   });
 
   it('leave if a plug-in asks to see them', async () => {

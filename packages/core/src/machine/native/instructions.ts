@@ -17,7 +17,7 @@ import { farReturn, interruptReturn } from './returns.ts';
 import { returnToSameLevel } from './same-level-return.ts';
 import { loadDataSegment, nullSegment } from './segments.ts';
 import { loadAccessRights, loadFarPointer, loadLimit, verify } from './selectors.ts';
-import { above, currentStack, peek, setStackPointer } from './stack.ts';
+import { above, currentStack, peek, push, setStackPointer } from './stack.ts';
 
 const RAX = 0;
 const RBX = 3;
@@ -52,6 +52,16 @@ const popf: Native = (context) => {
   const kept = BigInt(Flag.RF | Flag.VIF | Flag.VIP | Flag.VM);
   const merged = mergeFlags(vcpu.rflags, found[0], vcpu.cpl, width);
   vcpu.rflags = (merged & ~kept) | (vcpu.rflags & kept & ~BigInt(Flag.RF));
+  return 'next';
+};
+
+/** PUSHF, where IF is not in the state block. Virtual-8086 mode has been looked at. */
+const pushf: Native = (context) => {
+  const { vcpu } = context;
+  const stack = currentStack(vcpu);
+  const pointer = push(vcpu, stack, number(context, 0) / 8, [BigInt(vcpu.eflags & ~(Flag.RF | Flag.VM))]);
+  if (typeof pointer === 'object') return pointer;
+  setStackPointer(vcpu, stack, pointer);
   return 'next';
 };
 
@@ -269,6 +279,7 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
   verw: needsDescriptors(verify('write')),
   popSegment,
   popf,
+  pushf,
   clac: alignmentCheck(false),
   stac: alignmentCheck(true),
   int1: debugTrap,
