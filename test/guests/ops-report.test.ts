@@ -116,6 +116,6 @@ describe.skipIf(skipped)(title, () => {
         .filter(({ state }) => state === 'missing')
         .map(({ name }) => name)
         .sort(),
-    ).toEqual(['elf', 'lguest', 'multiboot1', 'multiboot2', 'sniff', 'vmi']);
+    ).toEqual(['bios', 'elf', 'lguest', 'multiboot1', 'multiboot2', 'sniff', 'vmi']);
   });
 });

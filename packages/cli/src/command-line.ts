@@ -66,7 +66,7 @@ interface ParsedFlags extends DeviceFlags {
 
 const DEFAULT_IMAGE = 'demo';
 const IMAGE_HELP =
-  'kernel file (ELF, bzImage), or one of: demo, demo32, debian, debian-i386, debian-i386-nopae, memtest, grub-xen, grub-xen-i386, grub-xen-pvh';
+  'kernel file (ELF, bzImage) or disk with a boot sector, or one of: demo, demo32, debian, debian-i386, debian-i386-nopae, memtest, grub-xen, grub-xen-i386, grub-xen-pvh';
 const DEFAULT_MEMORY_BYTES = 512 * 2 ** 20;
 
 /** Throws `PolyvisorError` PV3001 for anything that cannot be understood. */

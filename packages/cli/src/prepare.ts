@@ -108,7 +108,7 @@ function refuseUnknown(image: GuestImage): void {
   throw new PolyvisorError(
     'PV2003',
     `${image.name} is no kernel image: it looks like ${image.description}`,
-    'give an ELF, bzImage or multiboot file',
+    'give an ELF, bzImage or multiboot file, or a disk with a boot sector',
     ExitCode.IMAGE,
   );
 }

@@ -103,7 +103,8 @@ export interface GuestImage {
   readonly name: string;
   /** What it is, in words: `bzImage (Linux 6.1.0, xz payload)`. */
   readonly description: string;
-  readonly format: 'elf64' | 'elf32' | 'bzimage' | 'multiboot' | 'unknown';
+  /** `disk`: the first sector is one to start from; since API 1.2. */
+  readonly format: 'elf64' | 'elf32' | 'bzimage' | 'multiboot' | 'disk' | 'unknown';
   /** The file as given, less an outer compression (`vmlinux.gz`). */
   readonly file: Uint8Array;
   /** The ELF inside (the file itself, or a bzImage's unpacked payload), if there is one. */

@@ -1,4 +1,5 @@
 import {
+  type BlockBackend,
   type BootRequest,
   type ConsolePort,
   type FirmwareTables,
@@ -11,6 +12,8 @@ import { BIOS_DOORS, bootNatively } from '../loader/boot/index.ts';
 import type { MemoryMap } from '../loader/boot/memory-map.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
 import type { BiosHost } from './bios/call.ts';
+import { DataArea } from './bios/data-area.ts';
+import { MOST_DISKS } from './bios/disk.ts';
 import { leaveBiosBehind } from './bios/rom.ts';
 import { answerBiosCall } from './bios/services.ts';
 import type { MachineMemory } from './guest-memory.ts';
@@ -27,6 +30,7 @@ interface StartHost {
   readonly platform: PlatformDefinition;
   readonly memory: MachineMemory;
   readonly console: ConsolePort;
+  readonly disks: readonly BlockBackend[];
   readonly vcpus: readonly MachineVcpu[];
   readonly pc: PcPlatform;
   readonly native: NativeMachine;
@@ -72,6 +76,7 @@ export class GuestStart {
     bootNatively(request, {
       memory: this.#host.memory,
       vcpu: this.#host.vcpus[0],
+      disks: this.#host.disks,
       memoryMap,
       ...(rsdpAddress !== undefined && { rsdpAddress }),
     });
@@ -80,11 +85,13 @@ export class GuestStart {
   #startBios(memoryMap: MemoryMap): void {
     const { memory, pc, console, native } = this.#host;
     leaveBiosBehind(memory, pc.ports);
+    const disks = this.#host.disks.slice(0, MOST_DISKS);
+    memory.write8(DataArea.diskCount, disks.length);
     const print = (byte: number) => {
       pc.flush();
       console.write(Uint8Array.of(byte));
     };
-    this.#bios = { memory, memoryMap, print, ...native };
+    this.#bios = { memory, memoryMap, disks, print, ...native };
   }
   /** A VMCALL at CPL 0; true: it was one of the BIOS's, and is done. */
   biosCall(vcpu: MachineVcpu): boolean {

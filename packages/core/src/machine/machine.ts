@@ -115,7 +115,7 @@ export class Machine implements PluginMachine {
     this.vcpus = [new MachineVcpu(0, this.#engine(0, this.#pc.processors[0]), this.#pc.processors[0])];
     this.#start = new GuestStart({
       ...{ calls: this.#calls, platform: this.platform, memory: this.memory, console: this.console },
-      ...{ vcpus: this.vcpus, pc: this.#pc, native: this.#nativeMachine },
+      ...{ vcpus: this.vcpus, pc: this.#pc, native: this.#nativeMachine, disks: this.devices.disks },
     });
     this.#turns = this.#makeTurns();
     for (const vcpu of this.vcpus) this.#calls.vcpuCreate(vcpu);

@@ -143,6 +143,7 @@ it('any damage gives doors, reasons or a coded error, and always every door once
           const { entries, closed = [], missing } = findNativeDoors(image, new Set<NativeDoorName>(['linux64', 'elf']));
           const names = [...entries, ...closed, ...missing].map(({ name }) => name);
           expect(names.sort()).toEqual([
+            'bios',
             'efi',
             'elf',
             'linux16',

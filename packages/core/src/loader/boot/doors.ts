@@ -1,8 +1,10 @@
 import type { ClosedDoor, ElfImage, EntrySearch, GuestImage, MissingDoor } from '@polyvisor/plugin-api';
 import { protocolName } from '../image/bzimage.ts';
+import { isBootSector } from '../image/looks-like.ts';
 import { findMultibootHeaderOf, multibootEntry } from '../image/multiboot.ts';
 import { readPeHeader } from '../image/pe.ts';
 import { isBzImage, readSetupHeader, type SetupHeader } from '../image/setup-header.ts';
+import { BOOT_SECTOR_AT } from './boot-sector.ts';
 import { ENTRY_64 } from './linux.ts';
 import { physicalEntry, virtualOffset } from './placement.ts';
 
@@ -10,6 +12,8 @@ import { physicalEntry, virtualOffset } from './placement.ts';
 const LINUX_ABIS = { linux64: '64-bit entry', linux32: '32-bit entry', linux16: '16-bit entry (real mode)' } as const;
 const ABIS = {
   ...LINUX_ABIS,
+  // Boot loaders that also are multiboot images are disks first.
+  bios: 'boot sector, as a BIOS starts it',
   multiboot2: 'Multiboot2',
   multiboot1: 'Multiboot',
   elf: 'ELF entry of an unpacked Linux kernel',
@@ -108,7 +112,9 @@ function relocation({ relocatable, prefAddress }: SetupHeader): string {
   return prefAddress === 0n ? '; relocatable' : `; relocatable, prefers 0x${prefAddress.toString(16)}`;
 }
 
-function otherDoors(image: GuestImage): Record<'efi' | 'elf' | 'sniff' | 'multiboot1' | 'multiboot2', Finding> {
+function otherDoors(
+  image: GuestImage,
+): Record<'efi' | 'elf' | 'sniff' | 'multiboot1' | 'multiboot2' | 'bios', Finding> {
   const pe = readPeHeader(image.file);
   return {
     efi:
@@ -118,11 +124,18 @@ function otherDoors(image: GuestImage): Record<'efi' | 'elf' | 'sniff' | 'multib
             address: BigInt(pe.entryRva),
             foundIn: `PE header AddressOfEntryPoint (${pe.machine}); relative to the image`,
           },
+    bios: bootSectorDoor(image),
     elf: elfDoor(image),
     sniff: sniffDoor(image),
     multiboot1: multibootDoor(1, image),
     multiboot2: multibootDoor(2, image),
   };
+}
+
+/** A bzImage has the same signature, where it once could be started from a floppy disk. */
+function bootSectorDoor({ file, elf }: GuestImage): Finding {
+  if (elf || isBzImage(file) || !isBootSector(file)) return { missing: 'no disk whose first sector ends with 55 AA' };
+  return { address: BigInt(BOOT_SECTOR_AT), foundIn: 'signature 55 AA at the end of the first sector' };
 }
 
 function elfDoor({ elf, format }: GuestImage): Finding {

@@ -1,5 +1,6 @@
 import type { BootRequest } from '@polyvisor/plugin-api';
 import { noModules } from './boot-error.ts';
+import { bootBootSector } from './boot-sector.ts';
 import type { NativeDoorName } from './doors.ts';
 import { bootElf } from './elf.ts';
 import { type BootSurroundings, bootLinux32, bootLinux64 } from './linux.ts';
@@ -18,12 +19,16 @@ const BOOTS: Partial<Readonly<Record<NativeDoorName, Boot>>> = {
   multiboot1: (request, surroundings) => bootMultiboot(1, request, surroundings),
   elf: bootElf,
   sniff: bootSniff,
+  bios: bootBootSector,
 };
 
 /** Doors that take modules. */
 const MULTIBOOT_DOORS: ReadonlySet<string> = new Set(['multiboot1', 'multiboot2'] satisfies NativeDoorName[]);
 /** Doors whose images run in real mode, or may go back to it. */
-export const BIOS_DOORS: ReadonlySet<string> = new Set([...MULTIBOOT_DOORS, 'linux16' satisfies NativeDoorName]);
+export const BIOS_DOORS: ReadonlySet<string> = new Set([
+  ...MULTIBOOT_DOORS,
+  ...(['linux16', 'bios'] satisfies NativeDoorName[]),
+]);
 
 export const STARTABLE: ReadonlySet<NativeDoorName> = new Set(Object.keys(BOOTS) as NativeDoorName[]);
 

@@ -62,7 +62,7 @@ function boot(changes: HeaderChanges, request: Partial<BootRequest> = {}, door?:
   const { entries } = findNativeDoors(kernel, STARTABLE);
   const entry = entries.find(({ name }) => name === door) ?? entries[0];
   const whole: BootRequest = { image: kernel, entry, commandLine: '', memoryBytes: MEMORY_BYTES, ...request };
-  bootNatively(whole, { memory, vcpu, memoryMap: MAP, rsdpAddress: 0xe0000 });
+  bootNatively(whole, { memory, vcpu, memoryMap: MAP, disks: [], rsdpAddress: 0xe0000 });
   const zeroPage = Number(vcpu.gpr[6]);
   const field32 = (offset: number) => memory.read32(zeroPage + offset);
   return { memory, vcpu, zeroPage, field32 };

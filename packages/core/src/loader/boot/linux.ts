@@ -1,4 +1,4 @@
-import { type BootRequest, Gpr, type GuestMemory, type Vcpu } from '@polyvisor/plugin-api';
+import { type BlockBackend, type BootRequest, Gpr, type GuestMemory, type Vcpu } from '@polyvisor/plugin-api';
 import { LoaderField, readSetupHeader, SETUP_HEADER_AT, type SetupHeader } from '../image/setup-header.ts';
 import { commandLineTooLong, doesNotFit } from './boot-error.ts';
 import { enterFlatLongMode, FLAT_LONG_MODE_END } from './flat-long-mode.ts';
@@ -24,6 +24,8 @@ export interface BootSurroundings {
   readonly memory: GuestMemory;
   readonly vcpu: Vcpu;
   readonly memoryMap: MemoryMap;
+  /** In the order in which firmware would look for something to start. */
+  readonly disks: readonly BlockBackend[];
   /** Guest-physical address of ACPI's RSDP, if there are tables. */
   readonly rsdpAddress?: number;
 }

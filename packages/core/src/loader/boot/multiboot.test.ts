@@ -68,7 +68,7 @@ function boot(door: NativeDoorName, file: Uint8Array, request: Partial<BootReque
   const entry = findNativeDoors(image, STARTABLE).entries.find(({ name }) => name === door);
   if (!entry) throw new Error(`no door ${door}`);
   const whole: BootRequest = { image, entry, commandLine: 'one two', memoryBytes: MEMORY_BYTES, ...request };
-  bootNatively(whole, { memory, vcpu, memoryMap: MAP, rsdpAddress: RSDP });
+  bootNatively(whole, { memory, vcpu, memoryMap: MAP, disks: [], rsdpAddress: RSDP });
   const information = Number(vcpu.gpr[3]);
   const text = (at: number) => {
     let end = at;

@@ -6,6 +6,8 @@ interface Look {
   readonly bytes: readonly number[];
 }
 
+const SECTOR_BYTES = 512;
+
 /** Files that people give by mistake, by their first bytes. */
 const LOOKS: readonly Look[] = [
   { says: 'a script', at: 0, bytes: [0x23, 0x21] },
@@ -16,8 +18,12 @@ const LOOKS: readonly Look[] = [
   { says: 'a qcow2 disk', at: 0, bytes: [0x51, 0x46, 0x49, 0xfb] },
   { says: 'a tar archive', at: 257, bytes: [0x75, 0x73, 0x74, 0x61, 0x72] },
   { says: 'an ISO 9660 image', at: 0x8001, bytes: [0x43, 0x44, 0x30, 0x30, 0x31] },
-  { says: 'a disk or boot sector', at: 510, bytes: [0x55, 0xaa] },
 ];
+
+/** A first sector of the kind that a BIOS starts: it ends with a signature. */
+export function isBootSector(bytes: Uint8Array): boolean {
+  return bytes.length >= SECTOR_BYTES && bytes[SECTOR_BYTES - 2] === 0x55 && bytes[SECTOR_BYTES - 1] === 0xaa;
+}
 
 /** What an unrecognised file looks like, in words: `a text file`. */
 export function looksLike(bytes: Uint8Array): string {

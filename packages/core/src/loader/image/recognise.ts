@@ -5,7 +5,7 @@ import { detectCompression } from './compression.ts';
 import { isElf, parseElf } from './elf.ts';
 import { ElfMachine } from './elf-constants.ts';
 import { damagedImage } from './image-error.ts';
-import { looksLike } from './looks-like.ts';
+import { isBootSector, looksLike } from './looks-like.ts';
 import { findMultibootHeader } from './multiboot.ts';
 import { isBzImage } from './setup-header.ts';
 
@@ -63,6 +63,7 @@ async function recogniseUnpacked(
     const description = `multiboot${multiboot.version === 2 ? '2' : ''} image (header at 0x${multiboot.offset.toString(16)})`;
     return { name, description, format: 'multiboot', file };
   }
+  if (isBootSector(file)) return { name, description: 'disk with a boot sector', format: 'disk', file };
   return { name, description: looksLike(file), format: 'unknown', file };
 }
 

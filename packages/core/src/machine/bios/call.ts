@@ -1,4 +1,4 @@
-import type { GuestMemory } from '@polyvisor/plugin-api';
+import type { BlockBackend, GuestMemory } from '@polyvisor/plugin-api';
 import type { MemoryMap } from '../../loader/boot/memory-map.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 
@@ -8,7 +8,7 @@ const RSP = 4;
 const FLAGS_OFFSET = 4;
 
 /** A register by its number. */
-export const Register = { AX: 0, CX: 1, DX: 2, BX: 3, DI: 7 } as const;
+export const Register = { AX: 0, CX: 1, DX: 2, BX: 3, SI: 6, DI: 7 } as const;
 type RegisterIndex = (typeof Register)[keyof typeof Register];
 
 /** One call of a BIOS service: the caller's registers in 16-bit code, and the flags that it gets back. */
@@ -61,6 +61,8 @@ export class BiosCall {
 export interface BiosHost {
   readonly memory: GuestMemory;
   readonly memoryMap: MemoryMap;
+  /** Those that have numbers, from 80h on. */
+  readonly disks: readonly BlockBackend[];
   portRead(port: number, sizeBytes: number): number;
   portWrite(port: number, sizeBytes: number, value: number): void;
   /** A byte for the operator. */

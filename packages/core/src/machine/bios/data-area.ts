@@ -18,6 +18,8 @@ export const DataArea = {
   videoPort: 0x463,
   ticks: 0x46c,
   midnightPassed: 0x470,
+  diskStatus: 0x474,
+  diskCount: 0x475,
   keyboardBufferStart: 0x480,
   keyboardBufferEnd: 0x482,
   lastRow: 0x484,
@@ -27,7 +29,7 @@ export const DataArea = {
 /** Addresses in the keyboard's words of the data area count from this one. */
 export const DATA_AREA_BASE = 0x400;
 const KEYBOARD_BUFFER_BYTES = 32;
-/** One serial port, an 80 × 25 display, a coprocessor; no drives. */
+/** One serial port, an 80 × 25 display, a coprocessor; no floppy disks. */
 const EQUIPMENT = 0x0222;
 export const TEXT_MODE = 3;
 export const COLUMNS = 80;

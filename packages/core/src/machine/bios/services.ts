@@ -1,8 +1,8 @@
-import { Flag } from '../../isa/flags.ts';
 import { hasDescriptors } from '../native/mode.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import { BiosCall, type BiosHost, Register, type ServiceAnswer } from './call.ts';
 import { DataArea } from './data-area.ts';
+import { diskService } from './disk.ts';
 import { keyboardService } from './keyboard.ts';
 import { ROM_SEGMENT, SERVICE_OFFSETS, TRAP_BYTES, WAIT_OFFSET } from './rom.ts';
 import { systemService } from './system.ts';
@@ -12,8 +12,6 @@ import { videoService } from './video.ts';
 type Service = (call: BiosCall, host: BiosHost) => ServiceAnswer;
 
 const CS = 1;
-/** AH of INT 13h for a drive that is not there. */
-const INVALID_COMMAND = 1;
 
 const SERVICES: Readonly<Record<number, Service>> = {
   16: videoService,
@@ -25,12 +23,7 @@ const SERVICES: Readonly<Record<number, Service>> = {
     call.setWord(Register.AX, memory.read16(DataArea.memoryKib));
     return undefined;
   },
-  // NOT IMPLEMENTED: drives.
-  19: (call) => {
-    call.setHigh(Register.AX, INVALID_COMMAND);
-    call.setFlag(Flag.CF, true);
-    return undefined;
-  },
+  19: diskService,
   21: systemService,
   22: keyboardService,
   26: timeService,
