@@ -71,6 +71,15 @@ describe.each(DOORS)('the 32-bit demo guest, $what', (through) => {
     expect(reason).toEqual({ kind: 'poweroff' });
   });
 
+  it('loses nothing that is typed before it is there', async () => {
+    const typedFirst = 'time\npoweroff\n';
+    const guest = { name: 'demo32.elf', file, plugins: through.plugins, entryName: through.entryName, typedFirst };
+    const { machine, console } = await machineInProcess(guest);
+    const { reason } = await machine.run();
+    expect(console.output).toMatch(/timer +asked for 20 ms/);
+    expect(reason).toEqual({ kind: 'poweroff' });
+  });
+
   it('ends by a reboot, and by a crash', async () => {
     expect((await run(through, ['reboot'])).reason).toEqual({ kind: 'reboot' });
     const { reason, output } = await run(through, ['fault fatal']);

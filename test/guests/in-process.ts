@@ -7,7 +7,8 @@ class Console implements ConsolePort {
   output = '';
   readonly #dialogue: Dialogue | undefined;
   #typed = 0;
-  #type: (bytes: Uint8Array) => void = () => {};
+  readonly #early: Uint8Array[] = [];
+  #type: (bytes: Uint8Array) => void = (bytes) => void this.#early.push(bytes);
 
   constructor(dialogue: Dialogue | undefined) {
     this.#dialogue = dialogue;
@@ -20,8 +21,13 @@ class Console implements ConsolePort {
     // Typed after the guest has had its turn.
     if (line !== undefined) setImmediate(() => this.#type(Buffer.from(`${line}\n`)));
   }
+  /** As the command line's console does, this one keeps what nobody takes yet. */
+  type(text: string): void {
+    this.#type(Buffer.from(text));
+  }
   onInput(listener: (bytes: Uint8Array) => void): void {
     this.#type = listener;
+    for (const bytes of this.#early.splice(0)) listener(bytes);
   }
 }
 
@@ -41,6 +47,8 @@ export interface Guest {
   readonly entryName?: string;
   readonly dialogue?: Dialogue;
   readonly options?: Pick<MachineOptions, 'exits'> | undefined;
+  /** Typed before the guest's first instruction. */
+  readonly typedFirst?: string;
 }
 
 /** Built and booted, and nothing executed yet. @throws PolyvisorError of plug-ins, doors and loaders */
@@ -61,5 +69,6 @@ export async function machineInProcess({ name, file, commandLine = '', plugins: 
     wallClock: { nowNs: () => performance.now() * 1e6, epochNs: () => 1_700_000_000_000_000_000n },
     idle: () => new Promise(setImmediate),
   });
+  if (guest.typedFirst !== undefined) console.type(guest.typedFirst);
   return { machine, console };
 }
