@@ -1,10 +1,8 @@
 /** Ops in guest code: modules that come while Debian's kernel boots, another version of it, and none again. */
-import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadImage } from '../../packages/cli/src/prepare.ts';
 import { ProgressLine } from '../../packages/cli/src/progress.ts';
@@ -18,11 +16,10 @@ import { testsOf } from './catalogue-guest.ts';
 import { reachShell, runCommand, startNativeDebian } from './debian-shell.ts';
 import type { GuestSession } from './guest-session.ts';
 import { kernelModule } from './kernel-module.ts';
+import { COMPLAINTS, type ListedModule, type OpsReport, ops, refusalOfOps, startPrograms } from './ops-commands.ts';
 
-const vm = fileURLToPath(new URL('../../packages/cli/bin/vm.mjs', import.meta.url));
 const prebuilt = (name: string) => fileURLToPath(new URL(`../../guests/count-cr3/prebuilt/${name}`, import.meta.url));
 const [one, two] = [prebuilt('count-cr3.o'), prebuilt('count-cr3-2.o')];
-const COMMAND_TIMEOUT_MS = 120_000;
 
 const { title, skipped } = await testsOf('debian', "guest-code operations in Debian's kernel");
 
@@ -51,14 +48,6 @@ function calling(symbol: string, ops: Readonly<Record<string, string>>, address?
   return { ops, sections: [text], symbols: [{ name: symbol, ...place }] };
 }
 
-interface Module {
-  readonly name: string;
-  readonly version: string;
-  readonly kind: string;
-  readonly slots: readonly string[];
-  readonly variables: Readonly<Record<string, string>>;
-}
-
 describe.skipIf(skipped)(title, () => {
   const name = `object-ops-${process.pid}`;
   let session: GuestSession;
@@ -85,36 +74,22 @@ describe.skipIf(skipped)(title, () => {
     rmSync(directory, { recursive: true });
   });
 
-  const ops = async <T>(...args: string[]): Promise<T> => {
-    const options = { timeout: COMMAND_TIMEOUT_MS };
-    const { stdout } = await promisify(execFile)(process.execPath, [vm, 'ops', ...args, '--json'], options);
-    return JSON.parse(stdout) as T;
-  };
-  const refusal = async (...args: string[]): Promise<string> =>
-    await ops(...args).then(
-      () => 'not refused',
-      (error) => (error as { stderr: string }).stderr,
-    );
-  const load = async () => {
-    const { output } = await runCommand(session, 'for i in 1 2 3 4; do /bin/busybox true; done; echo ok');
-    expect(output).toBe('ok\n');
-  };
   const counted = async (variable: string) => {
-    const [module] = await ops<Module[]>('list', name);
+    const [module] = await ops<ListedModule[]>('list', name);
     return Number(module.variables[variable]);
   };
 
   it('are there before the first process, and have counted since', async () => {
     expect(session.stderr).toMatch(/^vm: ops module count-cr3 1\.0\.0 loaded at boot: \d+ call sites written$/m);
-    expect(session.console).not.toMatch(/\bBUG\b|Oops|WARNING:|Call Trace/);
+    expect(session.console).not.toMatch(COMPLAINTS);
     expect(session.stderr).toMatch(/^vm: ops module typed 1\.0\.0 loaded at boot: \d+ call sites written$/m);
-    const [module] = await ops<Module[]>('list', name);
+    const [module] = await ops<ListedModule[]>('list', name);
     expect(module).toMatchObject({
       ...{ name: 'count-cr3', version: '1.0.0', kind: 'guestCode', slots: ['irq.save_fl', 'mmu.write_cr3'] },
     });
     const before = await counted('cr3_writes');
     expect(before).toBeGreaterThan(100);
-    await load();
+    await startPrograms(session);
     expect(session.stderr).toMatch(/^typed: 4 calls$/m);
     expect(await counted('cr3_writes')).toBeGreaterThan(before);
     expect(await counted('flag_reads')).toBeGreaterThan(1000);
@@ -122,13 +97,13 @@ describe.skipIf(skipped)(title, () => {
 
   it('give way to the next version, which begins to count anew', async () => {
     await ops('load', name, two);
-    await load();
-    const [module] = await ops<Module[]>('list', name);
+    await startPrograms(session);
+    const [module] = await ops<ListedModule[]>('list', name);
     expect([module.version, module.slots.length]).toEqual(['1.1.0', 3]);
     expect(await counted('cr3_writes')).toBeGreaterThan(0);
-    expect(await refusal('load', name, one)).toMatch(/^vm: PV5028: .*count-cr3 1\.0\.0 .*older than 1\.1\.0/);
+    expect(await refusalOfOps('load', name, one)).toMatch(/^vm: PV5028: .*count-cr3 1\.0\.0 .*older than 1\.1\.0/);
     await ops('load', name, one, '--force');
-    await load();
+    await startPrograms(session);
   });
 
   it.each<[string, string, ModuleOptions]>([
@@ -142,26 +117,26 @@ describe.skipIf(skipped)(title, () => {
     const file = path.join(directory, 'bad.o');
     writeFileSync(file, buildModule(options));
     const [slot] = Object.keys(options.ops ?? { 'mmu.write_cr3': '' });
-    expect(await refusal('load', name, file)).toMatch(new RegExp(`^vm: ${code}: .*fixture 1\\.0\\.0 \\(${slot}`));
-    await load();
+    expect(await refusalOfOps('load', name, file)).toMatch(new RegExp(`^vm: ${code}: .*fixture 1\\.0\\.0 \\(${slot}`));
+    await startPrograms(session);
   });
 
   it('leave every call site as it was', async () => {
     await ops('unload', name, 'count-cr3');
     await ops('unload', name, 'typed');
-    await load();
+    await startPrograms(session);
     expect(await ops('list', name)).toEqual([]);
-    const { strays } = await ops<{ strays: number }>('report', '--vm', name);
+    const { strays } = await ops<OpsReport>('report', '--vm', name);
     expect(strays).toBe(0);
-    expect(session.console).not.toMatch(/\bBUG\b|Oops|WARNING:|Call Trace/);
+    expect(session.console).not.toMatch(COMPLAINTS);
   });
 
   it('come from a driver in the guest, and go with it', async () => {
     await runCommand(session, 'mkdir -p /src; mount -t 9p -o trans=virtio,version=9p2000.L src /src');
     expect(await runCommand(session, 'insmod /src/driver.ko')).toMatchObject({ status: 0 });
-    await load();
+    await startPrograms(session);
     expect(session.stderr).toMatch(/^vm: ops module ops-driver 1\.0\.0 of the guest: \d+ call sites written$/m);
-    const modules = await ops<Module[]>('list', name);
+    const modules = await ops<ListedModule[]>('list', name);
     expect(modules).toMatchObject([
       { name: 'ops-driver', kind: 'guestTable', slots: ['irq.save_fl', 'mmu.write_cr3'] },
     ]);
@@ -169,10 +144,10 @@ describe.skipIf(skipped)(title, () => {
     const counts = /ops-driver: (\d+) writes of CR3, (\d+) reads of the flags/.exec(output)?.slice(1).map(Number);
     expect(counts?.[0]).toBeGreaterThanOrEqual(4);
     expect(counts?.[1]).toBeGreaterThan(100);
-    await load();
+    await startPrograms(session);
     expect(await ops('list', name)).toEqual([]);
-    const { strays } = await ops<{ strays: number }>('report', '--vm', name);
+    const { strays } = await ops<OpsReport>('report', '--vm', name);
     expect(strays).toBe(0);
-    expect(session.console).not.toMatch(/\bBUG\b|Oops|WARNING:|Call Trace/);
+    expect(session.console).not.toMatch(COMPLAINTS);
   });
 });
