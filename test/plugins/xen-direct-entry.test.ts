@@ -1,6 +1,6 @@
 /**
- * SYSCALL of a PV64 guest, into its kernel and back, without an exit: everything that can be seen afterwards is as if it had
- * left each time.
+ * SYSCALL of a PV64 guest, into its kernel and back, and its kernel's IRET to itself, without an exit: everything that can be
+ * seen afterwards is as if it had left each time.
  */
 import { createHash } from 'node:crypto';
 import fc from 'fast-check';
@@ -11,7 +11,7 @@ import { imm32, pvKernel, reason, SHUTDOWN_BY_EDI, VIRT_BASE } from '../guests/p
 
 const BASE = VIRT_BASE + 0x10_0000n;
 const CODE = { USER: 0x200, KERNEL: 0x400 };
-const DATA = { CALLBACK: 0x1000, OPERATION: 0x1040, FRAME: 0x1100, STACK: 0x1f00 };
+const DATA = { CALLBACK: 0x1000, OPERATION: 0x1040, FRAME: 0x1100, ITS_FRAME: 0x1180, STACK: 0x1f00 };
 const SYSTEM_CALLS = 3;
 const LAST_CALL = 0xdead;
 const CALLBACKTYPE_SYSCALL = 2;
@@ -31,6 +31,9 @@ interface State {
   readonly rip: bigint;
   readonly stack: bigint;
   readonly pending: boolean;
+  /** Of the kernel's IRET to itself. */
+  readonly itsFlags: bigint;
+  readonly itsSelectors: readonly [cs: bigint, ss: bigint];
 }
 const PLAIN: State = {
   returnFlags: 0,
@@ -41,6 +44,8 @@ const PLAIN: State = {
   rip: BASE + BigInt(CODE.USER),
   stack: BASE + BigInt(DATA.STACK),
   pending: false,
+  itsFlags: 0x246n,
+  itsSelectors: [FLAT_CS, FLAT_SS],
 };
 
 const imm64 = (value: bigint): number[] => [...new Uint8Array(BigUint64Array.of(value).buffer)];
@@ -60,6 +65,10 @@ function kernel(state: State): Buffer {
     ...[...set.rdi(0n), ...set.rsi(at(DATA.CALLBACK)), ...call(30)], // callback_op(register)
     ...[...set.rdi(FLAT_SS), ...set.rsi(state.stack), ...call(3)], // stack_switch
     ...[...set.rdi(at(DATA.OPERATION)), ...set.rsi(1n), ...set.rdx(0n), ...set.r10(DOMID_SELF), ...call(26)], // mmuext_op
+    ...[...set.rsp(at(DATA.ITS_FRAME)), 0x48, 0x8b, 0x04, 0x24], // mov rax, [rsp]: its translation is at hand then
+    ...[0x48, 0xcf], // iretq
+  ];
+  const goOn = [
     ...[...set.rsp(at(DATA.FRAME)), ...call(23)], // iret
     ...[0x0f, 0x0b], // ud2
   ];
@@ -84,7 +93,7 @@ function kernel(state: State): Buffer {
   ];
   const code = new Array(0x2000).fill(0xcc);
   const put = (offset: number, bytes: readonly number[]) => code.splice(offset, bytes.length, ...bytes);
-  put(0, start);
+  put(0, [...start, ...goOn]);
   put(CODE.USER, user);
   put(CODE.KERNEL, [...entry, ...reason(0), ...SHUTDOWN_BY_EDI]);
   code.fill(0, 0x1000);
@@ -92,6 +101,8 @@ function kernel(state: State): Buffer {
   put(DATA.OPERATION, [...imm32(MMUEXT_NEW_USER_BASEPTR), 0, 0, 0, 0]);
   const frame = [0xaaan, 0xbbbn, 0xcccn, 0n, state.rip, state.cs, state.userFlags, at(0x1800), state.ss];
   put(DATA.FRAME, frame.flatMap(imm64));
+  const [itsCs, itsSs] = state.itsSelectors;
+  put(DATA.ITS_FRAME, [at(start.length), itsCs, state.itsFlags, at(0x1700), itsSs].flatMap(imm64));
   return pvKernel({ code });
 }
 
@@ -103,7 +114,8 @@ async function run(state: State, exits?: 'all') {
   vcpu.write(BASE + BigInt(DATA.OPERATION + 8), operand, { as: 'supervisor' });
   if (state.pending) machine.memory.write8(sharedInfoGpa(machine.memory) + VCPU_INFO.PENDING, 1);
   const { reason } = await machine.run();
-  return { machine, reason, left: Number(machine.stats()['exit.syscall'] ?? 0) };
+  const left = (kind: string) => Number(machine.stats()[`exit.${kind}`] ?? 0);
+  return { machine, reason, left };
 }
 type Ended = Awaited<ReturnType<typeof run>>;
 
@@ -141,7 +153,8 @@ describe("a PV64 guest's system calls", () => {
     const [direct, whole] = [await run(state), await run(state, 'all')];
     expect(seen(direct)).toEqual(seen(whole));
     expect(whole.reason).toEqual({ kind: 'poweroff' });
-    expect(whole.left - direct.left).toBeGreaterThanOrEqual(2 * SYSTEM_CALLS);
+    expect(whole.left('syscall') - direct.left('syscall')).toBeGreaterThanOrEqual(2 * SYSTEM_CALLS);
+    expect([direct.left('iret'), whole.left('iret')]).toEqual([0, 1]);
   });
 
   const flags = fc.oneof(
@@ -160,6 +173,14 @@ describe("a PV64 guest's system calls", () => {
       fc.constantFrom(0n, 0x1000n, 0xffff_8000_0000_1000n, 0xffff_8800_0000_0020n, 0xffff_ffff_ffff_fff0n),
     ),
     pending: fc.constantFrom(false, false, true),
+    itsFlags: fc.oneof(fc.constant(PLAIN.itsFlags), flags),
+    itsSelectors: fc.constantFrom(
+      PLAIN.itsSelectors,
+      PLAIN.itsSelectors,
+      [0xe030n, FLAT_SS],
+      [FLAT_CS, 0x2bn],
+      [0xe023n, FLAT_SS],
+    ),
   });
   it('are the same in any state', async () => {
     await fc.assert(

@@ -4,7 +4,7 @@
  */
 
 /** Exits that such code can stand before. */
-export type DirectKind = 'syscall';
+export type DirectKind = 'syscall' | 'iret';
 
 /** A value that generated code computes: 32 or 64 bits. */
 export interface CodeValue<T extends 'i32' | 'i64' = 'i32' | 'i64'> {

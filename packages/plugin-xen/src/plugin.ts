@@ -11,7 +11,7 @@ import { PV32, PV64 } from './abi/model.ts';
 import { buildPv } from './builder/build.ts';
 import { cpuHypercalls } from './cpu/calls.ts';
 import { XEN_LEAF_BASE, XEN_VERSION } from './cpu/cpuid.ts';
-import { buildSystemCall } from './cpu/directEntry.ts';
+import { buildInterruptReturn, buildSystemCall } from './cpu/directEntry.ts';
 import { onBeforeEntry, tapExits } from './cpu/exits.ts';
 import type { XenVcpu } from './domain.ts';
 import { onHvmBeforeEntry, tapHvmExits } from './hvm/exits.ts';
@@ -161,6 +161,7 @@ function configure(platform: PlatformDefinition): void {
   if (entry.plugin === 'xen' && entry.name === Door.PV) {
     platform.overheadBytes += overheadBytes(platform.memoryBytes, platform.vcpus);
     platform.direct('syscall', buildSystemCall);
+    platform.direct('iret', buildInterruptReturn);
     return;
   }
   if (entry.plugin === 'xen') {

@@ -14,7 +14,10 @@ import { CORE } from '../loader/boot/doors.ts';
 import type { MachineOptions } from './options.ts';
 
 /** An instruction of each kind, to try code on. */
-const EXAMPLES: Readonly<Record<DirectKind, readonly number[]>> = { syscall: [0x0f, 0x05] };
+const EXAMPLES: Readonly<Record<DirectKind, readonly number[]>> = {
+  syscall: [0x0f, 0x05],
+  iret: [0x48, 0xcf],
+};
 
 /** What the plug-ins are shown before memory is allocated. A native door brings the chips of a PC. */
 export class DefinedPlatform implements PlatformDefinition {

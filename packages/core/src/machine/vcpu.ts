@@ -125,7 +125,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   #holdsDirect = false;
   #allowDirect(): void {
     let bits = this.#holdsDirect ? 0 : this.#direct;
-    if (this.#nmiBlocked) bits &= ~Direct.IRET;
+    if (this.#nmiBlocked) bits &= ~(Direct.IRET | Direct.PLUGIN_CODE);
     if (this.#cells) bits = (bits & ~TOUCHES_CELLS) | Direct.NOT_PUSHF;
     this.setSlot32(DIRECT, bits);
   }

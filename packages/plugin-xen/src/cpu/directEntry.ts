@@ -114,8 +114,12 @@ function leaveByFrame(code: DirectCode, frame: () => Word): void {
     code.setRegister(Gpr.RCX, code.select(bySysret(), target(), quad(Frame.RCX)));
     code.setRegister(Gpr.R11, code.select(bySysret(), code.toQuad(image()), quad(Frame.R11)));
     code.setRegister(Gpr.RSP, quad(Frame.RSP));
-    code.setSelector(SegmentIndex.CS, code.or(selector(), code.word(3)));
-    code.setSelector(SegmentIndex.SS, code.or(code.and(word(Frame.SS), code.word(0xffff)), code.word(3)));
+    const [cs, ss] = [
+      code.or(selector(), code.word(3)),
+      code.or(code.and(word(Frame.SS), code.word(0xffff)), code.word(3)),
+    ];
+    code.setSelector(SegmentIndex.CS, code.select(bySysret(), code.word(FLAT_KERNEL_CS), cs));
+    code.setSelector(SegmentIndex.SS, code.select(bySysret(), code.word(FLAT_KERNEL_SS), ss));
     code.setFlags(image());
     code.setCell(Cell.RETURNS, code.add(code.cell(Cell.RETURNS), code.quad(1n)));
     const toUser = code.equal(code.and(selector(), code.word(3)), code.word(3));
@@ -127,6 +131,46 @@ function leaveByFrame(code: DirectCode, frame: () => Word): void {
     code.jump(target());
   });
 }
+
+/** Frame of IRETQ: offsets in bytes. */
+const InterruptFrame = { RIP: 0, CS: 8, RFLAGS: 16, RSP: 24, SS: 32, SIZE_BYTES: 40 } as const;
+/** Flags that IRET changes at CPL 3 with IOPL 0, less {@link RARE_FLAGS}: status flags, DF and ID. */
+const CHANGED_BY_IRET = 0x20_0cd5;
+
+/** IRETQ of a PV64 kernel to itself, by which Linux makes a processor fetch patched code anew. */
+export function buildInterruptReturn(code: DirectCode): void {
+  const flags = code.keep(code.flags());
+  const isPlain = all(
+    code,
+    code.hasRoots(),
+    code.lowWord(code.cell(Cell.KERNEL_MODE)),
+    isZero(code, code.and(flags(), code.word(RARE_FLAGS | RFLAGS_IOPL))),
+    isFlatKernel(code, code.selector(SegmentIndex.CS), code.selector(SegmentIndex.SS)),
+    isGuestAddress(code, () => code.register(Gpr.RSP)),
+  );
+  code.when(isPlain, () => {
+    const frame = code.keep(code.reach(Root.KERNEL, code.register(Gpr.RSP), InterruptFrame.SIZE_BYTES, 'read'));
+    code.when(code.not(isZero(code, frame())), () => {
+      const selector = (at: number) => code.and(code.load(frame(), at, 4), code.word(0xffff));
+      const image = code.keep(code.load(frame(), InterruptFrame.RFLAGS, 4));
+      const target = code.keep(code.load(frame(), InterruptFrame.RIP, 8));
+      const isSame = all(
+        code,
+        isFlatKernel(code, selector(InterruptFrame.CS), selector(InterruptFrame.SS)),
+        isZero(code, code.and(image(), code.word(RARE_FLAGS))),
+        code.equal(code.canonical(target()), target()),
+      );
+      code.when(isSame, () => {
+        const changed = code.and(image(), code.word(CHANGED_BY_IRET));
+        code.setFlags(code.or(changed, code.and(flags(), code.word(~CHANGED_BY_IRET))));
+        code.setRegister(Gpr.RSP, code.load(frame(), InterruptFrame.RSP, 8));
+        code.jump(target());
+      });
+    });
+  });
+}
+const isFlatKernel = (code: DirectCode, cs: Word, ss: Word): Word =>
+  code.and(code.equal(cs, code.word(FLAT_KERNEL_CS)), code.equal(ss, code.word(FLAT_KERNEL_SS)));
 
 const isZero = (code: DirectCode, value: Word): Word => code.not(value);
 function all(code: DirectCode, ...conditions: readonly Word[]): Word {
@@ -172,8 +216,8 @@ export class DirectEntry {
     if (vcpu.kernelRootMfn !== this.#kernelRoot || vcpu.userRootMfn !== this.#userRoot) {
       this.#kernelRoot = vcpu.kernelRootMfn;
       this.#userRoot = vcpu.userRootMfn;
-      const roots = [rootAddress(this.#kernelRoot), rootAddress(this.#userRoot)] as const;
-      directState.setRoots(this.#userRoot === 0 ? undefined : roots);
+      // Without a user root nothing goes there.
+      directState.setRoots([rootAddress(this.#kernelRoot), rootAddress(this.#userRoot || this.#kernelRoot)]);
     }
     if (vcpu.vcpuInfoGpa !== this.#vcpuInfoGpa) {
       this.#vcpuInfoGpa = vcpu.vcpuInfoGpa;

@@ -198,9 +198,10 @@ export const systemReturn: Semantics = (b, shape) => {
   leaveWith(b, 'sysret', b.i32(shape.operandWidth));
 };
 
-/** IRETQ in 64-bit mode at CPL 0, to flat segments of level 0 or 3. */
+/** IRETQ in 64-bit mode at CPL 0, to flat segments of level 0 or 3, or by a plug-in's code. */
 export const interruptReturn: Semantics = (b, shape) => {
   if (shape.mode === 'long64' && shape.operandWidth === 64) {
+    runPluginCode(b, shape, 'iret');
     const conditions = [
       isDirect(b, Direct.IRET),
       isCpl0(b),
