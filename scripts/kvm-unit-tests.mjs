@@ -1,7 +1,7 @@
 // `npm run test:kvm-unit-tests -- DIRECTORY [NAME...]`: runs the flats of a built kvm-unit-tests tree (its x86 folder)
 // on the PC with the test device, all of them or those named, and prints a line for each. Exit code 1 if one failed.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -13,8 +13,8 @@ const TIMEOUT_S = 120;
 const ENVIRONMENT = `NR_CPUS=1\nMEMSIZE=${MEMORY_MIB}\nMEMLIMIT=${MEMORY_MIB}\nTEST_DEVICE=1\n`;
 
 const [directory, ...names] = process.argv.slice(2);
-if (!directory) {
-  console.error('give the folder that holds the .flat files');
+if (!directory || !existsSync(directory)) {
+  console.error(`${directory ? `there is no ${directory}: ` : ''}give the folder that holds the .flat files`);
   process.exit(2);
 }
 const temporary = mkdtempSync(path.join(tmpdir(), 'polyvisor-kut-'));
