@@ -20,7 +20,7 @@ const entries = {
 };
 
 /** Found by files of their own at run time: a native module and a module in WebAssembly. */
-const notCompiled = ['node-liblzma', 'node-liblzma/*', 'iced-x86', 'tsx', 'esbuild'];
+const notCompiled = ['node-liblzma', 'node-liblzma/*', 'iced-x86'];
 
 /**
  * URL of each entry's source -> URL of it compiled, from a build of the sources as they are now; builds when there is none.

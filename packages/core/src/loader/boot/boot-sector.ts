@@ -1,18 +1,14 @@
-import { type BootRequest, Gpr, PolyvisorError, SECTOR_BYTES, type Segment, SegmentIndex } from '@polyvisor/plugin-api';
+import { type BootRequest, Gpr, PolyvisorError, SECTOR_BYTES } from '@polyvisor/plugin-api';
 import { isBootSector } from '../image/looks-like.ts';
 import type { BootSurroundings } from './linux.ts';
+import { enterRealMode } from './real-mode.ts';
 
 /** Where a BIOS has always put it, and the number of the disk that it comes from (Phoenix, BIOS Boot Specification 1.01, 6.1). */
 export const BOOT_SECTOR_AT = 0x7c00;
 const FIRST_DISK = 0x80n;
 const IMAGE_EXIT_CODE = 3;
 
-/** ET. */
-const CR0 = 0x10n;
-const VECTOR_TABLE_LIMIT = 0x3ff;
 const RFLAGS_IF = 0x202n;
-/** All of the first 64 KiB. */
-const LOWEST: Segment = { selector: 0, base: 0n, limit: 0xffff, accessRights: 0x93 };
 
 /**
  * What a BIOS does after its own tests (INT 19h): the first sector of the first disk at 0x7c00, entered in real-address mode with
@@ -25,19 +21,8 @@ export function bootBootSector({ image }: BootRequest, { memory, vcpu, disks }: 
   if (!disk) throw notBootable(`${image.name} is the image of a disk, and the machine has none`);
   if (!disk.read(0, sector) || !isBootSector(sector)) throw notBootable(`${disk.name} has no boot sector`);
   memory.writeBytes(BOOT_SECTOR_AT, sector);
-  vcpu.efer = 0n;
-  vcpu.cr4 = 0n;
-  vcpu.cr3 = 0n;
-  vcpu.cr0 = CR0;
-  vcpu.tables.gdtr.base = 0n;
-  vcpu.tables.gdtr.limit = 0;
-  vcpu.tables.idtr.base = 0n;
-  vcpu.tables.idtr.limit = VECTOR_TABLE_LIMIT;
-  const { CS, DS, ES, SS, FS, GS } = SegmentIndex;
-  for (const index of [CS, DS, ES, SS, FS, GS]) vcpu.setSegment(index, LOWEST);
-  vcpu.cpl = 0;
+  enterRealMode(vcpu, { code: 0, data: 0 });
   vcpu.rflags = RFLAGS_IF;
-  vcpu.gpr.fill(0n);
   vcpu.gpr[Gpr.RSP] = BigInt(BOOT_SECTOR_AT);
   vcpu.gpr[Gpr.RDX] = FIRST_DISK;
   vcpu.rip = BigInt(BOOT_SECTOR_AT);

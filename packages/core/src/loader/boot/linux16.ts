@@ -1,7 +1,8 @@
-import { type BootRequest, Gpr, type Segment, SegmentIndex, type Vcpu } from '@polyvisor/plugin-api';
+import { type BootRequest, Gpr } from '@polyvisor/plugin-api';
 import { LoaderField, readSetupHeader } from '../image/setup-header.ts';
 import { doesNotFit } from './boot-error.ts';
 import { type BootSurroundings, LOADER_UNDEFINED, placeLinux32, writeCommandLine } from './linux.ts';
+import { enterRealMode } from './real-mode.ts';
 
 /** Where loaders have always put boot sector and setup code, and what may be used behind them up to the command line. */
 const SETUP_SEGMENT = 0x9000;
@@ -17,16 +18,6 @@ const HEAP_END_POINTER = HEAP_END - 0x200;
 const CAN_USE_HEAP = 0x80;
 /** vid_mode: as the display is. */
 const NORMAL_VGA = 0xffff;
-
-/** ET. */
-const CR0 = 0x10n;
-const VECTOR_TABLE_LIMIT = 0x3ff;
-const paragraph = (selector: number): Segment => ({
-  selector,
-  base: BigInt(selector * 16),
-  limit: 0xffff,
-  accessRights: 0x93,
-});
 
 /**
  * The boot protocol's 16-bit entry (Linux, Documentation/arch/x86/boot.rst, "Loading The Rest of The Kernel" and
@@ -52,25 +43,6 @@ export function bootLinux16(request: BootRequest, surroundings: BootSurroundings
   view.setUint32(LoaderField.commandLinePointer, COMMAND_LINE_AT, true);
   memory.writeBytes(SETUP_AT, setup);
   writeCommandLine(request.commandLine, header, memory, { first: COMMAND_LINE_AT, end: COMMAND_LINE_END });
-  enterSetupCode(vcpu);
-}
-
-function enterSetupCode(vcpu: Vcpu): void {
-  vcpu.efer = 0n;
-  vcpu.cr4 = 0n;
-  vcpu.cr3 = 0n;
-  vcpu.cr0 = CR0;
-  vcpu.tables.gdtr.base = 0n;
-  vcpu.tables.gdtr.limit = 0;
-  vcpu.tables.idtr.base = 0n;
-  vcpu.tables.idtr.limit = VECTOR_TABLE_LIMIT;
-  vcpu.setSegment(SegmentIndex.CS, paragraph(SETUP_SEGMENT + 0x20));
-  for (const index of [SegmentIndex.DS, SegmentIndex.ES, SegmentIndex.SS, SegmentIndex.FS, SegmentIndex.GS]) {
-    vcpu.setSegment(index, paragraph(SETUP_SEGMENT));
-  }
-  vcpu.cpl = 0;
-  vcpu.rflags = 2n;
-  vcpu.gpr.fill(0n);
+  enterRealMode(vcpu, { code: SETUP_SEGMENT + 0x20, data: SETUP_SEGMENT });
   vcpu.gpr[Gpr.RSP] = BigInt(HEAP_END);
-  vcpu.rip = 0n;
 }
