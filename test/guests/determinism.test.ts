@@ -18,17 +18,19 @@ interface Boot extends SessionEnd {
   readonly traceDigest: string;
 }
 
-const rebootAtOnce = (tier: string) => [
+const rebootAtOnce = (tier: string, compileThread = 'off') => [
   '--append',
   'rdinit=/bin/reboot -- -f',
   '--no-reboot',
   '--stats',
   '--tier',
   tier,
+  '--compile-thread',
+  compileThread,
 ];
 
-async function bootOnce(traceFile: string, tier: string): Promise<Boot> {
-  const session = startDebian(...rebootAtOnce(tier), '--trace', `hypercalls:${traceFile}`);
+async function bootOnce(traceFile: string, tier: string, compileThread?: string): Promise<Boot> {
+  const session = startDebian(...rebootAtOnce(tier, compileThread), '--trace', `hypercalls:${traceFile}`);
   try {
     const end = await session.ended(BOOT_TIMEOUT_MS);
     const hash = createHash('sha256');
@@ -46,8 +48,9 @@ describe.skipIf(skipped)(title, () => {
   let first: Boot;
   let others: Boot[];
   beforeAll(async () => {
-    const boot = (tier: string) => bootOnce(path.join(directory, `${tier}.jsonl`), tier);
-    first = await boot('both');
+    const boot = (tier: string, thread?: string) => bootOnce(path.join(directory, `${tier}.jsonl`), tier, thread);
+    // Compiled in another thread, whenever that is done.
+    first = await boot('both', 'on');
     // Compiled later, and interpreted throughout.
     others = [await boot('both:7777'), await boot('0')];
   });
@@ -72,6 +75,8 @@ describe.skipIf(skipped)(title, () => {
 
   it('run compiled code where it is wanted, and there alone', () => {
     const compiled = (boot: Boot) => Number(countersOf(boot.stderr)['instructions in regions'] ?? 0);
+    expect(Number(countersOf(first.stderr)['regions made in thread'])).toBeGreaterThan(100);
+    expect(countersOf(others[0].stderr)).not.toHaveProperty('regions made in thread');
     expect(compiled(first)).toBeGreaterThan(1e8);
     expect(compiled(others[0])).toBeLessThan(compiled(first));
     expect(compiled(others[1])).toBe(0);

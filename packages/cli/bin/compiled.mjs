@@ -12,6 +12,7 @@ const unusedBuildsAreKeptMs = 7 * 24 * 3600 * 1000;
 /** What others may import, by the names of their files in a build; all of it shares one copy of what they have in common. */
 const entries = {
   main: 'cli/src/main.ts',
+  'region-worker': 'cli/src/node/region-worker.ts',
   core: 'core/src/index.ts',
   'plugin-api': 'plugin-api/src/index.ts',
   'plugin-lguest-like': 'plugin-lguest-like/src/index.ts',

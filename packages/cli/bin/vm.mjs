@@ -20,4 +20,4 @@ async function importFile(url) {
   return import(compiled[url] ?? url);
 }
 
-await (await importFile(main)).start(process.argv.slice(2), importFile);
+await (await importFile(main)).start(process.argv.slice(2), importFile, (url) => compiled[url]);

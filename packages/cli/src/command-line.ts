@@ -7,6 +7,7 @@ import {
   parseBootModule,
   parseChip,
   parseClock,
+  parseCompileThread,
   parseConsole,
   parseExits,
   parseExpect,
@@ -20,6 +21,7 @@ import {
 } from './option-values.ts';
 import type {
   BootModuleRequest,
+  CompileThreadChoice,
   ConsoleChoice,
   ControlRequest,
   EntriesOptions,
@@ -61,6 +63,7 @@ interface ParsedFlags extends DeviceFlags {
   name?: string;
   control: boolean;
   tier: TierChoice;
+  compileThread: CompileThreadChoice;
   exits: ExitsChoice;
 }
 
@@ -215,6 +218,11 @@ function addRunOptions(run: Command): Command {
         .default({ kind: 'both', threshold: undefined } satisfies TierChoice, 'both'),
     )
     .addOption(
+      new Option('--compile-thread <choice>', 'auto, on or off: compile code in a thread of its own')
+        .argParser(parseCompileThread)
+        .default('auto', 'auto'),
+    )
+    .addOption(
       new Option('--exits <choice>', 'asked, or all: every system instruction leaves generated code, for comparisons')
         .argParser(parseExits)
         .default('asked', 'asked'),
@@ -244,6 +252,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     control: flags.control,
     name: flags.name,
     tier: flags.tier,
+    compileThread: flags.compileThread,
     exits: flags.exits,
     ...deviceRequests(flags),
   };

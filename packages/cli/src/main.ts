@@ -1,7 +1,7 @@
 import { parseCommandLine } from './command-line.ts';
 import { reportFailure } from './diagnostics.ts';
 import { ExitCode } from './exit-codes.ts';
-import { type FileImporter, importFilesBy } from './node/import-file.ts';
+import { type CompiledFiles, type FileImporter, importFilesBy } from './node/import-file.ts';
 
 /** `vm … | head`: whoever read the output is gone, which is no failure. A run notices by itself, and ends its guest. */
 function endWhenNobodyReads(): void {
@@ -31,10 +31,14 @@ async function main(args: readonly string[]): Promise<number> {
 }
 
 /** Does what the command line says and ends the process. `importFile` imports a module by its URL, TypeScript too. */
-export async function start(args: readonly string[], importFile: FileImporter): Promise<never> {
+export async function start(
+  args: readonly string[],
+  importFile: FileImporter,
+  compiledFiles: CompiledFiles,
+): Promise<never> {
   // A failure outside of any await must not show our stack either; exit handlers restore the terminal.
   process.on('uncaughtException', (error) => process.exit(reportFailure(error)));
-  importFilesBy(importFile);
+  importFilesBy(importFile, compiledFiles);
   const exitCode = await main(args).catch(reportFailure);
   // Output to a pipe is asynchronous; what was written must arrive before the process ends.
   await new Promise<void>((resolve) => process.stdout.write('', () => resolve()));

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseCommandLine } from './command-line.ts';
 import {
+  parseCompileThread,
   parseConsole,
   parseExits,
   parseMemory,
@@ -50,6 +51,11 @@ it('--exits is asked or all', () => {
   expect(() => parseExits('none')).toThrow(expect.objectContaining({ code: 'PV3001' }));
 });
 
+it('--compile-thread is auto, on or off', () => {
+  expect(['auto', 'on', 'off'].map(parseCompileThread)).toEqual(['auto', 'on', 'off']);
+  expect(() => parseCompileThread('yes')).toThrow(expect.objectContaining({ code: 'PV3001' }));
+});
+
 describe('--tier', () => {
   it.each([
     ['0', { kind: 'interpret' }],
@@ -89,6 +95,7 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       control: true,
       name: undefined,
       tier: { kind: 'both', threshold: undefined },
+      compileThread: 'auto',
       exits: 'asked',
       disks: [],
       net: { kind: 'none' },

@@ -2,6 +2,7 @@ import { usageError } from './cli-error.ts';
 import { isVmName } from './control/names.ts';
 import type {
   BootModuleRequest,
+  CompileThreadChoice,
   ConsoleChoice,
   ExitsChoice,
   ExtraChip,
@@ -80,6 +81,11 @@ export function parseClock(text: string): 'icount' | 'wall' {
 export function parseExits(text: string): ExitsChoice {
   if (text === 'asked' || text === 'all') return text;
   throw usageError(`--exits ${text} is unknown`, 'use asked or all');
+}
+
+export function parseCompileThread(text: string): CompileThreadChoice {
+  if (text === 'auto' || text === 'on' || text === 'off') return text;
+  throw usageError(`--compile-thread ${text} is unknown`, 'use auto, on or off');
 }
 
 export function parseProfile(text: string): string {

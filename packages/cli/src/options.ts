@@ -36,11 +36,15 @@ export interface RunOptions {
   readonly control: boolean;
   readonly name: string | undefined;
   readonly tier: TierChoice;
+  /** Whether code is compiled in a thread of its own; `auto`: where the host can run two at a time. */
+  readonly compileThread: CompileThreadChoice;
   readonly exits: ExitsChoice;
   readonly disks: readonly DiskRequest[];
   readonly net: NetRequest;
   readonly shares: readonly ShareRequest[];
 }
+
+export type CompileThreadChoice = 'auto' | 'on' | 'off';
 
 /** A file for the guest, and the text that goes with it. */
 export interface BootModuleRequest {

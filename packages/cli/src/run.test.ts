@@ -40,6 +40,7 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     control: false,
     name: undefined,
     tier: { kind: 'interpret' },
+    compileThread: 'off',
     exits: 'asked',
     disks: [],
     net: { kind: 'none' },

@@ -4,6 +4,7 @@ import {
   type MachineOptions,
   PluginRegistry,
   type RegionPolicy,
+  type RegionThread,
   type RunEnd,
 } from '@polyvisor/core';
 import type { Entry } from '@polyvisor/plugin-api';
@@ -21,6 +22,8 @@ import { ExitCode } from './exit-codes.ts';
 import { Idle } from './idle.ts';
 import { nodeFiles } from './node/file-reader.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
+import { openRegionThread } from './node/region-thread.ts';
+import { putOtherThreadsBehind } from './node/thread-priority.ts';
 import { tuneV8 } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
 import { BootModules, splitBootList } from './ops/boot-modules.ts';
@@ -36,6 +39,7 @@ import { TraceSink } from './trace-sink.ts';
 /** `vm run`: answers the exit code (docs/cli.md). Throws `PolyvisorError` for what can be refused. */
 export async function run(options: RunOptions, createMachine: CreateMachine = Machine.create): Promise<number> {
   tuneV8();
+  putOtherThreadsBehind();
   const ending = new Ending();
   const releaseSignals = ending.handleSignals();
   const trace = options.trace && new TraceSink(options.trace);
@@ -150,11 +154,12 @@ class Session {
       if (this.#options.control) control = await VmControl.open(vm, this.#options.name);
       for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#sinks.trace)) {
         this.#guest.modules?.prepare(plugins);
-        const machine = await this.#createMachine(this.#machineOptions(console, plugins));
+        const thread = this.#openThread();
+        const machine = await this.#createMachine(this.#machineOptions(console, plugins, thread));
         vm.started(machine, plugins);
         this.#guest.modules?.started(machine, vm.ops);
         if (plugins === registry) say(describeEntry(machine.entry));
-        const end = await this.#runMachine(machine);
+        const end = await this.#runMachine(machine).finally(() => thread?.close());
         if (end.reason.kind === 'reboot' && this.#options.reboot) {
           say('the guest rebooted, and is started again');
           continue;
@@ -182,7 +187,13 @@ class Session {
     return machine.run();
   }
 
-  #machineOptions(console: ConsoleHub, plugins: PluginRegistry): MachineOptions {
+  /** For code that is compiled because it is hot; `--tier 1` has all of it compiled before it runs. */
+  #openThread() {
+    const { tier, compileThread } = this.#options;
+    return tier.kind === 'both' ? openRegionThread(compileThread) : undefined;
+  }
+
+  #machineOptions(console: ConsoleHub, plugins: PluginRegistry, regionThread?: RegionThread): MachineOptions {
     const { image, commandLine, initrd, bootModules, devices } = this.#guest;
     const { entryName, memoryBytes, clock, exits } = this.#options;
     const onExit = this.#sinks.trace?.onExit;
@@ -201,7 +212,7 @@ class Session {
       plugins,
       wallClock: wallClockFor(clock),
       ...(this.#symbols && { symbols: this.#symbols }),
-      engine: { regions: regionPolicy(this.#options.tier) },
+      engine: { regions: regionPolicy(this.#options.tier), ...(regionThread && { regionThread }) },
       log: (message) => logPlugin('debug', 'pc', message),
       ...(exits === 'all' && { exits }),
       ...(onExit && { onExit }),

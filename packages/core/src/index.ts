@@ -1,6 +1,16 @@
 export * from './backends/index.ts';
 export * from './loader/image/index.ts';
-export { findDoors, Machine, type MachineOptions, type RegionPolicy, type RunEnd } from './machine/index.ts';
+export {
+  type FromThread,
+  findDoors,
+  Machine,
+  type MachineOptions,
+  type RegionPolicy,
+  type RegionThread,
+  RegionThreadServer,
+  type RunEnd,
+  type ToThread,
+} from './machine/index.ts';
 export type { GuestSample } from './machine/sampler.ts';
 export * from './plugin/index.ts';
 export type { CompressionKind, DecompressOptions, Decompressor } from './ports/decompressor.ts';

@@ -126,6 +126,21 @@ export class CodeCache {
     return page;
   }
 
+  /** Pages from a number on; they are counted in the order of their entry tables. */
+  pagesFrom(number: number): readonly CodePage[] {
+    return this.#byTable.slice(number);
+  }
+  numberOf(page: CodePage): number {
+    return (page.table - this.#layout.entryTables) / ENTRY_TABLE_BYTES;
+  }
+  pageOfNumber(number: number): CodePage {
+    return this.#byTable[number];
+  }
+  /** Where the next record goes: those before it are complete. */
+  get recordsEnd(): number {
+    return this.#nextRecord;
+  }
+
   /** The page with this entry table. */
   pageOfTable(table: number): CodePage | undefined {
     return this.#byTable[(table - this.#layout.entryTables) / ENTRY_TABLE_BYTES];

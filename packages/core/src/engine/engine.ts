@@ -25,8 +25,6 @@ import {
   REGION_LOOKUP_BYTES,
   SCRATCH_OFFSET,
   stateBase,
-  TLB_ENTRY_BYTES,
-  TLB_EXEC_ENTRIES,
   TLB_EXEC_OFFSET,
 } from '../memory/layout.ts';
 import { WalkAccess } from '../memory/walk.ts';
@@ -34,15 +32,16 @@ import { CodeCache, type CodePage } from './code-cache.ts';
 import { NO_ERROR_CODE } from './emit.ts';
 import { ExitCode } from './exit-code.ts';
 import { Handlers, type ProfiledHandler } from './handlers.ts';
+import { HELPER_NAMES, type HostHelper, helperNumber } from './helper-numbers.ts';
 import { HOT_INSTRUCTIONS } from './hot.ts';
 import { buildInterpreter, ProfileLayout } from './interpreter.ts';
 import type { EngineMemory } from './memory.ts';
 import { WALK_FAULT, WALK_MMIO } from './memory-code.ts';
 import { RecordField, SpecialHandler } from './record.ts';
+import { lookupOffset } from './region/known-table.ts';
 import { Regions } from './region/regions.ts';
+import type { RegionThread } from './region/thread-messages.ts';
 import { straddlingAccess } from './straddling.ts';
-
-export type HostHelper = 'rdtsc' | 'invlpg' | 'writeCr3';
 
 /** What the engine asks of the machine. */
 export interface EngineHost {
@@ -69,6 +68,8 @@ export interface EngineOptions {
   readonly directCode?: DirectPrograms;
   /** Compiled regions (tier 1): none, or how they are made. */
   readonly regions?: RegionPolicy | false | undefined;
+  /** A thread that makes them, a new one; without it they are made between two stays in guest code. */
+  readonly regionThread?: RegionThread | undefined;
 }
 
 /** When code is compiled into regions. */
@@ -112,8 +113,7 @@ export class Engine {
   mode: CpuMode = 'long64';
   readonly #core: CoreExports;
   readonly #host: EngineHost;
-  readonly #helperNumbers = new Map<string, number>();
-  readonly #helpers: Helper[] = [];
+  readonly #helpers: readonly Helper[];
   readonly #handlers: Handlers;
   readonly regions: Regions | undefined;
   #exitRequested = false;
@@ -121,13 +121,13 @@ export class Engine {
   constructor(memory: EngineMemory, host: EngineHost, options: EngineOptions = {}) {
     this.memory = memory;
     this.#host = host;
+    this.#helpers = HELPER_NAMES.map((name) => host.helpers[name as HostHelper] ?? isaHelpers[name]);
     const index = options.vcpu ?? 0;
     this.base = stateBase(index);
     const { layout } = memory;
     this.banks = new TlbBanks(memory.memory.buffer, layout, { index, count: options.vcpus ?? 1 });
     const policy = options.profile ? false : (options.regions ?? { threshold: DEFAULT_THRESHOLD });
     const regionLookup = layout.regionLookups + index * REGION_LOOKUP_BYTES;
-    const helperNumber = (name: string) => this.#helperNumber(name);
     const forInterpreter = {
       layout,
       base: this.base,
@@ -168,8 +168,8 @@ export class Engine {
         code: this.code,
         batch: policy.batch ?? DEFAULT_BATCH,
         threshold: policy.threshold,
-        helperNumber,
         directCode,
+        thread: options.regionThread,
         lookup: regionLookup,
       });
       this.regions.attach(this.#core.regionTable, { ...instance.exports, helper: imports.helper });
@@ -217,17 +217,6 @@ export class Engine {
     view.setInt32(this.base + FAULT_ERROR_CODE.offset, vector === 13 ? 0 : NO_ERROR_CODE, true);
     view.setBigInt64(this.base + FAULT_ADDRESS.offset, 0n, true);
     return 1;
-  }
-
-  #helperNumber(name: string): number {
-    let number = this.#helperNumbers.get(name);
-    if (number === undefined) {
-      const helper = this.#host.helpers[name as HostHelper] ?? isaHelpers[name];
-      if (!helper) throw new Error(`no helper named ${name}`);
-      number = this.#helpers.push(helper) - 1;
-      this.#helperNumbers.set(name, number);
-    }
-    return number;
   }
 
   /** Executions since the start, under the hot list's names; only with the `profile` option. */
@@ -322,21 +311,12 @@ export class Engine {
     this.#makeRoom();
     const linear = this.#linearRip();
     const page = this.#fetchPage(linear);
-    if (page)
-      this.regions?.request(page, Number(linear & 0xfffn), (distance) => this.#knownPage(linear + BigInt(distance)));
+    if (page) this.regions?.request(page, linear, this.#codeLookup);
   }
 
-  /** The code page that the code look-up holds for a linear address. */
-  #knownPage(linear: bigint): CodePage | undefined {
-    const { view } = this.memory;
-    const entry = this.#codeEntry(linear);
-    if (view.getBigInt64(entry, true) !== BigInt.asIntN(64, linear & ~0xfffn)) return undefined;
-    return this.code.pageOfTable(view.getUint32(entry + 8, true));
-  }
-  /** Host address of the entry for a linear address in the code look-up. */
-  #codeEntry(linear: bigint): number {
-    const index = Number((linear >> 12n) & BigInt(TLB_EXEC_ENTRIES - 1));
-    return this.#slot32(TLB) + TLB_EXEC_OFFSET + index * TLB_ENTRY_BYTES;
+  /** Host address of the code look-up in use. */
+  get #codeLookup(): number {
+    return this.#slot32(TLB) + TLB_EXEC_OFFSET;
   }
 
   /** Tier 0 does the one instruction at RIP, where a region starts. Answers why to stop, or undefined to go on. */
@@ -492,7 +472,7 @@ export class Engine {
       return undefined;
     }
     const page = this.code.page(host >>> 0, this.mode);
-    const entry = this.#codeEntry(linear);
+    const entry = this.#codeLookup + lookupOffset(linear);
     this.memory.view.setBigInt64(entry, BigInt.asIntN(64, linear & ~0xfffn), true);
     this.memory.view.setInt32(entry + 8, page.table, true);
     this.#core.logFill(entry);

@@ -1,4 +1,6 @@
 export type { RegionPolicy } from '../engine/engine.ts';
+export { RegionThreadServer } from '../engine/region/thread.ts';
+export type { FromThread, RegionThread, ToThread } from '../engine/region/thread-messages.ts';
 export { findDoors } from './entries.ts';
 export { Machine } from './machine.ts';
 export type { MachineOptions, RunEnd } from './options.ts';

@@ -1,19 +1,15 @@
-import { Builder, type DirectPrograms } from '../../ir/builder.ts';
-import type { InstructionShape } from '../../isa/types.ts';
+import type { DirectPrograms } from '../../ir/builder.ts';
 import { REGION_LOOKUP_BYTES, REGION_LOOKUP_ENTRY_BYTES } from '../../memory/layout.ts';
 import type { ByteRange, CodeCache, CodePage } from '../code-cache.ts';
-import { memoryPages, REGION_SIGNATURE, REGION_TABLE_SIZE } from '../interpreter.ts';
+import { REGION_TABLE_SIZE } from '../interpreter.ts';
 import type { EngineMemory } from '../memory.ts';
-import { NO_SEGMENT, RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
-import { ModuleBuilder } from '../wasm.ts';
-import { demandOf } from './demand.ts';
-import { buildGraph, pageOf, type RegionGraph, type RegionInstruction, type ShapeCode } from './graph.ts';
-import { type RegionCode, RegionFunction, type RegionOptions } from './region-function.ts';
+import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
+import { knownTable } from './known-table.ts';
+import { batchModule, RegionMaker } from './maker.ts';
+import type { RegionCode } from './region-function.ts';
+import type { RegionThread } from './thread-messages.ts';
+import { type AskedRegion, type RegionSource, ThreadRegions } from './thread-regions.ts';
 
-/** Longest region, in instructions: TurboFan's time grows with the size of a function. */
-const MAX_INSTRUCTIONS = 120;
-/** The same of one that has been entered very often, and is made anew with what it calls. */
-const MAX_GROWN_INSTRUCTIONS = 240;
 /** Beyond so many live modules V8 and the operating system get slow; then all regions are dropped. */
 const MAX_MODULES = 4000;
 /** No code lies there: not canonical. */
@@ -30,25 +26,18 @@ export interface RegionsOptions {
   /** Arrivals at a place before a region is made that starts there. */
   readonly threshold: number;
   readonly directCode: DirectPrograms;
-  helperNumber(name: string): number;
   /** Host address of the region look-up. */
   readonly lookup: number;
+  readonly thread?: RegionThread | undefined;
 }
 
-/** What a region was made of: the record it starts at, and of each page blocks of bytes (first, end, first, end…). */
-interface Source {
-  readonly record: number;
-  readonly blocks: ReadonlyMap<CodePage, readonly number[]>;
-  /** It holds what it calls and what it goes to in other pages. */
-  readonly isGrown: boolean;
-}
 /** A region that waits for its module. */
-interface Waiting extends Source {
+interface Waiting extends RegionSource {
   readonly code: RegionCode;
 }
 
 /** A region in its place. */
-interface Installed extends Source {
+interface Installed extends RegionSource {
   readonly index: number;
   /** What ran its record before. */
   readonly handler: number;
@@ -66,7 +55,8 @@ export class Regions {
     compileMs: 0,
   };
   readonly #options: RegionsOptions;
-  readonly #shapes = new Map<InstructionShape, ShapeCode | undefined>();
+  readonly #maker: RegionMaker<CodePage>;
+  readonly #thread: ThreadRegions | undefined;
   readonly #infoOffset: number;
   #table: WebAssembly.Table | undefined;
   #functions: WebAssembly.ModuleImports = {};
@@ -83,6 +73,16 @@ export class Regions {
   constructor(options: RegionsOptions) {
     this.#options = options;
     this.#infoOffset = recordInfoOffset(options.memory.layout);
+    this.#maker = new RegionMaker({ ...options, shapeOf: (record) => options.code.shapeOf(record) });
+    const { thread } = options;
+    this.#thread =
+      thread &&
+      new ThreadRegions({
+        ...options,
+        thread,
+        install: (regions, module, sizeBytes) => this.#instantiate(regions, module, sizeBytes),
+        unable: (asked) => this.#makeHere(asked),
+      });
     this.#emptyLookup();
   }
 
@@ -94,6 +94,7 @@ export class Regions {
   /** Figures for `--stats`; `executed`: instructions that ran in regions, which were entered `entries` times. */
   figures(executed: number, entries: number): Record<string, number> {
     const { regions, modules, instructions, codeBytes, dropped, generateMs, compileMs } = this.#statistics;
+    const there = this.#thread?.figures;
     return {
       'instructions in regions': executed,
       'region entries': entries,
@@ -101,27 +102,31 @@ export class Regions {
       'regions in place': this.#nextIndex - this.#free.length,
       'regions dropped': dropped,
       'region modules': modules,
-      'instructions compiled': instructions,
+      'instructions compiled': instructions + (there?.instructions ?? 0),
       'region code bytes': codeBytes,
       'region generation ms': Math.round(generateMs),
       'region compilation ms': Math.round(compileMs),
+      ...(there && {
+        'regions made in thread': there.made,
+        'outdated in thread': there.outdated,
+        'generation in thread ms': Math.round(there.generateMs),
+        'compilation in thread ms': Math.round(there.compileMs),
+      }),
     };
   }
 
   /** No room for another batch: everything decoded has to go. */
   get full(): boolean {
-    return (
-      this.#liveModules > MAX_MODULES || this.#nextIndex - this.#free.length > REGION_TABLE_SIZE - this.#options.batch
-    );
+    const used = this.#nextIndex - this.#free.length + (this.#thread?.expected ?? 0);
+    return this.#liveModules > MAX_MODULES || used > REGION_TABLE_SIZE - this.#options.batch;
   }
 
   /**
-   * The record at `offset` of a page is hot: make a region that starts there, or, if there is one, a larger one. `pageAt`
-   * finds the code page that lies so many bytes from the first one, if it has been looked up.
+   * The record at a linear address in a page is hot: make a region that starts there, or, if there is one, a larger one.
+   * `lookup`: host address of the code look-up, which leads to other pages.
    */
-  request(first: CodePage, offset: number, pageAt: (distanceBytes: number) => CodePage | undefined): void {
-    const { memory, base, helperNumber } = this.#options;
-    const record = memory.words[(first.table >>> 2) + offset] >>> 0;
+  request(page: CodePage, linear: bigint, lookup: number): void {
+    const record = this.#recordAt(page, linear);
     const present = this.#byRecord.get(record);
     if (record === 0 || present?.isGrown) return;
     // Reached again and again while it waits for its batch: it cannot wait.
@@ -129,119 +134,81 @@ export class Regions {
       this.compileWaiting();
       return;
     }
+    const asked = { record, page, linear, isGrown: present !== undefined, lookup };
+    if (this.#thread?.isOnItsWay(record)) {
+      if (this.#thread.hurry(record)) return;
+      this.#makeHere(asked);
+      this.compileWaiting();
+    } else if (this.#thread?.isReady) this.#thread.ask(asked);
+    else this.#makeHere(asked);
+  }
+  #recordAt(page: CodePage, linear: bigint): number {
+    return this.#options.memory.words[(page.table >>> 2) + Number(linear & 0xfffn)] >>> 0;
+  }
+
+  #makeHere({ record, page, linear, isGrown, lookup }: AskedRegion): void {
+    if (this.#recordAt(page, linear) !== record) return;
     const started = performance.now();
-    const pages = new Map<number, CodePage | undefined>([[0, first]]);
-    const find = (page: number) => {
-      // Outside of 64-bit mode addresses wrap at 4 GiB.
-      if (!pages.has(page)) pages.set(page, first.mode === 'long64' ? pageAt(page) : undefined);
-      return pages.get(page);
-    };
-    const isGrown = present !== undefined;
-    const graph = buildGraph(offset, {
-      read: (at) => this.#read(find(pageOf(at)), at),
-      isHot: (at) => isGrown && this.#isHot(find(pageOf(at)), at),
-      limit: isGrown ? MAX_GROWN_INSTRUCTIONS : MAX_INSTRUCTIONS,
+    const { memory, code, batch } = this.#options;
+    const region = this.#maker.make({
+      page,
+      offset: Number(linear & 0xfffn),
+      isGrown,
+      pageAt: (distance) => {
+        const table = knownTable(memory.view, lookup, linear + BigInt(distance));
+        return table === undefined ? undefined : code.pageOfTable(table);
+      },
     });
-    if (graph) {
-      const entryTable = (page: number) => (pages.get(page) as CodePage).table;
-      const options: RegionOptions = { base, codeSegmentBase: first.mode !== 'long64', helperNumber, entryTable };
-      const code = new RegionFunction(graph, options).compile();
-      for (const block of graph.blocks.values()) this.#statistics.instructions += block.instructions.length;
-      this.#waiting.push({ record, code, blocks: blocksOf(graph, pages), isGrown });
+    if (region) {
+      this.#statistics.instructions += region.instructions;
+      this.#waiting.push({ record, code: region.code, blocks: region.blocks, isGrown });
     }
     this.#statistics.generateMs += performance.now() - started;
-    if (this.#waiting.length >= this.#options.batch) this.compileWaiting();
+    if (this.#waiting.length >= batch) this.compileWaiting();
   }
 
-  #recordAt(page: CodePage, offset: number): number {
-    return this.#options.memory.words[(page.table >>> 2) + (offset - pageOf(offset))] >>> 0;
-  }
-
-  /** Something is reached often enough that regions start there, or soon will. */
-  #isHot(page: CodePage | undefined, offset: number): boolean {
-    const record = page ? this.#recordAt(page, offset) : 0;
-    if (record === 0) return false;
-    const { view } = this.#options.memory;
-    if (view.getUint16(record + RecordField.handler, true) === SpecialHandler.region) return true;
-    return view.getInt32((record >>> 2) + this.#infoOffset + RecordInfo.arrivals, true) >= this.#options.threshold / 4;
-  }
-
-  /** The decoded instruction at a place, if a region can hold it. */
-  #read(page: CodePage | undefined, offset: number): RegionInstruction | undefined {
-    if (!page) return undefined;
-    const { memory, code } = this.#options;
-    const { view, bytes } = memory;
-    const record = this.#recordAt(page, offset);
-    if (record === 0) return undefined;
-    const handler = view.getUint16(record + RecordField.handler, true);
-    if (handler <= SpecialHandler.stop) return undefined;
-    const shape = code.shapeOf(record);
-    const shapeCode = shape && this.#shapeCode(shape);
-    if (!shapeCode) return undefined;
-    const lengthBytes = bytes[record + RecordField.length];
-    const u16 = (field: number) => BigInt(view.getUint16(record + field, true));
-    return {
-      code: shapeCode,
-      offset,
-      pageOffset: pageOf(offset),
-      lengthBytes,
-      imm: view.getBigInt64(record + RecordField.imm, true),
-      disp: view.getBigInt64(record + RecordField.disp, true),
-      scale: BigInt(bytes[record + RecordField.scale]),
-      reg: u16(RecordField.reg),
-      rm: u16(RecordField.rm),
-      base: u16(RecordField.base),
-      index: u16(RecordField.index),
-      segment: bytes[record + RecordField.segment] ?? NO_SEGMENT,
-      thisOffset: BigInt(offset - pageOf(offset)),
-      nextOffset: BigInt(offset - pageOf(offset) + lengthBytes),
-    };
-  }
-
-  #shapeCode(shape: InstructionShape): ShapeCode | undefined {
-    if (this.#shapes.has(shape)) return this.#shapes.get(shape);
-    const builder = new Builder({ directCode: this.#options.directCode });
-    shape.encoding.semantics(builder, shape);
-    const { program } = builder;
-    const demand = demandOf(program);
-    const code = demand.control.leaves ? undefined : { program, demand };
-    this.#shapes.set(shape, code);
-    return code;
-  }
-
-  /** Guest code is about to be entered: regions that have waited for a while are compiled, though their batch is small. */
+  /**
+   * Guest code is about to be entered: regions of another thread come into place, and those that have waited for a while are
+   * compiled, though their batch is small.
+   */
   tick(): void {
-    if (this.#waiting.length === 0 || ++this.#ticks < TICKS_TO_WAIT) return;
+    this.#thread?.poll();
+    if (this.#waiting.length === 0 && !this.#thread?.isWaiting) return;
+    if (++this.#ticks < TICKS_TO_WAIT) return;
+    this.#thread?.compile();
     this.compileWaiting();
   }
 
-  /** Compile what waits, and put it in place. Only while the engine is outside generated code. */
+  /** Compile what waits here, and put it in place. Only while the engine is outside generated code. */
   compileWaiting(): void {
+    this.#ticks = 0;
     const batch = this.#waiting;
     if (batch.length === 0) return;
     this.#waiting = [];
-    this.#ticks = 0;
     const started = performance.now();
-    const { memory } = this.#options;
-    const module = new ModuleBuilder(memoryPages(memory.layout));
-    module.importFunction('regionRead', ['i64', 'i32'], ['i32']);
-    module.importFunction('regionWrite', ['i64', 'i32'], ['i32']);
-    module.importFunction('helper', ['i32'], ['i32']);
-    batch.forEach(({ code }, i) => module.addFunction(`region${i}`, REGION_SIGNATURE, code.locals, code.body));
-    const bytes = module.finish();
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), {
-      env: { memory: memory.memory, ...this.#functions },
-    });
-    const shared = { live: batch.length };
+    const codes = batch.map(({ code }) => code);
+    const bytes = batchModule(this.#options.memory.layout, codes);
+    const module = new WebAssembly.Module(bytes as BufferSource);
+    this.#statistics.compileMs += performance.now() - started;
+    this.#instantiate(batch, module, bytes.length);
+  }
+
+  /** Put the functions of a module in place, but for those of regions that are gone. */
+  #instantiate(batch: readonly (RegionSource | undefined)[], module: WebAssembly.Module, sizeBytes: number): void {
+    const started = performance.now();
+    const { memory } = this.#options.memory;
+    const { exports } = new WebAssembly.Instance(module, { env: { memory, ...this.#functions } });
+    const shared = { live: batch.filter((region) => region !== undefined).length };
     this.#liveModules++;
-    batch.forEach((waiting, i) => this.#install(waiting, instance.exports[`region${i}`] as () => number, shared));
-    this.#statistics.regions += batch.length;
+    for (const [i, region] of batch.entries())
+      if (region) this.#install(region, exports[`region${i}`] as () => number, shared);
+    this.#statistics.regions += shared.live;
     this.#statistics.modules++;
-    this.#statistics.codeBytes += bytes.length;
+    this.#statistics.codeBytes += sizeBytes;
     this.#statistics.compileMs += performance.now() - started;
   }
 
-  #install({ record, blocks, isGrown }: Waiting, run: () => number, module: { live: number }): void {
+  #install({ record, blocks, isGrown }: RegionSource, run: () => number, module: { live: number }): void {
     const { view } = this.#options.memory;
     const before = this.#byRecord.get(record);
     if (before) this.#remove(before);
@@ -262,7 +229,8 @@ export class Regions {
 
   /** Drop the regions of a page that start at stale records or were made of any of these bytes. */
   drop(page: CodePage, stale: readonly ByteRange[], isStale: (record: number) => boolean): void {
-    const isGone = ({ record, blocks }: Source) => isStale(record) || holdsAny(blocks.get(page) ?? [], stale);
+    const isGone = ({ record, blocks }: RegionSource) => isStale(record) || holdsAny(blocks.get(page) ?? [], stale);
+    this.#thread?.changed(page, isGone);
     this.#waiting = this.#waiting.filter((waiting) => !waiting.blocks.has(page) || !isGone(waiting));
     const gone = [...(this.#byPage.get(page) ?? [])].filter(isGone);
     if (gone.length === 0) return;
@@ -318,6 +286,7 @@ export class Regions {
   /** All records are gone. */
   dropAll(): void {
     this.#waiting = [];
+    this.#thread?.forget();
     for (const region of [...this.#byRecord.values()]) {
       this.#remove(region);
       this.#free.push(region.index);
@@ -330,17 +299,6 @@ export class Regions {
   }
 }
 
-function blocksOf(graph: RegionGraph, pages: ReadonlyMap<number, CodePage | undefined>): Map<CodePage, number[]> {
-  const blocks = new Map<CodePage, number[]>();
-  for (const { offset, instructions } of graph.blocks.values()) {
-    const last = instructions[instructions.length - 1];
-    const page = pages.get(pageOf(offset)) as CodePage;
-    const of = blocks.get(page) ?? [];
-    of.push(offset - pageOf(offset), last.offset + last.lengthBytes - pageOf(offset));
-    blocks.set(page, of);
-  }
-  return blocks;
-}
 function holdsAny(blocks: readonly number[], ranges: readonly ByteRange[]): boolean {
   for (const { firstByte, endByte } of ranges)
     for (let i = 0; i < blocks.length; i += 2) if (blocks[i] < endByte && blocks[i + 1] > firstByte) return true;

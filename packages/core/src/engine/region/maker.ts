@@ -1,0 +1,170 @@
+import { Builder, type DirectPrograms } from '../../ir/builder.ts';
+import type { CpuMode } from '../../isa/modes.ts';
+import type { InstructionShape } from '../../isa/types.ts';
+import type { MemoryLayout } from '../../memory/layout.ts';
+import { helperNumber } from '../helper-numbers.ts';
+import { memoryPages, REGION_SIGNATURE } from '../interpreter.ts';
+import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
+import { ModuleBuilder } from '../wasm.ts';
+import { demandOf } from './demand.ts';
+import { buildGraph, pageOf, type RegionGraph, type RegionInstruction, type ShapeCode } from './graph.ts';
+import { type RegionCode, RegionFunction } from './region-function.ts';
+
+/** Longest region, in instructions: TurboFan's time grows with the size of a function. */
+const MAX_INSTRUCTIONS = 120;
+/** The same of one that has been entered very often, and is made anew with what it calls. */
+const MAX_GROWN_INSTRUCTIONS = 240;
+
+/** A page of decoded code. */
+export interface PlacedPage {
+  readonly physicalPage: number;
+  readonly mode: CpuMode;
+  /** Host address of its entry table. */
+  readonly table: number;
+}
+
+export interface MakerOptions<Page extends PlacedPage> {
+  readonly memory: { readonly view: DataView; readonly words: Int32Array; readonly layout: MemoryLayout };
+  /** Host address of the vCPU's state block. */
+  readonly base: number;
+  /** Arrivals at a place before a region is made that starts there. */
+  readonly threshold: number;
+  readonly directCode: DirectPrograms;
+  /** The shape of the instruction that a record stands for, which lies at an offset of a page. */
+  shapeOf(record: number, page: Page, offset: number): InstructionShape | undefined;
+}
+
+/** Where a region is to start. */
+export interface Start<Page> {
+  readonly page: Page;
+  readonly offset: number;
+  /** It is to hold what it calls and what it goes to in other pages. */
+  readonly isGrown: boolean;
+  /** The page of code that lies so many bytes from the first one, if it has been looked up. */
+  pageAt(distanceBytes: number): Page | undefined;
+}
+
+/** A region's function, and what it was made of. */
+export interface MadeRegion<Page> {
+  readonly code: RegionCode;
+  /** Of each page blocks of bytes: first, end, first, end… */
+  readonly blocks: ReadonlyMap<Page, readonly number[]>;
+  readonly instructions: number;
+}
+
+/** Makes regions of decoded records. It changes nothing in memory, and may run in a thread of its own. */
+export class RegionMaker<Page extends PlacedPage> {
+  readonly #options: MakerOptions<Page>;
+  readonly #infoOffset: number;
+  readonly #shapes = new Map<InstructionShape, ShapeCode | undefined>();
+  /** Records from here on are not looked at: they may be being written. */
+  recordsEnd: number;
+
+  constructor(options: MakerOptions<Page>) {
+    this.#options = options;
+    const { layout } = options.memory;
+    this.#infoOffset = recordInfoOffset(layout);
+    this.recordsEnd = layout.recordsEnd;
+  }
+
+  /** The region that starts at a place; undefined if no instruction there can be in one. */
+  make({ page: first, offset, isGrown, pageAt }: Start<Page>): MadeRegion<Page> | undefined {
+    const pages = new Map<number, Page | undefined>([[0, first]]);
+    const find = (page: number) => {
+      // Outside of 64-bit mode addresses wrap at 4 GiB.
+      if (!pages.has(page)) pages.set(page, first.mode === 'long64' ? pageAt(page) : undefined);
+      return pages.get(page);
+    };
+    const graph = buildGraph(offset, {
+      read: (at) => this.#read(find(pageOf(at)), at),
+      isHot: (at) => isGrown && this.#isHot(find(pageOf(at)), at),
+      limit: isGrown ? MAX_GROWN_INSTRUCTIONS : MAX_INSTRUCTIONS,
+    });
+    if (!graph) return undefined;
+    const entryTable = (page: number) => (pages.get(page) as Page).table;
+    const { base } = this.#options;
+    const options = { base, codeSegmentBase: first.mode !== 'long64', helperNumber, entryTable };
+    let instructions = 0;
+    for (const block of graph.blocks.values()) instructions += block.instructions.length;
+    return { code: new RegionFunction(graph, options).compile(), blocks: blocksOf(graph, pages), instructions };
+  }
+
+  #recordAt(page: Page, offset: number): number {
+    const record = this.#options.memory.words[(page.table >>> 2) + (offset - pageOf(offset))] >>> 0;
+    return record < this.recordsEnd ? record : 0;
+  }
+
+  /** Something is reached often enough that regions start there, or soon will. */
+  #isHot(page: Page | undefined, offset: number): boolean {
+    const record = page ? this.#recordAt(page, offset) : 0;
+    if (record === 0) return false;
+    const { view } = this.#options.memory;
+    if (view.getUint16(record + RecordField.handler, true) === SpecialHandler.region) return true;
+    return view.getInt32((record >>> 2) + this.#infoOffset + RecordInfo.arrivals, true) >= this.#options.threshold / 4;
+  }
+
+  /** The decoded instruction at a place, if a region can hold it. */
+  #read(page: Page | undefined, offset: number): RegionInstruction | undefined {
+    if (!page) return undefined;
+    const { view } = this.#options.memory;
+    const record = this.#recordAt(page, offset);
+    if (record === 0) return undefined;
+    const handler = view.getUint16(record + RecordField.handler, true);
+    if (handler <= SpecialHandler.stop) return undefined;
+    const inPage = offset - pageOf(offset);
+    const shape = this.#options.shapeOf(record, page, inPage);
+    const shapeCode = shape && this.#shapeCode(shape);
+    if (!shapeCode) return undefined;
+    const lengthBytes = view.getUint8(record + RecordField.length);
+    const u16 = (field: number) => BigInt(view.getUint16(record + field, true));
+    return {
+      code: shapeCode,
+      offset,
+      pageOffset: pageOf(offset),
+      lengthBytes,
+      imm: view.getBigInt64(record + RecordField.imm, true),
+      disp: view.getBigInt64(record + RecordField.disp, true),
+      scale: BigInt(view.getUint8(record + RecordField.scale)),
+      reg: u16(RecordField.reg),
+      rm: u16(RecordField.rm),
+      base: u16(RecordField.base),
+      index: u16(RecordField.index),
+      segment: view.getUint8(record + RecordField.segment),
+      thisOffset: BigInt(inPage),
+      nextOffset: BigInt(inPage + lengthBytes),
+    };
+  }
+
+  #shapeCode(shape: InstructionShape): ShapeCode | undefined {
+    if (this.#shapes.has(shape)) return this.#shapes.get(shape);
+    const builder = new Builder({ directCode: this.#options.directCode });
+    shape.encoding.semantics(builder, shape);
+    const { program } = builder;
+    const demand = demandOf(program);
+    const code = demand.control.leaves ? undefined : { program, demand };
+    this.#shapes.set(shape, code);
+    return code;
+  }
+}
+
+function blocksOf<Page>(graph: RegionGraph, pages: ReadonlyMap<number, Page | undefined>): Map<Page, number[]> {
+  const blocks = new Map<Page, number[]>();
+  for (const { offset, instructions } of graph.blocks.values()) {
+    const last = instructions[instructions.length - 1];
+    const page = pages.get(pageOf(offset)) as Page;
+    const of = blocks.get(page) ?? [];
+    of.push(offset - pageOf(offset), last.offset + last.lengthBytes - pageOf(offset));
+    blocks.set(page, of);
+  }
+  return blocks;
+}
+
+/** The module of a batch: its functions are called `region0`, `region1`… */
+export function batchModule(layout: MemoryLayout, batch: readonly RegionCode[]): Uint8Array {
+  const module = new ModuleBuilder(memoryPages(layout));
+  module.importFunction('regionRead', ['i64', 'i32'], ['i32']);
+  module.importFunction('regionWrite', ['i64', 'i32'], ['i32']);
+  module.importFunction('helper', ['i32'], ['i32']);
+  for (const [i, code] of batch.entries()) module.addFunction(`region${i}`, REGION_SIGNATURE, code.locals, code.body);
+  return module.finish();
+}

@@ -1,0 +1,70 @@
+import type { DirectKind } from '@polyvisor/plugin-api';
+import type { CpuMode } from '../../isa/modes.ts';
+
+/** A thread that makes regions, as the engine's thread sees it. Messages are structured clones, and keep their order. */
+export interface RegionThread {
+  send(message: ToThread): void;
+  /** The next message of the thread, if there is one; never waits. Undefined for ever after the thread has failed. */
+  receive(): FromThread | undefined;
+  readonly failed: boolean;
+}
+
+/** A page of code; those of an engine are counted in the order of their entry tables. */
+export interface PageMessage {
+  readonly physicalPage: number;
+  readonly mode: CpuMode;
+}
+
+export type ToThread =
+  /** First of all. */
+  | {
+      readonly kind: 'start';
+      readonly buffer: ArrayBufferLike;
+      readonly ramSizeBytes: number;
+      readonly base: number;
+      readonly threshold: number;
+      /** Exits for which a plug-in has built code, which cannot be had here. */
+      readonly pluginCode: readonly DirectKind[];
+    }
+  /** Make a region; answered with `made` or `notMade`. */
+  | {
+      readonly kind: 'make';
+      readonly id: number;
+      /** Pages of code that have come since the last message. */
+      readonly newPages: readonly PageMessage[];
+      /** Records before this address are complete. */
+      readonly recordsEnd: number;
+      /** Page and offset in it. */
+      readonly page: number;
+      readonly offset: number;
+      /** For one that is to grow: its linear address, and a copy of the code look-up. */
+      readonly reach: { readonly linear: bigint; readonly lookup: Uint8Array } | undefined;
+    }
+  /** Put regions that have been made into a module; others up to `seen` are not wanted any more. Answered with `compiled`. */
+  | { readonly kind: 'compile'; readonly ids: readonly number[]; readonly seen: number }
+  /** All pages and records are gone. */
+  | { readonly kind: 'forget' };
+
+export type FromThread =
+  /** It has been started: until then what is asked for would wait for as long as that takes. */
+  | { readonly kind: 'ready' }
+  | {
+      readonly kind: 'made';
+      readonly id: number;
+      readonly instructions: number;
+      /** By page: first byte, end, first byte, end… */
+      readonly blocks: readonly (readonly [page: number, ranges: readonly number[]])[];
+      readonly elapsedMs: number;
+    }
+  /**
+   * `unable`: the engine's thread may be able to, as where it holds an instruction for which a plug-in has built code; else
+   * there is nothing to be made there.
+   */
+  | { readonly kind: 'notMade'; readonly id: number; readonly unable: boolean; readonly elapsedMs: number }
+  | {
+      readonly kind: 'compiled';
+      readonly ids: readonly number[];
+      readonly module: WebAssembly.Module;
+      readonly sizeBytes: number;
+      readonly elapsedMs: number;
+    };

@@ -1,0 +1,140 @@
+import type { DirectKind } from '@polyvisor/plugin-api';
+import type { DirectPrograms } from '../../ir/builder.ts';
+import { decode } from '../../isa/decoder.ts';
+import type { InstructionShape } from '../../isa/types.ts';
+import { ENTRY_TABLE_BYTES, layoutFor, type MemoryLayout, PAGE_SIZE_BYTES, RECORD_BYTES } from '../../memory/layout.ts';
+import { knownTable } from './known-table.ts';
+import { batchModule, type PlacedPage, RegionMaker } from './maker.ts';
+import type { RegionCode } from './region-function.ts';
+import type { FromThread, ToThread } from './thread-messages.ts';
+
+type Message<Kind extends ToThread['kind']> = Extract<ToThread, { kind: Kind }>;
+
+/**
+ * Makes regions in a thread of its own, out of records in the memory that it shares with the engine. What it reads may be
+ * changing meanwhile: the engine takes only what has been made of pages that have not changed since it asked.
+ */
+export class RegionThreadServer {
+  readonly #post: (message: FromThread) => void;
+  #work: Work | undefined;
+
+  constructor(post: (message: FromThread) => void) {
+    this.#post = post;
+  }
+
+  receive(message: ToThread): void {
+    switch (message.kind) {
+      case 'start':
+        this.#work = new Work(message);
+        this.#post({ kind: 'ready' });
+        return;
+      case 'make':
+        this.#post(this.#started.make(message));
+        return;
+      case 'compile':
+        this.#post(this.#started.compile(message));
+        return;
+      case 'forget':
+        this.#started.forget();
+    }
+  }
+  get #started(): Work {
+    if (!this.#work) throw new Error('the thread has not been started');
+    return this.#work;
+  }
+}
+
+/** What a page is here: one more place than the engine's, its number. */
+interface NumberedPage extends PlacedPage {
+  readonly number: number;
+}
+
+class Work {
+  readonly #layout: MemoryLayout;
+  readonly #bytes: Uint8Array;
+  readonly #maker: RegionMaker<NumberedPage>;
+  readonly #pages: NumberedPage[] = [];
+  /** By record. */
+  readonly #shapes = new Map<number, InstructionShape | undefined>();
+  /** By id, in the order in which they were made. */
+  readonly #made = new Map<number, RegionCode>();
+
+  constructor({ buffer, ramSizeBytes, base, threshold, pluginCode }: Message<'start'>) {
+    this.#layout = layoutFor(ramSizeBytes);
+    this.#bytes = new Uint8Array(buffer);
+    const memory = { view: new DataView(buffer), words: new Int32Array(buffer), layout: this.#layout };
+    this.#maker = new RegionMaker({
+      memory,
+      base,
+      threshold,
+      directCode: refusing(pluginCode),
+      shapeOf: (record, page, offset) => this.#shapeOf(record, page, offset),
+    });
+  }
+
+  make({ id, newPages, recordsEnd, page, offset, reach }: Message<'make'>): FromThread {
+    const started = performance.now();
+    for (const each of newPages) this.#addPage(each);
+    this.#maker.recordsEnd = recordsEnd;
+    const elapsedMs = () => performance.now() - started;
+    try {
+      const region = this.#maker.make({
+        page: this.#pages[page],
+        offset,
+        isGrown: reach !== undefined,
+        pageAt: (distance) => reach && this.#knownPage(reach.lookup, reach.linear + BigInt(distance)),
+      });
+      if (!region) return { kind: 'notMade', id, unable: false, elapsedMs: elapsedMs() };
+      this.#made.set(id, region.code);
+      const blocks = [...region.blocks].map(([{ number }, ranges]) => [number, ranges] as const);
+      return { kind: 'made', id, instructions: region.instructions, blocks, elapsedMs: elapsedMs() };
+    } catch {
+      // A plug-in's code; or nonsense, read while it was overwritten. What is wrong otherwise shows in the engine's thread.
+      return { kind: 'notMade', id, unable: true, elapsedMs: elapsedMs() };
+    }
+  }
+
+  compile({ ids, seen }: Message<'compile'>): FromThread {
+    const started = performance.now();
+    const codes = ids.map((id) => this.#made.get(id) as RegionCode);
+    for (const id of this.#made.keys()) if (id <= seen) this.#made.delete(id);
+    const bytes = batchModule(this.#layout, codes);
+    const module = new WebAssembly.Module(bytes as BufferSource);
+    return { kind: 'compiled', ids, module, sizeBytes: bytes.length, elapsedMs: performance.now() - started };
+  }
+
+  forget(): void {
+    this.#pages.length = 0;
+    this.#shapes.clear();
+    this.#made.clear();
+  }
+
+  #addPage({ physicalPage, mode }: { physicalPage: number; mode: PlacedPage['mode'] }): void {
+    const number = this.#pages.length;
+    this.#pages.push({ number, physicalPage, mode, table: this.#layout.entryTables + number * ENTRY_TABLE_BYTES });
+  }
+
+  #knownPage(lookup: Uint8Array, linear: bigint): NumberedPage | undefined {
+    const table = knownTable(new DataView(lookup.buffer, lookup.byteOffset), 0, linear);
+    return table === undefined ? undefined : this.#pages[(table - this.#layout.entryTables) / ENTRY_TABLE_BYTES];
+  }
+
+  #shapeOf(record: number, page: NumberedPage, offset: number): InstructionShape | undefined {
+    const number = (record - this.#layout.records) / RECORD_BYTES;
+    if (this.#shapes.has(number)) return this.#shapes.get(number);
+    const host = this.#layout.ram + page.physicalPage * PAGE_SIZE_BYTES + offset;
+    const left = PAGE_SIZE_BYTES - offset;
+    const result = decode((i) => (i < left ? this.#bytes[host + i] : -1), page.mode);
+    const shape = result.ok ? result.instruction.shape : undefined;
+    this.#shapes.set(number, shape);
+    return shape;
+  }
+}
+
+/** What plug-ins have built is functions, which do not go from thread to thread. */
+function refusing(kinds: readonly DirectKind[]): DirectPrograms {
+  const refuse = () => {
+    throw new Error('what a plug-in has built is in another thread');
+  };
+  return new Map(kinds.map((kind) => [kind, refuse]));
+}
