@@ -14,6 +14,7 @@ import {
 } from '../../packages/core/src/pvops/testing/module-fixture.ts';
 import { testsOf } from './catalogue-guest.ts';
 import { reachShell, runCommand, startNativeDebian } from './debian-shell.ts';
+import { faultyModule } from './faulty-module.ts';
 import type { GuestSession } from './guest-session.ts';
 import { kernelModule } from './kernel-module.ts';
 import { COMPLAINTS, type ListedModule, type OpsReport, ops, refusalOfOps, startPrograms } from './ops-commands.ts';
@@ -129,6 +130,23 @@ describe.skipIf(skipped)(title, () => {
     const { strays } = await ops<OpsReport>('report', '--vm', name);
     expect(strays).toBe(0);
     expect(session.console).not.toMatch(COMPLAINTS);
+  });
+
+  it('that meet a fault are taken out by name and slot, and the guest goes on as if they had not been called', async () => {
+    const file = path.join(directory, 'faulty.o');
+    const faulty = faultyModule(64, {
+      ...{ 'mmu.exit_mmap': 'null_pointer', 'mmu.dup_mmap': 'undefined', 'irq.save_fl': 'divide' },
+      ...{ 'mmu.write_cr3': 'unmapped', 'mmu.read_cr2': 'not_canonical' },
+    });
+    writeFileSync(file, faulty.file);
+    await ops('load', name, file);
+    await startPrograms(session);
+    const [{ failed }] = await ops<ListedModule[]>('list', name);
+    expect(failed.toSorted()).toEqual(faulty.said.map((line) => expect.stringContaining(line)));
+    for (const line of faulty.said) expect(session.stderr).toContain(`vm: ${line}`);
+    expect(session.console).not.toMatch(COMPLAINTS);
+    expect(await ops('unload', name, 'fixture')).toMatchObject({ textIsAsBefore: true });
+    await startPrograms(session);
   });
 
   it('come from a driver in the guest, and go with it', async () => {

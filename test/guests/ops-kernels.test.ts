@@ -1,11 +1,12 @@
 /** Operations in other running kernels than Debian's 6.1 amd64: sites that are alternatives (6.12), and 32-bit code without types. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testsOf } from './catalogue-guest.ts';
 import { reachShell } from './debian-shell.ts';
+import { faultyModule } from './faulty-module.ts';
 import { GuestSession } from './guest-session.ts';
 import {
   COMPLAINTS,
@@ -88,6 +89,18 @@ for (const { guest, slots, leastSites, listedIn, flush, often, rare, object, cou
       expect(module.failed).toEqual([]);
       for (const counter of counters) expect(Number(module.variables[counter])).toBeGreaterThan(4);
       expect(await ops('unload', name, path.parse(object).name)).toMatchObject({ textIsAsBefore: true });
+      await startPrograms(session);
+    });
+
+    it('contains faults of operations in guest code', async () => {
+      const faulty = faultyModule(guest === 'debian-i386' ? 32 : 64, { [flush]: 'null_pointer', [often]: 'divide' });
+      const file = path.join(directory, 'faulty.o');
+      writeFileSync(file, faulty.file);
+      await ops('load', name, file);
+      await startPrograms(session);
+      const [{ failed }] = await ops<ListedModule[]>('list', name);
+      expect(failed.toSorted()).toEqual(faulty.said.map((line) => expect.stringContaining(line)));
+      expect(await ops('unload', name, 'fixture')).toMatchObject({ textIsAsBefore: true });
       await startPrograms(session);
     });
 

@@ -1,6 +1,5 @@
 import { type OpsManifest, PolyvisorError } from '@polyvisor/plugin-api';
-import { THUNK_BYTES } from './link/layout.ts';
-import { calleeSaveThunk } from './link/thunk.ts';
+import { CALLEE_SAVE_BYTES, calleeSaveThunk } from './link/thunk.ts';
 import type { LiveSlots } from './live-slots.ts';
 import type { TextPlace } from './module.ts';
 import { moduleTitle } from './module-error.ts';
@@ -44,7 +43,7 @@ export class GuestFunctions {
     if (this.#slots.byName(slot).slot.convention !== 'calleeSave') return gva;
     let thunk = this.#thunks.get(gva);
     if (!thunk) {
-      thunk = this.#text.allocateText(THUNK_BYTES);
+      thunk = this.#text.allocateText(CALLEE_SAVE_BYTES);
       this.#thunks.set(gva, thunk);
       const width = this.#kernel.wordBytes === 8 ? 64 : 32;
       this.#kernel.machine.memory.writeBytes(thunk.gpa, calleeSaveThunk(width, thunk.gva, gva));

@@ -7,6 +7,7 @@ import {
 } from '@polyvisor/plugin-api';
 import type { Machine } from '../machine/index.ts';
 import { GATE_BYTES } from './code.ts';
+import { FaultGuard } from './fault-guard.ts';
 import { GuestFunctions } from './guest-functions.ts';
 import { KernelImage } from './kernel-image.ts';
 import { hasBooted } from './kernel-state.ts';
@@ -75,6 +76,7 @@ export class LiveOps {
   readonly #loaded = new Map<string, Loaded>();
   readonly #traps: OpTraps;
   readonly #guard: ModuleGuard;
+  readonly #faults: FaultGuard;
   readonly #modules: LiveModules;
   readonly #code: OpCode;
   readonly #nowNs: () => number;
@@ -125,6 +127,10 @@ export class LiveOps {
     this.#code = new OpCode(kernel, this.#text);
     this.#traps = new OpTraps(kernel.machine, { first: gva, names }, (slot, error) => this.#contain(slot, error));
     kernel.machine.kernelCalls.add((vcpu) => this.#traps.take(vcpu));
+    this.#faults = new FaultGuard(kernel, this.#text, {
+      previousOf: (slot) => this.previousOf(slot),
+      failed: ({ slot, gva }, what) => this.#contain(slot, what, gva),
+    });
   }
 
   get modules(): LoadedOps[] {
@@ -192,7 +198,9 @@ export class LiveOps {
       { kind: 'own', implementation: gva },
     ]);
     const change = this.#load(object.manifest, 'guestCode', Object.fromEntries(ops), { ...options, settled: true });
-    if (change) this.#variables.set(object.manifest.name, linked.variables);
+    if (!change) return undefined;
+    this.#variables.set(object.manifest.name, linked.variables);
+    this.#faults.add(linked);
     return change;
   }
 
@@ -323,6 +331,7 @@ export class LiveOps {
     const on = this.#loaded.size > 0 || this.#counting;
     const loading: TypescriptOp = (call) => this.#moduleComes(call.arg(0));
     this.#guard.arm(on && this.#modules.canWatch);
+    this.#faults.arm([...this.#loaded.values()].some(({ kind }) => kind === 'guestCode'));
     this.#traps.set(ModuleGuard.gateName, on ? loading : undefined);
     if (!on) this.#modules.forgetAll();
   }
@@ -398,11 +407,11 @@ export class LiveOps {
     return this.#patcher.strays();
   }
 
-  /** An operation has thrown: it is out of its slot, and the guest goes on. */
-  #contain(slot: string, error: unknown): void {
+  /** An operation has thrown or met a fault: it is out of its slot, and the guest goes on. */
+  #contain(slot: string, error: unknown, target?: bigint): void {
     const each = this.#slots.byName(slot);
     const { owner } = each;
-    if (!owner) return;
+    if (!owner || (target !== undefined && each.target !== target)) return;
     const what = error instanceof Error ? error.message : String(error);
     const message = `PV5019: ops module ${owner.manifest.name} has failed in ${slot}, which is as before: ${what}`;
     owner.failed.push({ slot, message });

@@ -49,8 +49,8 @@ export interface ModuleLayout {
   readonly thunks: number;
 }
 
-/** What a thunk between a calling convention and C's may have. */
-export const THUNK_BYTES = 32;
+/** What a thunk in front of an operation may have. */
+export const THUNK_BYTES = 64;
 
 /** Answers the layout, or in words why the object cannot be laid out. */
 export function layOut(object: ElfObject, entryCount: number): ModuleLayout | string {

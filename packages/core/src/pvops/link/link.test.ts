@@ -3,6 +3,8 @@ import type { OpsSlot } from '../model.ts';
 import { type LinkGuest, linkOpsObject, readOpsObject } from '../object-module.ts';
 import { buildModule, CODE, type ModuleOptions } from '../testing/module-fixture.ts';
 import type { FixtureSection, FixtureSymbol } from '../testing/object-fixture.ts';
+import { THUNK_BYTES } from './layout.ts';
+import { opThunk } from './op-thunk.ts';
 import { calleeSaveThunk } from './thunk.ts';
 
 const BASES = {
@@ -225,8 +227,9 @@ describe('what does not fit', () => {
 
 describe('slots', () => {
   it('have their implementation, and the module has the one before', () => {
-    const { ops, regions } = linked({ previous: { 'mmu.write_cr3': 'before' } });
-    expect(ops).toEqual([{ slot: 'mmu.write_cr3', gva: regions.text.base }]);
+    const { ops, regions, functions } = linked({ previous: { 'mmu.write_cr3': 'before' } });
+    expect(ops).toEqual([{ slot: 'mmu.write_cr3', gva: expect.anything(), returnTo: expect.anything() }]);
+    expect(functions).toEqual([{ name: 'op', gva: regions.text.base, sizeBytes: CODE.length }]);
     expect(wordIn(regions.data.bytes, 0, 64)).toBe(PREVIOUS);
   });
 
@@ -236,13 +239,39 @@ describe('slots', () => {
     expect(() => linked({ previous })).toThrow(expect.objectContaining({ code: 'PV5027' }));
   });
 
-  it('whose callers keep their registers go through a thunk', () => {
-    const { ops, regions } = linked({}, {}, [slot('mmu.write_cr3', 'calleeSave')]);
+  it.each([
+    ['keep their registers', 'calleeSave', true],
+    ['do not', 'c', false],
+  ] as const)('are called through a thunk that knows whether callers %s', (_what, convention, keeps) => {
+    const { ops, regions } = linked({}, {}, [slot('mmu.write_cr3', convention)]);
     const { base, bytes } = regions.text;
-    const at = ops[0].gva - base;
-    const thunk = calleeSaveThunk(64, ops[0].gva, base);
-    expect(bytes.slice(Number(at), Number(at) + thunk.length)).toEqual(thunk);
+    const [{ gva, returnTo }] = ops;
+    const thunk = opThunk(64, keeps, gva, base);
+    expect(bytes.slice(Number(gva - base), Number(gva - base) + thunk.code.length)).toEqual(thunk.code);
+    expect(returnTo).toBe(gva + BigInt(thunk.returnTo));
   });
+});
+
+it.each([32, 64] as const)('thunks in front of operations have room (%i)', (width) => {
+  for (const keeps of [false, true]) {
+    expect(opThunk(width, keeps, 0x1000n, 0x2000n).code.length).toBeLessThanOrEqual(THUNK_BYTES);
+  }
+});
+
+// biome-ignore format: an instruction a line
+const OP_THUNK_32 = [
+  0x9c, 0x50, 0x51, 0x52, 0x53, 0x55, 0x56, 0x57, 0x54, // pushf; push eax, ecx, edx, ebx, ebp, esi, edi, esp
+  0xff, 0x74, 0x24, 0x34, 0xff, 0x74, 0x24, 0x34, 0xff, 0x74, 0x24, 0x34, 0xff, 0x74, 0x24, 0x34, // push [esp+34h]
+  0xe8, 0xe2, 0x0f, 0, 0, // call 2000h
+  0x83, 0xc4, 0x10, // add esp, 10h
+  0xc7, 0x04, 0x24, 0, 0, 0, 0, // mov dword [esp], 0
+  0x83, 0xc4, 0x14, // add esp, 14h
+  0x5a, 0x59, // pop edx, ecx
+  0x83, 0xc4, 0x08, // add esp, 8
+  0xc3, // ret
+];
+it('a thunk of 32-bit code hands on four words of the stack', () => {
+  expect([...opThunk(32, true, 0x1000n, 0x2000n).code]).toEqual(OP_THUNK_32);
 });
 
 // biome-ignore format: an instruction a line

@@ -3,8 +3,8 @@ import { printable } from '../../loader/image/image-error.ts';
 import { moduleError } from '../module-error.ts';
 import { ENTRIES_SECTION, type ObjectEntry } from './entries.ts';
 import { type ModuleLayout, type Place, type RegionName, THUNK_BYTES } from './layout.ts';
+import { opThunk } from './op-thunk.ts';
 import { inRange, relocationType } from './relocations.ts';
-import { calleeSaveThunk } from './thunk.ts';
 
 /** What is to be linked, and what errors call it. */
 export interface Linkable {
@@ -19,8 +19,17 @@ export interface Linkable {
 /** One slot of a linked module, by addresses in the guest. */
 export interface LinkedOp {
   readonly slot: string;
-  /** Of what is to be called, by the slot's calling convention. */
+  /** Of what is to be called, by the slot's calling convention: a thunk. */
   readonly gva: bigint;
+  /** Where the module's function returns to, in the thunk. */
+  readonly returnTo: bigint;
+}
+
+/** A function of a module, by its symbol. */
+export interface ModuleFunction {
+  readonly name: string;
+  readonly gva: bigint;
+  readonly sizeBytes: number;
 }
 
 /** Addresses in the guest at which a module's regions are to lie. */
@@ -32,6 +41,7 @@ export interface LinkedObject {
   readonly ops: readonly LinkedOp[];
   /** Its global variables that are a number, for whoever wants to look at them. */
   readonly variables: readonly ModuleVariable[];
+  readonly functions: readonly ModuleFunction[];
 }
 
 export interface ModuleVariable {
@@ -64,7 +74,7 @@ export function link(module: Linkable, bases: Bases, guest: LinkAnswers): Linked
   for (const section of module.object.sections) linker.section(section);
   const ops = module.entries.map((entry, index) => linker.op(entry, index));
   const region = (name: RegionName) => ({ base: bases[name], bytes: linker.bytes[name] });
-  return { regions: { text: region('text'), data: region('data') }, ops, variables: linker.variables() };
+  return { regions: { text: region('text'), data: region('data') }, ops, ...linker.symbols() };
 }
 
 class Linker {
@@ -221,7 +231,7 @@ class Linker {
     const previous = this.#word({ ...place, offset: place.offset + previousAt });
     if (gva === 0n) throw moduleError('PV5027', `ops module ${title} names no implementation for ${slot}`);
     if (previous !== 0n) this.#setPrevious(slot, previous);
-    return { slot, gva: keepsRegisters(slot) ? this.#thunk(index, gva) : gva };
+    return { slot, ...this.#thunk(index, gva, keepsRegisters(slot)) };
   }
 
   #setPrevious(slot: string, gva: bigint): void {
@@ -233,26 +243,29 @@ class Linker {
     this.#put({ region: 'data', offset }, this.#guest.previous(slot), this.#wordBytes);
   }
 
-  #thunk(index: number, target: bigint): bigint {
+  #thunk(index: number, target: bigint, keepsRegisters: boolean): Pick<LinkedOp, 'gva' | 'returnTo'> {
     const offset = this.#module.layout.thunks + index * THUNK_BYTES;
-    const address = this.#gva({ region: 'text', offset });
-    this.bytes.text.set(calleeSaveThunk(this.#module.object.class, address, target), offset);
-    return address;
+    const gva = this.#gva({ region: 'text', offset });
+    const { code, returnTo } = opThunk(this.#module.object.class, keepsRegisters, gva, target);
+    this.bytes.text.set(code, offset);
+    return { gva, returnTo: gva + BigInt(returnTo) };
   }
 
-  variables(): ModuleVariable[] {
-    const { object, layout } = this.#module;
-    const found: ModuleVariable[] = [];
-    for (const [index, { name, place, binding, isVariable, sizeBytes }] of object.symbols.entries()) {
-      const size = Number(sizeBytes);
-      if (!isVariable || binding === 'local' || (size !== 1 && size !== 2 && size !== 4 && size !== 8)) continue;
-      const home = typeof place === 'number' ? layout.sections.get(place) : layout.commons.get(index);
+  symbols(): Pick<LinkedObject, 'variables' | 'functions'> {
+    const variables: ModuleVariable[] = [];
+    const functions: ModuleFunction[] = [];
+    for (const [index, { name, place, binding, isVariable, sizeBytes }] of this.#module.object.symbols.entries()) {
+      const home =
+        typeof place === 'number' ? this.#module.layout.sections.get(place) : this.#module.layout.commons.get(index);
       const gva = this.#value(index);
-      if (home?.region !== 'data' || gva === undefined || !this.#isInData(gva, size)) continue;
-      found.push({ name: printable(name), gva, sizeBytes: size });
-      if (found.length === MOST_VARIABLES) break;
+      const size = Number(sizeBytes);
+      if (gva === undefined || !home || size === 0) continue;
+      if (!isVariable && home.region === 'text') functions.push({ name: printable(name), gva, sizeBytes: size });
+      if (!isVariable || binding === 'local' || home.region !== 'data' || !isNumber(size)) continue;
+      if (variables.length === MOST_VARIABLES || !this.#isInData(gva, size)) continue;
+      variables.push({ name: printable(name), gva, sizeBytes: size });
     }
-    return found;
+    return { variables, functions };
   }
 
   #isInData(gva: bigint, sizeBytes: number): boolean {
@@ -265,3 +278,5 @@ class Linker {
     return this.#wordBytes === 8 ? view.getBigUint64(0, true) : BigInt(view.getUint32(0, true));
   }
 }
+
+const isNumber = (sizeBytes: number): sizeBytes is ModuleVariable['sizeBytes'] => [1, 2, 4, 8].includes(sizeBytes);

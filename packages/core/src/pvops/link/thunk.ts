@@ -5,9 +5,11 @@ const SAVED = {
   32: [[0x51], [0x52]],
 } as const;
 
+export const CALLEE_SAVE_BYTES = 32;
+
 /**
  * Calls a C function for a caller that wants to keep its registers (Linux's paravirt_callee_save): PUSH of those that C may
- * change, CALL rel32, POP, RET. `address` is the thunk's own. Fits into THUNK_BYTES.
+ * change, CALL rel32, POP, RET. `address` is the thunk's own. Fits into {@link CALLEE_SAVE_BYTES}.
  */
 export function calleeSaveThunk(width: 32 | 64, address: bigint, target: bigint): Uint8Array {
   const saved = SAVED[width];
