@@ -1,5 +1,5 @@
 /**
- * Ops modules in Debian's running kernel, version after version: v1, v2, v1 again, none; a hundred times, while programs are
+ * Ops modules in a running kernel of Debian's, version after version: v1, v2, v1 again, none; a hundred times, while programs are
  * started, timers fire and checksums are computed. Every slot that has call sites is named by the modules.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -8,8 +8,8 @@ import path from 'node:path';
 import { ControlClient } from '../../packages/cli/src/control/client.ts';
 import { findVm } from '../../packages/cli/src/control/commands.ts';
 import { type ChangeReport, changeSchema, liveReportSchema } from '../../packages/cli/src/ops/vm-ops-schema.ts';
-import { reachShell, runCommand, startNativeDebian } from './debian-shell.ts';
-import type { GuestSession } from './guest-session.ts';
+import { reachShell, runCommand } from './debian-shell.ts';
+import { GuestSession } from './guest-session.ts';
 
 const BOOT_TIMEOUT_MS = 600_000;
 const ANSWER_TIMEOUT_MS = 60_000;
@@ -55,8 +55,14 @@ async function steps(client: ControlClient, directory: string): Promise<readonly
     client.call(`ops.${name}`, params, changeSchema, ANSWER_TIMEOUT_MS);
   const { slots } = await client.call('ops.report', { text: false }, liveReportSchema, ANSWER_TIMEOUT_MS);
   const called = slots.filter(({ sites }) => sites > 0).map(({ name }) => name);
-  const one = moduleFile(directory, '1.0.0', called, "'mmu.write_cr3': () => 'previous'");
-  const two = moduleFile(directory, '1.1.0', called, "'mmu.exit_mmap': () => 'native', 'irq.save_fl': () => 'native'");
+  // Of a kernel without types, slots are called after the functions that they hold.
+  const own = (wanted: readonly string[], answer: string) =>
+    called
+      .filter((name) => wanted.some((end) => name === end || name.endsWith(`.${end}`)))
+      .map((name) => `'${name}': () => '${answer}'`)
+      .join(', ');
+  const one = moduleFile(directory, '1.0.0', called, own(['write_cr3', 'flush_tlb_one_user'], 'previous'));
+  const two = moduleFile(directory, '1.1.0', called, own(['exit_mmap', 'save_fl', 'queued_spin_unlock'], 'native'));
   const load = (module: string, force = false) => call('load', { module, strict: false, force });
   return [
     { what: 'none -> v1', run: () => load(one) },
@@ -122,11 +128,11 @@ async function swap(
   return wrong;
 }
 
-/** Answers whether all went well; the last line says so. */
-export async function swapRepeatedly(rounds: number): Promise<boolean> {
+/** `guest`: an entry of the catalogue that is a Debian. Answers whether all went well; the last line says so. */
+export async function swapRepeatedly(rounds: number, guest: string): Promise<boolean> {
   const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-swaps-'));
   const name = `swaps-${process.pid}`;
-  const session = startNativeDebian('--no-reboot', '--name', name, '--timeout', `${LIMIT_S}`);
+  const session = new GuestSession(guest, '--plugin', 'none', '--no-reboot', '--name', name, '--timeout', `${LIMIT_S}`);
   try {
     await reachShell(session, BOOT_TIMEOUT_MS);
     await runCommand(session, 'dmesg -n 4');
@@ -135,7 +141,7 @@ export async function swapRepeatedly(rounds: number): Promise<boolean> {
     const wrong = await swap(session, client, directory, rounds);
     client.close();
     for (const line of wrong) console.log(`FAILED: ${line}`);
-    console.log(`${rounds} rounds, ${wrong.length} failed`);
+    console.log(`${guest}: ${rounds} rounds, ${wrong.length} failed`);
     return wrong.length === 0;
   } finally {
     await session.stop();

@@ -2,15 +2,22 @@ import { branch } from './code.ts';
 import type { RunningKernel } from './running-kernel.ts';
 
 const ENDBR_BYTES = 4;
-/** What the function tracer leaves at a function's start (SDM vol. 2B, table 4-12). */
-const TRACER_NOP = [0x0f, 0x1f, 0x44, 0x00, 0x00] as const;
+/**
+ * What the function tracer leaves at a function's start (Linux, arch/x86/include/asm/nops.h): the NOP of five bytes that the
+ * SDM recommends (vol. 2B, table 4-12), and in 32-bit code LEA ESI, [ESI+0] with a prefix.
+ */
+const TRACER_NOPS = [
+  [0x0f, 0x1f, 0x44, 0x00, 0x00],
+  [0x3e, 0x8d, 0x74, 0x26, 0x00],
+] as const;
+const NOP_BYTES = 5;
 
 /** A call of ours at the start of one of the kernel's functions, in place of the function tracer's nop. */
 export class EntryTrap {
   readonly #kernel: RunningKernel;
   readonly #symbol: string;
   readonly #handler: bigint;
-  #at: bigint | undefined;
+  #nop: { readonly at: bigint; readonly bytes: readonly number[] } | undefined;
 
   /** `handler` is called with the function's arguments in their registers, and has to keep all of them. */
   constructor(kernel: RunningKernel, symbol: string, handler: bigint) {
@@ -21,23 +28,26 @@ export class EntryTrap {
 
   /** Whether the call is there, or can be. */
   get isPossible(): boolean {
-    return this.#at !== undefined || this.#nop() !== undefined;
+    return this.#nop !== undefined || this.#findNop() !== undefined;
   }
 
   arm(on: boolean): void {
-    if (on === (this.#at !== undefined)) return;
-    const at = on ? this.#nop() : this.#at;
-    if (at === undefined) return;
-    this.#at = on ? at : undefined;
-    this.#kernel.write(at, Uint8Array.from(on ? branch('call', at, this.#handler) : TRACER_NOP));
+    if (on === (this.#nop !== undefined)) return;
+    const nop = on ? this.#findNop() : this.#nop;
+    if (nop === undefined) return;
+    this.#nop = on ? nop : undefined;
+    this.#kernel.write(nop.at, Uint8Array.from(on ? branch('call', nop.at, this.#handler) : nop.bytes));
   }
 
-  /** At the function's start, or behind its ENDBR64 or what the kernel has made of it. */
-  #nop(): bigint | undefined {
+  /** At the function's start, or behind its ENDBR or what the kernel has made of it. */
+  #findNop() {
     const start = this.#kernel.symbol(this.#symbol);
-    const code = start === undefined ? undefined : this.#kernel.read(start, ENDBR_BYTES + TRACER_NOP.length);
+    const code = start === undefined ? undefined : this.#kernel.read(start, ENDBR_BYTES + NOP_BYTES);
     if (start === undefined || !code) return undefined;
-    const skip = [0, ENDBR_BYTES].find((offset) => TRACER_NOP.every((byte, i) => code[offset + i] === byte));
-    return skip === undefined ? undefined : start + BigInt(skip);
+    for (const skip of [0, ENDBR_BYTES]) {
+      const bytes = TRACER_NOPS.find((nop) => nop.every((byte, i) => code[skip + i] === byte));
+      if (bytes) return { at: start + BigInt(skip), bytes };
+    }
+    return undefined;
   }
 }
