@@ -20,8 +20,8 @@ const entries = {
   'plugin-xen': 'plugin-xen/src/index.ts',
 };
 
-/** Found by files of their own at run time: a native module and a module in WebAssembly. */
-const notCompiled = ['node-liblzma', 'node-liblzma/*', 'iced-x86'];
+/** Found by files of their own at run time: native modules and a module in WebAssembly. */
+const notCompiled = ['node-liblzma', 'node-liblzma/*', 'iced-x86', 'koffi'];
 
 /**
  * URL of each entry's source -> URL of it compiled, from a build of the sources as they are now; builds when there is none.

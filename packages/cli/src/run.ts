@@ -21,6 +21,7 @@ import { Ending } from './ending.ts';
 import { ExitCode } from './exit-codes.ts';
 import { Idle } from './idle.ts';
 import { nodeFiles } from './node/file-reader.ts';
+import { hugePageAdvice } from './node/huge-pages.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
 import { openRegionThread } from './node/region-thread.ts';
 import { putOtherThreadsBehind } from './node/thread-priority.ts';
@@ -147,6 +148,7 @@ class Session {
       idle: this.#idle,
     });
     const timer = this.#startTimer();
+    const onMemory = await hugePageAdvice();
     let control: VmControl | undefined;
     let summary: string[] = [];
     let ended = { exitCode: ExitCode.INTERNAL as number, reason: 'ended by a failure' };
@@ -155,7 +157,10 @@ class Session {
       for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#sinks.trace)) {
         this.#guest.modules?.prepare(plugins);
         const thread = this.#openThread();
-        const machine = await this.#createMachine(this.#machineOptions(console, plugins, thread));
+        const machine = await this.#createMachine({
+          ...this.#machineOptions(console, plugins, thread),
+          ...(onMemory && { onMemory }),
+        });
         vm.started(machine, plugins);
         this.#guest.modules?.started(machine, vm.ops);
         if (plugins === registry) say(describeEntry(machine.entry));

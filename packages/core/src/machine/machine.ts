@@ -94,6 +94,7 @@ export class Machine implements PluginMachine {
     this.#calls.configure(this.platform);
     this.hiddenMemory = hiddenMemoryOf(this.platform);
     this.#engineMemory = allocate(this.hiddenMemory.gpa + this.hiddenMemory.sizeBytes);
+    options.onMemory?.(this.#engineMemory.bytes);
     this.memory = new MachineMemory(
       this.#engineMemory,
       (host, size) => {
