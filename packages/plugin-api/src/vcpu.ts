@@ -80,7 +80,8 @@ export interface Vcpu {
   readonly tables: DescriptorTables;
   /**
    * A GDT that a hypervisor keeps outside of the guest's memory: two 32-bit words a descriptor, as in memory. While it is
-   * set, whatever looks up a selector in the GDT looks here; GDTR's limit still counts. Since API 1.2.
+   * set, whatever looks up a selector in the GDT looks here; GDTR's limit still counts. At most 32 descriptors. They are copied:
+   * what is read here is where they are kept, and can be changed. Since API 1.2.
    */
   hiddenGdt: Int32Array | undefined;
 

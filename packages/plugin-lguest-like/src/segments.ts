@@ -33,12 +33,20 @@ const FLAT_DATA = 0xcf9300;
 const Right = { S: 0x10, CODE: 8, WRITABLE: 2, P: 0x80 } as const;
 
 export class Gdt {
-  /** Two words a descriptor; the vCPU looks selectors up here. */
-  readonly words = new Int32Array(ENTRIES * 2);
+  /** Two words a descriptor. */
+  words: Int32Array = new Int32Array(ENTRIES * 2);
 
   constructor() {
     this.set(Entry.KERNEL_CS, FLAT_LOW, FLAT_CODE);
     this.set(Entry.KERNEL_DS, FLAT_LOW, FLAT_DATA);
+  }
+
+  /** A vCPU looks selectors up here from now on, and keeps what is here. */
+  lend(cpu: Vcpu): void {
+    cpu.hiddenGdt = this.words;
+    this.words = cpu.hiddenGdt;
+    cpu.tables.gdtr.base = 0n;
+    cpu.tables.gdtr.limit = ENTRIES * 8 - 1;
   }
 
   /** LHCALL_LOAD_GDT_ENTRY. The host's entries stay as they are; no descriptor is the host's level. @throws Killed */

@@ -156,9 +156,7 @@ function writeTables({ machine: { memory }, paging }: LguestGuest, tables: Table
 }
 
 function enter({ cpu, gdt, paging }: LguestGuest, { entry }: BootRequest, root: number): void {
-  cpu.hiddenGdt = gdt.words;
-  cpu.tables.gdtr.base = 0n;
-  cpu.tables.gdtr.limit = gdt.words.length * 4 - 1;
+  gdt.lend(cpu);
   cpu.efer = 0n;
   cpu.cr4 = paging.pae ? CR4 | CR4_PAE : CR4;
   cpu.cr3 = BigInt(root);

@@ -31,6 +31,8 @@ export const Direct = {
   PLUGIN_CODE: 2048,
   /** The other way round: PUSHF leaves, since RFLAGS.IF is not in the state block. */
   NOT_PUSHF: 4096,
+  /** MOV and POP to DS, ES, FS and GS. */
+  SEGMENT: 8192,
 } as const;
 
 const SIZES = { i32: 4, i64: 8, v128: 16 } as const;
@@ -172,6 +174,10 @@ export const LDTR_SELECTOR = slot('ldtrSelector', 'i32');
 export const TR_SELECTOR = slot('trSelector', 'i32');
 /** IA32_TSC_AUX, for RDTSCP. */
 export const TSC_AUX = slot('tscAux', 'i32');
+
+/** A GDT that a hypervisor keeps outside of the guest's memory (plugin-api, Vcpu.hiddenGdt), and its host address; 0: there is none. */
+export const HIDDEN_GDT_AT = slot('hiddenGdtAt', 'i32');
+export const HIDDEN_GDT = slots('hiddenGdt', 'i64', 32);
 
 /** Size of one vCPU's state block, bytes. */
 export const STATE_SIZE_BYTES = 4096;

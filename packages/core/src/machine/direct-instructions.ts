@@ -20,7 +20,7 @@ export function leaves(kind: ExitKind, direct: number): boolean {
 }
 
 /** Plug-ins do not see these. */
-const NOBODY_ASKS = Direct.POPF | Direct.ALIGNMENT_CHECK | Direct.PLUGIN_CODE;
+const NOBODY_ASKS = Direct.POPF | Direct.ALIGNMENT_CHECK | Direct.PLUGIN_CODE | Direct.SEGMENT;
 
 /** Bits of DIRECT for the exits that somebody is `asked` about. */
 export function directInstructions(asked: (kind: ExitKind) => boolean): number {

@@ -1,6 +1,6 @@
 import { CR3, MMU_FLAGS, ROOTS, TLB } from '../cpu/state.ts';
 import type { Engine } from '../engine/engine.ts';
-import { modeFacts } from '../isa/modes.ts';
+import { type CpuMode, modeFacts } from '../isa/modes.ts';
 import { LARGE_PAGE_MAP_BYTES, LARGE_PAGES_OFFSET, LargePage, largePageMap } from '../memory/layout.ts';
 import { LEVEL_COUNT, LevelBanks } from './level-banks.ts';
 import { BankKeys, bankKey, rootNumber, rootOfKey } from './mmu-state.ts';
@@ -14,7 +14,7 @@ export class TranslationBuffer {
   readonly #roots: RootBanks;
   /** Where CR3, MMU_FLAGS and TLB stand, as indices of words. */
   readonly #at: { readonly cr3: number; readonly flags: number; readonly bank: number };
-  #holdsAllLevels = false;
+  #holdsAllLevels: readonly CpuMode[] = [];
 
   constructor(engine: Engine) {
     this.#engine = engine;
@@ -26,12 +26,12 @@ export class TranslationBuffer {
   }
 
   /**
-   * Whether the banks of all levels are kept at hand ({@link LevelBanks}), from the next {@link select} on. Somebody who sees a
-   * guest's way in or out switches roots himself; then they would be made in vain.
+   * In which modes the banks of all levels are kept at hand ({@link LevelBanks}), from the next {@link select} on. Where generated
+   * code may not change levels, they would be made in vain.
    */
-  set holdsAllLevels(holds: boolean) {
-    this.#holdsAllLevels = holds;
-    if (!holds) this.#levels.forget();
+  set holdsAllLevels(modes: readonly CpuMode[]) {
+    this.#holdsAllLevels = modes;
+    this.#levels.forget();
   }
 
   /** The roots that generated code goes between by itself, in halves; see ROOTS. */
@@ -46,8 +46,10 @@ export class TranslationBuffer {
     const root = this.#root();
     const flags = memory.words[this.#at.flags];
     this.#keys.makeRoom(1 + LEVEL_COUNT + ROOTS.length);
-    if (this.#holdsAllLevels) this.#levels.update(root, flags, mode === 'long64');
-    const manner = this.#keys.manner(flags, modeFacts(mode).number);
+    const { number } = modeFacts(mode);
+    if (this.#holdsAllLevels.includes(mode)) this.#levels.update(root, flags, number);
+    else this.#levels.forget();
+    const manner = this.#keys.manner(flags, number);
     this.#roots.update(flags, manner);
     memory.words[this.#at.bank] = banks.select(bankKey(root, manner));
   }

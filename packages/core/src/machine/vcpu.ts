@@ -23,6 +23,8 @@ import {
   EFER,
   EFLAGS_SYSTEM,
   FPU_TRAP,
+  HIDDEN_GDT,
+  HIDDEN_GDT_AT,
   INTERRUPT_WAITS,
   KERNEL_GS_BASE,
   MMU_FLAGS,
@@ -33,7 +35,7 @@ import {
 } from '../cpu/state.ts';
 import type { Engine } from '../engine/engine.ts';
 import { Flag } from '../isa/flags.ts';
-import { modeFacts } from '../isa/modes.ts';
+import { type CpuMode, modeFacts } from '../isa/modes.ts';
 import { RESET_SEGMENTS } from './cpu-mode.ts';
 import { VcpuDirectState } from './direct-state.ts';
 import { readFlags, writeFlags } from './lazy-flags.ts';
@@ -67,6 +69,11 @@ const TOUCHES_CELLS =
   Direct.PLUGIN_CODE;
 
 const LEVEL_CHANGES = Direct.SYSCALL | Direct.SYSRET | Direct.IRET;
+/** In which modes generated code changes levels. Somebody who sees one way in or out of 64-bit mode switches roots at others. */
+function modesOfLevelChanges(direct: number): readonly CpuMode[] {
+  const inLegacy = (direct & Direct.IRET) !== 0 ? (['flat32', 'seg32'] as const) : [];
+  return (direct & LEVEL_CHANGES) === LEVEL_CHANGES ? ['long64', ...inLegacy] : inLegacy;
+}
 
 /** An event that waits to be delivered before the next instruction. */
 export interface PendingException {
@@ -78,7 +85,6 @@ export interface PendingException {
 export class MachineVcpu extends StateBlock implements Vcpu {
   readonly id: number;
   readonly tables: DescriptorTables;
-  hiddenGdt: Int32Array | undefined;
   readonly engine: Engine;
   readonly directState: VcpuDirectState;
   blocked = false;
@@ -109,7 +115,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   /** System instructions that nobody wants to see: {@link Direct}. */
   set direct(bits: number) {
     this.#direct = bits;
-    this.#tlb.holdsAllLevels = (bits & LEVEL_CHANGES) === LEVEL_CHANGES;
+    this.#tlb.holdsAllLevels = modesOfLevelChanges(bits);
     this.#allowDirect();
     this.updateMmu();
   }
@@ -177,6 +183,19 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     this.#allowDirect();
     if (this.#cells) this.#cells.cr2 = this.cr2;
   }
+  /** A copy of what was given, in the state block, where generated code finds it. */
+  get hiddenGdt(): Int32Array | undefined {
+    return this.#hiddenGdt;
+  }
+  set hiddenGdt(words: Int32Array | undefined) {
+    const { buffer } = this.engine.memory.memory;
+    const at = this.engine.base + HIDDEN_GDT[0].offset;
+    if (words && words.length > 2 * HIDDEN_GDT.length) throw new RangeError(`a GDT of ${words.length / 2} descriptors`);
+    this.#hiddenGdt = words && new Int32Array(buffer, at, words.length);
+    if (words) this.#hiddenGdt?.set(words);
+    this.setSlot32(HIDDEN_GDT_AT, words ? at : 0);
+  }
+  #hiddenGdt: Int32Array | undefined;
   /** System MSRs that are only kept. */
   readonly msrs = new Map<number, bigint>();
   readonly #virtual: VirtualMemory;

@@ -32,8 +32,9 @@ import {
   translate,
 } from '../semantics/mov.ts';
 import { divide, multiplyTruncated, multiplyWide } from '../semantics/muldiv.ts';
+import { loadSegment, popSegment } from '../semantics/segment-load.ts';
 import { rotate, rotateThroughCarry, shift } from '../semantics/shift.ts';
-import { enter, leave, popAll, popOperand, popSegment, pushAll, pushOperand, pushSegment } from '../semantics/stack.ts';
+import { enter, leave, popAll, popOperand, pushAll, pushOperand, pushSegment } from '../semantics/stack.ts';
 import { compareString, loadString, moveString, scanString, storeString } from '../semantics/string.ts';
 import {
   adjustRpl,
@@ -45,7 +46,6 @@ import {
   input,
   interruptOnOverflow,
   loadFarPointer,
-  loadSegment,
   noOperation,
   output,
   portString,
@@ -148,7 +148,7 @@ const moves: EncodingRow[] = [
   row('8B /r', 'MOV', 'Gv,Ev', move),
   row('8C /r', 'MOV', 'Rv/Mw,Sw', readSegment),
   row('8D /r', 'LEA', 'Gv,M', loadEffectiveAddress),
-  row('8E /r', 'MOV', 'Sw,Ew', loadSegment, EXIT),
+  row('8E /r', 'MOV', 'Sw,Ew', loadSegment, { system: true }),
   row('A0', 'MOV', 'AL,Ob', move),
   row('A1', 'MOV', 'rAX,Ov', move),
   row('A2', 'MOV', 'Ob,AL', move),
@@ -169,7 +169,7 @@ const moves: EncodingRow[] = [
 ];
 
 const LEGACY_D64: RowOptions = { ...D64, ...LEGACY };
-const POP_SEGMENT: RowOptions = { ...LEGACY_D64, ...EXIT };
+const POP_SEGMENT: RowOptions = { ...LEGACY_D64, system: true };
 const stack: EncodingRow[] = [
   row('50+r', 'PUSH', 'Zv', pushOperand, D64),
   row('58+r', 'POP', 'Zv', popOperand, D64),
@@ -182,7 +182,7 @@ const stack: EncodingRow[] = [
   row('16', 'PUSH', 'SS', pushSegment, LEGACY_D64),
   row('1E', 'PUSH', 'DS', pushSegment, LEGACY_D64),
   row('07', 'POP', 'ES', popSegment, POP_SEGMENT),
-  row('17', 'POP', 'SS', popSegment, POP_SEGMENT),
+  row('17', 'POP', 'SS', popSegment, { ...POP_SEGMENT, endsBlock: true }),
   row('1F', 'POP', 'DS', popSegment, POP_SEGMENT),
   row('60', 'PUSHA', '', pushAll, LEGACY_D64),
   row('61', 'POPA', '', popAll, LEGACY_D64),

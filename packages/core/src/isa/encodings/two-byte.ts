@@ -13,8 +13,9 @@ import {
 } from '../semantics/direct.ts';
 import { byteSwap, conditionalMove, moveSignExtend, moveZeroExtend, setOnCondition } from '../semantics/mov.ts';
 import { multiplyTruncated } from '../semantics/muldiv.ts';
+import { popSegment } from '../semantics/segment-load.ts';
 import { doubleShift } from '../semantics/shift.ts';
-import { popSegment, pushSegment } from '../semantics/stack.ts';
+import { pushSegment } from '../semantics/stack.ts';
 import {
   examineSelector,
   exitOnly,
@@ -93,8 +94,8 @@ const integer: EncodingRow[] = [
   row('0F C8+r', 'BSWAP', 'Zv', byteSwap),
   row('0F A0', 'PUSH', 'FS', pushSegment, STACK),
   row('0F A8', 'PUSH', 'GS', pushSegment, STACK),
-  row('0F A1', 'POP', 'FS', popSegment, { ...STACK, ...EXIT }),
-  row('0F A9', 'POP', 'GS', popSegment, { ...STACK, ...EXIT }),
+  row('0F A1', 'POP', 'FS', popSegment, { ...STACK, system: true }),
+  row('0F A9', 'POP', 'GS', popSegment, { ...STACK, system: true }),
 ];
 
 /** Hints: a memory operand is decoded and not touched. */

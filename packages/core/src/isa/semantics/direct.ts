@@ -16,14 +16,10 @@ import {
   EFLAGS_SYSTEM,
   FMASK,
   GDTR_BASE,
-  GDTR_LIMIT,
   GPR,
   INTERRUPT_WAITS,
   KERNEL_GS_BASE,
-  LEVELS,
-  type Level,
   LSTAR,
-  MMU_FLAGS,
   SEGMENT_ACCESS,
   SEGMENT_BASE,
   SEGMENT_FLOOR,
@@ -32,15 +28,17 @@ import {
   SEGMENT_SELECTOR,
   SEGMENT_WRITE_END,
   STAR,
-  TLB,
 } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
+import { isInGdt } from '../descriptor-code.ts';
 import { BuilderCode } from '../direct-code.ts';
 import { ARITHMETIC_FLAGS, Flag, packFlags, unpackArithmeticFlags } from '../flags.ts';
-import { DESCRIPTOR_DPL, FlatDescriptor, FlatRights, RIGHTS_DPL_BIT, RIGHTS_UNUSABLE } from '../flat-segments.ts';
+import { DESCRIPTOR_DPL, FlatDescriptor, FlatRights, RIGHTS_DPL_BIT } from '../flat-segments.ts';
 import { linearAddress, nextRip, read, write } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
+import { isFlatOrSegmented32, returnIn32 } from './legacy-return.ts';
+import { changeLevel, isLevelKnown, letsInterruptIn, RARE_FLAGS, staysAtCpl3 } from './levels.ts';
 import { gprIndex, leaveWith, staticValue } from './system.ts';
 
 const CS = 1;
@@ -54,8 +52,6 @@ const R11 = GPR[11].offset;
 const EFER_SCE = 1;
 const PAGE_BYTES = 4096;
 const END_OF_4_GIB = 1n << 32n;
-/** With one of these in the flags before or after it, a change of level is TypeScript's. */
-const RARE_FLAGS = Flag.TF | Flag.NT | Flag.VM | Flag.AC | Flag.VIF | Flag.VIP;
 /** RFLAGS that SYSRET takes from R11 (AMD APM vol. 3, SYSRET). */
 const SYSRET_FLAGS = 0x3c7fd7;
 
@@ -71,21 +67,9 @@ function mayChangeInterruptFlag(b: Builder): Value {
   const iopl = b.and(b.shrU(b.get(EFLAGS_SYSTEM), b.i32(12)), b.i32(3));
   return b.leU(b.get(CPL), iopl);
 }
-/** i32 0 or 1: these flags let in an interrupt that may be waiting. */
-export function letsInterruptIn(b: Builder, image: Value): Value {
-  return b.and(b.ne(b.and(image, b.i32(Flag.IF)), b.i32(0)), b.ne(b.get(INTERRUPT_WAITS), b.i32(0)));
-}
-
 function setSystemFlags(b: Builder, image: Value): void {
   b.set(EFLAGS_SYSTEM, b.or(b.and(image, b.i32(~(ARITHMETIC_FLAGS | Flag.RF))), b.i32(2)));
 }
-
-/** Memory is accessed in another way from here on. */
-function changeLevel(b: Builder, level: Level): void {
-  b.set(MMU_FLAGS, b.get(LEVELS[level].flags));
-  b.set(TLB, b.get(LEVELS[level].bank));
-}
-const isKnown = (b: Builder, level: Level): Value => b.ne(b.get(LEVELS[level].bank), b.i32(0));
 
 /** A flat segment: code for `CS`, data for `SS`. */
 function loadFlat(b: Builder, index: typeof CS | typeof SS, selector: Value, dpl: 0 | 3): void {
@@ -121,7 +105,7 @@ export const setInterruptFlag: Semantics = (b) => {
 export function changeAlignmentCheck(name: 'clac' | 'stac'): Semantics {
   const level = name === 'stac' ? 'open' : 'kernel';
   return (b) => {
-    const allowed = all(b, isDirect(b, Direct.ALIGNMENT_CHECK), isCpl0(b), isKnown(b, level));
+    const allowed = all(b, isDirect(b, Direct.ALIGNMENT_CHECK), isCpl0(b), isLevelKnown(b, level));
     b.when(b.eqz(allowed), () => leaveWith(b, name));
     const others = b.and(b.get(EFLAGS_SYSTEM), b.i32(~Flag.AC));
     b.set(EFLAGS_SYSTEM, name === 'stac' ? b.or(others, b.i32(Flag.AC)) : others);
@@ -143,7 +127,7 @@ export const systemCall: Semantics = (b, shape) => {
     const conditions = [
       isDirect(b, Direct.SYSCALL),
       b.and(b.wrap(b.get(EFER)), b.i32(EFER_SCE)),
-      isKnown(b, 'kernel'),
+      isLevelKnown(b, 'kernel'),
       lacks(b, b.get(EFLAGS_SYSTEM), RARE_FLAGS),
     ];
     b.when(all(b, ...conditions), () => enterKernel(b, shape));
@@ -179,7 +163,7 @@ export const systemReturn: Semantics = (b, shape) => {
       isDirect(b, Direct.SYSRET),
       b.and(b.wrap(b.get(EFER)), b.i32(EFER_SCE)),
       isCpl0(b),
-      isKnown(b, 'user'),
+      isLevelKnown(b, 'user'),
       lacks(b, image, RARE_FLAGS),
       b.eqz(letsInterruptIn(b, image)),
     ];
@@ -198,16 +182,18 @@ export const systemReturn: Semantics = (b, shape) => {
   leaveWith(b, 'sysret', b.i32(shape.operandWidth));
 };
 
-/** IRETQ in 64-bit mode at CPL 0, to flat segments of level 0 or 3, or by a plug-in's code. */
+/** IRETQ in 64-bit mode at CPL 0, to flat segments of level 0 or 3, or by a plug-in's code; IRETD in 32-bit code. */
 export const interruptReturn: Semantics = (b, shape) => {
+  if (isFlatOrSegmented32(shape) && shape.operandWidth === 32)
+    b.when(isDirect(b, Direct.IRET), () => returnIn32(b, shape));
   if (shape.mode === 'long64' && shape.operandWidth === 64) {
     runPluginCode(b, shape, 'iret');
     const conditions = [
       isDirect(b, Direct.IRET),
       isCpl0(b),
       lacks(b, b.get(EFLAGS_SYSTEM), Flag.NT),
-      isKnown(b, 'user'),
-      isKnown(b, 'kernel'),
+      isLevelKnown(b, 'user'),
+      isLevelKnown(b, 'kernel'),
     ];
     b.when(all(b, ...conditions), () => returnByFrame(b));
   }
@@ -230,10 +216,10 @@ function returnByFrame(b: Builder): void {
     changeLevel(b, dpl === 0 ? 'kernel' : 'user');
     b.jump(b.current(rip));
   };
-  b.when(b.and(plain, isInTable(b, selector(cs))), () => {
+  b.when(b.and(plain, isInGdt(b, selector(cs))), () => {
     b.when(isFlat(b, selector(cs), 'CODE64', 3), () => {
       const nothingToDrop = DATA_SEGMENTS.map((index) => staysAtCpl3(b, index));
-      b.when(all(b, ...nothingToDrop, isInTable(b, selector(ss))), () => {
+      b.when(all(b, ...nothingToDrop, isInGdt(b, selector(ss))), () => {
         b.when(isFlat(b, selector(ss), 'DATA', 3), () => {
           loadFlat(b, SS, selector(ss), 3);
           finish(3);
@@ -244,7 +230,7 @@ function returnByFrame(b: Builder): void {
       const isLoaded = b.eq(selector(ss), b.and(b.get(SEGMENT_SELECTOR[SS]), b.i32(0xffff)));
       // A null SS is one at level 0, and stays.
       b.when(b.and(isLoaded, b.eqz(selector(ss))), () => finish(0));
-      b.when(isInTable(b, selector(ss)), () => {
+      b.when(isInGdt(b, selector(ss)), () => {
         b.when(isFlat(b, selector(ss), 'DATA', 0), () => {
           loadFlat(b, SS, selector(ss), 0);
           finish(0);
@@ -254,17 +240,6 @@ function returnByFrame(b: Builder): void {
   });
 }
 
-/** i32 0 or 1: a return to CPL 3 leaves this data segment as it is; it is unusable, or of that level. */
-function staysAtCpl3(b: Builder, index: (typeof DATA_SEGMENTS)[number]): Value {
-  const rights = b.get(SEGMENT_ACCESS[index]);
-  const isOuter = b.eq(b.and(rights, b.i32(3 << RIGHTS_DPL_BIT)), b.i32(3 << RIGHTS_DPL_BIT));
-  return b.or(b.ne(b.and(rights, b.i32(RIGHTS_UNUSABLE)), b.i32(0)), isOuter);
-}
-/** i32 0 or 1: a selector of the GDT, within its limit, and not null. */
-function isInTable(b: Builder, selector: Value): Value {
-  const inGdt = lacks(b, selector, 4);
-  return all(b, inGdt, b.gtU(selector, b.i32(3)), b.leU(b.or(selector, b.i32(7)), b.get(GDTR_LIMIT)));
-}
 /** i32 0 or 1: its descriptor is the flat one of this level, and it asks for this level. Reads the GDT. */
 function isFlat(b: Builder, selector: Value, kind: keyof typeof FlatDescriptor, dpl: 0 | 3): Value {
   const offset = b.extendU(b.and(selector, b.i32(0xfff8)));

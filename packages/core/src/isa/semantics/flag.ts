@@ -6,7 +6,7 @@ import { exitNumber } from '../instruction-exit.ts';
 import { isSegmented } from '../modes.ts';
 import { bytesOf, drop, peek, push } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
-import { letsInterruptIn } from './direct.ts';
+import { letsInterruptIn } from './levels.ts';
 
 const GENERAL_PROTECTION = 13;
 const VM_BIT = 17;

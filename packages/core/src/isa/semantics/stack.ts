@@ -1,8 +1,7 @@
 /** PUSH, POP, PUSHA, POPA, ENTER, LEAVE (SDM vol. 2). */
-import { ARG, GPR, SEGMENT_SELECTOR } from '../../cpu/state.ts';
+import { GPR, SEGMENT_SELECTOR } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { AccessBytes, Value } from '../../ir/types.ts';
-import { exitNumber } from '../instruction-exit.ts';
 import {
   bytesOf,
   drop,
@@ -127,12 +126,3 @@ function maskToStack(b: Builder, shape: InstructionShape, value: Value): Value {
   const width = stackWidth(shape);
   return width === 64 ? value : b.and(value, b.i64(width === 32 ? 0xffffffffn : 0xffffn));
 }
-
-/** POP of a segment register: TypeScript reads the stack, loads the register and moves rSP. */
-export const popSegment: Semantics = (b, shape) => {
-  const [operand] = shape.operands;
-  if (operand.kind !== 'static') throw new Error(`${shape.key}: not a segment register`);
-  b.set(ARG[0], b.i64(operand.value));
-  b.set(ARG[1], b.i64(shape.operandWidth));
-  b.exit(exitNumber('popSegment'));
-};

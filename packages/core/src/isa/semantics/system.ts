@@ -181,9 +181,6 @@ export const readSegment: Semantics = (b, shape) => {
   const selector = b.and(b.get(SEGMENT_SELECTOR[staticValue(shape, 1)]), b.i32(0xffff));
   storeSystemValue(b, shape, b.extendU(selector));
 };
-export const loadSegment: Semantics = (b, shape) => {
-  leaveWith(b, 'loadSegment', b.i32(staticValue(shape, 0)), read(b, shape, shape.operands[1]));
-};
 
 /** Offset and selector of a far pointer in memory. */
 function readFarPointer(b: Builder, shape: InstructionShape, index: number): { offset: Value; selector: Value } {

@@ -53,11 +53,12 @@ export function protectedGuest(
   code: string,
   prepare?: (guest: TestGuest) => void,
   regions: EngineOptions['regions'] = false,
+  exits?: 'all',
 ): Promise<TestGuest> {
   return testGuest({
     code: { [CODE]: code },
     prepare: (guest) => enterProtected(guest, prepare),
-    options: { engine: { hot: [], regions } },
+    options: { engine: { hot: [], regions }, ...(exits && { exits }) },
   });
 }
 
