@@ -1,4 +1,5 @@
 import {
+  findDoors,
   loadPlugins,
   Machine,
   type MachineOptions,
@@ -18,6 +19,7 @@ import { VmControl } from './control/vm-control.ts';
 import { type OpenDevices, openDevices } from './devices/open.ts';
 import { say } from './diagnostics.ts';
 import { Ending } from './ending.ts';
+import { refuseInsideDoor } from './entries/capabilities.ts';
 import { ExitCode } from './exit-codes.ts';
 import { Idle } from './idle.ts';
 import { nodeFiles } from './node/file-reader.ts';
@@ -54,6 +56,7 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
       registry.plugins.map((plugin) => plugin.name),
       new ProgressLine(),
     );
+    refuseInsideDoor(guest.image, findDoors(guest.image, registry.calls).entries, options.entryName);
     const { ops, guests } = splitBootList(guest.bootModules);
     const modules = await BootModules.open(options.modules, ops, guest.image);
     say(`${guest.image.name}: ${guest.image.description}`);

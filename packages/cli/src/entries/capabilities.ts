@@ -1,5 +1,6 @@
 import { readSymbols, type SymbolTable } from '@polyvisor/core';
 import { type Entry, type GuestImage, type MissingDoor, PolyvisorError } from '@polyvisor/plugin-api';
+import { ExitCode } from '../exit-codes.ts';
 
 /** A hypervisor interface that a kernel takes up after it has booted by another door; it shows only in its symbols. */
 interface Capability {
@@ -10,6 +11,8 @@ interface Capability {
   readonly plugin: string;
   /** What makes the kernel take it up. */
   readonly how: string;
+  /** The same for somebody who has asked for it by `--entry`. */
+  readonly instead: string;
 }
 
 /** A door that a kernel opens by itself, after it has come in through another one. */
@@ -27,6 +30,8 @@ const CAPABILITIES: readonly Capability[] = [
     symbols: ['vmi_init', 'activate_vmi'],
     plugin: 'vmi',
     how: 'no --entry: the kernel opens it itself once it runs, if it is started through a native door with --plugin vmi',
+    instead:
+      'start it through a native door, as with --entry native, and with --plugin vmi=rom:native, trap, xen or a file',
   },
 ];
 
@@ -51,6 +56,21 @@ export function findCapabilities(image: GuestImage): {
     else missing.push({ name, abi, reason: `no symbol ${wanted.join(' or ')}` });
   }
   return { inside, missing };
+}
+
+/**
+ * Somebody asks by `--entry` for an interface that is taken up later, and no door of the image (`doors`) has that name.
+ * @throws PolyvisorError PV2012
+ */
+export function refuseInsideDoor(image: GuestImage, doors: readonly Entry[], wanted: string | undefined): void {
+  const capability = CAPABILITIES.find(({ name }) => name === wanted);
+  if (!capability || doors.some(({ name }) => name === wanted)) return;
+  const { inside } = findCapabilities(image);
+  const opens = inside.some(({ name }) => name === wanted)
+    ? 'the kernel opens it itself once it runs'
+    : 'a kernel that has it opens it itself once it runs';
+  const message = `no ${wanted} door into ${image.name} (${capability.abi}: ${opens})`;
+  throw new PolyvisorError('PV2012', message, capability.instead, ExitCode.IMAGE);
 }
 
 /** The symbols, or why there are none. */

@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import type { ElfImage, ElfSection, GuestImage } from '@polyvisor/plugin-api';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { findCapabilities } from './capabilities.ts';
+import { findCapabilities, refuseInsideDoor } from './capabilities.ts';
 import { entries } from './index.ts';
 
 const demoFile = (name: string) => fileURLToPath(new URL(`../../../../guests/demo/prebuilt/${name}`, import.meta.url));
@@ -91,6 +91,22 @@ describe('an interface that is taken up after a native boot', () => {
       },
     ]);
     expect(missing).toEqual([]);
+  });
+
+  it('is named to somebody who asks for it as a door', () => {
+    const image = imageWithSymbol('vmi_init');
+    const says = /no vmi door into image .*opens it itself once it runs\)/;
+    expect(() => refuseInsideDoor(image, [], 'vmi')).toThrow(says);
+    expect(() => refuseInsideDoor(image, [], 'vmi')).toThrowError(
+      expect.objectContaining({ code: 'PV2012', exitCode: 3 }),
+    );
+    const door = { name: 'vmi', abi: 'of another plug-in', address: 0n, foundIn: 'test', plugin: 'own', priority: 1 };
+    for (const [doors, wanted] of [
+      [[door], 'vmi'],
+      [[], 'pv'],
+      [[], undefined],
+    ] as const)
+      expect(() => refuseInsideDoor(image, doors, wanted)).not.toThrow();
   });
 
   it.each<[string, GuestImage, string]>([
