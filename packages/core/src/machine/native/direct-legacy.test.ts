@@ -178,8 +178,8 @@ describe('segment loads and IRETD in 32-bit code', () => {
     waits: fc.constantFrom(false, false, true),
   });
   it.each([
-    ['tier 0', false, 100],
-    ['tier 1', { threshold: 1, batch: 1 }, 40],
+    ['tier 0', false, 40],
+    ['tier 1', { threshold: 1, batch: 1 }, 20],
   ] as const)('are the same in any state in %s', async (_tier, regions, numRuns) => {
     await fc.assert(
       fc.asyncProperty(anyState, async (state) => {
