@@ -18,6 +18,8 @@ export interface VmiRun {
   readonly end: RunEnd;
   /** The plug-in's counters. */
   readonly counters: ReadonlyMap<string, number>;
+  /** VMCALLs that left guest code. */
+  readonly traps: number;
 }
 
 /** Run the guest with the ROM that `rom` names; `files` are those that it may name. */
@@ -53,5 +55,5 @@ export async function runVmiGuest(
   machine.clock.at(TIME_LIMIT_NS, () => machine.stop());
   const end = await machine.run();
   const counters = new Map(registry.counters().map(({ name, count }) => [name, count]));
-  return { printed: console.output, end, counters };
+  return { printed: console.output, end, counters, traps: Number(machine.stats()['exit.hypercall'] ?? 0) };
 }

@@ -38,6 +38,31 @@ describe.each([
     expect(silent).toEqual([]);
   });
 
+  it('makes the calls of the interrupt flag, among others, without an exit, and all as with one', async () => {
+    const [direct, whole] = [
+      await runVmiGuest('trap', undefined, { engine }),
+      await runVmiGuest('trap', undefined, { engine, exits: 'all' }),
+    ];
+    expect(direct.printed).toBe(whole.printed);
+    expect(direct.end).toEqual(whole.end);
+    expect(new Map([...direct.counters].sort())).toEqual(new Map([...whole.counters].sort()));
+    const calls = [...whole.counters].filter(([name]) => name.startsWith('call.') && name !== 'call.fault');
+    const without = [
+      'DisableInterrupts',
+      'EnableInterrupts',
+      'GetInterruptMask',
+      'SetInterruptMask',
+      'GetCR2',
+      'RDTSC',
+      'IRET',
+    ];
+    const made = (names: readonly string[]) => calls.filter(([name]) => names.includes(name.slice(5)));
+    const sum = (list: readonly (readonly [string, number])[]) => list.reduce((total, [, count]) => total + count, 0);
+    expect(made(without)).toHaveLength(without.length);
+    expect(whole.traps).toBe(sum(calls));
+    expect(direct.traps).toBeLessThan(whole.traps - sum(made(without)) / 2);
+  });
+
   it('stands on the services of plug-in xen with the ROM xen', async () => {
     const { printed, end, counters } = await runVmiGuest('xen', undefined, { engine, commandLine: 'irq0' });
     expect(printed).toContain('found Polyvisor xen, API 3.0, ROM version 1.0, address space ends at 0xffffffff\n');

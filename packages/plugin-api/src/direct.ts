@@ -3,8 +3,8 @@
  * does. For ways in and out of a guest's kernel that are taken too often for an exit each. Since API 1.2.
  */
 
-/** Exits that such code can stand before. */
-export type DirectKind = 'syscall' | 'iret';
+/** Exits that such code can stand before; `hypercall` is VMCALL alone. */
+export type DirectKind = 'syscall' | 'iret' | 'hypercall';
 
 /** A value that generated code computes: 32 or 64 bits. */
 export interface CodeValue<T extends 'i32' | 'i64' = 'i32' | 'i64'> {
@@ -55,6 +55,10 @@ export interface DirectCode {
   setSelector(index: number, value: Word): void;
   /** {@link Vcpu.accessRights}. */
   accessRights(index: number): Word;
+  /** CPL. */
+  level(): Word;
+  /** Not 0: an interrupt may be waiting for RFLAGS.IF; code that sets it must leave then. */
+  interruptWaits(): Word;
   /** Address of the instruction behind this one. */
   nextRip(): Quad;
   /** {@link Vcpu.swapGs}. */
@@ -65,10 +69,10 @@ export interface DirectCode {
 
   /**
    * A place for {@link load} and {@link store}: memory at a guest-virtual address, as guest code at the present CPL would
-   * find it under one of {@link DirectState.setRoots}. 0 where the translation is not at hand or the bytes are not in one page:
+   * find it under one of {@link DirectState.setRoots}, or under the present root. 0 where the translation is not at hand or the bytes are not in one page:
    * the exit may find them all the same.
    */
-  reach(root: 0 | 1, address: Quad, sizeBytes: number, access: 'read' | 'write'): Word;
+  reach(root: 0 | 1 | 'present', address: Quad, sizeBytes: number, access: 'read' | 'write'): Word;
   /** The place that {@link DirectState.setPlace} has put into a cell; 0: none. */
   place(cell: number): Word;
   load(place: Word, offsetBytes: number, sizeBytes: 1 | 4): Word;

@@ -25,6 +25,9 @@ export class VmiGuest {
   /** 0: none, 1: of the MMU, 2: of the CPU (VMI_SetLazyMode). */
   lazyMode = 0;
   /** Linear address at which the guest has called the ROM last. */
+  get romGva(): number | undefined {
+    return this.#romGva;
+  }
   #romGva: number | undefined;
 
   constructor(host: PluginHost, machine: Machine, rom: VmiRom) {

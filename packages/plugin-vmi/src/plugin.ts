@@ -1,4 +1,5 @@
 import type { Plugin, Vcpu } from '@polyvisor/plugin-api';
+import { buildCall, updateDirectCalls } from './calls/direct.ts';
 import { dispatchCall } from './calls/dispatch.ts';
 import { VmiGuest } from './guest.ts';
 import { chooseRom } from './rom/choose.ts';
@@ -29,6 +30,14 @@ export const vmiPlugin: Plugin = {
     const { rom, traps } = chooseRom(host);
     let guest: VmiGuest | undefined;
     host.claim({ kind: 'hypercall', abi: 'vmi', first: 0, last: LAST_CALL });
+    if (traps) {
+      host.hooks.configure.tap('vmi', (platform) => {
+        if (platform.entry.plugin === PC_DOORS) platform.direct('hypercall', buildCall);
+      });
+      host.hooks.beforeEntry.tap('vmi', (vcpu) => {
+        if (guest) updateDirectCalls(guest, vcpu);
+      });
+    }
     host.hooks.boot.tap('vmi', (request, machine) => {
       if (request.entry.plugin === PC_DOORS) {
         guest = new VmiGuest(host, machine, rom);
@@ -51,6 +60,7 @@ export const vmiPlugin: Plugin = {
       return dispatchCall(guest, vcpu);
     });
     host.hooks.shutdown.tap('vmi', () => {
+      if (guest && traps) for (const vcpu of guest.machine.vcpus) updateDirectCalls(guest, vcpu);
       guest?.stop();
       guest = undefined;
     });

@@ -28,6 +28,9 @@ export interface HypercallContext {
 /** Answers what goes into RAX: 0 or a value, or a negative Xen errno (errno.ts). */
 export type HypercallHandler = (context: HypercallContext, args: HypercallArguments) => HypercallResult;
 
+/** The same for a 32-bit caller, whose arguments are words from `words[first]` on; for calls that come often. */
+export type WordHypercallHandler = (context: HypercallContext, words: Int32Array, first: number) => number;
+
 /** One entry of a guest's virtual IDT (public/xen.h, struct trap_info). */
 export interface TrapEntry {
   address: bigint;
@@ -171,6 +174,8 @@ export interface XenDomain {
   vmAssist: number;
   /** Every implemented call by number; rooms add theirs, the dispatcher answers -ENOSYS for the rest. */
   readonly hypercalls: Map<number, HypercallHandler>;
+  /** Some of them, for 32-bit callers. */
+  readonly wordHypercalls?: ReadonlyMap<number, WordHypercallHandler>;
   readonly services: DomainServices;
   /** A vCPU's evtchn_upcall_pending has been set, where that is not seen by looking before each entry. */
   upcallRaised?(vcpu: XenVcpu): void;

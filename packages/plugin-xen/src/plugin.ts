@@ -19,7 +19,7 @@ import { HVM_OVERHEAD_BYTES, type HvmDomain } from './hvm/hvmDomain.ts';
 import { startHvm } from './hvm/start.ts';
 import { startPvh } from './hvm/startPvh.ts';
 import { dispatchHypercall } from './hypercall/dispatch.ts';
-import { mmHypercalls } from './mm/calls.ts';
+import { mmHypercalls, mmWordHypercalls } from './mm/calls.ts';
 import { overheadBytes } from './mm/hole.ts';
 import { findXenEntries } from './notes/finder.ts';
 import { PvDomain } from './pvDomain.ts';
@@ -60,6 +60,7 @@ class Guests {
     for (const [number, handler] of [...cpuHypercalls(domain), ...mmHypercalls(domain)]) {
       domain.hypercalls.set(number, handler);
     }
+    for (const [number, handler] of mmWordHypercalls(domain)) domain.wordHypercalls.set(number, handler);
     this.#services = createServices(domain);
     domain.attach(this.#services);
     for (const vcpu of domain.vcpus.slice(1)) vcpu.cpu.offline = true;

@@ -5,7 +5,7 @@ import { Cell } from './cpu/cells.ts';
 import { XEN_LEAF_BASE } from './cpu/cpuid.ts';
 import { descriptorsAreSafe } from './cpu/descriptorCheck.ts';
 import { DirectEntry } from './cpu/directEntry.ts';
-import type { DomainServices, HypercallHandler, XenDomain, XenVcpu } from './domain.ts';
+import type { DomainServices, HypercallHandler, WordHypercallHandler, XenDomain, XenVcpu } from './domain.ts';
 import { PAGE_BYTES } from './layout.ts';
 import { FrameTable } from './mm/frames.ts';
 import { PvMemory } from './mm/manager.ts';
@@ -104,6 +104,7 @@ export class PvDomain implements XenDomain {
   readonly hypervisorStart: bigint;
   readonly model: PvModel;
   readonly hypercalls = new Map<number, HypercallHandler>();
+  readonly wordHypercalls = new Map<number, WordHypercallHandler>();
   /** Of each vCPU of a PV64 guest. */
   readonly directEntries: readonly DirectEntry[];
   totalPages = 0;

@@ -1,9 +1,11 @@
 import type { CodeValue, DirectCode, Quad, Word } from '@polyvisor/plugin-api';
 import {
   CELLS,
+  CPL,
   CR3,
   EFLAGS_SYSTEM,
   GPR,
+  INTERRUPT_WAITS,
   KERNEL_GS_BASE,
   ROOTS,
   SEGMENT_ACCESS,
@@ -104,6 +106,12 @@ export class BuilderCode implements DirectCode {
   accessRights(index: number): Word {
     return word(this.#b.get(placeIn(SEGMENT_ACCESS, index)));
   }
+  level(): Word {
+    return word(this.#b.get(CPL));
+  }
+  interruptWaits(): Word {
+    return word(this.#b.get(INTERRUPT_WAITS));
+  }
   nextRip(): Quad {
     return quad(nextRip(this.#b, this.#shape));
   }
@@ -121,14 +129,13 @@ export class BuilderCode implements DirectCode {
   }
 
   // ---- memory ----
-  reach(root: 0 | 1, address: Quad, sizeBytes: number, access: 'read' | 'write'): Word {
+  reach(root: 0 | 1 | 'present', address: Quad, sizeBytes: number, access: 'read' | 'write'): Word {
     if (!Number.isInteger(sizeBytes) || sizeBytes < 1 || sizeBytes > 4096)
       throw new RangeError(`a place of ${sizeBytes} bytes: 1 to 4,096`);
     const b = this.#b;
     const place = b.variable(b.i32(0));
-    b.when(b.get(ROOTS[root].bank), () =>
-      b.assign(place, b.reach(b.get(ROOTS[root].bank), irOf(address), sizeBytes, access)),
-    );
+    const bank = root === 'present' ? TLB : ROOTS[root].bank;
+    b.when(b.get(bank), () => b.assign(place, b.reach(b.get(bank), irOf(address), sizeBytes, access)));
     return word(b.current(place));
   }
   place(cell: number): Word {

@@ -17,6 +17,7 @@ import type { MachineOptions } from './options.ts';
 const EXAMPLES: Readonly<Record<DirectKind, readonly number[]>> = {
   syscall: [0x0f, 0x05],
   iret: [0x48, 0xcf],
+  hypercall: [0x0f, 0x01, 0xc1],
 };
 
 /** What the plug-ins are shown before memory is allocated. A native door brings the chips of a PC. */

@@ -1,7 +1,7 @@
 import { widenArguments } from '../abi/registers.ts';
 import type { HypercallArguments, HypercallContext, HypercallResult } from '../domain.ts';
 import { ENOSYS } from '../errno.ts';
-import { HYPERCALLS } from './table.ts';
+import { HYPERCALLS, type HypercallInfo } from './table.ts';
 
 /**
  * Run one hypercall: count it, call its handler, trace it.
@@ -30,6 +30,24 @@ export function dispatchHypercall(
   host.trace('hypercalls', () => describe(context, info.name, args, result));
   return result;
 }
+
+/** The same for a 32-bit caller: six argument words from `words[first]` on. */
+export function dispatchWords(
+  context: HypercallContext,
+  number: number,
+  words: Int32Array,
+  first: number,
+): HypercallResult | number {
+  const { host, wordHypercalls } = context.domain;
+  const handler = wordHypercalls?.get(number);
+  if (handler !== undefined && !host.isTraced('hypercalls')) {
+    host.count((HYPERCALLS[number] as HypercallInfo).counter);
+    return handler(context, words, first);
+  }
+  const args = Array.from({ length: ARGUMENTS }, (_, i) => BigInt(words[first + i] >>> 0));
+  return dispatchHypercall(context, number, args);
+}
+const ARGUMENTS = 6;
 
 /** No call of Xen has operations beyond; a guest that makes up numbers must not make up counters. */
 const LAST_COUNTED_OP = 255;

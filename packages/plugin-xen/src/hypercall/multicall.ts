@@ -1,8 +1,8 @@
 import { readWord, struct } from '../abi/struct.ts';
-import { copyFromGuest } from '../access.ts';
+import { copyFromGuest, wordsFromGuest } from '../access.ts';
 import type { HypercallContext, HypercallHandler, HypercallResult } from '../domain.ts';
 import { E2BIG, EFAULT, EINVAL } from '../errno.ts';
-import { dispatchHypercall } from './dispatch.ts';
+import { dispatchHypercall, dispatchWords } from './dispatch.ts';
 import { writeGuestWord } from './guestCopy.ts';
 import { HypercallNumber } from './table.ts';
 
@@ -25,6 +25,7 @@ export const multicall: HypercallHandler = (context, args) => {
   const count = BigInt.asUintN(32, args[1]);
   const { sizeBytes, at } = Entry[context.wordBytes];
   if (count > MAX_ENTRIES) return E2BIG;
+  if (context.wordBytes === 4 && !context.vcpu.isHvm) return multicall32(context, Number(list), Number(count));
   for (let i = 0n; i < count; i++) {
     const entry = BigInt.asUintN(64, list + i * BigInt(sizeBytes));
     const view = copyFromGuest(context.vcpu, entry, sizeBytes);
@@ -35,6 +36,27 @@ export const multicall: HypercallHandler = (context, args) => {
   }
   return 0n;
 };
+
+/** Words of an entry for a 32-bit guest: op, result, six arguments. */
+const Words = { OP: 0, RESULT: 1, ARGUMENTS: 2, SIZE: 8 } as const;
+/** There is one list at a time, and no list in a list. */
+const entry32 = new Int32Array(Words.SIZE);
+const result32 = new Int32Array(1);
+
+function multicall32(context: HypercallContext, list: number, count: number): HypercallResult {
+  const { vcpu } = context;
+  for (let i = 0; i < count; i++) {
+    const at = list + i * Words.SIZE * 4;
+    if (!wordsFromGuest(vcpu, at | 0, Math.floor(at / 2 ** 32), entry32, Words.SIZE)) return EFAULT;
+    const op = entry32[Words.OP] >>> 0;
+    const result = op === HypercallNumber.MULTICALL ? EINVAL : dispatchWords(context, op, entry32, Words.ARGUMENTS);
+    if (typeof result === 'symbol') return result;
+    result32[0] = typeof result === 'number' ? result : Number(BigInt.asIntN(32, result));
+    const resultAt = at + Words.RESULT * 4;
+    if (!vcpu.cpu.writeWords(resultAt | 0, Math.floor(resultAt / 2 ** 32), result32, 1)) return EFAULT;
+  }
+  return 0n;
+}
 
 function runEntry(context: HypercallContext, view: DataView): HypercallResult {
   const { wordBytes } = context;

@@ -1,10 +1,10 @@
-import type { HypercallHandler, XenDomain } from '../domain.ts';
+import type { HypercallHandler, WordHypercallHandler, XenDomain } from '../domain.ts';
 import { EINVAL, ENOSYS } from '../errno.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { memoryOp } from './memoryOp.ts';
 import { mmuextOp } from './mmuext.ts';
 import { mmuUpdate } from './mmuUpdate.ts';
-import { updateVaMapping, updateVaMappingOtherdomain } from './vaMapping.ts';
+import { updateVaMapping, updateVaMapping32, updateVaMappingOtherdomain } from './vaMapping.ts';
 
 /** VMASST_TYPE_* a PV64 guest may choose: 0–5 and m2p_strict (public/xen.h). */
 const M2P_STRICT = 32;
@@ -36,4 +36,9 @@ export function mmHypercalls(domain: PvDomain): readonly (readonly [number, Hype
     [22, (context, args) => updateVaMappingOtherdomain(domain, context, args)],
     [26, (context, args) => mmuextOp(domain, context, args)],
   ];
+}
+
+/** Those of them that come often from 32-bit guests. */
+export function mmWordHypercalls(domain: PvDomain): readonly (readonly [number, WordHypercallHandler])[] {
+  return [[14, (context, words, first) => updateVaMapping32(domain, context, words, first)]];
 }

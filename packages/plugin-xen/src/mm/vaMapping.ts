@@ -9,39 +9,40 @@ import { OK } from './pageTables.ts';
 
 /** UVMF_* (public/xen.h). */
 const FLUSH_TYPE = 3n;
+const FLUSH_TYPE_BITS = 3;
 const FLUSH_TLB = 1n;
 const FLUSH_PAGE = 2n;
 const TARGET_LOCAL = 0n;
 const TARGET_ALL = 4n;
 const DOMID_IO = 0x7ff1;
 
-/** Index of the word pair of the L1 entry for `gva` in guest memory words, or -1: no L1 table there. */
-function findL1(words: Int32Array, rootMfn: number, levels: 3 | 4, gvaLo: number, gvaHi: number): number {
-  const slots = [((gvaHi & 0x7f) << 2) | (gvaLo >>> 30), (gvaLo >>> 21) & 511];
-  if (levels === 4) slots.unshift((gvaHi >>> 7) & 511);
-  let table = rootMfn;
-  for (const slot of slots) {
-    const at = table * 1024 + slot * 2;
-    const lo = words[at];
-    if ((lo & PTE_PRESENT) === 0) return -1;
-    table = entryFrame(lo, words[at + 1]);
+/** Index of the word pair of the L1 entry for an address in guest memory words, or -1: no L1 table there. */
+function findL1({ memory: { words }, model }: PvDomain, vcpu: XenVcpu, gvaLo: number, gvaHi: number): number {
+  let table = vcpu.kernelRootMfn;
+  if (model.levels === 4) {
+    table = tableBelow(words, table, (gvaHi >>> 7) & 511);
+    if (table < 0) return -1;
   }
-  return table * 1024 + ((gvaLo >>> 12) & 511) * 2;
+  table = tableBelow(words, table, ((gvaHi & 0x7f) << 2) | (gvaLo >>> 30));
+  if (table >= 0) table = tableBelow(words, table, (gvaLo >>> 21) & 511);
+  return table < 0 ? -1 : table * 1024 + ((gvaLo >>> 12) & 511) * 2;
+}
+/** The frame that an entry leads to; -1: it is not present. */
+function tableBelow(words: Int32Array, table: number, slot: number): number {
+  const at = table * 1024 + slot * 2;
+  const lo = words[at];
+  return (lo & PTE_PRESENT) === 0 ? -1 : entryFrame(lo, words[at + 1]);
 }
 
-/** L1 entry that maps a guest kernel address: the frame of the table and the slot in it. */
-export function l1EntryOf(domain: PvDomain, vcpu: XenVcpu, gva: bigint): { mfn: number; slot: number } | undefined {
-  if (!isGuestAddress(gva) || (domain.model.levels === 3 && gva > 0xffff_ffffn)) return undefined;
-  const at = findL1(
-    domain.memory.words,
-    vcpu.kernelRootMfn,
-    domain.model.levels,
-    Number(gva & 0xffff_ffffn),
-    Number((gva >> 32n) & 0xffff_ffffn),
-  );
-  if (at < 0) return undefined;
-  const mfn = at >>> 10;
-  return domain.mm.frames.typeOf(mfn) === FrameType.L1 ? { mfn, slot: (at & 1023) >>> 1 } : undefined;
+/** L1 entry that maps a guest kernel address: its index in guest memory words; -1: there is none. */
+export function l1EntryOf(domain: PvDomain, vcpu: XenVcpu, gva: bigint): number {
+  if (!isGuestAddress(gva) || (domain.model.levels === 3 && gva > 0xffff_ffffn)) return -1;
+  return l1EntryAt(domain, vcpu, Number(gva & 0xffff_ffffn), Number((gva >> 32n) & 0xffff_ffffn));
+}
+/** The same for an address in halves that is the guest's. */
+function l1EntryAt(domain: PvDomain, vcpu: XenVcpu, gvaLo: number, gvaHi: number): number {
+  const at = findL1(domain, vcpu, gvaLo, gvaHi);
+  return at >= 0 && domain.mm.frames.typeOf(at >>> 10) === FrameType.L1 ? at : -1;
 }
 
 /** HYPERVISOR_update_va_mapping(va, entry, flags). */
@@ -50,11 +51,26 @@ export function updateVaMapping(domain: PvDomain, context: HypercallContext, arg
   const value = args[1];
   const flags = args[2];
   const entry = l1EntryOf(domain, context.vcpu, gva);
-  if (entry === undefined) return EINVAL;
+  if (entry < 0) return EINVAL;
   const lo = Number(value & 0xffff_ffffn) | 0;
   const hi = Number(value >> 32n) | 0;
-  const result = domain.mm.tables.update(entry.mfn, entry.slot, lo, hi, false);
+  const result = domain.mm.tables.update(entry >>> 10, (entry & 1023) >>> 1, lo, hi, false);
   return result === OK ? flush(domain, context, gva, flags) : BigInt(result);
+}
+
+/** The same of a PV32 guest, in words: address, entry, flags. */
+export function updateVaMapping32(
+  domain: PvDomain,
+  context: HypercallContext,
+  words: Int32Array,
+  first: number,
+): number {
+  const entry = l1EntryAt(domain, context.vcpu, words[first], 0);
+  if (entry < 0) return Number(EINVAL);
+  const [lo, hi, flags] = [words[first + 1], words[first + 2], words[first + 3]];
+  const result = domain.mm.tables.update(entry >>> 10, (entry & 1023) >>> 1, lo, hi, false);
+  if (result !== OK || (flags & FLUSH_TYPE_BITS) === 0) return result;
+  return Number(flush(domain, context, BigInt(words[first] >>> 0), BigInt(flags >>> 0)));
 }
 
 /** HYPERVISOR_update_va_mapping_otherdomain(va, entry, flags, domid): only this domain's own frames can be named. */

@@ -12,6 +12,7 @@ import { l1EntryOf } from './vaMapping.ts';
 
 /** VMASST_TYPE_writable_pagetables (public/xen.h). */
 const VMASST_WRITABLE_PAGETABLES = 1 << 2;
+const RFLAGS_CF = 1;
 const RFLAGS_DF = 1n << 10n;
 
 /**
@@ -24,18 +25,19 @@ export function emulateTableWrite(domain: PvDomain, vcpu: XenVcpu, gva: bigint):
   if (table === undefined) return false;
   const write = writeAt(vcpu);
   if (write === undefined || (gva & BigInt(write.sizeBytes - 1)) !== 0n) return false;
-  const emulation = new Emulation(domain, vcpu, write, table * PAGE_BYTES + Number(gva & 0xfffn));
-  const done = emulation.run();
+  const offset = Number(gva & 0xfffn);
+  const done = write.word
+    ? writeWord(domain, vcpu, write, write.word, table * 1024 + (offset >>> 2))
+    : new Emulation(domain, vcpu, write, table * PAGE_BYTES + offset).run();
   if (done) domain.host.count('writablePageTables');
   return done;
 }
 
 /** The frame behind a read-only mapping, if it is an L1 table in use. */
 function writtenTable(domain: PvDomain, vcpu: XenVcpu, gva: bigint): number | undefined {
-  const entry = l1EntryOf(domain, vcpu, gva);
-  if (entry === undefined) return undefined;
+  const at = l1EntryOf(domain, vcpu, gva);
+  if (at < 0) return undefined;
   const { words } = domain.memory;
-  const at = entry.mfn * 1024 + entry.slot * 2;
   if ((words[at] & 3) !== PTE_PRESENT) return undefined;
   const mfn = entryFrame(words[at], words[at + 1]);
   const { frames } = domain.mm;
@@ -43,11 +45,71 @@ function writtenTable(domain: PvDomain, vcpu: XenVcpu, gva: bigint): number | un
   return isTable && frames.typeCount(mfn) > 0 ? mfn : undefined;
 }
 
+/** A write as it was decoded, and in words if it is a frequent one of 32-bit code. */
+interface DecodedWrite extends MemoryWrite {
+  readonly word: WordWrite | undefined;
+}
+/** MOV, XCHG, and the bit instructions on a doubleword: the other operand is a register, or -1 and an immediate. */
+interface WordWrite {
+  readonly kind: 'mov' | 'xchg' | 'bts' | 'btr' | 'btc';
+  readonly register: number;
+  readonly immediate: number;
+}
+
+function wordWrite({ sizeBytes, operation, source }: MemoryWrite, mode: 32 | 64): WordWrite | undefined {
+  if (mode !== 32 || sizeBytes !== 4 || source === undefined) return undefined;
+  const kind = operation.kind === 'bit' ? operation.name : operation.kind;
+  if (kind !== 'mov' && kind !== 'xchg' && kind !== 'bts' && kind !== 'btr' && kind !== 'btc') return undefined;
+  if ('register' in source) return { kind, register: source.register, immediate: 0 };
+  return { kind, register: -1, immediate: Number(BigInt.asIntN(32, source.immediate)) };
+}
+
+function decode(code: Uint8Array, mode: 32 | 64): DecodedWrite | undefined {
+  const write = decodeMemoryWrite(code, mode);
+  return write && { ...write, word: wordWrite(write, mode) };
+}
+
+/** Carry such a write out on the word of this index in guest memory: {@link Emulation} for what comes thousands of times. */
+function writeWord(
+  domain: PvDomain,
+  { cpu }: XenVcpu,
+  { length }: MemoryWrite,
+  { kind, register, immediate }: WordWrite,
+  index: number,
+): boolean {
+  const { words } = domain.memory;
+  const old = words[index];
+  const source = register < 0 ? immediate : cpu.gprHalves[2 * register];
+  const bit = 1 << (source & 31);
+  const value = kind === 'bts' ? old | bit : kind === 'btr' ? old & ~bit : kind === 'btc' ? old ^ bit : source;
+  if (!storeHalf(domain, index, value)) return false;
+  if (kind === 'xchg') {
+    cpu.gprHalves[2 * register] = old;
+    cpu.gprHalves[2 * register + 1] = 0;
+  } else if (kind !== 'mov') cpu.eflags = (old & bit) === 0 ? cpu.eflags & ~RFLAGS_CF : cpu.eflags | RFLAGS_CF;
+  cpu.setRip((cpu.ripHalves[0] + length) | 0, 0);
+  return true;
+}
+
+/**
+ * Change half an entry through page-table validation. The upper half first, before the lower half that fits it: the entry is
+ * absent in between (Xen's ptwr_emulated_update).
+ */
+function storeHalf({ memory: { words }, mm }: PvDomain, index: number, value: number): boolean {
+  const isUpper = (index & 1) !== 0;
+  const lo = isUpper ? words[index - 1] : value;
+  const hi = isUpper ? value : words[index + 1];
+  const mfn = index >>> 10;
+  const slot = (index & 1023) >>> 1;
+  if (mm.tables.update(mfn, slot, lo, hi, false) === OK) return true;
+  return isUpper && mm.tables.update(mfn, slot, lo & ~PTE_PRESENT, hi, false) === OK;
+}
+
 /** An instruction as it was found, by the words that it begins with; a kernel writes its tables in a few places only. */
 interface Found {
   readonly words: Int32Array;
   readonly mode: 32 | 64;
-  readonly write: MemoryWrite | undefined;
+  readonly write: DecodedWrite | undefined;
 }
 const FOUND_WORDS = 4;
 const MOST_FOUND = 512;
@@ -55,21 +117,26 @@ const found = new Map<number, Found>();
 const words = new Int32Array(FOUND_WORDS);
 
 /** The write at RIP. What was decoded before holds as long as the bytes are the same, whoever's they are. */
-function writeAt(vcpu: XenVcpu): MemoryWrite | undefined {
+function writeAt(vcpu: XenVcpu): DecodedWrite | undefined {
   const at = instructionAddress(vcpu);
   const mode = vcpu.ring1 ? 32 : 64;
   const low = Number(at & 0xffff_ffffn) | 0;
   if (!vcpu.cpu.readWords(low, Number(at >> 32n) | 0, words, FOUND_WORDS)) {
     const code = readCode(vcpu, at);
-    return code && decodeMemoryWrite(code, mode);
+    return code && decode(code, mode);
   }
   const before = found.get(low);
-  if (before?.mode === mode && before.words.every((word, i) => word === words[i])) return before.write;
+  if (before?.mode === mode && isSame(before.words)) return before.write;
   const own = words.slice();
-  const write = decodeMemoryWrite(new Uint8Array(own.buffer, 0, MAX_INSTRUCTION_BYTES), mode);
+  const write = decode(new Uint8Array(own.buffer, 0, MAX_INSTRUCTION_BYTES), mode);
   if (found.size >= MOST_FOUND) found.clear();
   found.set(low, { words: own, mode, write });
   return write;
+}
+
+function isSame(before: Int32Array): boolean {
+  for (let i = 0; i < FOUND_WORDS; i++) if (before[i] !== words[i]) return false;
+  return true;
 }
 
 /** Up to 15 bytes at RIP; fewer when the next page is absent. */
@@ -156,8 +223,7 @@ class Emulation {
     const mfn = Math.floor(this.#gpa / PAGE_BYTES);
     const slot = (this.#gpa % PAGE_BYTES) >>> 3;
     if (mm.tables.update(mfn, slot, lo, hi, false) === OK) return true;
-    // The upper half of a PAE entry first, before the lower half that fits it: the entry is absent in between (Xen's
-    // ptwr_emulated_update).
+    // As {@link storeHalf}.
     const isUpperHalf = this.#vcpu.ring1 && this.#bits === 32n && this.#gpa % 8 === 4;
     return isUpperHalf && mm.tables.update(mfn, slot, lo & ~PTE_PRESENT, hi, false) === OK;
   }

@@ -4,6 +4,7 @@ import { bit, bitScan, populationCount } from '../semantics/bit.ts';
 import { jumpOnCondition } from '../semantics/control.ts';
 import {
   changeAlignmentCheck,
+  hypercall,
   invalidatePage,
   readControl,
   swapGs,
@@ -160,7 +161,7 @@ const system: EncodingRow[] = [
   row('0F 33', 'RDPMC', '', exitOnly('rdpmc'), EXIT),
   row('0F A2', 'CPUID', '', exitOnly('cpuid'), EXIT),
   row('0F 31', 'RDTSC', '', readTimeStamp(false), { system: true }),
-  row('0F 01 C1', 'VMCALL', '', exitOnly('vmcall'), EXIT),
+  row('0F 01 C1', 'VMCALL', '', hypercall, EXIT),
   row('0F 01 D9', 'VMMCALL', '', exitOnly('vmmcall'), EXIT),
   row('0F 01 C8', 'MONITOR', '', monitor, { ...EXIT, address: true }),
   row('0F 01 C9', 'MWAIT', '', exitOnly('mwait'), EXIT),

@@ -135,6 +135,12 @@ export const systemCall: Semantics = (b, shape) => {
   leaveWith(b, 'syscall');
 };
 
+/** VMCALL. */
+export const hypercall: Semantics = (b, shape) => {
+  runPluginCode(b, shape, 'hypercall');
+  leaveWith(b, 'vmcall');
+};
+
 function runPluginCode(b: Builder, shape: InstructionShape, kind: DirectKind): void {
   const build = b.directCode.get(kind);
   if (build) b.when(isDirect(b, Direct.PLUGIN_CODE), () => build(new BuilderCode(b, shape)));
