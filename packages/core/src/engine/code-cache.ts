@@ -25,6 +25,9 @@ export interface CodePage {
   readonly reachedFrom: Set<CodePage>;
 }
 
+/** How far an instruction of another page may reach into one (SDM vol. 2A, 2.3.11: 15 bytes at most). */
+const REACH_BYTES = 15;
+
 /** Bytes of a page. */
 export interface ByteRange {
   readonly firstByte: number;
@@ -398,16 +401,16 @@ export class CodeCache {
   #invalidate(page: CodePage, ranges: readonly ByteRange[]): void {
     if (page.runs.length === 0 && page.reachedFrom.size === 0) return;
     this.statistics.invalidations++;
-    const isHit = (run: Run) => ranges.some((each) => run.firstByte < each.endByte && run.endByte > each.firstByte);
-    const stale = page.runs.filter(isHit);
-    const isGone = new Set(stale);
-    const isStale = (record: number) => stale.some((run) => record >= run.start && record < run.end);
-    this.#hooks.invalidated(page, [...ranges, ...stale], isStale);
-    page.runs = page.runs.filter((run) => !isGone.has(run));
+    const stale: Run[] = [];
+    const kept: Run[] = [];
+    for (const run of page.runs) (hitsAny(run, ranges) ? stale : kept).push(run);
+    const isStale = staleRecords(stale);
+    this.#hooks.invalidated(page, joined([...ranges, ...stale]), isStale);
+    page.runs = kept;
     for (const run of stale) this.#dropRun(page, run);
-    for (const run of page.runs) this.#unlink(run, isStale);
-    this.#recover(page);
-    const reaching = ranges.some(({ firstByte }) => firstByte < 15) ? [...page.reachedFrom] : [];
+    for (const run of kept) this.#unlink(run, isStale);
+    this.#recover(page, stale);
+    const reaching = ranges.some(({ firstByte }) => firstByte < REACH_BYTES) ? [...page.reachedFrom] : [];
     for (const other of reaching) {
       page.reachedFrom.delete(other);
       this.#invalidate(other, [{ firstByte: PAGE_SIZE_BYTES - 15, endByte: PAGE_SIZE_BYTES }]);
@@ -430,19 +433,57 @@ export class CodeCache {
   /** Branches of a run forget targets that are stale. */
   #unlink({ start, end }: Run, isStale: (record: number) => boolean): void {
     for (let at = start; at < end; at += RECORD_BYTES) {
+      if (!isStale(this.#view.getUint32(at + RecordField.link, true))) continue;
       const branches = this.shapeOf(at)?.operands.some((operand) => operand.kind === 'rel');
       const isNext = this.#view.getUint16(at + RecordField.handler, true) === SpecialHandler.next;
-      if ((branches || isNext) && isStale(this.#view.getUint32(at + RecordField.link, true)))
-        this.#view.setUint32(at + RecordField.link, 0, true);
+      if (branches || isNext) this.#view.setUint32(at + RecordField.link, 0, true);
     }
   }
 
-  /** Which bytes are decoded, from the runs that are left and the instructions that reach in. */
-  #recover(page: CodePage): void {
-    page.decoded.fill(0);
-    if (page.reachedFrom.size > 0) page.decoded.fill(1, 0, 15);
-    for (const { firstByte, endByte } of page.runs) page.decoded.fill(1, firstByte, endByte);
+  /** Which bytes are decoded: those of stale runs not, unless a run that is left or an instruction that reaches in holds them. */
+  #recover(page: CodePage, stale: readonly Run[]): void {
+    let [first, end] = [PAGE_SIZE_BYTES, 0];
+    for (const { firstByte, endByte } of stale) {
+      page.decoded.fill(0, firstByte, endByte);
+      first = Math.min(first, firstByte);
+      end = Math.max(end, endByte);
+    }
+    page.decoded.fill(page.reachedFrom.size > 0 ? 1 : 0, 0, REACH_BYTES);
+    for (const { firstByte, endByte } of page.runs) {
+      if (firstByte < REACH_BYTES || (firstByte < end && endByte > first)) page.decoded.fill(1, firstByte, endByte);
+    }
   }
+}
+
+function hitsAny(run: ByteRange, ranges: readonly ByteRange[]): boolean {
+  for (const { firstByte, endByte } of ranges) if (run.firstByte < endByte && run.endByte > firstByte) return true;
+  return false;
+}
+
+/** Whether a record, by its address, is of one of these runs. */
+function staleRecords(stale: readonly Run[]): (record: number) => boolean {
+  let [first, end] = [Infinity, 0];
+  for (const run of stale) {
+    first = Math.min(first, run.start);
+    end = Math.max(end, run.end);
+  }
+  return (record) => {
+    if (record < first || record >= end) return false;
+    for (const run of stale) if (record >= run.start && record < run.end) return true;
+    return false;
+  };
+}
+
+/** The same bytes in as few ranges as there can be. */
+function joined(ranges: ByteRange[]): ByteRange[] {
+  ranges.sort((a, b) => a.firstByte - b.firstByte);
+  const all: { firstByte: number; endByte: number }[] = [];
+  for (const { firstByte, endByte } of ranges) {
+    const last = all[all.length - 1];
+    if (last && firstByte <= last.endByte) last.endByte = Math.max(last.endByte, endByte);
+    else all.push({ firstByte, endByte });
+  }
+  return all;
 }
 
 function overlaps(decoded: Uint8Array, from: number, to: number): boolean {

@@ -33,24 +33,25 @@ export function branch(kind: Branch, at: bigint, to: bigint): number[] {
   return [kind === 'call' ? CALL : JMP, ...displacement(at + BigInt(BRANCH_BYTES), to)];
 }
 
+/** A branch in the making: all but where it leads. */
+interface SiteTemplate {
+  readonly bytes: Uint8Array;
+  /** Offset of the displacement, and of the instruction after it. */
+  readonly displacementAt: number;
+  readonly endAt: number;
+}
+
 /**
  * A branch that fills `sizeBytes`. As one instruction: the return address is the end of the site, and no boundary of
  * instructions lies within. `tail` of bytes after a branch of five that are there already are kept instead.
  */
-export function siteBranch(
-  kind: Branch,
-  at: bigint,
-  to: bigint,
-  { sizeBytes, tail }: { readonly sizeBytes: number; readonly tail?: Uint8Array | undefined },
-): Uint8Array {
+export function siteTemplate(kind: Branch, sizeBytes: number, tail?: Uint8Array): SiteTemplate {
   if (sizeBytes < BRANCH_BYTES) throw new RangeError(`${sizeBytes} bytes do not hold a branch`);
   const bytes = new Uint8Array(sizeBytes).fill(PADDING_PREFIX);
   const padding = tail ? 0 : sizeBytes - BRANCH_BYTES;
   if (tail) bytes.set(tail, BRANCH_BYTES);
   bytes[padding] = kind === 'call' ? CALL : JMP;
-  const distance = reachOf(at + BigInt(padding + BRANCH_BYTES), to);
-  for (let i = 0; i < 4; i++) bytes[padding + 1 + i] = distance >> (8 * i);
-  return bytes;
+  return { bytes, displacementAt: padding + 1, endAt: padding + BRANCH_BYTES };
 }
 
 /** What follows a CALL or JMP of five bytes at the start of a site, if that is what it holds. */

@@ -1,5 +1,5 @@
 import { PolyvisorError } from '@polyvisor/plugin-api';
-import { type Branch, siteBranch, tailOfDirectBranch } from './code.ts';
+import { siteTemplate, tailOfDirectBranch } from './code.ts';
 import type { RunningKernel } from './running-kernel.ts';
 import type { ModuleSite, PatchSite } from './sites.ts';
 
@@ -23,13 +23,14 @@ export interface LiveSite extends PatchSite {
 }
 
 interface Place extends LiveSite {
-  readonly branch: Branch;
+  /** The branch that is written here, but for its displacement, and where that counts from: {@link numberOf}. */
+  readonly template: Uint8Array;
+  readonly displacementAt: number;
+  readonly end: number;
   /** Guest-physical address, and that of the second part if a page ends within the site. */
   readonly gpa: number;
   readonly firstBytes: number;
   readonly nextGpa: number;
-  /** What stays behind a direct branch: the same boundaries of instructions as before, so that nobody can be within. */
-  readonly tail: Uint8Array | undefined;
   bytes: Uint8Array;
   to: bigint | undefined;
 }
@@ -88,12 +89,15 @@ export class SitePatcher {
     );
   }
 
-  #place(site: LiveSite, branch: Branch, gpa: number, lastGpa: number): Place {
+  #place(site: LiveSite, branch: 'call' | 'jmp', gpa: number, lastGpa: number): Place {
     const { gva, sizeBytes, original } = site;
     const firstBytes = Math.min(sizeBytes, PAGE - (gpa % PAGE));
+    // What stays behind a direct branch: the same boundaries of instructions as before, so that nobody can be within.
     const tail = tailOfDirectBranch(original);
+    const { bytes: template, displacementAt, endAt } = siteTemplate(branch, sizeBytes, tail);
     const nextGpa = lastGpa - (sizeBytes - 1 - firstBytes);
-    const place: Place = { ...site, gpa, firstBytes, tail, to: undefined, branch, nextGpa };
+    const end = numberOf(gva) + endAt;
+    const place: Place = { ...site, gpa, firstBytes, to: undefined, nextGpa, template, displacementAt, end };
     this.#places.push(place);
     if (!tail) for (let i = 1; i < sizeBytes; i++) this.#within.set(gva + BigInt(i), place);
     return place;
@@ -126,25 +130,45 @@ export class SitePatcher {
     return place !== undefined && place.to === undefined;
   }
 
-  /** Make every site lead to what `target` answers; `undefined`: as the kernel had it. Answers how many have changed. */
+  /**
+   * Make every site lead to what `target` answers; `undefined`: as the kernel had it. Answers how many have changed. Throws
+   * RangeError, and nothing is changed, where a branch would not reach.
+   */
   retarget(target: (site: LiveSite) => bigint | undefined): number {
-    const changes: { place: Place; to: bigint | undefined; bytes: Uint8Array }[] = [];
+    const wide = this.#kernel.wordBytes === 8;
+    const changed: Place[] = [];
+    const made: { to: bigint | undefined; bytes: Uint8Array }[] = [];
+    let last: bigint | undefined;
+    let lastNumber = 0;
     for (const place of this.#places) {
       const to = target(place);
       if (to === place.to) continue;
-      const bytes = to === undefined ? place.original : siteBranch(place.branch, place.gva, to, place);
-      changes.push({ place, to, bytes });
+      changed.push(place);
+      if (to === undefined) {
+        made.push({ to, bytes: place.original });
+        continue;
+      }
+      // Sites are listed slot by slot.
+      if (to !== last) lastNumber = numberOf(to);
+      last = to;
+      const displacement = lastNumber - place.end;
+      // 32-bit code reaches every address, since EIP wraps around.
+      if (wide && displacement !== (displacement | 0)) throw outOfReach(place.gva, to);
+      made.push({ to, bytes: withDisplacement(place, displacement) });
     }
     const writes: { gpa: number; bytes: Uint8Array }[] = [];
-    for (const { place, to, bytes } of changes) {
+    for (let i = 0; i < changed.length; i++) {
+      const place = changed[i];
       const { gpa, firstBytes, nextGpa } = place;
-      writes.push({ gpa, bytes: bytes.subarray(0, firstBytes) });
-      if (firstBytes < bytes.length) writes.push({ gpa: nextGpa, bytes: bytes.subarray(firstBytes) });
+      const { to, bytes } = made[i];
+      if (firstBytes === bytes.length) writes.push({ gpa, bytes });
+      else
+        writes.push({ gpa, bytes: bytes.subarray(0, firstBytes) }, { gpa: nextGpa, bytes: bytes.subarray(firstBytes) });
       place.bytes = bytes;
       place.to = to;
     }
     this.#kernel.machine.memory.writeAll(writes);
-    return changes.length;
+    return changed.length;
   }
 
   /** Sites whose bytes in the guest are not what has been put there; someone else writes to them. */
@@ -160,3 +184,15 @@ export class SitePatcher {
 function notMapped(gva: bigint): PolyvisorError {
   return new PolyvisorError('PV5012', `no memory is mapped at 0x${gva.toString(16)} of the guest`, 'try again', 10);
 }
+
+/** An address as a signed number, in which thousands of displacements are quickly made: exact where kernels are. */
+const numberOf = (gva: bigint) => Number(BigInt.asIntN(64, gva));
+
+function withDisplacement({ template, displacementAt }: Place, displacement: number): Uint8Array {
+  const bytes = template.slice();
+  for (let i = 0; i < 4; i++) bytes[displacementAt + i] = displacement >> (8 * i);
+  return bytes;
+}
+
+const outOfReach = (from: bigint, to: bigint) =>
+  new RangeError(`0x${to.toString(16)} is out of reach from 0x${from.toString(16)}`);
