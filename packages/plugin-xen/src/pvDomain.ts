@@ -3,7 +3,7 @@ import type { PvModel } from './abi/model.ts';
 import { SHARED_VCPU_INFO, type SharedLayout, sharedLayout, VcpuInfo } from './abi/sharedPages.ts';
 import { Cell } from './cpu/cells.ts';
 import { XEN_LEAF_BASE } from './cpu/cpuid.ts';
-import { descriptorsAreSafe } from './cpu/descriptorCheck.ts';
+import { descriptorsAreSafe, TRUNCATES_SEGMENTS } from './cpu/descriptorCheck.ts';
 import { DirectEntry } from './cpu/directEntry.ts';
 import type { DomainServices, HypercallHandler, WordHypercallHandler, XenDomain, XenVcpu } from './domain.ts';
 import { PAGE_BYTES } from './layout.ts';
@@ -125,7 +125,8 @@ export class PvDomain implements XenDomain {
     this.vcpus = machine.vcpus.map((cpu) => createVcpu(cpu, model));
     this.directEntries = model.kernelCpl === 3 ? this.vcpus.map(() => new DirectEntry()) : [];
     const frames = new FrameTable(Math.floor(machine.memory.sizeBytes / PAGE_BYTES));
-    const validate = (mfn: number) => descriptorsAreSafe(machine.memory, mfn, model);
+    const validate = (mfn: number) =>
+      descriptorsAreSafe(machine.memory, mfn, model, (this.vmAssist & TRUNCATES_SEGMENTS) !== 0);
     this.mm = new PvMemory(machine.memory, frames, this.vcpus, validate, model);
     this.sharedInfoGpa = this.#createSharedInfo();
   }

@@ -16,7 +16,7 @@ import type { PvMemory } from '../mm/manager.ts';
 import { OK } from '../mm/pageTables.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { forgetSelectors } from './cells.ts';
-import { safeDescriptor } from './descriptorCheck.ts';
+import { safeDescriptor, TRUNCATES_SEGMENTS } from './descriptorCheck.ts';
 import { NULL_SEGMENT } from './segments.ts';
 
 const DESCRIPTORS_PER_PAGE = 512;
@@ -75,7 +75,8 @@ export function installGdt(mm: PvMemory, vcpu: XenVcpu, frames: readonly number[
 /** HYPERVISOR_update_descriptor(machine address, descriptor). */
 export function updateDescriptor(domain: PvDomain, _context: HypercallContext, args: HypercallArguments): bigint {
   const address = args[0];
-  const safe = safeDescriptor(Number(args[1] & 0xffff_ffffn) | 0, Number(args[1] >> 32n) | 0, domain.model);
+  const [lo, hi] = [Number(args[1] & 0xffff_ffffn) | 0, Number(args[1] >> 32n) | 0];
+  const safe = safeDescriptor(lo, hi, domain.model, (domain.vmAssist & TRUNCATES_SEGMENTS) !== 0);
   if ((address & 7n) !== 0n || safe === undefined || address >= BigInt(domain.memory.sizeBytes)) return EINVAL;
   const gpa = Number(address);
   const mfn = Math.floor(gpa / PAGE_BYTES);

@@ -17,6 +17,7 @@ import {
   softwareInterruptAllowed,
   Vector,
 } from './traps.ts';
+import { growSegment } from './truncatedSegments.ts';
 
 const FAULT_PRESENT = 1;
 const FAULT_WRITE = 2;
@@ -39,6 +40,9 @@ export function onException(domain: PvDomain, vcpu: XenVcpu, exit: ExitOf<'excep
       return 'handled';
     case Vector.UD:
       if (forcedCpuid(domain, vcpu)) return 'handled';
+      break;
+    case Vector.GP:
+      if (exit.errorCode === 0 && growSegment(domain, vcpu)) return 'handled';
       break;
     case Vector.NM:
       // Xen clears TS itself when it reflects #NM; guests rely on it.
