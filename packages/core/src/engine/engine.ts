@@ -29,6 +29,7 @@ import {
 } from '../memory/layout.ts';
 import { WalkAccess } from '../memory/walk.ts';
 import { CodeCache, type CodePage } from './code-cache.ts';
+import { COMMON_INSTRUCTIONS } from './common.ts';
 import { NO_ERROR_CODE } from './emit.ts';
 import { ExitCode } from './exit-code.ts';
 import { Handlers, type ProfiledHandler } from './handlers.ts';
@@ -60,6 +61,8 @@ export interface EngineOptions {
   readonly vcpus?: number;
   /** Inline handlers by example bytes; default: the measured list. */
   readonly hot?: readonly string[];
+  /** Handlers that are compiled together, by example bytes; default: the measured list, or none if `hot` is given. */
+  readonly common?: readonly string[];
   /** Compile at most so many handlers before starting afresh; at least 404. Default: as many as the table holds. */
   readonly maxCompiledHandlers?: number;
   /** Count executions per handler, for measuring that list. */
@@ -138,9 +141,10 @@ export class Engine {
       ...(options.profile ? { profileAt: layout.recordsEnd - ProfileLayout.sizeBytes } : {}),
     };
     const hot = options.profile ? [] : (options.hot ?? HOT_INSTRUCTIONS);
+    const common = options.common ?? (options.profile || options.hot ? [] : COMMON_INSTRUCTIONS);
     const directCode: DirectPrograms = options.directCode ?? new Map();
     const maxCompiled = options.maxCompiledHandlers;
-    this.#handlers = new Handlers({ ...forInterpreter, memory, hot, maxCompiled, directCode });
+    this.#handlers = new Handlers({ ...forInterpreter, memory, hot, common, maxCompiled, directCode });
     this.code = new CodeCache(memory.memory.buffer, layout, {
       decode,
       handlerFor: (shape) => this.#handlers.choiceFor(shape),
@@ -222,6 +226,11 @@ export class Engine {
   /** Executions since the start, under the hot list's names; only with the `profile` option. */
   profile(): ProfiledHandler[] {
     return this.#handlers.profile(this.code.examples ?? new Map());
+  }
+
+  /** Handlers that stand not inline and have been compiled, for the list of those that are common; with `code.examples`. */
+  compiledHandlers(): Omit<ProfiledHandler, 'count'>[] {
+    return this.#handlers.compiled(this.code.examples ?? new Map());
   }
 
   /** Figures for `--stats`. */

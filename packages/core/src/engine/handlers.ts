@@ -18,6 +18,9 @@ import { FIRST_HANDLER } from './record.ts';
 /** No run needs more: two handlers for each of its instructions. */
 const HANDLERS_PER_RUN = 404;
 
+/** So many handlers have been compiled when those that are common in guests are. */
+const COMMON_AFTER = 32;
+
 /** A handler or pair of handlers, as the hot list names it, and how often it ran. */
 export interface ProfiledHandler {
   readonly example: string;
@@ -30,6 +33,8 @@ export interface HandlersOptions extends Omit<InterpreterOptions, 'inline'> {
   readonly directCode: DirectPrograms;
   /** Instructions and pairs to stand inline: see hot.ts. */
   readonly hot: readonly string[];
+  /** Instructions to compile together, once some others have been: see common.ts. */
+  readonly common: readonly string[];
   /** Compile at most so many others before {@link Handlers.full}; default: as many as the table holds. */
   readonly maxCompiled: number | undefined;
 }
@@ -53,6 +58,7 @@ export class Handlers {
   #next = FIRST_HANDLER;
   /** Have a number, and no code yet. */
   #waiting: TableHandler[] = [];
+  #commonAreCompiled = false;
   readonly #firstCompiled: number;
   readonly #limit: number;
   #table: WebAssembly.Table | undefined;
@@ -83,10 +89,27 @@ export class Handlers {
     for (const choice of this.#choices.values()) choice.forget(this.#firstCompiled);
     this.#next = this.#firstCompiled;
     this.#waiting = [];
+    this.#commonAreCompiled = false;
   }
 
   choiceFor(shape: InstructionShape): HandlerChoice {
+    return this.#choiceOf(shape);
+  }
+  #choiceOf(shape: InstructionShape): Choice {
     return this.#choices.get(shape) ?? this.#choose(shape);
+  }
+  /** What has been compiled since the start that could stand in the list of common instructions. */
+  compiled(examples: ReadonlyMap<InstructionShape, string>): Omit<ProfiledHandler, 'count'>[] {
+    return [...this.#choices.values()].flatMap((choice) => {
+      const example = examples.get(choice.shape);
+      if (example === undefined || choice.shape.mode !== 'long64') return [];
+      const { key } = choice.shape;
+      const both = [];
+      if (choice.hasHandler && choice.handler >= this.#firstCompiled) both.push({ example, key });
+      if (choice.hasQuiet && choice.quiet() >= this.#firstCompiled)
+        both.push({ example: QUIET_MARK + example, key: `quiet ${key}` });
+      return both;
+    });
   }
   /** The handler that does both of two successive handlers' work; 0: there is none. */
   pairFor(first: number, second: number): number {
@@ -112,7 +135,7 @@ export class Handlers {
   #hotInstruction(example: string, handlers: InlineHandler[]): { choice: Choice; handler: number; program: Program } {
     const quiet = example.startsWith(QUIET_MARK);
     const shape = exampleShape(quiet ? example.slice(QUIET_MARK.length) : example);
-    const choice = this.#choices.get(shape) ?? this.#choose(shape);
+    const choice = this.#choiceOf(shape);
     const program = buildProgram(shape, this.#options.directCode, quiet);
     if (!(quiet ? choice.hasQuiet : choice.hasHandler)) {
       handlers.push([program]);
@@ -135,10 +158,28 @@ export class Handlers {
     return number;
   }
 
+  /**
+   * A guest that needs many handlers needs most of these sooner or later: in one module they cost a quarter of what they cost in
+   * some hundreds.
+   */
+  #askForCommon(): void {
+    const { common } = this.#options;
+    const hasRoom = this.#next + common.length < this.#limit - HANDLERS_PER_RUN;
+    if (this.#commonAreCompiled || this.#next < this.#firstCompiled + COMMON_AFTER || !hasRoom) return;
+    this.#commonAreCompiled = true;
+    for (const example of common) {
+      const quiet = example.startsWith(QUIET_MARK);
+      const choice = this.#choiceOf(exampleShape(quiet ? example.slice(QUIET_MARK.length) : example));
+      if (quiet) choice.quiet();
+      else choice.prepare();
+    }
+  }
+
   /** Compile what has been asked for; before guest code is entered. */
   compileWaiting(): void {
+    if (this.#waiting.length === 0) return;
+    this.#askForCommon();
     const waiting = this.#waiting;
-    if (waiting.length === 0) return;
     this.#waiting = [];
     const bytes = buildHandlers(this.#options, waiting);
     const env = { memory: this.#options.memory.memory, ...this.#functions };
@@ -247,6 +288,10 @@ class Choice implements HandlerChoice {
   get handler(): number {
     if (this.#handler === 0) this.#handler = this.#compile(buildProgram(this.shape, this.#directCode));
     return this.#handler;
+  }
+  /** Have it compiled, if it is not. */
+  prepare(): void {
+    void this.handler;
   }
   quiet(): number {
     if (this.#quiet === 0) this.#quiet = this.#compile(buildProgram(this.shape, this.#directCode, true));
