@@ -18,7 +18,7 @@ import { FIRST_HANDLER } from './record.ts';
 /** No run needs more: two handlers for each of its instructions. */
 const HANDLERS_PER_RUN = 404;
 
-/** So many handlers have been compiled when those that are common in guests are. */
+/** So many handlers of 64-bit code have been compiled when those that are common in it are. */
 const COMMON_AFTER = 32;
 
 /** A handler or pair of handlers, as the hot list names it, and how often it ran. */
@@ -59,6 +59,8 @@ export class Handlers {
   /** Have a number, and no code yet. */
   #waiting: TableHandler[] = [];
   #commonAreCompiled = false;
+  /** Compiled for 64-bit code. */
+  #compiledFor64 = 0;
   readonly #firstCompiled: number;
   readonly #limit: number;
   #table: WebAssembly.Table | undefined;
@@ -90,6 +92,7 @@ export class Handlers {
     this.#next = this.#firstCompiled;
     this.#waiting = [];
     this.#commonAreCompiled = false;
+    this.#compiledFor64 = 0;
   }
 
   choiceFor(shape: InstructionShape): HandlerChoice {
@@ -146,7 +149,11 @@ export class Handlers {
   }
 
   #choose(shape: InstructionShape): Choice {
-    const choice = new Choice(shape, this.#options.directCode, (program) => this.#addHandler(program));
+    const is64 = shape.mode === 'long64';
+    const choice = new Choice(shape, this.#options.directCode, (program) => {
+      if (is64) this.#compiledFor64++;
+      return this.#addHandler(program);
+    });
     this.#choices.set(shape, choice);
     return choice;
   }
@@ -159,13 +166,12 @@ export class Handlers {
   }
 
   /**
-   * A guest that needs many handlers needs most of these sooner or later: in one module they cost a quarter of what they cost in
-   * some hundreds.
+   * A guest that needs many handlers needs most of these sooner or later, and some hundred modules cost much more than one.
    */
   #askForCommon(): void {
     const { common } = this.#options;
     const hasRoom = this.#next + common.length < this.#limit - HANDLERS_PER_RUN;
-    if (this.#commonAreCompiled || this.#next < this.#firstCompiled + COMMON_AFTER || !hasRoom) return;
+    if (this.#commonAreCompiled || this.#compiledFor64 < COMMON_AFTER || !hasRoom) return;
     this.#commonAreCompiled = true;
     for (const example of common) {
       const quiet = example.startsWith(QUIET_MARK);

@@ -102,6 +102,7 @@ export class Regions {
       'regions in place': this.#nextIndex - this.#free.length,
       'regions dropped': dropped,
       'region modules': modules,
+      'region modules in place': this.#liveModules,
       'instructions compiled': instructions + (there?.instructions ?? 0),
       'region code bytes': codeBytes,
       'region generation ms': Math.round(generateMs),
