@@ -96,6 +96,16 @@ describe.skipIf(skipped)(title, () => {
     expect(await counted('flag_reads')).toBeGreaterThan(1000);
   });
 
+  it("tell how much of the host's time they take while calls are counted", async () => {
+    await ops('report', '--vm', name, '--counts');
+    await startPrograms(session);
+    const { slots } = await ops<OpsReport>('report', '--vm', name, '--counts');
+    const spent = slots.filter(({ spentUs }) => spentUs !== undefined).map((slot) => slot.name);
+    expect(spent.toSorted()).toEqual(['irq.save_fl', 'mmu.dup_mmap', 'mmu.write_cr3']);
+    await ops('report', '--vm', name, '--no-counts');
+    await startPrograms(session);
+  });
+
   it('give way to the next version, which begins to count anew', async () => {
     await ops('load', name, two);
     await startPrograms(session);

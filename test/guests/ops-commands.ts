@@ -29,6 +29,7 @@ export interface OpsReport {
     readonly targetName?: string;
     readonly convention: string;
     readonly calls?: number;
+    readonly spentUs?: number;
   }[];
 }
 export interface ListedModule {

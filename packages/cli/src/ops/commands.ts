@@ -73,10 +73,10 @@ function reportText(report: LiveReport): string {
   const { slots, modules, table, slide, sites, leftOut, strays, counting, moduleSites, moduleSitesUnknown } = report;
   const rows = slots.map((slot) => [
     ...[`${slot.index}`, slot.name, slot.group, slot.convention, `${slot.sites}`],
-    ...(counting ? [`${slot.calls ?? 0}`] : []),
+    ...(counting ? [`${slot.calls ?? 0}`, slot.spentUs === undefined ? '-' : (slot.spentUs / 1000).toFixed(2)] : []),
     ...[slot.state, slot.module ?? '-', slot.targetName ?? slot.target],
   ]);
-  const headings = ['SLOT', 'NAME', 'GROUP', 'CALL', 'SITES', ...(counting ? ['CALLS'] : [])];
+  const headings = ['SLOT', 'NAME', 'GROUP', 'CALL', 'SITES', ...(counting ? ['CALLS', 'HOST MS'] : [])];
   const text = report.textSha256 === undefined ? [] : [`code from _stext to _etext: SHA-256 ${report.textSha256}`];
   return [
     `paravirt table at ${table} (the kernel has moved by ${slide}): ${slots.length} slots, ${sites} call sites`,

@@ -3,6 +3,8 @@ import * as v from 'valibot';
 /** What a VM answers about its paravirt operations. Addresses are hexadecimal, `0x…`; bytes hexadecimal without prefix. */
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
 
+const spentUs = v.pipe(v.number(), v.minValue(0));
+
 const moduleSchema = v.object({
   name: v.string(),
   version: v.string(),
@@ -44,8 +46,9 @@ export const liveReportSchema = v.object({
       module: v.optional(v.string()),
       target: v.string(),
       targetName: v.optional(v.string()),
-      /** Since the last report. */
+      /** Since the last report; microseconds of the host's that the operation took are told only if there were any. */
       calls: v.optional(count),
+      spentUs: v.optional(spentUs),
     }),
   ),
 });
@@ -68,8 +71,8 @@ export const watchSchema = v.object({
   /** Calls since the last time, by slot. */
   slots: v.record(v.string(), count),
   sites: v.array(v.object({ address: v.string(), in: v.string(), slot: v.string(), calls: count })),
-  /** Microseconds of the host's that operations in TypeScript took since the last time, by slot. */
-  spentUs: v.record(v.string(), v.pipe(v.number(), v.minValue(0))),
+  /** Microseconds of the host's that operations took since the last time, by slot. */
+  spentUs: v.record(v.string(), spentUs),
 });
 export type WatchReport = v.InferOutput<typeof watchSchema>;
 

@@ -56,6 +56,7 @@ export class VmOps {
       await this.#attempt(() => live.count(counts));
     }
     const calls = live.counting ? this.#callsBySlot(live) : undefined;
+    const spent = microseconds(live.takeSpentNs());
     const { kernel } = live;
     return {
       slide: hex(kernel.slide),
@@ -74,6 +75,7 @@ export class VmOps {
         ...(module !== undefined && { module }),
         ...{ target: hex(target), ...(targetName !== undefined && { targetName }) },
         ...(calls && { calls: calls.get(slot.index) ?? 0 }),
+        ...(spent[slot.name] !== undefined && { spentUs: spent[slot.name] }),
       })),
     };
   }
@@ -134,11 +136,10 @@ export class VmOps {
       const name = names.get(sites[i].slot) ?? '?';
       if (count > 0) bySlot.set(name, (bySlot.get(name) ?? 0) + count);
     }
-    const spent = [...(live?.takeSpentNs() ?? [])].map(([slot, ns]) => [slot, Math.round(ns / 100) / 10] as const);
     const top = [...counts.keys()].filter((i) => counts[i] > 0).sort((a, b) => counts[b] - counts[a]);
     return {
       slots: Object.fromEntries([...bySlot].sort(([, a], [, b]) => b - a)),
-      spentUs: Object.fromEntries(spent),
+      spentUs: microseconds(live?.takeSpentNs()),
       sites: top.slice(0, topSites).map((i) => ({
         address: hex(sites[i].gva),
         in: live?.placeOf(sites[i]) ?? '-',
@@ -230,3 +231,6 @@ export class VmOps {
 const host = { nowNs: () => performance.now() * 1e6, report: say };
 
 const refused = (what: string, fix: string): PolyvisorError => controlError('PV3013', what, fix);
+
+const microseconds = (spentNs: ReadonlyMap<string, number> = new Map()): Record<string, number> =>
+  Object.fromEntries([...spentNs].map(([slot, ns]) => [slot, Math.round(ns / 100) / 10]));

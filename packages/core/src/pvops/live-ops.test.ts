@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Machine } from '../machine/index.ts';
 import { POWER_OFF, runNative } from '../machine/testing/native-guest.ts';
 import { LiveOps } from './live-ops.ts';
+import { readOpsObject } from './object-module.ts';
 import { buildKernel } from './testing/kernel-fixture.ts';
 import {
   attachTo,
@@ -16,6 +17,7 @@ import {
   SITE,
   SLIDE,
 } from './testing/kernel-in-memory.ts';
+import { buildModule } from './testing/module-fixture.ts';
 
 const attach = (machine: Machine, report?: (message: string) => void, nowNs?: () => number) =>
   attachTo(machine, kernel, report, nowNs);
@@ -353,6 +355,33 @@ describe('counting', () => {
     );
     spent.push(live.takeSpentNs(), live.takeSpentNs());
     expect(spent.map((each) => [...each])).toEqual([[], [['value', 5000]], []]);
+  });
+
+  it('takes the time of operations in guest code from call to return, and no longer than calls are counted', async () => {
+    let nowNs = 0;
+    // lea rax, [rdi+2*rdi]; ret
+    const sections = [{ name: '.text', flags: 6, bytes: [0x48, 0x8d, 0x04, 0x7f, ...RET], alignBytes: 16 }];
+    const object = readOpsObject(buildModule({ ops: { value: 'op' }, sections }), 'three.o');
+    const text: (Uint8Array | undefined)[] = [];
+    const start = (before: boolean) => (loaded: LiveOps, machine: Machine) => {
+      text.push(loaded.text());
+      const steps = [
+        () => loaded.loadObject(object, { settled: true }),
+        () => whileHalted(machine, () => loaded.count(true)),
+      ];
+      for (const step of before ? steps : steps.toReversed()) expect(step()).toBeDefined();
+    };
+    for (const before of [true, false]) {
+      const { live, rbp, rbx } = await run(start(before), BOTH, () => (nowNs += 1000));
+      expect([rbx, rbp]).toEqual([1n, 63n]);
+      const spent = [...live.takeSpentNs()];
+      expect(spent).toEqual([['value', expect.any(Number)]]);
+      expect(spent[0][1]).toBeGreaterThanOrEqual(1000);
+      live.count(false);
+      expect([...live.takeSpentNs()]).toEqual([]);
+      live.unload('fixture');
+      expect(live.text()).toEqual(text.pop());
+    }
   });
 
   it('tells calls by site, changes nothing else, and leaves no trace', async () => {

@@ -279,6 +279,7 @@ export class LiveOps {
     for (const [planned, target] of targets) {
       this.#traps.set(planned.slot.name, trapOf(planned));
       this.#slots.give(this.#slots.byName(planned.slot.name), loaded, planned.state, target);
+      if (this.#counting && kind === 'guestCode') this.#time(planned.slot.name, true);
     }
     this.#loaded.set(manifest.name, loaded);
   }
@@ -382,14 +383,28 @@ export class LiveOps {
       this.#counters ??= new SiteCounters(this.kernel, this.#text);
       this.#counting = on;
       this.#traps.measure(on ? this.#nowNs : undefined);
+      for (const { kind, slots } of this.#loaded.values()) {
+        if (kind === 'guestCode') for (const slot of slots) this.#time(slot, on);
+      }
     });
+  }
+  /** Take the time of an operation in guest code, if it is still in its slot. */
+  #time(slot: string, on: boolean): void {
+    const each = this.#slots.byName(slot);
+    // In 32-bit code arguments may be on the stack, where one more return address would be in their place.
+    if (each.owner?.kind !== 'guestCode' || this.kernel.wordBytes === 4) return;
+    this.#traps.set(slot, on ? this.#traps.timing(slot) : undefined);
+    this.#slots.time(each, on);
   }
   /** Calls of each of {@link sites} since the last time; none if they are not counted. */
   takeCounts(): readonly number[] {
     return this.sites.map((site) => this.#counters?.take(site) ?? 0);
   }
 
-  /** Host time that operations in TypeScript have taken since the last time, in ns by slot, while calls are counted. */
+  /**
+   * Host time that operations have taken since the last time, in ns by slot, while calls are counted. Of those in guest code
+   * it is the time from call to return, whatever else the guest has done meanwhile.
+   */
   takeSpentNs(): ReadonlyMap<string, number> {
     return this.#traps.takeSpentNs();
   }

@@ -15,6 +15,8 @@ export interface LiveSlot {
   state: OpState;
   /** Where sites lead if it has an owner. */
   target: bigint;
+  /** The gate leads there by way of the host, which takes the time. */
+  timed: boolean;
 }
 
 /** A module that is in. */

@@ -34,7 +34,7 @@ export class LiveSlots {
     const native = orReturn(inFile === 0n ? 0n : kernel.placeOf(inFile));
     const previous = orReturn(kernel.readWord(this.#pointerTo(slot)) ?? 0n);
     kernel.machine.memory.writeBytes(gpa, gateBlock(gate, { target: previous, previous, native }));
-    return { slot, gate, previous, native, owner: undefined, state: 'forgotten', target: previous };
+    return { slot, gate, previous, native, owner: undefined, state: 'forgotten', target: previous, timed: false };
   }
   #pointerTo(slot: KernelSlot): bigint {
     const { ops, wordBytes: sizeBytes } = this.#kernel;
@@ -62,13 +62,23 @@ export class LiveSlots {
   give(each: LiveSlot, owner: Loaded, state: OpState, target: bigint): void {
     each.owner = owner;
     each.state = state;
+    each.timed = false;
     this.#point(each, target);
   }
   /** It is as it was when ops first came. */
   takeBack(each: LiveSlot): void {
     each.owner = undefined;
     each.state = 'forgotten';
+    each.timed = false;
     this.#point(each, each.previous);
+  }
+  /**
+   * What is called through the gate returns to the gate's second trap, or no longer: the first trap has to answer that the
+   * previous implementation is to be called, which is what has the slot then.
+   */
+  time(each: LiveSlot, on: boolean): void {
+    each.timed = on;
+    this.#point(each, each.target);
   }
   /**
    * The gate leads there from now on. While a slot is owned, the kernel's table holds the gate, for kernel modules that are
@@ -76,9 +86,11 @@ export class LiveSlots {
    */
   #point(each: LiveSlot, target: bigint): void {
     each.target = target;
-    const { gate, previous, native } = each;
+    const { gate, previous, native, timed } = each;
     const kernel = this.#kernel;
-    kernel.write(gate, gateBlock(gate, { target, previous, native }));
+    const trap = gate + BigInt(GateOffset.trap);
+    const leads = timed ? { target: trap, previous: target, native } : { target, previous, native };
+    kernel.write(gate, gateBlock(gate, leads));
     const inTable = each.owner ? gate : each.previous;
     kernel.write(this.#pointerTo(each.slot), Uint8Array.from(wordBytes(inTable, kernel.wordBytes)));
   }

@@ -66,6 +66,18 @@ export class OpTraps {
     this.#nowNs = nowNs;
     this.#spentNs.fill(0);
   }
+  /** An operation that takes the time of what has the slot instead of it: between call and return, by the clock that is set. */
+  timing(slot: string): TypescriptOp {
+    const index = this.#gates.names.indexOf(slot);
+    return () => {
+      const startNs = this.#nowNs?.();
+      const previous = () => {
+        if (startNs !== undefined && this.#nowNs) this.#spentNs[index] += this.#nowNs() - startNs;
+        return undefined;
+      };
+      return { previous };
+    };
+  }
   /** Host time spent since the last time, in ns, by slot; slots without any are left out. */
   takeSpentNs(): ReadonlyMap<string, number> {
     const spent = this.#gates.names.map((name, i) => [name, this.#spentNs[i]] as const);
