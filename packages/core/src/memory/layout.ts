@@ -61,12 +61,21 @@ export const REGION_LOOKUP_ENTRIES = 4096;
 export const REGION_LOOKUP_ENTRY_BYTES = 16;
 export const REGION_LOOKUP_BYTES = REGION_LOOKUP_ENTRIES * REGION_LOOKUP_ENTRY_BYTES;
 
+/** Where the last indirect jumps that left regions led to: i64 linear addresses, in turn. */
+export const JUMP_LOG_ENTRIES = 128;
+const JUMP_LOG_BYTES = JUMP_LOG_ENTRIES * 8;
+/** Host address of the log that belongs to a state block. */
+export const jumpLog = (layout: MemoryLayout, base: number): number =>
+  layout.jumpLogs + (base / STATE_SIZE_BYTES - 1) * JUMP_LOG_BYTES;
+
 export interface MemoryLayout {
   readonly ramSizeBytes: number;
   /** A region look-up for each vCPU. */
   readonly regionLookups: number;
   /** A map of {@link LARGE_PAGE_MAP_BYTES} for each vCPU. */
   readonly largePageMaps: number;
+  /** A log of {@link JUMP_LOG_ENTRIES} for each vCPU. */
+  readonly jumpLogs: number;
   readonly tlbBanks: number;
   /** An empty bank, copied over a bank to flush it. */
   readonly emptyBank: number;
@@ -90,7 +99,8 @@ const align = (value: number, to: number) => Math.ceil(value / to) * to;
 export function layoutFor(ramSizeBytes: number): MemoryLayout {
   const regionLookups = SCRATCH_LIMIT;
   const largePageMaps = regionLookups + MAX_VCPUS * REGION_LOOKUP_BYTES;
-  const tlbBanks = largePageMaps + MAX_VCPUS * LARGE_PAGE_MAP_BYTES;
+  const jumpLogs = largePageMaps + MAX_VCPUS * LARGE_PAGE_MAP_BYTES;
+  const tlbBanks = jumpLogs + MAX_VCPUS * JUMP_LOG_BYTES;
   const emptyBank = tlbBanks + TLB_BANKS * TLB_BANK_BYTES;
   const pageFlags = emptyBank + TLB_BANK_BYTES;
   const codeTables = align(pageFlags + ramSizeBytes / PAGE_SIZE_BYTES, 4);
@@ -105,6 +115,7 @@ export function layoutFor(ramSizeBytes: number): MemoryLayout {
     ramSizeBytes,
     regionLookups,
     largePageMaps,
+    jumpLogs,
     tlbBanks,
     emptyBank,
     pageFlags,

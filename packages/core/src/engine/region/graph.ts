@@ -44,6 +44,9 @@ export interface RegionBlock {
   readonly successors: Set<number>;
 }
 
+/** Offset of the block without instructions to which all indirect jumps lead that may go to places of the region. */
+export const DISPATCHER = Number.MAX_SAFE_INTEGER;
+
 /** Blocks with what structured code needs to know of them. */
 export interface RegionGraph {
   readonly entry: number;
@@ -64,6 +67,8 @@ export interface RegionCodeSource {
   read(offset: number): RegionInstruction | undefined;
   /** Whether a place in another page, or one that is called, is reached often enough to be worth following. */
   isHot(offset: number): boolean;
+  /** Places that indirect jumps may lead to. */
+  jumpTargets(): readonly number[];
   /** At most so many instructions. */
   readonly limit: number;
 }
@@ -75,10 +80,13 @@ const MAX_RETURNS = 4;
 
 /** Find the blocks that can be reached from `entry`. */
 export function buildGraph(entry: number, source: RegionCodeSource): RegionGraph | undefined {
-  const found = discover(entry, source);
+  let found = discover(entry, source);
+  if (found.jumpTargets.length > 0 && !isClosed(found, source.limit))
+    found = discover(entry, { ...source, jumpTargets: () => [] });
   if (!found.instructions.has(entry)) return undefined;
   const blocks = cutIntoBlocks(found);
   linkReturns(found, blocks);
+  addDispatcher(found, blocks);
   for (;;) {
     const graph = analyse(entry, blocks);
     if (graph) return graph;
@@ -91,14 +99,23 @@ interface Discovered {
   /** Instructions whose branch is followed. */
   readonly followed: Set<number>;
   readonly calls: { readonly target: number; readonly returnsTo: number }[];
+  /** Places that indirect jumps of the region may lead to. */
+  readonly jumpTargets: readonly number[];
 }
 
-function discover(entry: number, { read, isHot, limit }: RegionCodeSource): Discovered {
+function discover(entry: number, source: RegionCodeSource): Discovered {
+  const { read, isHot, limit } = source;
   const instructions = new Map<number, RegionInstruction>();
   const leaders = new Set([entry]);
   const followed = new Set<number>();
   const calls: Discovered['calls'] = [];
   const queue = [entry];
+  let jumpTargets: number[] | undefined;
+  const followJumps = () => {
+    jumpTargets ??= source.jumpTargets().filter((target) => isHot(target) && read(target));
+    for (const target of jumpTargets) leaders.add(target);
+    queue.push(...jumpTargets);
+  };
   const follow = (instruction: RegionInstruction, next: number) => {
     const target = targetOf(instruction);
     const isCall = calling(instruction);
@@ -119,6 +136,7 @@ function discover(entry: number, { read, isHot, limit }: RegionCodeSource): Disc
       const { control } = instruction.code.demand;
       const next = offset + instruction.lengthBytes;
       if (control.branches) follow(instruction, next);
+      if (jumpsAnywhere(instruction) && !jumpTargets) followJumps();
       if (control.repeats) leaders.add(offset).add(next);
       else if (control.branches || control.jumps) leaders.add(next);
       // Straight-line code is not followed into the next page.
@@ -126,17 +144,38 @@ function discover(entry: number, { read, isHot, limit }: RegionCodeSource): Disc
       offset = next;
     }
   }
-  return { instructions, leaders, followed, calls };
+  return { instructions, leaders, followed, calls, jumpTargets: jumpTargets ?? [] };
 }
 
 const targetOf = ({ pageOffset, imm }: RegionInstruction): number => pageOffset + Number(imm);
-/** A direct branch that pushes where it comes from. */
+/** A branch or jump that pushes where it comes from. */
 const calling = ({ code }: RegionInstruction): boolean => code.demand.stores && !code.demand.control.fallsThrough;
 const RSP = GPR[4].offset;
 /** Takes the place to go on from the stack. */
 function returning({ code: { demand } }: RegionInstruction): boolean {
   const pops = demand.state.some(({ field, offset, write }) => field === undefined && offset === RSP && write);
   return demand.control.jumps && !demand.stores && pops;
+}
+
+/** Goes where a register or memory says, and leaves nothing behind that leads back. */
+export const jumpsAnywhere = (instruction: RegionInstruction): boolean =>
+  instruction.code.demand.control.jumps && !instruction.code.demand.stores && !returning(instruction);
+
+/**
+ * All of an interpreter is here, with what it calls: then it goes round in the region. Where it often leaves, the way in and
+ * out, with all registers of the loop, costs more than is saved (awk: 1.15 of the time).
+ */
+const isClosed = ({ instructions, followed }: Discovered, limit: number): boolean =>
+  instructions.size < limit && [...instructions.values()].every((each) => !calling(each) || followed.has(each.offset));
+
+/** Where indirect jumps of the region may lead to its blocks, they go through one block that finds out which. */
+function addDispatcher({ jumpTargets }: Discovered, blocks: Map<number, RegionBlock>): void {
+  const successors = new Set(jumpTargets.filter((target) => blocks.has(target)));
+  if (successors.size === 0) return;
+  for (const { instructions, successors: after } of blocks.values())
+    if (jumpsAnywhere(instructions[instructions.length - 1])) after.add(DISPATCHER);
+  const nothing = { instructions: [], taken: undefined, returns: [], next: undefined, repeats: false };
+  blocks.set(DISPATCHER, { offset: DISPATCHER, ...nothing, successors });
 }
 
 /** From each call, without going into those on the way: returns that are reached may lead back to it. */

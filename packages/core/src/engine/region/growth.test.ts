@@ -126,3 +126,83 @@ describe('regions that grow', () => {
     expect(bench.vcpu.gpr[RCX]).toBe(200n - 144n);
   });
 });
+
+/** An interpreter: RSI leads through bytecode at 0x7000, the table of handlers is at 0x6000. */
+describe('regions with an interpreter', () => {
+  // movzx eax,byte [rsi] ; inc rsi ; jmp [rax*8+0x6000]
+  const NEXT = '0fb606 48ffc6 ff24c500600000';
+  const HANDLERS = [
+    // add ebx,3
+    [0x1100, `83c303 ${NEXT}`],
+    // lea edx,[rbx+rbx*2] ; xor ebx,edx
+    [0x1140, `8d145b 31d3 ${NEXT}`],
+    // In another page: add ebx,edx
+    [0x2100, `01d3 ${NEXT}`],
+    // dec ecx ; jz end ; mov rsi,0x7000 … end: hlt
+    [0x1180, `ffc9 7414 48c7c600700000 ${NEXT} f4`],
+  ] as const;
+  const ROUNDS = 200;
+  const quad = (value: number) => Buffer.from(BigUint64Array.of(BigInt(value)).buffer).toString('hex');
+  const put = (bench: TestBench) => {
+    // mov ecx,200 ; mov rsi,0x7000
+    bench.put(0x1000, `b9c8000000 48c7c600700000 ${NEXT}`).put(0x7000, '00 01 02 01 00 02 03');
+    HANDLERS.forEach(([at, code], i) => {
+      bench.put(at, code).put(0x6000 + i * 8, quad(at));
+    });
+    return bench;
+  };
+  const registers = (bench: TestBench) => ALL.map((i) => bench.vcpu.gpr[i]);
+  let bench: TestBench;
+  let plain: TestBench;
+  beforeEach(() => {
+    bench = put(new TestBench({ ramBytes: 1 << 20, regions: FORCED_REGIONS }));
+    plain = put(new TestBench({ ramBytes: 1 << 20 }));
+  });
+  const runBoth = () => {
+    const [ends, expected] = [bench, plain].map((each) => each.run(0x1000n));
+    expect(ends).toEqual(expected);
+    expect(registers(bench)).toEqual(registers(plain));
+  };
+
+  it('go round in it, whatever handler comes next', () => {
+    runBoth();
+    const before = entries(bench);
+    runBoth();
+    expect(entries(bench) - before).toBeLessThan(20);
+  });
+
+  it('leave for a handler that they do not know, and for the same address in another mapping', () => {
+    runBoth();
+    for (const each of [bench, plain]) each.put(0x5000, `83eb07 ${NEXT}`).put(0x6008, quad(0x5000));
+    runBoth();
+    for (const each of [bench, plain]) {
+      const tables = new PageTables(each.ram, 0x40000);
+      tables.identity(0x1000, 0x2000);
+      tables.identity(0x5000, 0xa000);
+      tables.map(0x2000n, 0x3000);
+      each.put(0x3100, `29d3 83c301 ${NEXT}`).page(tables.root);
+    }
+    runBoth();
+  });
+
+  it('go when a handler is overwritten', () => {
+    runBoth();
+    for (const each of [bench, plain]) each.put(0x2100, `29d3 ${NEXT}`);
+    runBoth();
+  });
+
+  it('leave the budget where tier 0 leaves it', () => {
+    runBoth();
+    runBoth();
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: ROUNDS * 20 }), fc.integer({ min: 1, max: 400 }), (first, second) => {
+        const stops = [bench, plain].map((each) => {
+          each.vcpu.gpr[RBX] = 0n;
+          return [each.run(0x1000n, first), each.run(undefined, second), registers(each)];
+        });
+        expect(stops[0]).toEqual(stops[1]);
+      }),
+      { numRuns: 60 },
+    );
+  });
+});

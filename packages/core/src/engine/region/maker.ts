@@ -1,7 +1,7 @@
 import { Builder, type DirectPrograms } from '../../ir/builder.ts';
 import type { CpuMode } from '../../isa/modes.ts';
 import type { InstructionShape } from '../../isa/types.ts';
-import type { MemoryLayout } from '../../memory/layout.ts';
+import { JUMP_LOG_ENTRIES, jumpLog, type MemoryLayout } from '../../memory/layout.ts';
 import { helperNumber } from '../helper-numbers.ts';
 import { memoryPages, REGION_SIGNATURE } from '../interpreter.ts';
 import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
@@ -38,8 +38,8 @@ export interface MakerOptions<Page extends PlacedPage> {
 export interface Start<Page> {
   readonly page: Page;
   readonly offset: number;
-  /** It is to hold what it calls and what it goes to in other pages. */
-  readonly isGrown: boolean;
+  /** Its linear address, if it is to hold what it calls, and what it goes to in other pages or by indirect jumps. */
+  readonly growsAt: bigint | undefined;
   /** The page of code that lies so many bytes from the first one, if it has been looked up. */
   pageAt(distanceBytes: number): Page | undefined;
 }
@@ -68,7 +68,8 @@ export class RegionMaker<Page extends PlacedPage> {
   }
 
   /** The region that starts at a place; undefined if no instruction there can be in one. */
-  make({ page: first, offset, isGrown, pageAt }: Start<Page>): MadeRegion<Page> | undefined {
+  make({ page: first, offset, growsAt, pageAt }: Start<Page>): MadeRegion<Page> | undefined {
+    const isGrown = growsAt !== undefined;
     const pages = new Map<number, Page | undefined>([[0, first]]);
     const find = (page: number) => {
       // Outside of 64-bit mode addresses wrap at 4 GiB.
@@ -78,15 +79,34 @@ export class RegionMaker<Page extends PlacedPage> {
     const graph = buildGraph(offset, {
       read: (at) => this.#read(find(pageOf(at)), at),
       isHot: (at) => isGrown && this.#isHot(find(pageOf(at)), at),
+      jumpTargets: () => (isGrown ? this.#jumpTargets(growsAt - BigInt(offset)) : []),
       limit: isGrown ? MAX_GROWN_INSTRUCTIONS : MAX_INSTRUCTIONS,
     });
     if (!graph) return undefined;
     const entryTable = (page: number) => (pages.get(page) as Page).table;
-    const { base } = this.#options;
-    const options = { base, codeSegmentBase: first.mode !== 'long64', helperNumber, entryTable };
+    const { base, memory } = this.#options;
+    const options = {
+      base,
+      codeSegmentBase: first.mode !== 'long64',
+      helperNumber,
+      entryTable,
+      jumpLog: isGrown ? undefined : jumpLog(memory.layout, base),
+    };
     let instructions = 0;
     for (const block of graph.blocks.values()) instructions += block.instructions.length;
     return { code: new RegionFunction(graph, options).compile(), blocks: blocksOf(graph, pages), instructions };
+  }
+
+  /** Where indirect jumps have led of late, in bytes from the base of a page. */
+  #jumpTargets(pageBase: bigint): number[] {
+    const { memory, base } = this.#options;
+    const log = jumpLog(memory.layout, base);
+    const targets = new Set<number>();
+    for (let i = 0; i < JUMP_LOG_ENTRIES; i++) {
+      const distance = BigInt.asIntN(64, memory.view.getBigInt64(log + i * 8, true) - pageBase);
+      if (BigInt.asIntN(32, distance) === distance) targets.add(Number(distance));
+    }
+    return [...targets];
   }
 
   #recordAt(page: Page, offset: number): number {
@@ -150,6 +170,7 @@ export class RegionMaker<Page extends PlacedPage> {
 function blocksOf<Page>(graph: RegionGraph, pages: ReadonlyMap<number, Page | undefined>): Map<Page, number[]> {
   const blocks = new Map<Page, number[]>();
   for (const { offset, instructions } of graph.blocks.values()) {
+    if (instructions.length === 0) continue;
     const last = instructions[instructions.length - 1];
     const page = pages.get(pageOf(offset)) as Page;
     const of = blocks.get(page) ?? [];

@@ -1,5 +1,5 @@
-import { SEGMENT_BASE } from '../../cpu/state.ts';
-import { TLB_EXEC_OFFSET } from '../../memory/layout.ts';
+import { JUMPS_LOGGED, SEGMENT_BASE } from '../../cpu/state.ts';
+import { JUMP_LOG_ENTRIES, TLB_EXEC_OFFSET } from '../../memory/layout.ts';
 import { Asm } from '../asm.ts';
 import { REGION_EXIT_BITS, RegionExit } from '../exit-code.ts';
 import { pushCodeEntry } from '../interpreter.ts';
@@ -7,7 +7,14 @@ import { LocalPool } from '../local-pool.ts';
 import type { EndKind } from '../program-emitter.ts';
 import { Op, type WasmType } from '../wasm.ts';
 import { RegionFlags } from './flags.ts';
-import { pageOf, type RegionBlock, type RegionGraph, type RegionInstruction } from './graph.ts';
+import {
+  DISPATCHER,
+  jumpsAnywhere,
+  pageOf,
+  type RegionBlock,
+  type RegionGraph,
+  type RegionInstruction,
+} from './graph.ts';
 import { InstructionEmitter, type InstructionPlace } from './instruction-emitter.ts';
 import {
   type BlockEntry,
@@ -30,6 +37,8 @@ export interface RegionOptions {
   helperNumber(name: string): number;
   /** Host address of the entry table of a page that the region has code of. */
   entryTable(page: number): number;
+  /** Host address of the log of indirect jumps, if those that leave are to be noted there. */
+  readonly jumpLog: number | undefined;
 }
 
 /** A compiled region: code and locals of its function. */
@@ -60,6 +69,8 @@ export class RegionFunction implements InstructionPlace {
   readonly #options: RegionOptions;
   readonly #graph: RegionGraph;
   readonly #registers: RegisterPlan;
+  /** Pages with jumps that go through the dispatcher. */
+  readonly #jumpPages: readonly number[];
   /** Local of each register that the region uses. */
   readonly #locals = new Map<number, number>();
   /** Where code is being written: registers that are in their locals, and those that may differ from the state block. */
@@ -73,6 +84,8 @@ export class RegionFunction implements InstructionPlace {
     this.base = options.base;
     this.flags = new RegionFlags(this.asm, options.base, { form: 5, a: 7, b: 8, result: 9, scratch: 10 });
     this.#registers = new RegisterPlan(graph);
+    const jumping = [...graph.blocks.values()].filter(({ successors }) => successors.has(DISPATCHER));
+    this.#jumpPages = jumping.map((block) => pageOf(lastOffset(block)));
     for (const register of membersOf(this.#registers.touched))
       this.#locals.set(register, this.pool.allocate(isVector(register) ? 'v128' : 'i64'));
   }
@@ -194,7 +207,8 @@ export class RegionFunction implements InstructionPlace {
       this.#loaded |= touched;
       this.#dirty |= written;
     }
-    if (block.next !== undefined) this.#edge(block, block.next, 'none');
+    if (block.offset === DISPATCHER) this.#dispatch(block);
+    else if (block.next !== undefined) this.#edge(block, block.next, 'none');
     ({ block: this.#block, loaded: this.#loaded, dirty: this.#dirty } = outer);
   }
 
@@ -218,6 +232,12 @@ export class RegionFunction implements InstructionPlace {
         if (this.#options.codeSegmentBase) asm.load(base, SEGMENT_BASE[1]).op(Op.i64Add);
         asm.set(local.next);
         for (const to of this.#block.returns) this.#returnTo(to);
+        if (this.#block.successors.has(DISPATCHER)) {
+          this.#lookAtBudget();
+          this.#goTo(this.#block, DISPATCHER);
+          return;
+        }
+        this.#logJump(instruction);
         this.#leave(RegionExit.transfer);
         return;
       case 'branch':
@@ -258,12 +278,66 @@ export class RegionFunction implements InstructionPlace {
         this.#leaveUnlessMapped(to);
         this.flags.known = known;
       }
-      this.#load(this.#entryOf(to).loaded & ~this.#loaded);
-      const isBack = (this.#graph.order.get(to) as number) <= (this.#graph.order.get(from.offset) as number);
-      if (isBack || this.#graph.merges.has(to)) this.asm.br(this.#depthOf(to));
-      else this.#tree(to);
+      this.#goTo(from, to);
     }
     this.flags.known = known;
+  }
+  #goTo(from: RegionBlock, to: number): void {
+    this.#load(this.#entryOf(to).loaded & ~this.#loaded);
+    const isBack = (this.#graph.order.get(to) as number) <= (this.#graph.order.get(from.offset) as number);
+    if (isBack || this.#graph.merges.has(to)) this.asm.br(this.#depthOf(to));
+    else this.#tree(to);
+  }
+
+  /** Find the block of the region that the address in `next` is that of, and go on there. */
+  #dispatch(block: RegionBlock): void {
+    const { asm, local, pool } = this;
+    const targets = [...block.successors].sort((a, b) => a - b);
+    const distance = pool.allocate('i64');
+    asm.get(local.next).get(local.pageBase).op(Op.i64Sub).set(distance);
+    const find = (first: number, end: number): void => {
+      const middle = (first + end) >> 1;
+      const single = end - first === 1;
+      asm
+        .get(distance)
+        .i64(targets[middle])
+        .op(single ? Op.i64Eq : Op.i64LtS)
+        .if();
+      this.labels.push(undefined);
+      if (single) this.#enterFromDispatcher(block, targets[first]);
+      else {
+        find(first, middle);
+        asm.else();
+        find(middle, end);
+      }
+      this.labels.pop();
+      asm.end();
+    };
+    find(0, targets.length);
+    pool.release('i64', distance);
+    this.#leave(RegionExit.transfer);
+  }
+  #enterFromDispatcher(block: RegionBlock, to: number): void {
+    const { known } = this.flags;
+    if (this.#jumpPages.some((page) => page !== pageOf(to))) this.#leaveUnlessMapped(to);
+    this.flags.known = known;
+    this.#goTo(block, to);
+    this.flags.known = known;
+  }
+
+  /** Note where a jump leads that leaves. */
+  #logJump(instruction: RegionInstruction): void {
+    const { asm, base, local } = this;
+    const { jumpLog } = this.#options;
+    if (jumpLog === undefined || !jumpsAnywhere(instruction)) return;
+    asm
+      .load(base, JUMPS_LOGGED)
+      .i32(JUMP_LOG_ENTRIES - 1)
+      .op(Op.i32And)
+      .i32(3)
+      .op(Op.i32Shl);
+    asm.get(local.next).mem(Op.i64Store, jumpLog);
+    asm.store(base, JUMPS_LOGGED, (a) => a.load(base, JUMPS_LOGGED).i32(1).op(Op.i32Add));
   }
 
   /** Code in another page is that of the region only if the code look-up says so. */
@@ -288,10 +362,11 @@ export class RegionFunction implements InstructionPlace {
     asm.end();
   }
 
-  #lookAtBudget(to: number): void {
+  /** Leave if the budget is used up, to go on at a place; without one, at `next`. */
+  #lookAtBudget(to?: number): void {
     const { asm, local } = this;
     asm.get(local.budget).i32(0).op(Op.i32LeS).unlikelyIf();
-    asm.get(local.pageBase).i64(to).op(Op.i64Add).set(local.next);
+    if (to !== undefined) asm.get(local.pageBase).i64(to).op(Op.i64Add).set(local.next);
     asm.i32(RegionExit.budget).set(local.code);
     this.#noteDirty(this.#dirty);
     // Past this `if` and `fault`.

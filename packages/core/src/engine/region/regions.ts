@@ -154,7 +154,7 @@ export class Regions {
     const region = this.#maker.make({
       page,
       offset: Number(linear & 0xfffn),
-      isGrown,
+      growsAt: isGrown ? linear : undefined,
       pageAt: (distance) => {
         const table = knownTable(memory.view, lookup, linear + BigInt(distance));
         return table === undefined ? undefined : code.pageOfTable(table);

@@ -81,7 +81,7 @@ class Work {
       const region = this.#maker.make({
         page: this.#pages[page],
         offset,
-        isGrown: reach !== undefined,
+        growsAt: reach?.linear,
         pageAt: (distance) => reach && this.#knownPage(reach.lookup, reach.linear + BigInt(distance)),
       });
       if (!region) return { kind: 'notMade', id, unable: false, elapsedMs: elapsedMs() };
