@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { FORCED_REGIONS, PageTables, TestBench } from '../testing/test-bench.ts';
 
-const [RAX, RCX, RDX, RBX, RSP] = [0, 1, 2, 3, 4];
+const [RAX, RCX, RDX, RBX, RSP, RSI] = [0, 1, 2, 3, 4, 6];
 const ALL = Array.from({ length: 16 }, (_, register) => register);
 /** A region holds what it calls: few entries for many instructions. */
 const entries = (bench: TestBench) => bench.engine.statistics()['region entries'];
@@ -181,6 +181,18 @@ describe('regions with an interpreter', () => {
       tables.identity(0x5000, 0xa000);
       tables.map(0x2000n, 0x3000);
       each.put(0x3100, `29d3 83c301 ${NEXT}`).page(tables.root);
+    }
+    runBoth();
+  });
+
+  it('leave by a jump all of whose targets are places on the way to it', () => {
+    // mov ecx,2 ; test cl,1 ; jz b ; a: add ebx,3 ; jmp j ; b: add ebx,5
+    // j: dec ecx ; jz end ; mov eax,ecx ; and eax,1 ; jmp [rax*8+0x6000] ; end: jmp 0x3000
+    const code = 'b902000000 f6c101 7405 83c303 eb03 83c305 ffc9 740c 89c8 83e001 ff24c500600000 e9d91f0000';
+    for (const each of [bench, plain]) {
+      // 0x3000: dec esi ; jz $+7 ; jmp 0x1000 ; hlt
+      each.put(0x1000, code).put(0x3000, 'ffce 7405 e9f7dfffff f4');
+      each.put(0x6000, quad(0x100a) + quad(0x100f)).vcpu.gpr[RSI] = 200n;
     }
     runBoth();
   });

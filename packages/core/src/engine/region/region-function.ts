@@ -233,8 +233,10 @@ export class RegionFunction implements InstructionPlace {
         asm.set(local.next);
         for (const to of this.#block.returns) this.#returnTo(to);
         if (this.#block.successors.has(DISPATCHER)) {
+          const { known } = this.flags;
           this.#lookAtBudget();
           this.#goTo(this.#block, DISPATCHER);
+          this.flags.known = known;
           return;
         }
         this.#logJump(instruction);
@@ -313,7 +315,8 @@ export class RegionFunction implements InstructionPlace {
       this.labels.pop();
       asm.end();
     };
-    find(0, targets.length);
+    // All edges may have been cut that make no structured loop.
+    if (targets.length > 0) find(0, targets.length);
     pool.release('i64', distance);
     this.#leave(RegionExit.transfer);
   }
