@@ -1,6 +1,7 @@
 import { readFile, rename, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
+import { mapFile } from './mapped-file.ts';
 import { withTemporaryDirectory } from './temporary.ts';
 
 /** Where things that can be made again are kept: the XDG Base Directory Specification's cache directory. */
@@ -10,10 +11,10 @@ export function cacheDirectory(): string {
   return path.join(base && path.isAbsolute(base) ? base : path.join(homedir(), '.cache'), 'polyvisor');
 }
 
-/** The cached bytes, or `undefined` if there are none that can be read. */
+/** The cached bytes, or `undefined` if there are none that can be read. Cached files are only replaced, so they can be mapped. */
 export async function readCached(file: string): Promise<Uint8Array | undefined> {
   try {
-    return await readFile(file);
+    return (await mapFile(file)) ?? (await readFile(file));
   } catch {
     return undefined;
   }

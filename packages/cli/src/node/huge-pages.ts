@@ -1,3 +1,5 @@
+import { linuxLibC } from './libc.ts';
+
 /** MADV_HUGEPAGE of madvise(2), Linux. */
 const MADV_HUGEPAGE = 14;
 
@@ -7,15 +9,6 @@ const MADV_HUGEPAGE = 14;
  * on it; undefined where there is no such advice to give.
  */
 export async function hugePageAdvice(): Promise<((memory: Uint8Array) => void) | undefined> {
-  if (process.platform !== 'linux') return undefined;
-  try {
-    const { default: koffi } = await import('koffi');
-    const madvise = koffi.load(null).func('int madvise(void *address, size_t sizeBytes, int advice)');
-    return (memory) => {
-      madvise(memory, memory.length, MADV_HUGEPAGE);
-    };
-  } catch {
-    // No build of the library for this machine.
-    return undefined;
-  }
+  const libc = await linuxLibC();
+  return libc && ((memory) => void libc.madvise(memory, memory.length, MADV_HUGEPAGE));
 }
