@@ -93,7 +93,10 @@ for (const { guest, slots, leastSites, listedIn, flush, often, rare, object, cou
     });
 
     it('contains faults of operations in guest code', async () => {
-      const faulty = faultyModule(guest === 'debian-i386' ? 32 : 64, { [flush]: 'null_pointer' });
+      const faulty = faultyModule(guest === 'debian-i386' ? 32 : 64, {
+        [flush]: 'null_pointer',
+        [often]: 'null_pointer',
+      });
       const file = path.join(directory, 'faulty.o');
       writeFileSync(file, faulty.file);
       await ops('load', name, file);

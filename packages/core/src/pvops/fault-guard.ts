@@ -2,7 +2,7 @@ import { Gpr } from '@polyvisor/plugin-api';
 import type { Machine } from '../machine/index.ts';
 import { EntryTrap } from './entry-trap.ts';
 import type { LinkedObject } from './link/link.ts';
-import { type FrameLayout, frameLayout } from './link/op-thunk.ts';
+import { type FrameLayout, frameLayout, innermostFrame } from './link/op-thunk.ts';
 import type { RunningKernel } from './running-kernel.ts';
 import type { TextMemory } from './text-memory.ts';
 
@@ -122,24 +122,11 @@ export class FaultGuard {
     return true;
   }
 
-  /**
-   * The innermost operation on a stack, unless the kernel's own code is between it and `sp`: what that holds would be held
-   * for ever.
-   */
   #findFrame(vcpu: MachineVcpu, sp: bigint): { readonly at: bigint; readonly op: Guarded } | undefined {
-    const { wordBytes, returnAt } = this.#frame;
-    const bytes = this.#stack(vcpu, sp);
-    const view = new DataView(bytes.buffer);
-    const word = (at: number) => (wordBytes === 8 ? view.getBigUint64(at, true) : BigInt(view.getUint32(at, true)));
-    for (let at = 0; at + wordBytes <= bytes.length; at += wordBytes) {
-      const value = word(at);
-      const gva = sp + BigInt(at);
-      const op =
-        value === gva + BigInt(wordBytes) && at + returnAt >= 0 ? this.#ops.get(word(at + returnAt)) : undefined;
-      if (op) return { at: gva, op };
-      if (this.#returnsToKernel(value)) return undefined;
-    }
-    return undefined;
+    return innermostFrame(this.#frame, this.#stack(vcpu, sp), sp, {
+      opOf: (returnTo) => this.#ops.get(returnTo),
+      returnsToKernel: (value) => this.#returnsToKernel(value),
+    });
   }
 
   #stack(vcpu: MachineVcpu, sp: bigint): Uint8Array {

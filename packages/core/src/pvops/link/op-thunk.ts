@@ -37,6 +37,31 @@ export function frameLayout(width: 32 | 64): FrameLayout {
   return { wordBytes, returnAt, registers, flagsAt, entryAt: flagsAt + wordBytes };
 }
 
+/**
+ * Where the frame of the innermost operation is on a stack, `bytes` from `sp` up, and what operation it is; unless the kernel's own
+ * code is between it and `sp`: what that holds would be held for ever. It is looked for by the address that the operation's function
+ * returns to, since that is lowest: the copies of what may be arguments are above, and are return addresses of the kernel's own
+ * where its function has less of them.
+ */
+export function innermostFrame<Op>(
+  { wordBytes, returnAt }: FrameLayout,
+  bytes: Uint8Array,
+  sp: bigint,
+  known: { opOf(returnTo: bigint): Op | undefined; returnsToKernel(value: bigint): boolean },
+): { readonly at: bigint; readonly op: Op } | undefined {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const word = (at: number) => (wordBytes === 8 ? view.getBigUint64(at, true) : BigInt(view.getUint32(at, true)));
+  for (let at = 0; at + wordBytes <= bytes.length; at += wordBytes) {
+    const op = known.opOf(word(at));
+    const markAt = at - returnAt;
+    const mark = sp + BigInt(markAt);
+    const isMarked = markAt + wordBytes <= bytes.length && word(markAt) === mark + BigInt(wordBytes);
+    if (op !== undefined && isMarked) return { at: mark, op };
+    if (known.returnsToKernel(word(at))) return undefined;
+  }
+  return undefined;
+}
+
 interface OpThunk {
   readonly code: Uint8Array;
   /** Offset of the instruction after the call: what the function returns to. */
