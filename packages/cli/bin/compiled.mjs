@@ -1,7 +1,17 @@
 // The sources are TypeScript. Read one by one through a hook of Node's module loader they take seconds to start, so they are
-// compiled by esbuild into a few files beside this folder, once for each state of the sources (docs/decisions/0030).
+// compiled by esbuild into one file beside this folder, once for each state of the sources (docs/decisions/0030).
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, utimesSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
@@ -9,8 +19,8 @@ const packagesFolder = fileURLToPath(new URL('../..', import.meta.url));
 const buildsFolder = fileURLToPath(new URL('../.build', import.meta.url));
 const unusedBuildsAreKeptMs = 7 * 24 * 3600 * 1000;
 
-/** What others may import, by the names of their files in a build; all of it shares one copy of what they have in common. */
-const entries = {
+/** What others may import, by its name in a build. */
+const sources = {
   main: 'cli/src/main.ts',
   'region-worker': 'cli/src/node/region-worker.ts',
   core: 'core/src/index.ts',
@@ -20,26 +30,32 @@ const entries = {
   'plugin-xen': 'plugin-xen/src/index.ts',
 };
 
+/** URL of the source of each entry -> its name. */
+export const entries = Object.fromEntries(
+  Object.entries(sources).map(([name, source]) => [pathToFileURL(path.join(packagesFolder, source)).href, name]),
+);
+
+/** An entry that runs in a thread of its own, and the file that starts it: with the code that `vm run` has left. */
+export const thread = 'region-worker';
+const threadText = `import { loadProgram } from ${JSON.stringify(new URL('./program.mjs', import.meta.url).href)};
+import { fileURLToPath } from 'node:url';
+await loadProgram(fileURLToPath(new URL('.', import.meta.url)), 'run').entries['${thread}']();
+`;
+
 /** Found by files of their own at run time: native modules and a module in WebAssembly. */
 const notCompiled = ['node-liblzma', 'node-liblzma/*', 'iced-x86', 'koffi'];
 
 /**
- * URL of each entry's source -> URL of it compiled, from a build of the sources as they are now; builds when there is none.
- * Undefined where that cannot be, since the folder cannot be written or the sources do not compile, and where POLYVISOR_SOURCES
- * asks for the sources as they are.
+ * Folder of a build of the sources as they are now; builds when there is none. Undefined where that cannot be, since the
+ * folder cannot be written or the sources do not compile, and where POLYVISOR_SOURCES asks for the sources as they are.
  */
-export async function compiledEntries() {
+export async function compiledFolder() {
   if (process.env.POLYVISOR_SOURCES) return undefined;
   try {
     const folder = path.join(buildsFolder, stateOfSources());
     if (existsSync(folder)) utimesSync(folder, new Date(), new Date());
     else await build(folder);
-    return Object.fromEntries(
-      Object.entries(entries).map(([name, source]) => [
-        pathToFileURL(path.join(packagesFolder, source)).href,
-        pathToFileURL(path.join(folder, `${name}.js`)).href,
-      ]),
-    );
+    return folder;
   } catch {
     return undefined;
   }
@@ -70,24 +86,30 @@ async function build(folder) {
   const esbuild = await import('esbuild');
   const unfinished = `${folder}.${process.pid}`;
   mkdirSync(unfinished, { recursive: true });
-  await esbuild.build({
+  const imports = Object.entries(sources).map(
+    ([name, source]) => `${JSON.stringify(name)}: () => import('./${source}')`,
+  );
+  const { outputFiles } = await esbuild.build({
     absWorkingDir: packagesFolder,
-    entryPoints: Object.entries(entries).map(([out, source]) => ({ in: source, out })),
-    outdir: unfinished,
+    stdin: { contents: `export const entries = { ${imports.join(', ')} };`, resolveDir: packagesFolder, loader: 'js' },
+    outfile: path.join(unfinished, 'program.cjs'),
     bundle: true,
-    splitting: true,
-    format: 'esm',
+    // A script, as V8's cache of compiled code is for scripts (program.mjs).
+    format: 'cjs',
     platform: 'node',
     target: 'node20',
     sourcemap: true,
     external: notCompiled,
-    // Packages in CommonJS ask for Node's own modules by `require`.
-    banner: {
-      js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
-    },
+    banner: { js: '"use strict";' },
     plugins: [filesStayWhereTheyAre],
     logLevel: 'silent',
+    write: false,
   });
+  for (const { path: file, text } of outputFiles) {
+    // What is imported when it is needed is not part of the program; a script leaves that to whoever runs it.
+    writeFileSync(file, file.endsWith('.cjs') ? text.replaceAll(/\bimport\(/g, 'import_(') : text);
+  }
+  writeFileSync(path.join(unfinished, `${thread}.mjs`), threadText);
   if (existsSync(folder)) rmSync(unfinished, { recursive: true });
   else renameSync(unfinished, folder);
   dropUnusedBuilds();

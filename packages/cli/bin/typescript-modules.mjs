@@ -7,16 +7,20 @@ import { fileURLToPath } from 'node:url';
 
 let compiled = {};
 
-/** `data.compiled`: URL of a source -> URL of it compiled. */
+/** `data.compiled`: URL of a source -> text of the module that stands for it. */
 export function initialize(data) {
   compiled = data.compiled;
 }
 
 export async function resolve(specifier, context, next) {
   const found = await next(specifier, context);
-  if (found.url in compiled) return { url: compiled[found.url], format: 'module' };
+  if (found.url in compiled) return { url: found.url, format: 'module' };
   if (found.format !== 'commonjs' || !isTypescript(found.url) || isCalledCommonJs(found.url)) return found;
   return { ...found, format: 'module' };
+}
+
+export async function load(url, context, next) {
+  return url in compiled ? { format: 'module', source: compiled[url], shortCircuit: true } : next(url, context);
 }
 
 const isTypescript = (url) => url.startsWith('file:') && new URL(url).pathname.endsWith('.ts');

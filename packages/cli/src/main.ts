@@ -1,7 +1,7 @@
-import { parseCommandLine } from './command-line.ts';
+import { parseCommandLine, type Request } from './command-line.ts';
 import { reportFailure } from './diagnostics.ts';
 import { ExitCode } from './exit-codes.ts';
-import { type CompiledFiles, type FileImporter, importFilesBy } from './node/import-file.ts';
+import { importFilesBy, type Loader } from './node/import-file.ts';
 
 /** `vm … | head`: whoever read the output is gone, which is no failure. A run notices by itself, and ends its guest. */
 function endWhenNobodyReads(): void {
@@ -10,9 +10,15 @@ function endWhenNobodyReads(): void {
   });
 }
 
-async function main(args: readonly string[]): Promise<number> {
+async function main(args: readonly string[], loader: Loader): Promise<number> {
   const request = parseCommandLine(args);
   if (request.kind !== 'run') endWhenNobodyReads();
+  const exitCode = await answer(request);
+  if (request.kind !== 'help') loader.keepCode?.();
+  return exitCode;
+}
+
+async function answer(request: Request): Promise<number> {
   // The machine is large; help and usage errors do without it.
   switch (request.kind) {
     case 'help':
@@ -30,16 +36,12 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** Does what the command line says and ends the process. `importFile` imports a module by its URL, TypeScript too. */
-export async function start(
-  args: readonly string[],
-  importFile: FileImporter,
-  compiledFiles: CompiledFiles,
-): Promise<never> {
+/** Does what the command line says and ends the process. */
+export async function start(args: readonly string[], loader: Loader): Promise<never> {
   // A failure outside of any await must not show our stack either; exit handlers restore the terminal.
   process.on('uncaughtException', (error) => process.exit(reportFailure(error)));
-  importFilesBy(importFile, compiledFiles);
-  const exitCode = await main(args).catch(reportFailure);
+  importFilesBy(loader);
+  const exitCode = await main(args, loader).catch(reportFailure);
   // Output to a pipe is asynchronous; what was written must arrive before the process ends.
   await new Promise<void>((resolve) => process.stdout.write('', () => resolve()));
   await new Promise<void>((resolve) => process.stderr.write('', () => resolve()));

@@ -27,7 +27,6 @@ import { hugePageAdvice } from './node/huge-pages.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
 import { openRegionThread } from './node/region-thread.ts';
 import { putOtherThreadsBehind } from './node/thread-priority.ts';
-import { tuneV8 } from './node/v8-flags.ts';
 import { wallClockFor } from './node/wall-clock.ts';
 import { BootModules, splitBootList } from './ops/boot-modules.ts';
 import type { CreateMachine, RunnableMachine, RunOptions, TierChoice } from './options.ts';
@@ -41,7 +40,6 @@ import { TraceSink } from './trace-sink.ts';
 
 /** `vm run`: answers the exit code (docs/cli.md). Throws `PolyvisorError` for what can be refused. */
 export async function run(options: RunOptions, createMachine: CreateMachine = Machine.create): Promise<number> {
-  tuneV8();
   putOtherThreadsBehind();
   const ending = new Ending();
   const releaseSignals = ending.handleSignals();

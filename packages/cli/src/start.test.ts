@@ -1,4 +1,6 @@
 import { spawnSync } from 'node:child_process';
+import { readdirSync, statSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 
@@ -10,19 +12,35 @@ const image = fileURLToPath(new URL('../../../guests/minimal/prebuilt/minimal.el
 function node(args: readonly string[], environment: Record<string, string> = {}) {
   return spawnSync(process.execPath, args, { encoding: 'utf8', env: { ...process.env, ...environment } });
 }
-const entriesOf = (environment?: Record<string, string>) =>
+const folderOf = (environment?: Record<string, string>) =>
   node(
-    ['--input-type=module', '-e', `console.log(await (await import('${compiled}')).compiledEntries())`],
+    ['--input-type=module', '-e', `console.log(await (await import('${compiled}')).compiledFolder())`],
     environment,
-  );
+  ).stdout.trim();
 
 describe('the start of vm', () => {
   it('compiles the sources once for each state of them', () => {
-    const first = entriesOf();
-    expect(first.stdout).toContain('core/src/index.ts');
-    expect(first.stdout).toMatch(/cli\/\.build\/[0-9a-f]{16}\/core\.js/);
-    expect(entriesOf().stdout).toBe(first.stdout);
-    expect(entriesOf({ POLYVISOR_SOURCES: '1' }).stdout).toBe('undefined\n');
+    const first = folderOf();
+    expect(first).toMatch(/cli\/\.build\/[0-9a-f]{16}$/);
+    expect(readdirSync(first)).toContain('program.cjs');
+    expect(folderOf()).toBe(first);
+    expect(folderOf({ POLYVISOR_SOURCES: '1' })).toBe('undefined');
+  }, 60_000);
+
+  it('keeps the code of a command that has done its work, and makes damaged code anew', () => {
+    const folder = folderOf();
+    const codeFiles = () => readdirSync(folder).filter((name) => /^entries-[0-9a-f]+\.code$/.test(name));
+    const list = () => node([vm, 'entries', image]);
+    const first = list();
+    expect(codeFiles()).toHaveLength(1);
+    const [name] = codeFiles();
+    const file = path.join(folder, name);
+    const kept = statSync(file);
+    expect(list()).toMatchObject({ stdout: first.stdout, stderr: '', status: 0 });
+    expect(statSync(file).mtimeMs).toBe(kept.mtimeMs);
+    writeFileSync(file, 'damaged');
+    expect(list()).toMatchObject({ stdout: first.stdout, stderr: '', status: 0 });
+    expect(statSync(file).size).toBeGreaterThan(kept.size / 2);
   }, 60_000);
 
   it.each([

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import type { FromThread, RegionThread, ToThread } from '@polyvisor/core';
 import type { CompileThreadChoice } from '../options.ts';
-import { compiledFile } from './import-file.ts';
+import { threadFile } from './import-file.ts';
 
 /** What the thread is started with. */
 export interface RegionWorkerData {
@@ -13,7 +13,7 @@ export interface RegionWorkerData {
 
 /** A thread that compiles code, if it is wanted and of use; none where the sources run as they are. */
 export function openRegionThread(choice: CompileThreadChoice): NodeRegionThread | undefined {
-  const file = compiledFile(new URL('region-worker.ts', import.meta.url).href);
+  const file = threadFile(new URL('region-worker.ts', import.meta.url).href);
   if (file === undefined || choice === 'off' || (choice === 'auto' && availableParallelism() < 2)) return undefined;
   return new NodeRegionThread(new URL(file));
 }
