@@ -1,23 +1,11 @@
 /** IRETD outside 64-bit mode without an exit: between flat segments, to the same level or out to CPL 3. */
-import {
-  CPL,
-  CR0,
-  EFLAGS_SYSTEM,
-  GPR,
-  SEGMENT_ACCESS,
-  SEGMENT_BASE,
-  SEGMENT_FLOOR,
-  SEGMENT_LIMIT,
-  SEGMENT_READ_END,
-  SEGMENT_SELECTOR,
-  SEGMENT_WRITE_END,
-} from '../../cpu/state.ts';
+import { CPL, CR0, EFLAGS_SYSTEM, GPR } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
 import { descriptorRights, isFlatCode32, isFlatData32, isInGdt, readGdt } from '../descriptor-code.ts';
 import { ARITHMETIC_FLAGS, Flag, unpackArithmeticFlags } from '../flags.ts';
-import { RIGHTS_UNUSABLE } from '../flat-segments.ts';
 import { peek, setStackPointer, stackPointerPlus } from '../operands.ts';
+import { endOf4GiB, isFlatData, isWholeFrom0, setSegmentSlots } from '../segment-slots.ts';
 import type { InstructionShape } from '../types.ts';
 import { changeLevel, isLevelKnown, letsInterruptIn, RARE_FLAGS, staysAtCpl3 } from './levels.ts';
 
@@ -26,7 +14,6 @@ const SS = 2;
 const RSP = GPR[4].offset;
 const DATA_SEGMENTS = [0, 3, 4, 5] as const;
 const CR0_PE = 1;
-const END_OF_4_GIB = 1n << 32n;
 const Frame = { EIP: 0, CS: 4, EFLAGS: 8, ESP: 12, SS: 16, SIZE_AT_SAME_LEVEL: 12 } as const;
 const IOPL_BIT = 12;
 
@@ -45,7 +32,7 @@ export function returnIn32(b: Builder, shape: InstructionShape): void {
     isLevelKnown(b, 'user'),
     isLevelKnown(b, 'kernel'),
     // So that 32-bit code stays what it is decoded as.
-    ...(shape.mode === 'seg32' ? [isFlat(b, CS), isFlat(b, SS)] : []),
+    ...(shape.mode === 'seg32' ? [isWholeFrom0(b, CS), isFlatData(b, SS)] : []),
   ];
   b.when(all(b, ...conditions), () => returnByFrame(b, shape));
 }
@@ -90,30 +77,23 @@ function returnByFrame(b: Builder, shape: InstructionShape): void {
   });
 }
 
-/** The register holds a segment of 4 GiB from 0 on, of SS for data that can be written. */
-function isFlat(b: Builder, index: typeof CS | typeof SS): Value {
-  const isWhole = b.and(b.eq(b.get(SEGMENT_LIMIT[index]), b.i32(-1)), b.eqz(b.wrap(b.get(SEGMENT_BASE[index]))));
-  if (index === CS) return isWhole;
-  const kind = b.and(b.get(SEGMENT_ACCESS[index]), b.i32(RIGHTS_UNUSABLE | 0x1e));
-  return b.and(isWhole, b.eq(kind, b.i32(0x12)));
-}
-
 function setCode(b: Builder, selector: Value, descriptor: Value): void {
-  const rights = descriptorRights(b, descriptor);
-  const isReadable = isSet(b, b.and(rights, b.i32(2)));
-  set(b, CS, selector, rights, b.select(isReadable, b.i64(END_OF_4_GIB), b.i64(0)), b.i64(0));
+  setFlat(b, CS, selector, descriptor, { isReadable: b.and(descriptorRights(b, descriptor), b.i32(2)), isWritable: 0 });
 }
 function setStack(b: Builder, selector: Value, descriptor: Value): void {
-  set(b, SS, selector, descriptorRights(b, descriptor), b.i64(END_OF_4_GIB), b.i64(END_OF_4_GIB));
+  setFlat(b, SS, selector, descriptor, { isReadable: b.i32(1), isWritable: 1 });
 }
-function set(b: Builder, index: number, selector: Value, rights: Value, readEnd: Value, writeEnd: Value): void {
-  b.set(SEGMENT_READ_END[index], readEnd);
-  b.set(SEGMENT_WRITE_END[index], writeEnd);
-  b.set(SEGMENT_ACCESS[index], rights);
-  b.set(SEGMENT_SELECTOR[index], selector);
-  b.set(SEGMENT_BASE[index], b.i64(0));
-  b.set(SEGMENT_LIMIT[index], b.i32(-1));
-  b.set(SEGMENT_FLOOR[index], b.i64(0));
+function setFlat(
+  b: Builder,
+  index: number,
+  selector: Value,
+  descriptor: Value,
+  { isReadable, isWritable }: { readonly isReadable: Value; readonly isWritable: 0 | 1 },
+): void {
+  setSegmentSlots(b, index, {
+    ...{ selector, base: b.i64(0), limit: b.i32(-1), rights: descriptorRights(b, descriptor) },
+    ...{ readEnd: endOf4GiB(b, isReadable), writeEnd: endOf4GiB(b, b.i32(isWritable)) },
+  });
 }
 
 /** What this level may change (SDM vol. 2A, IRET): IF at or above IOPL, IOPL at CPL 0. */

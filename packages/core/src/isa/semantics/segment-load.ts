@@ -1,19 +1,5 @@
 /** MOV and POP to a data segment register without an exit, for the segments that kernels load all the time. */
-import {
-  ARG,
-  CPL,
-  CR0,
-  DIRECT,
-  Direct,
-  EFLAGS_SYSTEM,
-  SEGMENT_ACCESS,
-  SEGMENT_BASE,
-  SEGMENT_FLOOR,
-  SEGMENT_LIMIT,
-  SEGMENT_READ_END,
-  SEGMENT_SELECTOR,
-  SEGMENT_WRITE_END,
-} from '../../cpu/state.ts';
+import { ARG, CPL, CR0, DIRECT, Direct, EFLAGS_SYSTEM } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value, Variable } from '../../ir/types.ts';
 import { descriptorBase, descriptorLevel, descriptorRights, isInGdt, isWideData, readGdt } from '../descriptor-code.ts';
@@ -21,6 +7,7 @@ import { Flag } from '../flags.ts';
 import { RIGHTS_UNUSABLE } from '../flat-segments.ts';
 import { exitNumber } from '../instruction-exit.ts';
 import { bytesOf, drop, peek, read } from '../operands.ts';
+import { endOf4GiB, isFlatData, setSegmentSlots } from '../segment-slots.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
 import { leaveWith, staticValue } from './system.ts';
 
@@ -29,9 +16,6 @@ const SS = 2;
 /** FS and GS: whatever they hold, code is decoded the same (isa/modes.ts). */
 const FIRST_FREE = 4;
 const CR0_PE = 1;
-const END_OF_4_GIB = 1n << 32n;
-/** Of access rights: unusable, S, code, expand-down, writable. */
-const DATA_KIND = { MASK: RIGHTS_UNUSABLE | 0x1e, WRITABLE_UP: 0x12 } as const;
 
 /** MOV to a segment register. */
 export const loadSegment: Semantics = (b, shape) => {
@@ -84,13 +68,14 @@ function loadDirectly(b: Builder, shape: InstructionShape, index: number, select
   const isDirect = b.and(isAllowed, keepsMode(b, shape, index, b.current(found)));
   b.when(b.eqz(canBeNull ? b.or(isDirect, b.and(mayBeDirect(b), isNull())) : isDirect), leave);
   const orNull = (value: Value, none: Value) => (canBeNull ? b.select(isNull(), none, value) : value);
-  b.set(SEGMENT_SELECTOR[index], chosen());
-  b.set(SEGMENT_BASE[index], b.extendU(descriptorBase(b, b.current(found))));
-  b.set(SEGMENT_LIMIT[index], orNull(b.i32(-1), b.i32(0)));
-  b.set(SEGMENT_ACCESS[index], orNull(descriptorRights(b, b.current(found)), b.i32(RIGHTS_UNUSABLE)));
-  b.set(SEGMENT_FLOOR[index], b.i64(0));
-  b.set(SEGMENT_READ_END[index], orNull(b.i64(END_OF_4_GIB), b.i64(0)));
-  b.set(SEGMENT_WRITE_END[index], orNull(b.i64(END_OF_4_GIB), b.i64(0)));
+  const isThere = () => (canBeNull ? b.eqz(isNull()) : b.i32(1));
+  setSegmentSlots(b, index, {
+    selector: chosen(),
+    base: b.extendU(descriptorBase(b, b.current(found))),
+    limit: orNull(b.i32(-1), b.i32(0)),
+    rights: orNull(descriptorRights(b, b.current(found)), b.i32(RIGHTS_UNUSABLE)),
+    ...{ readEnd: endOf4GiB(b, isThere()), writeEnd: endOf4GiB(b, isThere()) },
+  });
 }
 
 /** i32 0 or 1: DPL is not below CPL, nor below the selector's RPL. */
@@ -103,11 +88,5 @@ function isWithinLevel(b: Builder, descriptor: Value, selector: Value): Value {
 function keepsMode(b: Builder, { mode }: InstructionShape, index: number, descriptor: Value): Value {
   if (index >= FIRST_FREE || (mode !== 'flat32' && mode !== 'seg32')) return b.i32(1);
   const becomesFlat = b.eqz(descriptorBase(b, descriptor));
-  return mode === 'flat32' ? becomesFlat : b.or(isFlat(b, index), b.eqz(becomesFlat));
-}
-/** i32 0 or 1: the register holds a flat segment (machine/cpu-mode.ts). */
-function isFlat(b: Builder, index: number): Value {
-  const kind = b.eq(b.and(b.get(SEGMENT_ACCESS[index]), b.i32(DATA_KIND.MASK)), b.i32(DATA_KIND.WRITABLE_UP));
-  const isWhole = b.eq(b.get(SEGMENT_LIMIT[index]), b.i32(-1));
-  return b.and(b.and(kind, isWhole), b.eqz(b.wrap(b.get(SEGMENT_BASE[index]))));
+  return mode === 'flat32' ? becomesFlat : b.or(isFlatData(b, index), b.eqz(becomesFlat));
 }

@@ -1,0 +1,57 @@
+/** IR that looks at and writes what the state block holds of a segment register (cpu/state.ts). */
+import {
+  SEGMENT_ACCESS,
+  SEGMENT_BASE,
+  SEGMENT_FLOOR,
+  SEGMENT_LIMIT,
+  SEGMENT_READ_END,
+  SEGMENT_SELECTOR,
+  SEGMENT_WRITE_END,
+} from '../cpu/state.ts';
+import type { Builder } from '../ir/builder.ts';
+import type { Value } from '../ir/types.ts';
+import { RIGHTS_UNUSABLE } from './flat-segments.ts';
+
+const END_OF_4_GIB = 1n << 32n;
+/** Of access rights: unusable, S, code, expand-down, writable. */
+const DATA_KIND = { MASK: RIGHTS_UNUSABLE | 0x1e, WRITABLE_UP: 0x12 } as const;
+
+/** i64: where the allowed offsets of a segment of 4 GiB end if it may be accessed so (i32 0 or not): behind all of them, or before any. */
+export const endOf4GiB = (b: Builder, isAllowed: Value): Value => b.select(isAllowed, b.i64(END_OF_4_GIB), b.i64(0));
+
+/** A register's slots but for the floor, which is 0. */
+export interface SegmentSlots {
+  /** i32. */
+  readonly selector: Value;
+  /** i64. */
+  readonly base: Value;
+  /** i32. */
+  readonly limit: Value;
+  /** i32. */
+  readonly rights: Value;
+  /** i64: see {@link endOf4GiB}. */
+  readonly readEnd: Value;
+  /** i64. */
+  readonly writeEnd: Value;
+}
+
+/** Load a segment that expands up. */
+export function setSegmentSlots(b: Builder, index: number, slots: SegmentSlots): void {
+  b.set(SEGMENT_READ_END[index], slots.readEnd);
+  b.set(SEGMENT_WRITE_END[index], slots.writeEnd);
+  b.set(SEGMENT_ACCESS[index], slots.rights);
+  b.set(SEGMENT_SELECTOR[index], slots.selector);
+  b.set(SEGMENT_BASE[index], slots.base);
+  b.set(SEGMENT_LIMIT[index], slots.limit);
+  b.set(SEGMENT_FLOOR[index], b.i64(0));
+}
+
+/** i32 0 or 1: the register holds 4 GiB from 0 on. */
+export const isWholeFrom0 = (b: Builder, index: number): Value =>
+  b.and(b.eq(b.get(SEGMENT_LIMIT[index]), b.i32(-1)), b.eqz(b.wrap(b.get(SEGMENT_BASE[index]))));
+
+/** i32 0 or 1: the register holds such a segment for data that can be written (machine/cpu-mode.ts). */
+export function isFlatData(b: Builder, index: number): Value {
+  const kind = b.and(b.get(SEGMENT_ACCESS[index]), b.i32(DATA_KIND.MASK));
+  return b.and(isWholeFrom0(b, index), b.eq(kind, b.i32(DATA_KIND.WRITABLE_UP)));
+}
