@@ -38,7 +38,7 @@ describe.each([
     expect(silent).toEqual([]);
   });
 
-  it('makes the calls of the interrupt flag, among others, without an exit, and all as with one', async () => {
+  it('makes the calls of the interrupt flag and of page tables, among others, without an exit, and all as with one', async () => {
     const [direct, whole] = [
       await runVmiGuest('trap', undefined, { engine }),
       await runVmiGuest('trap', undefined, { engine, exits: 'all' }),
@@ -55,6 +55,14 @@ describe.each([
       'GetCR2',
       'RDTSC',
       'IRET',
+      'SetPxE',
+      'SetPxELong',
+      'UpdatePxE',
+      'UpdatePxELong',
+      'InvalPage',
+      'SetLazyMode',
+      'GetCR0',
+      'SetCR3',
     ];
     const made = (names: readonly string[]) => calls.filter(([name]) => names.includes(name.slice(5)));
     const sum = (list: readonly (readonly [string, number])[]) => list.reduce((total, [, count]) => total + count, 0);

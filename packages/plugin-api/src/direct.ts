@@ -79,6 +79,8 @@ export interface DirectCode {
   load(place: Word, offsetBytes: number, sizeBytes: 8): Quad;
   store(place: Word, offsetBytes: number, sizeBytes: 1 | 4, value: Word): void;
   store(place: Word, offsetBytes: number, sizeBytes: 8, value: Quad): void;
+  /** {@link Vcpu.flushTlb} of one page. To be done once nothing is in the way any more, before {@link jump}. */
+  invalidatePage(address: Quad): void;
   /** Whether both roots are known and at hand: to be looked at before {@link switchRoot}. */
   hasRoots(): Word;
   /** {@link Vcpu.switchRoot} to one of {@link DirectState.setRoots}. */

@@ -1,5 +1,6 @@
 import type { Machine, PluginHost } from '@polyvisor/plugin-api';
 import { Alarms } from './calls/alarms.ts';
+import { Cell } from './calls/cells.ts';
 import { PageTypes } from './mmu/page-types.ts';
 import { PendingUpdates } from './mmu/pending-updates.ts';
 import type { VmiRom } from './rom/header.ts';
@@ -22,8 +23,13 @@ export class VmiGuest {
   readonly alarms: Alarms;
   /** By slot; see {@link LinearMapping}. */
   readonly linearMappings: (LinearMapping | undefined)[] = [];
-  /** 0: none, 1: of the MMU, 2: of the CPU (VMI_SetLazyMode). */
-  lazyMode = 0;
+  /** 0: none, 1: of the MMU, 2: of the CPU (VMI_SetLazyMode). Generated code sets it, too. */
+  get lazyMode(): number {
+    return this.machine.vcpus[0].directState.cells[2 * Cell.LAZY_MODE];
+  }
+  set lazyMode(mode: number) {
+    this.machine.vcpus[0].directState.cells[2 * Cell.LAZY_MODE] = mode;
+  }
   /** Linear address at which the guest has called the ROM last. */
   get romGva(): number | undefined {
     return this.#romGva;

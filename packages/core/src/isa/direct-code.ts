@@ -149,6 +149,9 @@ export class BuilderCode implements DirectCode {
   store(place: Word, offsetBytes: number, sizeBytes: AccessBytes, value: CodeValue): void {
     this.#b.storeReached(irOf(place), offsetBytes, sizeBytes, irOf(value));
   }
+  invalidatePage(address: Quad): void {
+    this.#b.helper('invlpg', [irOf(address)]);
+  }
   hasRoots(): Word {
     const b = this.#b;
     return word(b.and(b.ne(b.get(ROOTS[0].bank), b.i32(0)), b.ne(b.get(ROOTS[1].bank), b.i32(0))));
