@@ -1,4 +1,3 @@
-import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { recogniseImage } from '@polyvisor/core';
 import { type BootModule, type GuestImage, PolyvisorError } from '@polyvisor/plugin-api';
@@ -7,6 +6,7 @@ import { fileError } from './cli-error.ts';
 import { ExitCode } from './exit-codes.ts';
 import { withCache } from './node/decompress/cached.ts';
 import { nodeDecompressor } from './node/decompress/index.ts';
+import { readInputFile } from './node/read-input.ts';
 import type { RunOptions } from './options.ts';
 import { amount, type ProgressLine } from './progress.ts';
 
@@ -93,7 +93,7 @@ async function readKernel(file: string): Promise<CatalogueGuest> {
 }
 
 async function readInput(file: string, what: string): Promise<Uint8Array> {
-  return await readFile(file).catch((error: NodeJS.ErrnoException) => {
+  return await readInputFile(file).catch((error: NodeJS.ErrnoException) => {
     if (what === 'image' && error.code === 'ENOENT' && !file.includes('/')) {
       const names = Object.keys(catalogue).join(', ');
       const message = `cannot read the image ${file}: no such file, and no such name in the catalogue`;

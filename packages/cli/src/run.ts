@@ -23,7 +23,7 @@ import { refuseInsideDoor } from './entries/capabilities.ts';
 import { ExitCode } from './exit-codes.ts';
 import { Idle } from './idle.ts';
 import { nodeFiles } from './node/file-reader.ts';
-import { hugePageAdvice } from './node/huge-pages.ts';
+import { memoryAdvice } from './node/huge-pages.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
 import { openRegionThread } from './node/region-thread.ts';
 import { putOtherThreadsBehind } from './node/thread-priority.ts';
@@ -149,7 +149,7 @@ class Session {
       idle: this.#idle,
     });
     const timer = this.#startTimer();
-    const onMemory = await hugePageAdvice();
+    const onMemory = await memoryAdvice();
     let control: VmControl | undefined;
     let summary: string[] = [];
     let ended = { exitCode: ExitCode.INTERNAL as number, reason: 'ended by a failure' };

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { hugePageAdvice } from './huge-pages.ts';
+import { bufferInHugePages, memoryAdvice } from './huge-pages.ts';
 
 const MEBIBYTE = 2 ** 20;
 const PAGES_PER_MEBIBYTE = 16;
@@ -17,7 +17,18 @@ it.runIf(process.platform === 'linux')('advises all of a shared WebAssembly memo
   const pages = 37 * PAGES_PER_MEBIBYTE;
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   expect(advisedMappings()).not.toContain((37 * MEBIBYTE) / 1024);
-  const advise = await hugePageAdvice();
-  advise?.(new Uint8Array(memory.buffer));
+  const advise = await memoryAdvice();
+  const bytes = new Uint8Array(memory.buffer);
+  // A part that begins within a page, as segments of an image may.
+  advise?.(bytes, bytes.subarray(5000, 5 * MEBIBYTE));
   expect(advisedMappings()).toContain((37 * MEBIBYTE) / 1024);
+});
+
+it('gives memory that can be written, of any size', async () => {
+  for (const sizeBytes of [1, 4097, 5 * MEBIBYTE + 3]) {
+    const buffer = await bufferInHugePages(sizeBytes);
+    expect(buffer.length).toBe(sizeBytes);
+    buffer.fill(7);
+    expect([buffer[0], buffer[sizeBytes - 1]]).toEqual([7, 7]);
+  }
 });

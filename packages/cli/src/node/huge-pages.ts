@@ -1,14 +1,35 @@
-import { linuxLibC } from './libc.ts';
+import { HUGE_PAGE_BYTES, linuxLibC } from './libc.ts';
 
-/** MADV_HUGEPAGE of madvise(2), Linux. */
+/** Advice of madvise(2), Linux. */
 const MADV_HUGEPAGE = 14;
+const MADV_POPULATE_WRITE = 23;
 
 /**
- * Advice to the host to give memory in huge pages, before it is first used: hosts that do so only where they are asked
- * (`madvise` in /sys/kernel/mm/transparent_hugepage/enabled) then need fewer page faults and translations. Only speed depends
- * on it; undefined where there is no such advice to give.
+ * Advice to the host about a machine's memory before it is first used. Hosts that give huge pages only where they are asked
+ * (`madvise` in /sys/kernel/mm/transparent_hugepage/enabled) then need fewer page faults and translations; and pages for
+ * what is soon written are made by another thread meanwhile (Linux 5.14). Only speed depends on it; undefined where there is
+ * no such advice to give.
  */
-export async function hugePageAdvice(): Promise<((memory: Uint8Array) => void) | undefined> {
+export async function memoryAdvice(): Promise<((memory: Uint8Array, soonWritten: Uint8Array) => void) | undefined> {
   const libc = await linuxLibC();
-  return libc && ((memory) => void libc.madvise(memory, memory.length, MADV_HUGEPAGE));
+  if (!libc) return undefined;
+  return (memory, soonWritten) => {
+    libc.madvise(memory, MADV_HUGEPAGE);
+    const pages = wholePages(soonWritten);
+    if (pages.length >= HUGE_PAGE_BYTES) libc.madviseMeanwhile(pages, MADV_POPULATE_WRITE);
+  };
+}
+
+/** What of some bytes of page-aligned memory begins at a page. */
+function wholePages(bytes: Uint8Array): Uint8Array {
+  return bytes.subarray(-bytes.byteOffset & 4095);
+}
+
+/** Memory of any content for what is read soon, in huge pages; of the usual kind where there is none, or too little is asked for. */
+export async function bufferInHugePages(sizeBytes: number): Promise<Uint8Array> {
+  const libc = sizeBytes >= HUGE_PAGE_BYTES ? await linuxLibC() : undefined;
+  const buffer = libc?.mapZeros(sizeBytes);
+  if (!libc || !buffer) return Buffer.allocUnsafeSlow(sizeBytes);
+  libc.madvise(buffer, MADV_HUGEPAGE);
+  return buffer;
 }

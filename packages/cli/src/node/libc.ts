@@ -1,14 +1,21 @@
-/** Functions of the C library, by their names in it; only those that speed depends on. */
+/** Functions of the C library that speed depends on, and nothing else. */
 export interface LibC {
   /** madvise(2). Answers 0, or -1 where the host does not take the advice. */
-  madvise(memory: Uint8Array, sizeBytes: number, advice: number): number;
+  madvise(memory: Uint8Array, advice: number): number;
+  /** The same, in a thread of its own; what becomes of it nobody is told. */
+  madviseMeanwhile(memory: Uint8Array, advice: number): void;
   /** mmap(2) of a whole file, its bytes in memory of our own; undefined if it cannot be. */
   mapPrivately(fileDescriptor: number, sizeBytes: number): ArrayBuffer | undefined;
+  /** mmap(2) of memory that holds zeros and begins at a multiple of {@link HUGE_PAGE_BYTES}; undefined if there is none. */
+  mapZeros(sizeBytes: number): Uint8Array | undefined;
 }
+
+export const HUGE_PAGE_BYTES = 2 ** 21;
 
 const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_PRIVATE = 2;
+const MAP_ANONYMOUS = 0x20;
 const MAP_FAILED = (1n << 64n) - 1n;
 
 /** Linux's, by a library that calls native code; undefined elsewhere, or where that has no build for this machine. */
@@ -31,14 +38,22 @@ async function load(): Promise<LibC | undefined> {
     const unused = new FinalizationRegistry<{ at: unknown; sizeBytes: number }>(({ at, sizeBytes }) => {
       munmap(at, sizeBytes);
     });
+    const map = (sizeBytes: number, flags: number, file: number) => {
+      const at: unknown = mmap(null, sizeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | flags, file, 0);
+      const address = at === null ? MAP_FAILED : koffi.address(at);
+      if (address === MAP_FAILED) return undefined;
+      const bytes = koffi.view(at, sizeBytes);
+      unused.register(bytes, { at, sizeBytes });
+      return { address, bytes };
+    };
     return {
-      madvise: (memory, sizeBytes, advice) => madvise(memory, sizeBytes, advice),
-      mapPrivately(fileDescriptor, sizeBytes) {
-        const at: unknown = mmap(null, sizeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE, fileDescriptor, 0);
-        if (at === null || koffi.address(at) === MAP_FAILED) return undefined;
-        const mapped = koffi.view(at, sizeBytes);
-        unused.register(mapped, { at, sizeBytes });
-        return mapped;
+      madvise: (memory, advice) => madvise(memory, memory.length, advice),
+      madviseMeanwhile: (memory, advice) => madvise.async(memory, memory.length, advice, () => {}),
+      mapPrivately: (fileDescriptor, sizeBytes) => map(sizeBytes, 0, fileDescriptor)?.bytes,
+      mapZeros(sizeBytes) {
+        const mapped = map(sizeBytes + HUGE_PAGE_BYTES, MAP_ANONYMOUS, -1);
+        const skipped = mapped && Number(-mapped.address & BigInt(HUGE_PAGE_BYTES - 1));
+        return mapped && new Uint8Array(mapped.bytes, skipped, sizeBytes);
       },
     };
   } catch {

@@ -16,4 +16,10 @@ export class EngineMemory {
     this.view = new DataView(this.memory.buffer);
     this.words = new Int32Array(this.memory.buffer);
   }
+
+  /** Guest-physical memory. */
+  get ram(): Uint8Array {
+    const { ram, ramSizeBytes } = this.layout;
+    return this.bytes.subarray(ram, ram + ramSizeBytes);
+  }
 }

@@ -45,7 +45,7 @@ import type { ProcessorPlatform } from './platform/processor.ts';
 import { DefinedPlatform } from './platform-definition.ts';
 import { crashReport } from './report.ts';
 import { Sampler } from './sampler.ts';
-import { allocate, hiddenMemoryOf } from './start.ts';
+import { allocate, hiddenMemoryOf, placeOf } from './start.ts';
 import { Turns } from './turns.ts';
 import { MachineVcpu } from './vcpu.ts';
 
@@ -94,7 +94,8 @@ export class Machine implements PluginMachine {
     this.#calls.configure(this.platform);
     this.hiddenMemory = hiddenMemoryOf(this.platform);
     this.#engineMemory = allocate(this.hiddenMemory.gpa + this.hiddenMemory.sizeBytes);
-    options.onMemory?.(this.#engineMemory.bytes);
+    const { bytes, ram } = this.#engineMemory;
+    options.onMemory?.(bytes, placeOf(options.image, this.entry, ram));
     this.memory = new MachineMemory(
       this.#engineMemory,
       (host, size) => {

@@ -23,8 +23,11 @@ export interface MachineOptions {
   /** Chips beside those that the door brings. */
   readonly chips?: readonly PlatformChip[];
   readonly memoryBytes: number;
-  /** Told of all memory of the machine, the engine's own included, before anything is in it: for advice to the host. */
-  readonly onMemory?: (memory: Uint8Array) => void;
+  /**
+   * Told of all memory of the machine, the engine's own included, before anything is in it, and of the part of it where the image
+   * is going to be: for advice to the host.
+   */
+  readonly onMemory?: (memory: Uint8Array, placeOfImage: Uint8Array) => void;
   readonly clockKind: 'icount' | 'wall';
   readonly console: ConsolePort;
   /** Host ends of the guest's devices; without them it has none. */
