@@ -23,27 +23,34 @@ interface Draft {
  */
 export class DecodeTable {
   /** Rows and entries are indexed by map × 256 + opcode; `null`: nothing has that opcode. */
-  readonly #rows = new Map<number, EncodingRow[]>();
+  #rows: (EncodingRow[] | undefined)[] | undefined;
   readonly #entries: (OpcodeEntry | null | undefined)[] = new Array(4 * 256).fill(undefined);
   readonly #plans = new Map<EncodingRow, DecodePlan>();
 
+  readonly #all: readonly EncodingRow[];
+  readonly #longMode: boolean;
+
   constructor(rows: readonly EncodingRow[], longMode: boolean) {
-    for (const row of rows) {
-      if (row.options.mode === (longMode ? 'i64' : 'o64')) continue;
-      for (let i = 0; i < row.opcodeCount; i++) this.#rowsOf((row.map << 8) | (row.opcode + i)).push(row);
-    }
+    this.#all = rows;
+    this.#longMode = longMode;
   }
 
-  #rowsOf(index: number): EncodingRow[] {
-    let rows = this.#rows.get(index);
-    if (!rows) this.#rows.set(index, (rows = []));
-    return rows;
+  /** Many guests never leave the modes of one table. */
+  #sorted(): (EncodingRow[] | undefined)[] {
+    const sorted: (EncodingRow[] | undefined)[] = new Array(4 * 256).fill(undefined);
+    for (const row of this.#all) {
+      if (row.options.mode === (this.#longMode ? 'i64' : 'o64')) continue;
+      for (let i = 0; i < row.opcodeCount; i++) (sorted[(row.map << 8) | (row.opcode + i)] ??= []).push(row);
+    }
+    return sorted;
   }
 
   /** Throws when two rows claim the same bytes; the error names both. */
   entry(index: number): OpcodeEntry | null {
     const known = this.#entries[index];
-    return known === undefined ? (this.#entries[index] = this.#entryOf(this.#rows.get(index))) : known;
+    if (known !== undefined) return known;
+    this.#rows ??= this.#sorted();
+    return (this.#entries[index] = this.#entryOf(this.#rows[index]));
   }
 
   #entryOf(rows: readonly EncodingRow[] | undefined): OpcodeEntry | null {
@@ -85,9 +92,11 @@ function withPlan(before: Draft['slots'][number], plan: DecodePlan): DecodePlan 
     if (takesAll) return claimed(before, plan);
   }
   const cells = Array.isArray(before) ? before : new Array<DecodePlan | undefined>(256).fill(before);
-  for (let modrm = 0; modrm < 256; modrm++) {
-    if (matchesModrm(row, modrm)) cells[modrm] = claimed(cells[modrm], plan);
-  }
+  const claim = (modrm: number) => {
+    cells[modrm] = claimed(cells[modrm], plan);
+  };
+  if (row.hasModrm && row.exactModrm !== undefined) claim(row.exactModrm);
+  else forModrm(row, claim);
   return cells;
 }
 
@@ -100,9 +109,13 @@ function claimed(other: DecodePlan | undefined, plan: DecodePlan): DecodePlan {
   return plan;
 }
 
-function matchesModrm(row: EncodingRow, modrm: number): boolean {
-  if (!row.hasModrm) return true;
-  if (row.exactModrm !== undefined) return row.exactModrm === modrm;
-  if (row.digit !== undefined && row.digit !== ((modrm >> 3) & 7)) return false;
-  return row.mod === 'any' || (row.mod === 'reg') === modrm >= 0xc0;
+/** Each ModRM byte that a row is for: mod, reg and r/m from the highest bits to the lowest (SDM vol. 2A, 2.1.3). */
+function forModrm({ digit, mod }: EncodingRow, use: (modrm: number) => void): void {
+  const firstMod = mod === 'reg' ? 3 : 0;
+  const lastMod = mod === 'mem' ? 2 : 3;
+  for (let kind = firstMod; kind <= lastMod; kind++) {
+    for (let reg = digit ?? 0; reg <= (digit ?? 7); reg++) {
+      for (let rm = 0; rm < 8; rm++) use((kind << 6) | (reg << 3) | rm);
+    }
+  }
 }

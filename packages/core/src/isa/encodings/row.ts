@@ -102,7 +102,12 @@ export interface EncodingRow extends Encoding {
 const SIZE_ALIASES: Record<string, SizeCode> = { dq: 'x', ps: 'x', pd: 'x', ss: 'd', sd: 'q' };
 const REGISTER_ONLY: Record<string, OperandLetter> = { R: 'E', U: 'W', N: 'Q' };
 const FIXED = new Set(['AL', 'CL', 'DX', 'rAX', 'eAX', '1', 'ES', 'CS', 'SS', 'DS', 'FS', 'GS']);
-const PREFIXES: Record<string, number> = { NP: 0, '66': 1, F3: 2, F2: 3 };
+const PREFIXES = new Map([
+  ['NP', 0],
+  ['66', 1],
+  ['F3', 2],
+  ['F2', 3],
+]);
 
 const sizeCode = (text: string): SizeCode => SIZE_ALIASES[text] ?? (text as SizeCode);
 
@@ -135,7 +140,7 @@ interface ParsedPattern {
 }
 
 function parsePattern(pattern: string): ParsedPattern {
-  const tokens: string[] = pattern.split(' ');
+  const tokens = pattern.split(' ');
   const parsed: ParsedPattern = {
     prefix: undefined,
     rexW: undefined,
@@ -147,18 +152,18 @@ function parsePattern(pattern: string): ParsedPattern {
     hasModrm: false,
     mod: 'any',
   };
-  while (tokens[0] in PREFIXES) parsed.prefix = PREFIXES[tokens.shift() as string];
-  if (tokens[0] === 'W0' || tokens[0] === 'W1') parsed.rexW = Number(tokens.shift()?.[1]);
-  if (tokens[0] === '0F' && tokens.length > 1) {
-    tokens.shift();
-    const next = tokens.at(0);
+  let at = 0;
+  while (PREFIXES.has(tokens[at])) parsed.prefix = PREFIXES.get(tokens[at++]);
+  if (tokens[at] === 'W0' || tokens[at] === 'W1') parsed.rexW = tokens[at++] === 'W1' ? 1 : 0;
+  if (tokens[at] === '0F' && at + 1 < tokens.length) {
+    const next = tokens[++at];
     parsed.map = next === '38' ? 2 : next === '3A' ? 3 : 1;
-    if (parsed.map > 1) tokens.shift();
+    if (parsed.map > 1) at++;
   }
-  const opcode = tokens.shift() as string;
+  const opcode = tokens[at++];
   parsed.opcodeCount = opcode.endsWith('+r') ? 8 : 1;
   parsed.opcode = Number.parseInt(opcode, 16);
-  for (const token of tokens) parseModrmToken(parsed, token, pattern);
+  while (at < tokens.length) parseModrmToken(parsed, tokens[at++], pattern);
   if (!(parsed.opcode >= 0)) throw new Error(`pattern ${pattern} has no opcode`);
   return parsed;
 }
@@ -169,9 +174,34 @@ function parseModrmToken(parsed: ParsedPattern, token: string, pattern: string):
     return;
   }
   parsed.hasModrm = true;
+  if (token === '/r') return;
   if (/^\/[0-7]$/.test(token)) parsed.digit = Number(token[1]);
   else if (/^[0-9A-F]{2}$/.test(token)) parsed.exactModrm = Number.parseInt(token, 16);
-  else if (token !== '/r') throw new Error(`pattern ${pattern}: ${token} is not known`);
+  else throw new Error(`pattern ${pattern}: ${token} is not known`);
+}
+
+/** What operands written alike mean, shared by the rows: a thousand of them know a hundred lists. */
+interface ParsedOperands {
+  readonly codes: readonly OperandCode[];
+  readonly usesModrm: boolean;
+  readonly mod: 'mem' | 'reg' | undefined;
+}
+const known = new Map<string, ParsedOperands>();
+
+function parseOperands(text: string): ParsedOperands {
+  let parsed = known.get(text);
+  if (!parsed) known.set(text, (parsed = readOperands(text)));
+  return parsed;
+}
+
+function readOperands(text: string): ParsedOperands {
+  const codes = text === '' ? [] : text.split(',').map(parseOperand);
+  const mod = codes.find((code) => code.mod !== 'any')?.mod;
+  return {
+    codes,
+    usesModrm: codes.some((code) => 'EGVWPQSCDST'.includes(code.letter)),
+    mod: mod === 'any' ? undefined : mod,
+  };
 }
 
 /** Make one row of the encodings table. See the head of this file for the notation. */
@@ -182,20 +212,25 @@ export function row(
   semantics: Semantics,
   options: RowOptions = {},
 ): EncodingRow {
-  const parsed = parsePattern(pattern);
-  const operandCodes = operands === '' ? [] : operands.split(',').map(parseOperand);
-  const restricted = operandCodes.find((code) => code.mod !== 'any')?.mod ?? parsed.mod;
-  const usesModrm = operandCodes.some((code) => 'EGVWPQSCDST'.includes(code.letter));
-  if (usesModrm && !parsed.hasModrm) throw new Error(`${mnemonic} ${pattern}: operands need a ModRM byte`);
+  const { prefix, rexW, map, opcode, opcodeCount, digit, exactModrm, hasModrm, mod } = parsePattern(pattern);
+  const parsed = parseOperands(operands);
+  if (parsed.usesModrm && !hasModrm) throw new Error(`${mnemonic} ${pattern}: operands need a ModRM byte`);
   return {
-    ...parsed,
+    prefix,
+    rexW,
+    map,
+    opcode,
+    opcodeCount,
+    digit,
+    exactModrm,
+    hasModrm,
     name: operands === '' ? mnemonic : `${mnemonic} ${operands}`,
     mnemonic,
     pattern,
-    operandCodes,
+    operandCodes: parsed.codes,
     semantics,
     options,
-    mod: options.modIgnored ? 'any' : restricted,
+    mod: options.modIgnored ? 'any' : (parsed.mod ?? mod),
     endsBlock: options.endsBlock ?? false,
     system: options.system ?? false,
   };
