@@ -110,12 +110,21 @@ export interface InstructionExit {
 
 /** The instruction at which the engine stopped. `detail` is its number in INSTRUCTION_EXITS. */
 export function instructionExit(detail: number, lengthBytes: number, args: ExitArguments): InstructionExit {
-  const known = made[detail][lengthBytes];
+  const known = made[detail][lengthBytes] ?? polledAgain(detail, lengthBytes, args);
   if (known) return known;
   const name = INSTRUCTION_EXITS[detail];
   const answer: InstructionExit = { name, exit: makers[name]?.({ instructionLength: lengthBytes }, args) };
   if (!answer.exit || WITHOUT_ARGUMENTS.has(name)) made[detail][lengthBytes] = answer;
+  else if (name === 'in' || name === 'out') polled[detail] = answer;
   return answer;
+}
+
+/** What the last IN or OUT was, by number in INSTRUCTION_EXITS: guests ask one port again and again. */
+const polled: (InstructionExit | undefined)[] = [];
+function polledAgain(detail: number, lengthBytes: number, args: ExitArguments): InstructionExit | undefined {
+  const last = polled[detail];
+  if (last?.exit?.kind !== 'io' || last.exit.instructionLength !== lengthBytes) return undefined;
+  return last.exit.port === args.arg32(0) && last.exit.sizeBytes === args.arg32(1) ? last : undefined;
 }
 
 /** Exits that differ by their length alone are made once. */

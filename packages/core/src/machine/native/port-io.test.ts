@@ -9,6 +9,37 @@ const run = async (code: string, prepare?: (guest: TestGuest) => void) => {
   return { guest, vcpu: guest.vcpu, memory: guest.machine.memory };
 };
 
+describe('IN and OUT', () => {
+  const PORT = 0x5000;
+  it('move a byte, a word or a doubleword between the port and the low bits of RAX', async () => {
+    const written: [offset: number, sizeBytes: number, value: number][] = [];
+    // out dx, al ; out dx, ax ; out dx, eax ; in al, dx ; mov [0x8000], rax ; in ax, dx ; mov [0x8008], rax ; in eax, dx ; inc dx ; in al, dx
+    const { vcpu, memory } = await run(
+      'ee 66ef ef ec 48890425 00800000 66ed 48890425 08800000 ed 48890425 10800000 66ffc2 ec f4',
+      ({ machine, vcpu }) => {
+        machine.claimPorts('test', PORT, 8, {
+          cycleBytes: 4,
+          readPort: (offset, sizeBytes) => (0x8182_8384 + offset) >>> (32 - 8 * sizeBytes),
+          writePort: (offset, sizeBytes, value) => written.push([offset, sizeBytes, value >>> 0]),
+        });
+        vcpu.gpr[RDX] = BigInt(PORT);
+        vcpu.gpr[0] = 0x1122_3344_95a6_b7c8n;
+      },
+    );
+    expect(written).toEqual([
+      [0, 1, 0xc8],
+      [0, 2, 0xb7c8],
+      [0, 4, 0x95a6_b7c8],
+    ]);
+    expect([memory.read64(0x8000), memory.read64(0x8008), memory.read64(0x8010)]).toEqual([
+      0x1122_3344_95a6_b781n,
+      0x1122_3344_95a6_8182n,
+      0x8182_8384n,
+    ]);
+    expect(vcpu.gpr[0]).toBe(0x8182_8381n);
+  });
+});
+
 describe('INS and OUTS', () => {
   it('move elements until the count is 0, in the direction of DF', async () => {
     // rep insw ; std ; rep outsb

@@ -44,10 +44,20 @@ export const portIo =
     const [port, size] = [number(context, 0), number(context, 1)];
     const fault = refused(context, port, size);
     if (fault) return fault;
-    if (direction === 'out') machine.portWrite(port, size, Number(BigInt.asUintN(size * 8, vcpu.gpr[RAX])));
-    else writeGpr(vcpu, RAX, size * 8, BigInt(machine.portRead(port, size) >>> 0));
+    const { gprHalves } = vcpu;
+    if (direction === 'out') machine.portWrite(port, size, (gprHalves[2 * RAX] & maskOf(size)) >>> 0);
+    else putIntoRax(gprHalves, size, machine.portRead(port, size));
     return 'next';
   };
+
+const maskOf = (sizeBytes: number) => (sizeBytes === 4 ? -1 : (1 << (8 * sizeBytes)) - 1);
+
+/** EAX clears the upper half; AX and AL leave the rest as it is. */
+function putIntoRax(gprHalves: Int32Array, sizeBytes: number, value: number): void {
+  const mask = maskOf(sizeBytes);
+  gprHalves[2 * RAX] = (gprHalves[2 * RAX] & ~mask) | (value & mask);
+  if (sizeBytes === 4) gprHalves[2 * RAX + 1] = 0;
+}
 
 /** INS and OUTS: one element; under REP the instruction is entered again until the count is 0. */
 export const portString =
