@@ -33,6 +33,8 @@ interface Step {
 interface Pauses {
   readonly sites: number[];
   readonly pausesMs: number[];
+  /** CPU time. */
+  readonly cpuMs: number[];
 }
 
 /** Timer ticks and nanoseconds since the guest's boot, as its kernel counts them: lines of /proc/timer_list. */
@@ -72,13 +74,19 @@ async function steps(client: ControlClient, directory: string): Promise<readonly
   ];
 }
 
+/** Least, median and most of each step's pauses: by the clock, and CPU time. */
 function table(pauses: ReadonlyMap<string, Pauses>): string {
-  const rows = [...pauses].map(([what, { sites, pausesMs }]) => {
-    const sorted = pausesMs.toSorted((a, b) => a - b);
-    const [least, middle, most] = [sorted[0], sorted[sorted.length >> 1], sorted[sorted.length - 1]];
-    return `${what.padEnd(12)}${`${Math.max(...sites)}`.padStart(7)}${[least, middle, most].map((ms) => ms.toFixed(2).padStart(9)).join('')}`;
+  const spread = (ms: readonly number[]) => {
+    const sorted = ms.toSorted((a, b) => a - b);
+    return [sorted[0], sorted[sorted.length >> 1], sorted[sorted.length - 1]].map((each) =>
+      each.toFixed(2).padStart(9),
+    );
+  };
+  const rows = [...pauses].map(([what, { sites, pausesMs, cpuMs }]) => {
+    const columns = [...spread(pausesMs), ...spread(cpuMs)];
+    return `${what.padEnd(12)}${`${Math.max(...sites)}`.padStart(7)}${columns.join('')}`;
   });
-  return [`${'step'.padEnd(12)}  sites   min ms   median      max`, ...rows].join('\n');
+  return [`${'step'.padEnd(12)}  sites   min ms   median      max  CPU min   median      max`, ...rows].join('\n');
 }
 
 /** What went wrong in one run of `rounds`, in words. */
@@ -97,10 +105,11 @@ async function swap(
   for (let round = 1; round <= rounds; round++) {
     for (const { what, run } of all) {
       const change = await run();
-      const record = pauses.get(what) ?? { sites: [], pausesMs: [] };
+      const record = pauses.get(what) ?? { sites: [], pausesMs: [], cpuMs: [] };
       pauses.set(what, record);
       record.sites.push(change.sites);
       record.pausesMs.push(change.pauseMs);
+      record.cpuMs.push(change.pauseCpuMs);
       if (change.textIsAsBefore === false) wrong.push(`round ${round}: the kernel's code is not as it was`);
     }
     const { output } = await runCommand(session, 'echo a"live"');

@@ -16,7 +16,7 @@ import { ExitCode } from '../exit-codes.ts';
 import type { RunnableMachine } from '../options.ts';
 import type { FileModule } from '../prepare.ts';
 import { type OpsFile, opsFileOf, readOpsFile } from './ops-file.ts';
-import type { VmOps } from './vm-ops.ts';
+import { opsHost, type VmOps } from './vm-ops.ts';
 
 /** What of a list of boot modules is meant for the kernel's ops, by what it holds, and what the guest is given. */
 export function splitBootList(list: readonly FileModule[]): {
@@ -80,7 +80,7 @@ export class BootModules {
     const machine = this.#machine;
     if (!machine || !this.#ops) return true;
     try {
-      const live = this.#ops.attachAtBoot(() => LiveOps.attach(machine, this.#elf, BootModules.host, true));
+      const live = this.#ops.attachAtBoot(() => LiveOps.attach(machine, this.#elf, opsHost, true));
       if (!live) return false;
       for (; this.#done < this.#files.length; this.#done++) {
         if (!this.#load(live, this.#files[this.#done], settled)) return false;
@@ -102,8 +102,6 @@ export class BootModules {
     }
     return true;
   }
-
-  static readonly host = { nowNs: () => performance.now() * 1e6, report: say };
 }
 
 function report(error: unknown, files: readonly OpsFile[]): void {

@@ -61,6 +61,7 @@ export const changeSchema = v.object({
   sites: count,
   /** How long the guest stood still. */
   pauseMs: v.number(),
+  pauseCpuMs: v.number(),
   /** Of the kernel's code, once no module is left in it; and whether it is what it was before the first one. */
   textSha256: v.optional(v.string()),
   textIsAsBefore: v.optional(v.boolean()),

@@ -43,7 +43,7 @@ export class VmOps {
     const elf = this.#elf;
     if (!elf) return;
     const live = () => {
-      this.#live ??= LiveOps.attach(machine, elf, host);
+      this.#live ??= LiveOps.attach(machine, elf, opsHost);
       return this.#live;
     };
     new GuestRegistrations(machine, { live, report: say });
@@ -194,7 +194,7 @@ export class VmOps {
     if (!machine) throw refused('the guest has not been started yet', 'try again');
     if (!elf) throw refused('its image holds no ELF file, by which the kernel would be found', 'boot a Linux kernel');
     if (this.#live) return this.#live;
-    const live = await machine.attempt(() => this.#live ?? LiveOps.attach(machine, elf, host), PATIENCE_NS);
+    const live = await machine.attempt(() => this.#live ?? LiveOps.attach(machine, elf, opsHost), PATIENCE_NS);
     if (!live) throw refused("the image's kernel does not run in the guest", 'wait until it has booted');
     this.#live = live;
     return live;
@@ -207,9 +207,10 @@ export class VmOps {
     const why = machine.paused ? 'the guest is paused where its kernel cannot be changed' : 'it came to no safe point';
     throw refused(why, machine.paused ? 'resume it first' : 'try again');
   }
-  async #change(attempt: () => OpsChange | undefined): Promise<{ sites: number; pauseMs: number }> {
-    const { sites, pauseNs } = await this.#attempt(attempt);
-    return { sites, pauseMs: Math.round(pauseNs / 1e3) / 1e3 };
+  async #change(attempt: () => OpsChange | undefined): Promise<{ sites: number; pauseMs: number; pauseCpuMs: number }> {
+    const { sites, pauseNs, pauseCpuNs } = await this.#attempt(attempt);
+    const ms = (ns: number) => Math.round(ns / 1e3) / 1e3;
+    return { sites, pauseMs: ms(pauseNs), pauseCpuMs: ms(pauseCpuNs) };
   }
 
   #changing<T>(change: (live: LiveOps) => Promise<T>): Promise<T> {
@@ -228,7 +229,15 @@ export class VmOps {
   }
 }
 
-const host = { nowNs: () => performance.now() * 1e6, report: say };
+/** What changes of the ops need of this process. */
+export const opsHost = {
+  nowNs: () => performance.now() * 1e6,
+  cpuNs: () => {
+    const { user, system } = process.cpuUsage();
+    return (user + system) * 1e3;
+  },
+  report: say,
+};
 
 const refused = (what: string, fix: string): PolyvisorError => controlError('PV3013', what, fix);
 

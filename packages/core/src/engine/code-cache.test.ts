@@ -7,11 +7,11 @@ const RAX = 0;
 describe('the code cache', () => {
   it('starts afresh when its records are used up, also by single steps', () => {
     const bench = new TestBench({ room: { records: 1500, pages: 100 } });
-    bench.put(0x1000, 'ffc0 ebfc');
+    bench.put(0x1000, 'ffc0'.repeat(4000));
     bench.vcpu.rip = 0x1000n;
     for (let i = 0; i < 4000; i++) bench.engine.step();
     expect(bench.engine.code.statistics.flushes).toBeGreaterThan(4);
-    expect(bench.vcpu.gpr[RAX]).toBe(2000n);
+    expect(bench.vcpu.gpr[RAX]).toBe(4000n);
     // A run of code over many pages, twice.
     for (let page = 0x10000; page < 0x60000; page += 0x1000) bench.put(page, `${'ffc0'.repeat(100)} e9 330f0000`);
     bench.put(0x60000, 'f4');
@@ -21,6 +21,25 @@ describe('the code cache', () => {
       expect(bench.vcpu.gpr[RAX]).toBe(8000n);
     }
     expect(bench.memory.layout.ram).toBeGreaterThan(bench.memory.layout.recordsEnd);
+  });
+
+  it('decodes what is stepped over once, until its bytes change', () => {
+    const bench = new TestBench();
+    const { vcpu, engine } = bench;
+    bench.put(0x1000, 'ffc0 ebfc');
+    vcpu.rip = 0x1000n;
+    const steps = (count: number) => {
+      for (let i = 0; i < count; i++) engine.step();
+    };
+    steps(2);
+    const { decoded } = engine.code.statistics;
+    steps(3000);
+    expect(engine.code.statistics.decoded).toBe(decoded);
+    expect(vcpu.gpr[RAX]).toBe(1501n);
+    bench.ram.write8(0x1001, 0xc8);
+    steps(2);
+    expect(vcpu.gpr[RAX]).toBe(1500n);
+    expect(engine.code.statistics.decoded).toBe(decoded + 1);
   });
 
   it('starts afresh when its entry tables are used up', () => {

@@ -23,6 +23,14 @@ export interface CodePage {
   readonly decoded: Uint8Array;
   /** Pages that have an instruction reaching into this one. */
   readonly reachedFrom: Set<CodePage>;
+  /** Records of single instructions, each with a stop behind it, by offset. */
+  readonly singles: Map<number, number>;
+}
+
+/** Bytes that have been put into guest memory, within a page. */
+export interface MemoryWrite {
+  readonly gpa: number;
+  readonly bytes: Uint8Array;
 }
 
 /** How far an instruction of another page may reach into one (SDM vol. 2A, 2.3.11: 15 bytes at most). */
@@ -121,6 +129,7 @@ export class CodeCache {
       runs: [],
       decoded: new Uint8Array(PAGE_SIZE_BYTES),
       reachedFrom: new Set(),
+      singles: new Map(),
     };
     this.#byTable.push(page);
     if (pages) pages.push(page);
@@ -344,8 +353,12 @@ export class CodeCache {
 
   /** Decode one instruction and a stop record behind it; answers the host address, for single-stepping. */
   decodeSingle(page: CodePage, offset: number, following: () => CodePage | undefined): number {
+    const known = page.singles.get(offset);
+    if (known !== undefined && !this.isStale(known)) return known;
     const at = this.#nextRecord;
     const next = this.#decodeOne(page, offset, 1, following);
+    // What could not be fetched may be there the next time.
+    if (this.shapeOf(at)) page.singles.set(offset, at);
     const record = this.#nextRecord - RECORD_BYTES;
     const end = next < 0 ? offset + this.#bytes[record + RecordField.length] : next;
     this.#special(SpecialHandler.stop, 2, end, end);
@@ -377,23 +390,26 @@ export class CodeCache {
         if (overlaps(code.decoded, from, to)) this.#invalidate(code, [{ firstByte: from, endByte: to + 1 }]);
     }
   }
-  /** The same for many places, each within a page: what was decoded of a page is gone through once. */
-  writtenAll(places: readonly { readonly host: number; readonly sizeBytes: number }[]): void {
-    const byPage = new Map<number, ByteRange[]>();
-    for (const { host, sizeBytes } of places) {
-      const first = host - this.#layout.ram;
-      const page = first >>> 12;
-      if (!(this.#bytes[this.#layout.pageFlags + page] & 1)) continue;
-      const range = { firstByte: first & 0xfff, endByte: (first & 0xfff) + sizeBytes };
-      const ranges = byPage.get(page);
-      if (ranges) ranges.push(range);
-      else byPage.set(page, [range]);
+  /** The same for many writes, each within a page: of those that follow each other, what was decoded of a page is gone through once. */
+  writtenAll(writes: readonly MemoryWrite[]): void {
+    const { pageFlags } = this.#layout;
+    for (let i = 0; i < writes.length; ) {
+      const page = writes[i].gpa >>> 12;
+      const first = i;
+      while (i < writes.length && writes[i].gpa >>> 12 === page) i++;
+      if (this.#bytes[pageFlags + page] & 1) this.#pageWritten(page, writes, first, i);
     }
-    for (const [page, ranges] of byPage) {
-      for (const code of this.#pages.get(page) ?? []) {
-        const hit = ranges.filter(({ firstByte, endByte }) => overlaps(code.decoded, firstByte, endByte - 1));
-        if (hit.length > 0) this.#invalidate(code, hit);
+  }
+  #pageWritten(page: number, writes: readonly MemoryWrite[], first: number, end: number): void {
+    for (const code of this.#pages.get(page) ?? []) {
+      const hit: ByteRange[] = [];
+      for (let i = first; i < end; i++) {
+        const { gpa, bytes } = writes[i];
+        const firstByte = gpa & 0xfff;
+        const endByte = firstByte + bytes.length;
+        if (overlaps(code.decoded, firstByte, endByte - 1)) hit.push({ firstByte, endByte });
       }
+      if (hit.length > 0) this.#invalidate(code, hit);
     }
   }
 
@@ -401,15 +417,17 @@ export class CodeCache {
   #invalidate(page: CodePage, ranges: readonly ByteRange[]): void {
     if (page.runs.length === 0 && page.reachedFrom.size === 0) return;
     this.statistics.invalidations++;
+    const written = joined(ranges);
     const stale: Run[] = [];
     const kept: Run[] = [];
-    for (const run of page.runs) (hitsAny(run, ranges) ? stale : kept).push(run);
-    const isStale = staleRecords(stale);
-    this.#hooks.invalidated(page, joined([...ranges, ...stale]), isStale);
+    for (const run of page.runs) (hitsAny(run, written) ? stale : kept).push(run);
     page.runs = kept;
     for (const run of stale) this.#dropRun(page, run);
-    for (const run of kept) this.#unlink(run, isStale);
-    this.#recover(page, stale);
+    this.#hooks.invalidated(page, joined([...written, ...stale]), (record) => this.isStale(record));
+    if (stale.length > 0) {
+      for (const run of kept) this.#unlink(run);
+      this.#recover(page, joined(stale));
+    }
     const reaching = ranges.some(({ firstByte }) => firstByte < REACH_BYTES) ? [...page.reachedFrom] : [];
     for (const other of reaching) {
       page.reachedFrom.delete(other);
@@ -431,9 +449,10 @@ export class CodeCache {
   }
 
   /** Branches of a run forget targets that are stale. */
-  #unlink({ start, end }: Run, isStale: (record: number) => boolean): void {
+  #unlink({ start, end }: Run): void {
     for (let at = start; at < end; at += RECORD_BYTES) {
-      if (!isStale(this.#view.getUint32(at + RecordField.link, true))) continue;
+      const link = this.#words[(at + RecordField.link) >>> 2] >>> 0;
+      if (link < this.#layout.records || link >= this.#nextRecord || !this.isStale(link)) continue;
       const branches = this.shapeOf(at)?.operands.some((operand) => operand.kind === 'rel');
       const isNext = this.#view.getUint16(at + RecordField.handler, true) === SpecialHandler.next;
       if (branches || isNext) this.#view.setUint32(at + RecordField.link, 0, true);
@@ -441,44 +460,29 @@ export class CodeCache {
   }
 
   /** Which bytes are decoded: those of stale runs not, unless a run that is left or an instruction that reaches in holds them. */
-  #recover(page: CodePage, stale: readonly Run[]): void {
-    let [first, end] = [PAGE_SIZE_BYTES, 0];
-    for (const { firstByte, endByte } of stale) {
-      page.decoded.fill(0, firstByte, endByte);
-      first = Math.min(first, firstByte);
-      end = Math.max(end, endByte);
-    }
+  #recover(page: CodePage, stale: readonly ByteRange[]): void {
+    for (const { firstByte, endByte } of stale) page.decoded.fill(0, firstByte, endByte);
     page.decoded.fill(page.reachedFrom.size > 0 ? 1 : 0, 0, REACH_BYTES);
-    for (const { firstByte, endByte } of page.runs) {
-      if (firstByte < REACH_BYTES || (firstByte < end && endByte > first)) page.decoded.fill(1, firstByte, endByte);
+    for (const run of page.runs) {
+      if (run.firstByte < REACH_BYTES || hitsAny(run, stale)) page.decoded.fill(1, run.firstByte, run.endByte);
     }
   }
 }
 
+/** `ranges`: as {@link joined} answers them. */
 function hitsAny(run: ByteRange, ranges: readonly ByteRange[]): boolean {
-  for (const { firstByte, endByte } of ranges) if (run.firstByte < endByte && run.endByte > firstByte) return true;
+  for (const { firstByte, endByte } of ranges) {
+    if (firstByte >= run.endByte) return false;
+    if (endByte > run.firstByte) return true;
+  }
   return false;
 }
 
-/** Whether a record, by its address, is of one of these runs. */
-function staleRecords(stale: readonly Run[]): (record: number) => boolean {
-  let [first, end] = [Infinity, 0];
-  for (const run of stale) {
-    first = Math.min(first, run.start);
-    end = Math.max(end, run.end);
-  }
-  return (record) => {
-    if (record < first || record >= end) return false;
-    for (const run of stale) if (record >= run.start && record < run.end) return true;
-    return false;
-  };
-}
-
-/** The same bytes in as few ranges as there can be. */
-function joined(ranges: ByteRange[]): ByteRange[] {
-  ranges.sort((a, b) => a.firstByte - b.firstByte);
+/** The same bytes in as few ranges as there can be, in their order. */
+function joined(ranges: readonly ByteRange[]): ByteRange[] {
+  if (ranges.length === 1) return [ranges[0]];
   const all: { firstByte: number; endByte: number }[] = [];
-  for (const { firstByte, endByte } of ranges) {
+  for (const { firstByte, endByte } of ranges.toSorted((a, b) => a.firstByte - b.firstByte)) {
     const last = all[all.length - 1];
     if (last && firstByte <= last.endByte) last.endByte = Math.max(last.endByte, endByte);
     else all.push({ firstByte, endByte });

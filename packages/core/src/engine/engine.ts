@@ -28,7 +28,7 @@ import {
   TLB_EXEC_OFFSET,
 } from '../memory/layout.ts';
 import { WalkAccess } from '../memory/walk.ts';
-import { CodeCache, type CodePage } from './code-cache.ts';
+import { CodeCache, type CodePage, type MemoryWrite } from './code-cache.ts';
 import { COMMON_INSTRUCTIONS } from './common.ts';
 import { NO_ERROR_CODE } from './emit.ts';
 import { ExitCode } from './exit-code.ts';
@@ -207,9 +207,9 @@ export class Engine {
     };
   }
 
-  /** Bytes at many places of guest memory have been written, each within a page. */
-  codeWritten(places: readonly { readonly host: number; readonly sizeBytes: number }[]): void {
-    const drop = () => this.code.writtenAll(places);
+  /** Bytes at many places of guest memory have been written, each within a page; best in the order of their addresses. */
+  codeWritten(writes: readonly MemoryWrite[]): void {
+    const drop = () => this.code.writtenAll(writes);
     if (this.regions) this.regions.dropTogether(drop);
     else drop();
   }

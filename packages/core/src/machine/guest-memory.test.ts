@@ -84,7 +84,7 @@ it('many writes are told of together, and none is made if one is out of bounds',
   const ram = new MachineMemory(
     memory,
     () => told.push('one'),
-    (places) => told.push(places.map(({ host, sizeBytes }) => [host - memory.layout.ram, sizeBytes])),
+    (writes) => told.push(writes.map(({ gpa, bytes }) => [gpa, bytes.length])),
   );
   const bytes = Uint8Array.of(1, 2);
   ram.writeAll([

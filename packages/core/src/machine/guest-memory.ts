@@ -1,10 +1,6 @@
 import type { GuestMemory } from '@polyvisor/plugin-api';
+import type { MemoryWrite } from '../engine/code-cache.ts';
 import type { EngineMemory } from '../engine/memory.ts';
-
-interface HostPlace {
-  readonly host: number;
-  readonly sizeBytes: number;
-}
 
 /**
  * Guest-physical memory for everything outside generated code. A write to a page with decoded code
@@ -18,13 +14,13 @@ export class MachineMemory implements GuestMemory {
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   readonly #codeWritten: (host: number, sizeBytes: number) => void;
-  readonly #allWritten: ((places: readonly HostPlace[]) => void) | undefined;
+  readonly #allWritten: ((writes: readonly MemoryWrite[]) => void) | undefined;
 
   /** `allWritten` is told of what {@link writeAll} has written; without it `codeWritten` is, of each. */
   constructor(
     memory: EngineMemory,
     codeWritten: (host: number, sizeBytes: number) => void,
-    allWritten?: (places: readonly HostPlace[]) => void,
+    allWritten?: (writes: readonly MemoryWrite[]) => void,
   ) {
     const { layout } = memory;
     this.sizeBytes = layout.ramSizeBytes;
@@ -74,12 +70,15 @@ export class MachineMemory implements GuestMemory {
     this.#bytes.set(bytes, this.#ram + gpa);
     this.#written(gpa, bytes.length);
   }
-  /** Many small writes, each within a page: decoded code is dropped for all of them at once. */
-  writeAll(writes: readonly { readonly gpa: number; readonly bytes: Uint8Array }[]): void {
+  /** Many small writes, each within a page, best in the order of their addresses: decoded code is dropped for all of them at once. */
+  writeAll(writes: readonly MemoryWrite[]): void {
     for (const { gpa, bytes } of writes) this.#check(gpa, bytes.length);
-    for (const { gpa, bytes } of writes) this.#bytes.set(bytes, this.#ram + gpa);
-    if (!this.#allWritten) for (const { gpa, bytes } of writes) this.#written(gpa, bytes.length);
-    else this.#allWritten(writes.map(({ gpa, bytes }) => ({ host: this.#ram + gpa, sizeBytes: bytes.length })));
+    for (const { gpa, bytes } of writes) {
+      const host = this.#ram + gpa;
+      for (let i = 0; i < bytes.length; i++) this.#bytes[host + i] = bytes[i];
+    }
+    if (this.#allWritten) this.#allWritten(writes);
+    else for (const { gpa, bytes } of writes) this.#written(gpa, bytes.length);
   }
   fill(gpa: number, sizeBytes: number, value: number): void {
     this.#check(gpa, sizeBytes);

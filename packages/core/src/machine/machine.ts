@@ -101,8 +101,8 @@ export class Machine implements PluginMachine {
       (host, size) => {
         for (const vcpu of this.vcpus) vcpu.engine.code.written(host, size);
       },
-      (places) => {
-        for (const vcpu of this.vcpus) vcpu.engine.codeWritten(places);
+      (writes) => {
+        for (const vcpu of this.vcpus) vcpu.engine.codeWritten(writes);
       },
     );
     this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;

@@ -15,14 +15,15 @@ const NOP_BYTES = 5;
 /** A call of ours at the start of one of the kernel's functions, in place of the function tracer's nop. */
 export class EntryTrap {
   readonly #kernel: RunningKernel;
-  readonly #symbol: string;
+  /** Where the function starts; `undefined`: there is none. */
+  readonly #start: bigint | undefined;
   readonly #handler: bigint;
   #nop: { readonly at: bigint; readonly bytes: readonly number[] } | undefined;
 
   /** `handler` is called with the function's arguments in their registers, and has to keep all of them. */
   constructor(kernel: RunningKernel, symbol: string, handler: bigint) {
     this.#kernel = kernel;
-    this.#symbol = symbol;
+    this.#start = kernel.symbol(symbol);
     this.#handler = handler;
   }
 
@@ -41,7 +42,7 @@ export class EntryTrap {
 
   /** At the function's start, or behind its ENDBR or what the kernel has made of it. */
   #findNop() {
-    const start = this.#kernel.symbol(this.#symbol);
+    const start = this.#start;
     const code = start === undefined ? undefined : this.#kernel.read(start, ENDBR_BYTES + NOP_BYTES);
     if (start === undefined || !code) return undefined;
     for (const skip of [0, ENDBR_BYTES]) {

@@ -84,7 +84,7 @@ async function run(
       memory.writeBytes(KERNEL_AT + At.manifest, new TextEncoder().encode(manifest));
       placeTable(made, entries);
       const live = known
-        ? LiveOps.attach(made, kernel, { nowNs: () => 0, report: (text) => said.push(text) }, true)
+        ? LiveOps.attach(made, kernel, { nowNs: () => 0, cpuNs: () => 0, report: (text) => said.push(text) }, true)
         : undefined;
       if (live) state.live = live;
       if (loaded) live?.load(loaded, { settled: true });

@@ -1,8 +1,9 @@
 export { GuestRegistrations } from './guest-calls.ts';
 export { findKernelOps, type Implementation, type KernelOps, type KernelSlot } from './kernel-ops.ts';
-export { LiveOps, type LoadOptions, type OpsChange } from './live-ops.ts';
+export { LiveOps } from './live-ops.ts';
 export { checkModule, type ModuleSurroundings, readTypescriptOps } from './manifest.ts';
 export type { InstallMode, OpChoice, OpState, OpsGroup, OpsSlot, OpsTable } from './model.ts';
+export type { LoadOptions, OpsChange } from './module.ts';
 export {
   checkOpsObject,
   isOpsObject,

@@ -119,7 +119,7 @@ describe('a kernel without symbols of data and without types', () => {
   it('has booted once it cannot write its code', async () => {
     const elf = file();
     await look(elf, (_live, machine) => {
-      const attachInKernel = () => LiveOps.attach(machine, elf, { nowNs: () => 0, report: () => {} });
+      const attachInKernel = () => LiveOps.attach(machine, elf, { nowNs: () => 0, cpuNs: () => 0, report: () => {} });
       const [vcpu] = machine.vcpus;
       vcpu.cr0 |= 1n << 16n;
       expect(attachInKernel()).toBeUndefined();

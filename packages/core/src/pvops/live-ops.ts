@@ -11,13 +11,13 @@ import { FaultGuard } from './fault-guard.ts';
 import { GuestFunctions } from './guest-functions.ts';
 import { KernelImage } from './kernel-image.ts';
 import { hasBooted } from './kernel-state.ts';
-import type { ModuleVariable } from './link/link.ts';
 import { LiveModules } from './live-modules.ts';
 import type { LiveSlot, Loaded, SlotReport } from './live-slot.ts';
 import { LiveSlots } from './live-slots.ts';
+import { LoadedModules } from './loaded-modules.ts';
 import { checkModule } from './manifest.ts';
-import type { InstallMode, OpChoice } from './model.ts';
-import type { Implementation, LoadedOps } from './module.ts';
+import type { OpChoice } from './model.ts';
+import type { Implementation, LoadedOps, LoadOptions, OpsChange, OpsHost } from './module.ts';
 import { ModuleGuard } from './module-guard.ts';
 import { checkOpsObject, type OpsObject } from './object-module.ts';
 import { OpCode } from './op-code.ts';
@@ -39,22 +39,6 @@ interface Fitted {
   readonly sharesState: boolean;
 }
 
-export interface LoadOptions {
-  readonly mode?: InstallMode;
-  /** A downgrade or a step to another major version is meant. */
-  readonly force?: boolean;
-  /** The caller knows that nobody is within a call site. */
-  readonly settled?: boolean;
-}
-
-/** What a change of the ops did. */
-export interface OpsChange {
-  /** Sites that were written. */
-  readonly sites: number;
-  /** How long the guest stood still for it, by the host's clock. */
-  readonly pauseNs: number;
-}
-
 /** How long the machine looks for a moment at which state that is shared with the guest need not be any more. */
 const SHARING_NS = 10_000_000_000;
 
@@ -69,17 +53,16 @@ export class LiveOps {
   readonly #patcher: SitePatcher;
   readonly #text: TextMemory;
   readonly #objects: PlacedObjects;
-  /** Of modules in guest code, by their names. */
-  readonly #variables = new Map<string, readonly ModuleVariable[]>();
   readonly #slots: LiveSlots;
   readonly #functions: GuestFunctions;
-  readonly #loaded = new Map<string, Loaded>();
+  readonly #loaded: LoadedModules;
   readonly #traps: OpTraps;
   readonly #guard: ModuleGuard;
   readonly #faults: FaultGuard;
   readonly #modules: LiveModules;
   readonly #code: OpCode;
   readonly #nowNs: () => number;
+  readonly #cpuNs: () => number;
   readonly #report: (message: string) => void;
   #counters: SiteCounters | undefined;
   #counting = false;
@@ -88,24 +71,17 @@ export class LiveOps {
    * Finds the kernel in the guest and makes a place for ops; the guest's code is not touched yet. `undefined`: the kernel is
    * not there, or not mapped at this moment. `report` is told of operations that fail. Throws PV5003, PV5011.
    */
-  static attach(
-    machine: Machine,
-    elf: ElfImage,
-    host: { nowNs(): number; report(message: string): void },
-    booting = false,
-  ): LiveOps | undefined {
+  static attach(machine: Machine, elf: ElfImage, host: OpsHost, booting = false): LiveOps | undefined {
     const kernel = RunningKernel.locate(machine, elf);
     if (!kernel || !(booting || hasBooted(kernel))) return undefined;
     return new LiveOps(kernel, new KernelImage(elf), host);
   }
 
-  private constructor(
-    kernel: RunningKernel,
-    image: KernelImage,
-    host: { nowNs(): number; report(message: string): void },
-  ) {
+  private constructor(kernel: RunningKernel, image: KernelImage, host: OpsHost) {
     this.kernel = kernel;
+    this.#loaded = new LoadedModules(kernel);
     this.#nowNs = () => host.nowNs();
+    this.#cpuNs = () => host.cpuNs();
     this.#report = (message) => host.report(message);
     this.#patcher = new SitePatcher(kernel, ({ address }) => image.bytesAt(address, 2));
     this.#text = new TextMemory(kernel);
@@ -134,17 +110,7 @@ export class LiveOps {
   }
 
   get modules(): LoadedOps[] {
-    return [...this.#loaded.values()].map(({ manifest, kind, slots, needless, failed }) => {
-      const variables = kind === 'guestCode' ? this.#variablesOf(manifest.name) : {};
-      return { manifest, kind, slots, needless, failed: [...failed], variables };
-    });
-  }
-  #variablesOf(name: string): Record<string, bigint> {
-    const values = (this.#variables.get(name) ?? []).flatMap(({ name: variable, gva, sizeBytes }) => {
-      const bytes = this.kernel.read(gva, sizeBytes);
-      return bytes ? [[variable, bytes.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n)] as const] : [];
-    });
-    return Object.fromEntries(values);
+    return this.#loaded.report();
   }
   get sites(): readonly LiveSite[] {
     return this.#patcher.sites;
@@ -199,7 +165,7 @@ export class LiveOps {
     ]);
     const change = this.#load(object.manifest, 'guestCode', Object.fromEntries(ops), { ...options, settled: true });
     if (!change) return undefined;
-    this.#variables.set(object.manifest.name, linked.variables);
+    this.#loaded.setVariables(object.manifest.name, linked.variables);
     this.#faults.add(linked);
     return change;
   }
@@ -275,13 +241,15 @@ export class LiveOps {
     );
     const slots = plan.map(({ slot }) => slot.name);
     const loaded: Loaded = { manifest, kind, slots, needless, sharesState, failed: [] };
-    if (old) this.#release(old);
+    // A slot that both name is handed over.
+    const named = new Set(slots);
+    for (const each of old ? this.#slots.ownedBy(old) : []) if (!named.has(each.slot.name)) this.#disown(each);
     for (const [planned, target] of targets) {
       this.#traps.set(planned.slot.name, trapOf(planned));
       this.#slots.give(this.#slots.byName(planned.slot.name), loaded, planned.state, target);
       if (this.#counting && kind === 'guestCode') this.#time(planned.slot.name, true);
     }
-    this.#loaded.set(manifest.name, loaded);
+    this.#loaded.set(loaded);
   }
 
   /** Take a module's operations out. `undefined`: this is no moment for it. Throws PV5017: there is no such module. */
@@ -293,7 +261,7 @@ export class LiveOps {
   #takeOut(loaded: Loaded, modulesAreKnown = true): OpsChange {
     return this.#change(() => {
       this.#release(loaded);
-      this.#loaded.delete(loaded.manifest.name);
+      this.#loaded.delete(loaded);
     }, modulesAreKnown);
   }
 
@@ -307,21 +275,19 @@ export class LiveOps {
 
   /** Guest modules have been looked at since the guest was stopped, unless it is said otherwise. */
   #change(action: () => void, modulesAreKnown = true): OpsChange {
+    const startCpuNs = this.#cpuNs();
     const startNs = this.#nowNs();
     action();
-    if (this.#sharesState) this.#code.share(true);
+    if (this.#loaded.sharesState) this.#code.share(true);
     else if (!this.#stopSharing()) void this.kernel.machine.attempt(() => this.#stopSharing(), SHARING_NS);
     const sites = this.#patchSites(modulesAreKnown);
     this.#watchModules();
-    return { sites, pauseNs: this.#nowNs() - startNs };
+    return { sites, pauseNs: this.#nowNs() - startNs, pauseCpuNs: this.#cpuNs() - startCpuNs };
   }
 
-  get #sharesState(): boolean {
-    return [...this.#loaded.values()].some(({ sharesState }) => sharesState);
-  }
   /** Once nobody is within code that looks at the cells. `undefined`: later; until then they are kept, which does no harm. */
   #stopSharing(): true | undefined {
-    if (!this.#code.isSharing || this.#sharesState) return true;
+    if (!this.#code.isSharing || this.#loaded.sharesState) return true;
     if (!this.#nobodyIsWithin((gva) => this.#code.isWithinSharing(gva))) return undefined;
     this.#code.share(false);
     return true;
@@ -332,7 +298,7 @@ export class LiveOps {
     const on = this.#loaded.size > 0 || this.#counting;
     const loading: TypescriptOp = (call) => this.#moduleComes(call.arg(0));
     this.#guard.arm(on && this.#modules.canWatch);
-    this.#faults.arm([...this.#loaded.values()].some(({ kind }) => kind === 'guestCode'));
+    this.#faults.arm(this.#loaded.hasGuestCode);
     this.#traps.set(ModuleGuard.gateName, on ? loading : undefined);
     if (!on) this.#modules.forgetAll();
   }
@@ -352,7 +318,7 @@ export class LiveOps {
   }
 
   #takeOutShared(why: string): void {
-    for (const loaded of [...this.#loaded.values()].filter(({ sharesState }) => sharesState)) {
+    for (const loaded of this.#loaded.all.filter(({ sharesState }) => sharesState)) {
       const { name } = loaded.manifest;
       this.#report(`ops module ${name} is taken out: a kernel module would go around it: ${why}`);
       this.#takeOut(loaded, this.#modules.refresh());
@@ -368,7 +334,7 @@ export class LiveOps {
       if (!each) return undefined;
       if (this.#counting && this.#counters) return this.#counters.codeOf(site);
       if (!each.owner) return undefined;
-      return site.module === undefined ? each.target : each.gate;
+      return site.module === undefined ? each.targetNumber : each.gateNumber;
     });
   }
 
@@ -377,13 +343,13 @@ export class LiveOps {
    * moment for it.
    */
   count(on: boolean): OpsChange | undefined {
-    if (on === this.#counting) return { sites: 0, pauseNs: 0 };
+    if (on === this.#counting) return { sites: 0, pauseNs: 0, pauseCpuNs: 0 };
     if (on ? !this.#isSafe() : !this.#modules.refresh()) return undefined;
     return this.#change(() => {
       this.#counters ??= new SiteCounters(this.kernel, this.#text);
       this.#counting = on;
       this.#traps.measure(on ? this.#nowNs : undefined);
-      for (const { kind, slots } of this.#loaded.values()) {
+      for (const { kind, slots } of this.#loaded.all) {
         if (kind === 'guestCode') for (const slot of slots) this.#time(slot, on);
       }
     });

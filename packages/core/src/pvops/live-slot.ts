@@ -13,10 +13,14 @@ export interface LiveSlot {
   readonly native: bigint;
   owner: Loaded | undefined;
   state: OpState;
-  /** Where sites lead if it has an owner. */
+  /** Where sites lead if it has an owner, those of the kernel's own and those of its modules; as numbers for patching. */
   target: bigint;
+  targetNumber: number;
+  readonly gateNumber: number;
   /** The gate leads there by way of the host, which takes the time. */
   timed: boolean;
+  /** What is in guest memory: where the gate and its way to the previous implementation lead, and what the table holds. */
+  written: { readonly target: bigint; readonly previous: bigint; readonly inTable: bigint };
 }
 
 /** A module that is in. */

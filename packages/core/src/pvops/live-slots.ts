@@ -3,7 +3,7 @@ import type { KernelSlot } from './kernel-ops.ts';
 import { kernelState, type LiveSlot, type Loaded, type SlotReport } from './live-slot.ts';
 import type { OpState } from './model.ts';
 import type { RunningKernel } from './running-kernel.ts';
-import type { LiveSite } from './site-patcher.ts';
+import { type LiveSite, numberOf } from './site-patcher.ts';
 
 /** Where gate blocks lie. */
 interface GatePlace {
@@ -15,7 +15,8 @@ interface GatePlace {
 export class LiveSlots {
   readonly all: readonly LiveSlot[];
   readonly #kernel: RunningKernel;
-  readonly #byIndex = new Map<number, LiveSlot>();
+  readonly #byName: ReadonlyMap<string, LiveSlot>;
+  readonly #byIndex: (LiveSlot | undefined)[] = [];
 
   /** Makes a gate block for each slot of the kernel's, in their order from `gates` on; no slot leads there yet. */
   constructor(kernel: RunningKernel, gates: GatePlace) {
@@ -23,7 +24,8 @@ export class LiveSlots {
     this.all = kernel.ops.slots.map((slot, i) =>
       this.#makeSlot(slot, { gva: gates.gva + BigInt(i * GATE_BYTES), gpa: gates.gpa + i * GATE_BYTES }),
     );
-    for (const each of this.all) this.#byIndex.set(each.slot.index, each);
+    this.#byName = new Map(this.all.map((each) => [each.slot.name, each]));
+    for (const each of this.all) this.#byIndex[each.slot.index] = each;
   }
 
   #makeSlot(slot: KernelSlot, { gva: gate, gpa }: GatePlace): LiveSlot {
@@ -32,9 +34,22 @@ export class LiveSlots {
     const orReturn = (address: bigint) => (address === 0n ? gate + BigInt(GateOffset.done) : address);
     const inFile = slot.implementation.address;
     const native = orReturn(inFile === 0n ? 0n : kernel.placeOf(inFile));
-    const previous = orReturn(kernel.readWord(this.#pointerTo(slot)) ?? 0n);
+    const inTable = kernel.readWord(this.#pointerTo(slot)) ?? 0n;
+    const previous = orReturn(inTable);
     kernel.machine.memory.writeBytes(gpa, gateBlock(gate, { target: previous, previous, native }));
-    return { slot, gate, previous, native, owner: undefined, state: 'forgotten', target: previous, timed: false };
+    const written = { target: previous, previous, inTable };
+    return {
+      slot,
+      gate,
+      previous,
+      native,
+      owner: undefined,
+      state: 'forgotten',
+      target: previous,
+      timed: false,
+      written,
+      ...{ targetNumber: numberOf(previous), gateNumber: numberOf(gate) },
+    };
   }
   #pointerTo(slot: KernelSlot): bigint {
     const { ops, wordBytes: sizeBytes } = this.#kernel;
@@ -43,10 +58,10 @@ export class LiveSlots {
 
   /** By the name of one that there is. */
   byName(name: string): LiveSlot {
-    return this.all.find(({ slot }) => slot.name === name) as LiveSlot;
+    return this.#byName.get(name) as LiveSlot;
   }
   byIndex(index: number): LiveSlot | undefined {
-    return this.#byIndex.get(index);
+    return this.#byIndex[index];
   }
   ownedBy(owner: Loaded): readonly LiveSlot[] {
     return this.all.filter((each) => each.owner === owner);
@@ -86,13 +101,19 @@ export class LiveSlots {
    */
   #point(each: LiveSlot, target: bigint): void {
     each.target = target;
+    each.targetNumber = numberOf(target);
     const { gate, previous, native, timed } = each;
     const kernel = this.#kernel;
     const trap = gate + BigInt(GateOffset.trap);
-    const leads = timed ? { target: trap, previous: target, native } : { target, previous, native };
-    kernel.write(gate, gateBlock(gate, leads));
+    const leads = timed ? { target: trap, previous: target } : { target, previous };
     const inTable = each.owner ? gate : each.previous;
-    kernel.write(this.#pointerTo(each.slot), Uint8Array.from(wordBytes(inTable, kernel.wordBytes)));
+    const before = each.written;
+    // The guest waits, and most slots of one version are as they were in the other.
+    if (leads.target !== before.target || leads.previous !== before.previous)
+      kernel.write(gate, gateBlock(gate, { ...leads, native }));
+    if (inTable !== before.inTable)
+      kernel.write(this.#pointerTo(each.slot), Uint8Array.from(wordBytes(inTable, kernel.wordBytes)));
+    each.written = { ...leads, inTable };
   }
 
   /**

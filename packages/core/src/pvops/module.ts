@@ -1,4 +1,5 @@
 import type { Op, OpsManifest } from '@polyvisor/plugin-api';
+import type { InstallMode } from './model.ts';
 
 /** Memory for code, mapped in the kernel's half of every address space: executable, not writable by the guest. */
 export interface TextPlace {
@@ -9,6 +10,32 @@ export interface TextPlace {
 
 /** An operation of either kind of module: TypeScript's, or the address of guest code. */
 export type Implementation = Op | bigint;
+
+export interface LoadOptions {
+  readonly mode?: InstallMode;
+  /** A downgrade or a step to another major version is meant. */
+  readonly force?: boolean;
+  /** The caller knows that nobody is within a call site. */
+  readonly settled?: boolean;
+}
+
+/** What a change of the ops did. */
+export interface OpsChange {
+  /** Sites that were written. */
+  readonly sites: number;
+  /** How long the guest stood still for it, by the host's clock. */
+  readonly pauseNs: number;
+  /** CPU time that the machine's process has used meanwhile: on a busy host the more telling of the two. */
+  readonly pauseCpuNs: number;
+}
+
+/** What changing the ops needs of the host. */
+export interface OpsHost {
+  nowNs(): number;
+  /** CPU time of the process so far. */
+  cpuNs(): number;
+  report(message: string): void;
+}
 
 /** A module that is in a running kernel. */
 export interface LoadedOps {

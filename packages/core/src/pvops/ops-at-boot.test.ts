@@ -76,7 +76,7 @@ describe('the moment of a boot at which ops come', () => {
 
   it('is early enough: what is loaded then is called from then on', async () => {
     const { gpr } = await boot(`${LIDT}${VALUE}${call(PATCHING)}${call(SITE.halt)}${VALUE}`, (machine) => {
-      const live = LiveOps.attach(machine, kernel, { nowNs: () => 0, report: () => {} }, true);
+      const live = LiveOps.attach(machine, kernel, { nowNs: () => 0, cpuNs: () => 0, report: () => {} }, true);
       const change = live?.load({ ...manifest, ops: { value: () => 7n, halt: 'nop' } }, { settled: true });
       return change !== undefined;
     });

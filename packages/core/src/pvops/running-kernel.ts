@@ -100,6 +100,11 @@ export class RunningKernel {
 
   /** Throws PV5012 for what is not mapped; then nothing is written. */
   write(gva: bigint, bytes: Uint8Array): void {
+    const first = Number(gva & 0xfffn) + bytes.length <= PAGE ? this.gpaOf(gva) : undefined;
+    if (first !== undefined) {
+      this.machine.memory.writeBytes(first, bytes);
+      return;
+    }
     const chunks = [...this.#chunks(gva, bytes.length)];
     if (chunks.some(({ gpa }) => gpa === undefined)) {
       throw new PolyvisorError('PV5012', `no memory is mapped at 0x${gva.toString(16)} of the guest`, 'try again', 10);

@@ -1,6 +1,6 @@
 import { COUNTER_BYTES, countingCode } from './code.ts';
 import type { RunningKernel } from './running-kernel.ts';
-import type { LiveSite } from './site-patcher.ts';
+import { type LiveSite, numberOf } from './site-patcher.ts';
 import type { TextMemory } from './text-memory.ts';
 
 interface Counter {
@@ -60,8 +60,10 @@ export class SiteCounters {
     }
   }
 
-  codeOf(site: LiveSite): bigint | undefined {
-    return this.#counters.get(site)?.codeGva;
+  /** Where the site is to lead, by {@link numberOf}. */
+  codeOf(site: LiveSite): number | undefined {
+    const counter = this.#counters.get(site);
+    return counter && numberOf(counter.codeGva);
   }
 
   /** Calls of a site since the last time. */

@@ -3,6 +3,8 @@ import { siteTemplate, tailOfDirectBranch } from './code.ts';
 import type { RunningKernel } from './running-kernel.ts';
 import type { ModuleSite, PatchSite } from './sites.ts';
 
+type GuestWrite = Parameters<RunningKernel['machine']['memory']['writeAll']>[0][number];
+
 const PAGE = 4096;
 const OPCODE_GROUP_5 = 0xff;
 const SHORTEST_BYTES = 5;
@@ -16,23 +18,22 @@ export interface LiveSite extends PatchSite {
   readonly original: Uint8Array;
   /** What is there now. */
   readonly bytes: Uint8Array;
-  /** Where it leads; `undefined`: it is as the kernel had it. */
-  readonly to?: bigint | undefined;
+  /** Where it leads, by {@link numberOf}; `undefined`: it is as the kernel had it. */
+  readonly to?: number | undefined;
   /** The kernel module that it is in. */
   readonly module?: string | undefined;
 }
 
 interface Place extends LiveSite {
-  /** The branch that is written here, but for its displacement, and where that counts from: {@link numberOf}. */
-  readonly template: Uint8Array;
+  /** The branch that is written here; its displacement is filled in each time. Where that counts from: {@link numberOf}. */
+  readonly branch: Uint8Array;
   readonly displacementAt: number;
   readonly end: number;
-  /** Guest-physical address, and that of the second part if a page ends within the site. */
-  readonly gpa: number;
-  readonly firstBytes: number;
-  readonly nextGpa: number;
+  /** What puts the branch there, and what the kernel had: made once, since the guest waits while they are used. */
+  readonly patching: readonly GuestWrite[];
+  readonly restoring: readonly GuestWrite[];
   bytes: Uint8Array;
-  to: bigint | undefined;
+  to: number | undefined;
 }
 
 /**
@@ -45,6 +46,8 @@ export class SitePatcher {
   readonly #initFirst: bigint;
   readonly #initEnd: bigint;
   #places: Place[] = [];
+  /** The same by their addresses in memory, so that what is known of a page is gone through once; `undefined`: to be made. */
+  #inOrder: readonly Place[] | undefined;
   /** Sites that are left alone: in code that the kernel gives away once it has booted, or no calls through the table. */
   readonly leftOut: PatchSite[] = [];
   /** Addresses strictly within sites, between instructions of the kernel's own, for as long as those are there. */
@@ -91,14 +94,16 @@ export class SitePatcher {
 
   #place(site: LiveSite, branch: 'call' | 'jmp', gpa: number, lastGpa: number): Place {
     const { gva, sizeBytes, original } = site;
-    const firstBytes = Math.min(sizeBytes, PAGE - (gpa % PAGE));
     // What stays behind a direct branch: the same boundaries of instructions as before, so that nobody can be within.
     const tail = tailOfDirectBranch(original);
-    const { bytes: template, displacementAt, endAt } = siteTemplate(branch, sizeBytes, tail);
-    const nextGpa = lastGpa - (sizeBytes - 1 - firstBytes);
-    const end = numberOf(gva) + endAt;
-    const place: Place = { ...site, gpa, firstBytes, to: undefined, nextGpa, template, displacementAt, end };
+    const { bytes, displacementAt, endAt } = siteTemplate(branch, sizeBytes, tail);
+    const writesOf = (content: Uint8Array) => pageWrites(content, gpa, lastGpa);
+    const place: Place = {
+      ...{ ...site, to: undefined, branch: bytes, displacementAt, end: numberOf(gva) + endAt },
+      ...{ patching: writesOf(bytes), restoring: writesOf(original) },
+    };
     this.#places.push(place);
+    this.#inOrder = undefined;
     if (!tail) for (let i = 1; i < sizeBytes; i++) this.#within.set(gva + BigInt(i), place);
     return place;
   }
@@ -117,6 +122,7 @@ export class SitePatcher {
   forget(gone: ReadonlySet<LiveSite>): void {
     if (gone.size === 0) return;
     this.#places = this.#places.filter((place) => !gone.has(place));
+    this.#inOrder = undefined;
     for (const [gva, place] of this.#within) if (gone.has(place)) this.#within.delete(gva);
   }
 
@@ -131,41 +137,33 @@ export class SitePatcher {
   }
 
   /**
-   * Make every site lead to what `target` answers; `undefined`: as the kernel had it. Answers how many have changed. Throws
+   * Make every site lead to what `target` answers, by {@link numberOf}; `undefined`: as the kernel had it. Answers how many have changed. Throws
    * RangeError, and nothing is changed, where a branch would not reach.
    */
-  retarget(target: (site: LiveSite) => bigint | undefined): number {
-    const wide = this.#kernel.wordBytes === 8;
+  retarget(target: (site: LiveSite) => number | undefined): number {
+    this.#inOrder ??= this.#places.toSorted((a, b) => a.patching[0].gpa - b.patching[0].gpa);
     const changed: Place[] = [];
-    const made: { to: bigint | undefined; bytes: Uint8Array }[] = [];
-    let last: bigint | undefined;
-    let lastNumber = 0;
-    for (const place of this.#places) {
+    const targets: (number | undefined)[] = [];
+    const displacements = new Int32Array(this.#inOrder.length);
+    const wide = this.#kernel.wordBytes === 8;
+    for (const place of this.#inOrder) {
       const to = target(place);
       if (to === place.to) continue;
-      changed.push(place);
-      if (to === undefined) {
-        made.push({ to, bytes: place.original });
-        continue;
-      }
-      // Sites are listed slot by slot.
-      if (to !== last) lastNumber = numberOf(to);
-      last = to;
-      const displacement = lastNumber - place.end;
+      const displacement = (to ?? place.end) - place.end;
       // 32-bit code reaches every address, since EIP wraps around.
-      if (wide && displacement !== (displacement | 0)) throw outOfReach(place.gva, to);
-      made.push({ to, bytes: withDisplacement(place, displacement) });
+      if (wide && displacement !== (displacement | 0)) throw outOfReach(place.gva);
+      displacements[changed.length] = displacement;
+      changed.push(place);
+      targets.push(to);
     }
-    const writes: { gpa: number; bytes: Uint8Array }[] = [];
+    const writes: GuestWrite[] = [];
     for (let i = 0; i < changed.length; i++) {
       const place = changed[i];
-      const { gpa, firstBytes, nextGpa } = place;
-      const { to, bytes } = made[i];
-      if (firstBytes === bytes.length) writes.push({ gpa, bytes });
-      else
-        writes.push({ gpa, bytes: bytes.subarray(0, firstBytes) }, { gpa: nextGpa, bytes: bytes.subarray(firstBytes) });
-      place.bytes = bytes;
-      place.to = to;
+      place.to = targets[i];
+      place.bytes = place.to === undefined ? place.original : place.branch;
+      if (place.to !== undefined) setDisplacement(place, displacements[i]);
+      const parts = place.to === undefined ? place.restoring : place.patching;
+      for (let k = 0; k < parts.length; k++) writes.push(parts[k]);
     }
     this.#kernel.machine.memory.writeAll(writes);
     return changed.length;
@@ -174,11 +172,24 @@ export class SitePatcher {
   /** Sites whose bytes in the guest are not what has been put there; someone else writes to them. */
   strays(): LiveSite[] {
     const { memory } = this.#kernel.machine;
-    return this.#places.filter(({ gpa, firstBytes, nextGpa, sizeBytes, bytes }) => {
-      const now = [memory.readBytes(gpa, firstBytes), memory.readBytes(nextGpa, sizeBytes - firstBytes)];
-      return now.some((part, i) => part.some((byte, at) => byte !== bytes[at + i * firstBytes]));
-    });
+    return this.#places.filter(({ to, restoring, patching }) =>
+      (to === undefined ? restoring : patching).some(({ gpa, bytes }) => {
+        const now = memory.readBytes(gpa, bytes.length);
+        return now.some((byte, i) => byte !== bytes[i]);
+      }),
+    );
   }
+}
+
+/** Content that ends at `lastGpa`, in one part or, if a page ends within it, in two. */
+function pageWrites(bytes: Uint8Array, gpa: number, lastGpa: number): GuestWrite[] {
+  const firstBytes = Math.min(bytes.length, PAGE - (gpa % PAGE));
+  if (firstBytes === bytes.length) return [{ gpa, bytes }];
+  const nextGpa = lastGpa - (bytes.length - 1 - firstBytes);
+  return [
+    { gpa, bytes: bytes.subarray(0, firstBytes) },
+    { gpa: nextGpa, bytes: bytes.subarray(firstBytes) },
+  ];
 }
 
 function notMapped(gva: bigint): PolyvisorError {
@@ -186,13 +197,10 @@ function notMapped(gva: bigint): PolyvisorError {
 }
 
 /** An address as a signed number, in which thousands of displacements are quickly made: exact where kernels are. */
-const numberOf = (gva: bigint) => Number(BigInt.asIntN(64, gva));
+export const numberOf = (gva: bigint) => Number(BigInt.asIntN(64, gva));
 
-function withDisplacement({ template, displacementAt }: Place, displacement: number): Uint8Array {
-  const bytes = template.slice();
-  for (let i = 0; i < 4; i++) bytes[displacementAt + i] = displacement >> (8 * i);
-  return bytes;
+function setDisplacement({ branch, displacementAt }: Place, displacement: number): void {
+  for (let i = 0; i < 4; i++) branch[displacementAt + i] = displacement >> (8 * i);
 }
 
-const outOfReach = (from: bigint, to: bigint) =>
-  new RangeError(`0x${to.toString(16)} is out of reach from 0x${from.toString(16)}`);
+const outOfReach = (from: bigint) => new RangeError(`what is to be called is out of reach from 0x${from.toString(16)}`);

@@ -62,7 +62,7 @@ export class TestBench {
     this.ram = new MachineMemory(
       this.memory,
       (hostAddress, size) => this.engine.code.written(hostAddress, size),
-      (places) => this.engine.codeWritten(places),
+      (writes) => this.engine.codeWritten(writes),
     );
     this.vcpu = new MachineVcpu(0, this.engine);
     this.reset(options.fresh);

@@ -9,6 +9,8 @@ const FARTHEST_BYTES = 1n << 16n;
 /** Names for addresses, by binary search. */
 export class SymbolTable {
   private readonly entries: readonly SymbolEntry[];
+  /** Those that have been asked for by name. */
+  readonly #asked = new Map<string, bigint>();
 
   constructor(entries: readonly SymbolEntry[]) {
     this.entries = [...entries].sort((a, b) => (a.address < b.address ? -1 : a.address > b.address ? 1 : 0));
@@ -20,7 +22,9 @@ export class SymbolTable {
 
   /** The address of a symbol of exactly this name. */
   address(name: string): bigint | undefined {
-    return this.entries.find((entry) => entry.name === name)?.address;
+    const address = this.#asked.get(name) ?? this.entries.find((entry) => entry.name === name)?.address;
+    if (address !== undefined) this.#asked.set(name, address);
+    return address;
   }
 
   /** All names of exactly this address. */

@@ -97,7 +97,7 @@ export function attachTo(
   const [vcpu] = machine.vcpus;
   vcpu.cpl = 3;
   try {
-    return LiveOps.attach(machine, kernel, { nowNs, report });
+    return LiveOps.attach(machine, kernel, { nowNs, cpuNs: () => 0, report });
   } finally {
     vcpu.cpl = 0;
   }
