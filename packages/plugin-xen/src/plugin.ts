@@ -18,7 +18,7 @@ import { onHvmBeforeEntry, tapHvmExits } from './hvm/exits.ts';
 import { HVM_OVERHEAD_BYTES, type HvmDomain } from './hvm/hvmDomain.ts';
 import { startHvm } from './hvm/start.ts';
 import { startPvh } from './hvm/startPvh.ts';
-import { dispatchHypercall } from './hypercall/dispatch.ts';
+import { dispatchHypercall, dispatchWords } from './hypercall/dispatch.ts';
 import { mmHypercalls, mmWordHypercalls } from './mm/calls.ts';
 import { overheadBytes } from './mm/hole.ts';
 import { findXenEntries } from './notes/finder.ts';
@@ -119,12 +119,12 @@ class Guests {
       tapHvmExits(host, (cpu) => this.findHvm(cpu));
       return;
     }
-    tapExits(
-      host,
-      (cpu) => this.findPv(cpu),
-      (domain, vcpu, number, args) =>
+    tapExits(host, (cpu) => this.findPv(cpu), {
+      call: (domain, vcpu, number, args) =>
         dispatchHypercall({ domain, vcpu, wordBytes: domain.shared.wordBytes }, number, args),
-    );
+      callWords: (domain, vcpu, number, words) =>
+        dispatchWords({ domain, vcpu, wordBytes: domain.shared.wordBytes }, number, words, 0),
+    });
   }
   readonly #tapped = new Set<'pv' | 'hvm'>();
 

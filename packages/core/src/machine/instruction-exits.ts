@@ -61,7 +61,6 @@ const stringIo =
 
 /** The exits that a plug-in may see; the others are native business. */
 const makers: Partial<Record<InstructionExitName, Maker>> = {
-  softwareInterrupt: (length, args) => ({ kind: 'softwareInterrupt', vector: args.arg32(0), ...length }),
   int3: (length) => ({ kind: 'softwareInterrupt', vector: 3, ...length }),
   into: (length) => ({ kind: 'softwareInterrupt', vector: 4, ...length }),
   syscall: plain('syscall'),
@@ -112,6 +111,11 @@ export interface InstructionExit {
 export function instructionExit(detail: number, lengthBytes: number, args: ExitArguments): InstructionExit {
   const known = made[detail][lengthBytes] ?? polledAgain(detail, lengthBytes, args);
   if (known) return known;
+  if (detail === SOFTWARE_INTERRUPT) {
+    const vector = args.arg32(0);
+    const exit: Exit = { kind: 'softwareInterrupt', vector, instructionLength: lengthBytes };
+    return (interrupts[vector * (LONGEST_BYTES + 1) + lengthBytes] ??= { name: 'softwareInterrupt', exit });
+  }
   const name = INSTRUCTION_EXITS[detail];
   const answer: InstructionExit = { name, exit: makers[name]?.({ instructionLength: lengthBytes }, args) };
   if (!answer.exit || WITHOUT_ARGUMENTS.has(name)) made[detail][lengthBytes] = answer;
@@ -138,6 +142,15 @@ const WITHOUT_ARGUMENTS: ReadonlySet<InstructionExitName> = new Set<InstructionE
   'hlt',
   'swapgs',
   'clts',
+  'sysenter',
+  'vmcall',
+  'vmmcall',
+  'int3',
+  'into',
 ]);
+const SOFTWARE_INTERRUPT = INSTRUCTION_EXITS.indexOf('softwareInterrupt');
+/** Of INT n, by the vector and the length in bytes. */
+const interrupts: InstructionExit[] = [];
+const LONGEST_BYTES = 15;
 /** By number in INSTRUCTION_EXITS and length in bytes. */
 const made: (InstructionExit | undefined)[][] = INSTRUCTION_EXITS.map(() => []);

@@ -1,23 +1,23 @@
 import { Flag } from '../isa/flags.ts';
 import { MmuFlag } from '../memory/walk.ts';
 
-const Cr0 = { WP: 1n << 16n, PG: 1n << 31n } as const;
-const Cr4 = { PSE: 1n << 4n, PAE: 1n << 5n, SMEP: 1n << 20n, SMAP: 1n << 21n } as const;
-const Efer = { LMA: 1n << 10n, NXE: 1n << 11n } as const;
+const Cr0 = { WP: 1 << 16, PG: 1 << 31 } as const;
+const Cr4 = { PSE: 1 << 4, PAE: 1 << 5, SMEP: 1 << 20, SMAP: 1 << 21 } as const;
+const Efer = { LMA: 1 << 10, NXE: 1 << 11 } as const;
 
-/** What the page walk depends on besides CR3 and memory. */
-export interface PagingControls {
-  readonly cr0: bigint;
-  readonly cr4: bigint;
-  readonly efer: bigint;
+/** What the page walk depends on besides CR3 and memory: the low halves of registers. */
+interface PagingControls {
+  readonly cr0: number;
+  readonly cr4: number;
+  readonly efer: number;
   readonly eflags: number;
   readonly cpl: number;
 }
 
 /** MMU_FLAGS for these registers (SDM vol. 3A, 4.1.1 and 4.6). */
 export function mmuFlags({ cr0, cr4, efer, eflags, cpl }: PagingControls): number {
-  const fourLevel = (efer & Efer.LMA) !== 0n;
-  const pae = (cr4 & Cr4.PAE) !== 0n;
+  const fourLevel = (efer & Efer.LMA) !== 0;
+  const pae = (cr4 & Cr4.PAE) !== 0;
   return (
     (cr0 & Cr0.PG ? MmuFlag.PAGING : 0) |
     (fourLevel ? MmuFlag.FOUR_LEVEL : pae ? MmuFlag.PAE : cr4 & Cr4.PSE ? MmuFlag.PSE : 0) |

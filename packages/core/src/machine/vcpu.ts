@@ -55,6 +55,7 @@ const RESET_FLAGS = 2;
 const Word = {
   EFLAGS_SYSTEM: EFLAGS_SYSTEM.offset >>> 2,
   INTERRUPT_WAITS: INTERRUPT_WAITS.offset >>> 2,
+  PDPTE: PDPTE[0].offset >>> 2,
 } as const;
 
 /** What reads or changes state that {@link MachineVcpu.shareCells} keeps in guest memory. */
@@ -338,10 +339,10 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   /** Recompute what the page walk and the decoder depend on, and take the TLB bank that belongs to it. */
   updateMmu(): void {
     const flags = mmuFlags({
-      cr0: this.cr0,
-      cr4: this.cr4,
-      efer: this.efer,
-      eflags: this.slot32(EFLAGS_SYSTEM),
+      cr0: this.slotHalf(CR0, 0),
+      cr4: this.slotHalf(CR4, 0),
+      efer: this.slotHalf(EFER, 0),
+      eflags: this.words[Word.EFLAGS_SYSTEM],
       cpl: this.cpl,
     });
     this.setSlot32(MMU_FLAGS, flags);
@@ -362,7 +363,11 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   }
   #loadPdptes(): void {
     if (!usesPdptes(this.slot32(MMU_FLAGS))) return;
-    this.readPdptes(this.cr3).forEach((entry, i) => this.setSlot64(PDPTE[i], entry));
+    const { layout, words } = this.engine.memory;
+    const at = (this.slotHalf(CR3, 0) & 0xffffffe0) >>> 0;
+    const isMemory = at + PDPTE.length * 8 <= layout.ramSizeBytes;
+    const from = (layout.ram + at) >>> 2;
+    for (let i = 0; i < PDPTE.length * 2; i++) this.words[Word.PDPTE + i] = isMemory ? words[from + i] : -1;
   }
   translate(gva: bigint, access: Access, options?: VirtualAccessOptions): Translation {
     return this.#virtual.translate(gva, access, options);

@@ -7,7 +7,11 @@ import { setRegister } from './frames32.ts';
 import { KERNEL_CS, KERNEL_SS, loadFlat, USER_CS32 } from './segments.ts';
 import { injectException, Vector } from './traps.ts';
 
-export type Dispatch = (domain: XenDomain, vcpu: XenVcpu, number: number, args: HypercallArguments) => HypercallResult;
+export interface Dispatch {
+  call(domain: XenDomain, vcpu: XenVcpu, number: number, args: HypercallArguments): HypercallResult;
+  /** Of a PV32 guest, whose six arguments are words. */
+  callWords(domain: XenDomain, vcpu: XenVcpu, number: number, words: Int32Array): HypercallResult | number;
+}
 
 const CODE_L = 1 << 13;
 const FLAT_USER_SS_32 = 0xe033;
@@ -51,21 +55,20 @@ function hypercall(domain: XenDomain, vcpu: XenVcpu, dispatch: Dispatch): void {
     argumentHalves[2 * i + 1] = gprHalves[register + 1];
   }
   gprHalves[2 * Gpr.R11] = (gprHalves[2 * Gpr.R11] & ~(RFLAGS_IOPL | RFLAGS_VM)) | RFLAGS_IF;
-  const result = dispatch(domain, vcpu, number, argumentValues);
+  const result = dispatch.call(domain, vcpu, number, argumentValues);
   if (result !== NO_RESULT) gpr[Gpr.RAX] = result;
 }
 
 const ARGUMENT_REGISTERS_32 = [Gpr.RBX, Gpr.RCX, Gpr.RDX, Gpr.RSI, Gpr.RDI, Gpr.RBP] as const;
+const argumentWords = new Int32Array(ARGUMENT_REGISTERS_32.length);
 
 /** INT 0x82 of a PV32 kernel, EIP behind it: EAX, EBX ECX EDX ESI EDI EBP (docs/guest-guide/x86/hypercall-abi.rst). */
 export function onHypercall32(domain: XenDomain, vcpu: XenVcpu, dispatch: Dispatch): void {
   const { gprHalves } = vcpu.cpu;
-  ARGUMENT_REGISTERS_32.forEach((register, index) => {
-    argumentHalves[2 * index] = gprHalves[2 * register];
-    argumentHalves[2 * index + 1] = 0;
-  });
-  const result = dispatch(domain, vcpu, gprHalves[2 * Gpr.RAX] >>> 0, argumentValues);
-  if (result !== NO_RESULT) setRegister(vcpu, Gpr.RAX, Number(BigInt.asIntN(32, result)));
+  for (let i = 0; i < ARGUMENT_REGISTERS_32.length; i++) argumentWords[i] = gprHalves[2 * ARGUMENT_REGISTERS_32[i]];
+  const result = dispatch.callWords(domain, vcpu, gprHalves[2 * Gpr.RAX] >>> 0, argumentWords);
+  if (result === NO_RESULT) return;
+  setRegister(vcpu, Gpr.RAX, typeof result === 'number' ? result : Number(BigInt.asIntN(32, result)));
 }
 
 function userSyscall(domain: XenDomain, vcpu: XenVcpu, instructionLength: number): void {

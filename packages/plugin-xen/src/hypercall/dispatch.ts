@@ -38,10 +38,9 @@ export function dispatchWords(
   words: Int32Array,
   first: number,
 ): HypercallResult | number {
-  const { host, wordHypercalls } = context.domain;
-  const handler = wordHypercalls?.get(number);
-  if (handler !== undefined && !host.isTraced('hypercalls')) {
-    host.count((HYPERCALLS[number] as HypercallInfo).counter);
+  const handler = context.domain.wordHypercalls?.get(number);
+  if (handler !== undefined && !context.domain.host.isTraced('hypercalls')) {
+    context.domain.host.count((HYPERCALLS[number] as HypercallInfo).counter);
     return handler(context, words, first);
   }
   const args = Array.from({ length: ARGUMENTS }, (_, i) => BigInt(words[first + i] >>> 0));

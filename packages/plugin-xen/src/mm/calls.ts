@@ -2,7 +2,7 @@ import type { HypercallHandler, WordHypercallHandler, XenDomain } from '../domai
 import { EINVAL, ENOSYS } from '../errno.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { memoryOp } from './memoryOp.ts';
-import { mmuextOp } from './mmuext.ts';
+import { mmuextOp, mmuextOp32 } from './mmuext.ts';
 import { mmuUpdate } from './mmuUpdate.ts';
 import { updateVaMapping, updateVaMapping32, updateVaMappingOtherdomain } from './vaMapping.ts';
 
@@ -40,5 +40,8 @@ export function mmHypercalls(domain: PvDomain): readonly (readonly [number, Hype
 
 /** Those of them that come often from 32-bit guests. */
 export function mmWordHypercalls(domain: PvDomain): readonly (readonly [number, WordHypercallHandler])[] {
-  return [[14, (context, words, first) => updateVaMapping32(domain, context, words, first)]];
+  return [
+    [14, (context, words, first) => updateVaMapping32(domain, context, words, first)],
+    [26, (context, words, first) => mmuextOp32(domain, context, words, first)],
+  ];
 }

@@ -1,5 +1,5 @@
 import { readWord, struct } from '../abi/struct.ts';
-import { copyFromGuest, isGuestAddress } from '../access.ts';
+import { copyFromGuest, isGuestAddress, wordsFromGuest } from '../access.ts';
 import { setLdt } from '../cpu/descriptors.ts';
 import type { HypercallArguments, HypercallContext } from '../domain.ts';
 import { E2BIG, EACCES, EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, ESRCH } from '../errno.ts';
@@ -9,7 +9,7 @@ import { PAGE_BYTES } from '../layout.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { FrameType, TYPE_PINNED } from './frames.ts';
 import type { PvMemory } from './manager.ts';
-import { OK } from './pageTables.ts';
+import { MM_EINVAL, OK } from './pageTables.ts';
 import { loadKernelRoot, loadUserRoot } from './roots.ts';
 import { flushVcpus, vcpusInMask } from './vaMapping.ts';
 
@@ -74,14 +74,59 @@ export function mmuextOp(domain: PvDomain, context: HypercallContext, args: Hype
   return result;
 }
 
+/** Words of struct mmuext_op of a 32-bit guest. */
+const Words = { CMD: 0, ARG1: 1, ARG2: 2, SIZE: 3 } as const;
+const op32 = new Int32Array(Words.SIZE);
+
+/** The same of a PV32 guest, in words: ops, count, done, domid. */
+export function mmuextOp32(domain: PvDomain, context: HypercallContext, words: Int32Array, first: number): number {
+  const [list, count] = [words[first] >>> 0, words[first + 1] & COUNT_MASK];
+  const [donePointer, domid] = [words[first + 2] >>> 0, words[first + 3] & 0xffff];
+  if (count > MAX_OPS) return Number(E2BIG);
+  if (!isOwnDomid(domid)) return Number(ESRCH);
+  let done = 0;
+  let result = OK;
+  while (done < count) {
+    const at = list + done * Words.SIZE * 4;
+    if (!wordsFromGuest(context.vcpu, at | 0, Math.floor(at / 2 ** 32), op32, Words.SIZE)) result = Number(EFAULT);
+    else result = runWords(op32[Words.CMD] >>> 0, domain, context);
+    if (result !== OK) break;
+    done++;
+  }
+  if (donePointer !== 0) writeU32(context.vcpu, BigInt(donePointer), done);
+  return result;
+}
+
+/** The operation in {@link op32}; what comes often needs no 64-bit numbers. */
+function runWords(op: number, domain: PvDomain, context: HypercallContext): number {
+  const first = op32[Words.ARG1] >>> 0;
+  switch (op) {
+    case Op.UNPIN_TABLE:
+      return unpin(domain, first);
+    case Op.NEW_BASEPTR:
+      return loadKernelRoot(domain.mm, context.vcpu, first);
+    case Op.TLB_FLUSH_LOCAL:
+      domain.mm.flush(context.vcpu);
+      return OK;
+    case Op.TLB_FLUSH_ALL:
+      domain.mm.flushAll();
+      return OK;
+  }
+  if (op <= Op.PIN_L4_TABLE) return pin(domain, first, FrameType.L1 + op - Op.PIN_L1_TABLE);
+  const second = BigInt(op32[Words.ARG2] >>> 0);
+  return Number(run(op, { domain, context, first: BigInt(first), second }));
+}
+
 function run(op: number, request: Request): bigint {
-  if (op >= Op.PIN_L1_TABLE && op <= Op.PIN_L4_TABLE) return pin(request, FrameType.L1 + op - Op.PIN_L1_TABLE);
+  if (op >= Op.PIN_L1_TABLE && op <= Op.PIN_L4_TABLE) {
+    return BigInt(pin(request.domain, frame(request.first), FrameType.L1 + op - Op.PIN_L1_TABLE));
+  }
   const handler = HANDLERS[op];
   return handler === undefined ? ENOSYS : handler(request);
 }
 
 const HANDLERS: Readonly<Record<number, (request: Request) => bigint>> = {
-  [Op.UNPIN_TABLE]: unpin,
+  [Op.UNPIN_TABLE]: ({ domain, first }) => BigInt(unpin(domain, frame(first))),
   [Op.NEW_BASEPTR]: ({ domain, context, first }) => BigInt(loadKernelRoot(domain.mm, context.vcpu, frame(first))),
   [Op.NEW_USER_BASEPTR]: ({ domain, context, first }) => BigInt(loadUserRoot(domain.mm, context.vcpu, frame(first))),
   [Op.TLB_FLUSH_LOCAL]: ({ domain, context }) => flushed(domain, [context.vcpu]),
@@ -117,26 +162,22 @@ function flushMask({ domain, context, second }: Request, gva: bigint | undefined
   return gva === undefined || isGuestAddress(gva) ? flushed(domain, vcpus, gva) : 0n;
 }
 
-function pin({ domain, first }: Request, type: number): bigint {
-  const { tables, frames } = domain.mm;
-  const mfn = frame(first);
+function pin({ mm: { tables, frames } }: PvDomain, mfn: number, type: number): number {
   const result = tables.getPageAndType(mfn, type);
-  if (result !== OK) return BigInt(result);
+  if (result !== OK) return result;
   if ((frames.typeInfo[mfn] & TYPE_PINNED) !== 0) {
     tables.putPageAndType(mfn);
-    return EINVAL;
+    return MM_EINVAL;
   }
   frames.typeInfo[mfn] |= TYPE_PINNED;
-  return 0n;
+  return OK;
 }
 
-function unpin({ domain, first }: Request): bigint {
-  const { tables, frames } = domain.mm;
-  const mfn = frame(first);
-  if (!frames.isGuest(mfn) || (frames.typeInfo[mfn] & TYPE_PINNED) === 0) return EINVAL;
+function unpin({ mm: { tables, frames } }: PvDomain, mfn: number): number {
+  if (!frames.isGuest(mfn) || (frames.typeInfo[mfn] & TYPE_PINNED) === 0) return MM_EINVAL;
   frames.typeInfo[mfn] &= ~TYPE_PINNED;
   tables.putPageAndType(mfn);
-  return 0n;
+  return OK;
 }
 
 function ldt({ domain, context, first, second }: Request): bigint {

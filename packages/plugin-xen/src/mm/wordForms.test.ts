@@ -9,7 +9,7 @@ const CODE = VIRT_BASE_32 + KERNEL_PADDR_32;
 const SCRATCH = CODE + 0x2000n;
 const MAPPED = VIRT_BASE_32 + 0x3f_e000n;
 const WINDOW = VIRT_BASE_32 + 0x3f_d000n;
-const Call = { MMU_UPDATE: 1, MULTICALL: 13, UPDATE_VA: 14, ASSIST: 21 } as const;
+const Call = { MMU_UPDATE: 1, MULTICALL: 13, UPDATE_VA: 14, ASSIST: 21, MMUEXT: 26 } as const;
 const ASSIST_WRITABLE_PAGETABLES = 2;
 const DOMID_SELF = 0x7ff0;
 const PRESENT = 1;
@@ -182,5 +182,66 @@ describe('update_va_mapping in a multicall', () => {
     const results = calls.map((_, i) => guest.memory.read32(gpa(guest, LIST + BigInt(i * ENTRY_WORDS * 4 + 4))) | 0);
     expect(results).toEqual([0, -22, 0]);
     expect(entryWords(guest)).toEqual([0, 0]);
+  });
+});
+
+describe('mmuext_op', () => {
+  const ENTRY_BYTES = 12;
+  const DONE = SCRATCH + 0x300n;
+  const operation = fc.record({
+    cmd: fc.oneof(fc.constantFrom(0, 1, 2, 4, 4, 5, 6, 7, 10, 11, 16), fc.nat(21), fc.nat(0xffff_ffff)),
+    first: fc.oneof(
+      fc.constantFrom('table', 'root', 'page', 'address').map((what) => ({ what })),
+      fc.nat(0xffff_ffff).map((word) => ({ word })),
+    ),
+    second: fc.oneof(fc.nat(8), fc.nat(0xffff_ffff)),
+  });
+  const list = fc.record({
+    operations: fc.array(operation, { maxLength: 5 }),
+    more: fc.constantFrom(0, 0, 1, 0x8000_0000, 0x1_0000),
+    done: fc.constantFrom(0, 0, Number(DONE), 0xf580_0000),
+    domid: fc.constantFrom(DOMID_SELF, DOMID_SELF, DOMID_SELF, 0, 99),
+  });
+  type List = typeof list extends fc.Arbitrary<infer T> ? T : never;
+
+  /** Frames that can become a table, or are one. */
+  function places(guest: Booted32): Record<string, number> {
+    const page = gpa(guest, MAPPED) >>> 12;
+    return { table: entryOf(guest) >>> 12, root: Number(guest.cpu.cr3 >> 12n), page, address: Number(MAPPED) };
+  }
+  function run(guest: Booted32, { operations, more, done, domid }: List): readonly unknown[] {
+    const known = places(guest);
+    // A page that nothing maps can be pinned.
+    hypercall32(guest, Call.UPDATE_VA, MAPPED, 0, 0, 0);
+    guest.memory.fill(known.page << 12, 4096, 0);
+    operations.forEach(({ cmd, first, second }, i) => {
+      put(guest, SCRATCH + BigInt(i * ENTRY_BYTES), cmd, 'word' in first ? first.word : known[first.what], second);
+    });
+    put(guest, DONE, 0xdead);
+    const result = hypercall32(guest, Call.MMUEXT, SCRATCH, operations.length + more, done, domid);
+    const { cpu, host, memory } = guest;
+    const told = walk(memory, cpu.cr3, DONE, 'read', false);
+    const tables = [known.table, known.page].map((frame) =>
+      Buffer.from(memory.readBytes(frame << 12, 4096)).toString('hex'),
+    );
+    return [
+      result,
+      typeof told === 'number' && memory.read32(told),
+      cpu.cr3,
+      cpu.flushes,
+      cpu.roots,
+      tables,
+      counts(host.counters),
+    ];
+  }
+  const counts = (counters: ReadonlyMap<string, number>) => [...counters].sort(([a], [b]) => (a < b ? -1 : 1));
+
+  it('is the same in words, whoever makes it', () => {
+    const property = fc.property(list, (given) => {
+      const [guest, twin] = [boot32(), boot32()];
+      guest.host.isTraced = () => false;
+      expect(run(guest, given)).toEqual(run(twin, given));
+    });
+    fc.assert(property, { seed: 26, numRuns: 60 });
   });
 });
