@@ -100,7 +100,9 @@ async function build(folder) {
     target: 'node20',
     sourcemap: true,
     external: notCompiled,
-    banner: { js: '"use strict";' },
+    // Part of the file, since a text put together from parts is copied once more (2.5 MB).
+    banner: { js: '(function (module, exports, require, import_) {"use strict";' },
+    footer: { js: '})' },
     plugins: [filesStayWhereTheyAre],
     logLevel: 'silent',
     write: false,

@@ -16,7 +16,7 @@ export function loadProgram(folder, nameOfUse) {
   const codeFile = path.join(folder, `${nameOfUse}-${cachedDataVersionTag().toString(16)}.code`);
   const cachedData = readIfThere(codeFile);
   // Latin-1, as the compiler writes other characters as escapes.
-  const script = new vm.Script(`(function (module, exports, require, import_) {${readFileSync(file, 'latin1')}\n})`, {
+  const script = new vm.Script(readFileSync(file, 'latin1'), {
     filename: file,
     ...(cachedData && { cachedData }),
   });

@@ -122,8 +122,14 @@ export class Handlers {
   /** Handlers worth a place in the dispatch loop: single instructions first, then pairs of them. */
   #hotPrograms(examples: readonly string[]): InlineHandler[] {
     const handlers: InlineHandler[] = [];
+    const known = new Map<string, HotInstruction>();
+    const instruction = (example: string) => {
+      let hot = known.get(example);
+      if (!hot) known.set(example, (hot = this.#hotInstruction(example, handlers)));
+      return hot;
+    };
     for (const example of examples) {
-      const [first, second] = example.split(PAIR_MARK).map((one) => this.#hotInstruction(one, handlers));
+      const [first, second] = example.split(PAIR_MARK).map(instruction);
       if (second === undefined) continue;
       if (!first.choice.leads)
         throw new Error(`hot list: ${example} must not begin with an instruction that stores or jumps`);
@@ -135,11 +141,11 @@ export class Handlers {
     return handlers;
   }
 
-  #hotInstruction(example: string, handlers: InlineHandler[]): { choice: Choice; handler: number; program: Program } {
+  #hotInstruction(example: string, handlers: InlineHandler[]): HotInstruction {
     const quiet = example.startsWith(QUIET_MARK);
     const shape = exampleShape(quiet ? example.slice(QUIET_MARK.length) : example);
-    const choice = this.#choiceOf(shape);
     const program = buildProgram(shape, this.#options.directCode, quiet);
+    const choice = this.#choices.get(shape) ?? this.#choose(shape, quiet ? undefined : program);
     if (!(quiet ? choice.hasQuiet : choice.hasHandler)) {
       handlers.push([program]);
       if (quiet) choice.setQuiet(this.#next++);
@@ -148,9 +154,10 @@ export class Handlers {
     return { choice, handler: quiet ? choice.quiet() : choice.handler, program };
   }
 
-  #choose(shape: InstructionShape): Choice {
+  /** `built` is its program, if there is one already. */
+  #choose(shape: InstructionShape, built?: Program): Choice {
     const is64 = shape.mode === 'long64';
-    const choice = new Choice(shape, this.#options.directCode, (program) => {
+    const choice = new Choice(shape, this.#options.directCode, built, (program) => {
       if (is64) this.#compiledFor64++;
       return this.#addHandler(program);
     });
@@ -256,6 +263,13 @@ function storesIn(block: Block): boolean {
   );
 }
 
+/** What the hot list names. */
+interface HotInstruction {
+  readonly choice: Choice;
+  readonly handler: number;
+  readonly program: Program;
+}
+
 /** The handlers of a shape, compiled when they are first needed. */
 class Choice implements HandlerChoice {
   readonly shape: InstructionShape;
@@ -266,11 +280,16 @@ class Choice implements HandlerChoice {
   #handler = 0;
   #quiet = 0;
   readonly #directCode: DirectPrograms;
-  constructor(shape: InstructionShape, directCode: DirectPrograms, compile: (program: Program) => number) {
+  constructor(
+    shape: InstructionShape,
+    directCode: DirectPrograms,
+    built: Program | undefined,
+    compile: (program: Program) => number,
+  ) {
     this.shape = shape;
     this.#directCode = directCode;
     this.#compile = compile;
-    const program = buildProgram(shape, directCode);
+    const program = built ?? buildProgram(shape, directCode);
     this.flags = flagUse(program);
     this.leads = !storesIn(program.body) && !shape.encoding.endsBlock;
   }
