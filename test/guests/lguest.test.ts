@@ -96,6 +96,32 @@ describe('every call of an ABI', () => {
     expect((await run('era=2.6.31 end=panic')).reason).toEqual({ kind: 'crash', message: 'CRASH: the guest panics' });
   });
 
+  it.each([
+    ['2.6.30', 'off'],
+    ['2.6.31', 'off'],
+    ['2.6.31', 'on'],
+  ])('%s, PAE %s: SET_PTE does not leave guest code, and does the same', async (era, pae) => {
+    const commandLine = `era=${era}${pae === 'on' ? ' pae=on' : ''}`;
+    const runs = [];
+    for (const options of [{}, { exits: 'all' }] as const) {
+      const plugins = [[lguest, { pae }] as const];
+      const guest = { name: 'lguest.elf', file, commandLine, plugins, options };
+      const { machine, console, counters } = await machineInProcess(guest);
+      const { reason } = await machine.run();
+      runs.push({
+        reason,
+        output: console.output,
+        counters: counters(),
+        exits: Number(machine.stats()['exit.hypercall']),
+      });
+    }
+    const [{ exits: direct, ...seen }, { exits: whole, ...expected }] = runs;
+    expect(seen).toEqual(expected);
+    expect(seen.reason).toEqual({ kind: 'poweroff' });
+    const calls = seen.counters.find(({ name }) => name === 'hypercall.SET_PTE')?.count;
+    expect(whole - direct).toBe(calls);
+  });
+
   it('two runs are the same', async () => {
     expect((await run('era=3.1')).output).toBe((await run('era=3.1')).output);
   });

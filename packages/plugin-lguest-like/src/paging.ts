@@ -6,7 +6,7 @@
 import type { LguestGuest } from './guest.ts';
 import { hex, kill } from './killed.ts';
 
-const Pte = { P: 1, RW: 2, US: 4, A: 0x20, D: 0x40, PSE: 0x80 } as const;
+export const Pte = { P: 1, RW: 2, US: 4, A: 0x20, D: 0x40, PSE: 0x80 } as const;
 /** All that an entry which leads to a table may have set: P RW US A D. */
 const TABLE_FLAGS = Pte.P | Pte.RW | Pte.US | Pte.A | Pte.D;
 const FLAGS = 0xfff;
@@ -14,14 +14,14 @@ const PAGE_BYTES = 4096;
 /** What the switcher has at the top of every address space: lguest_data.reserve_mem. */
 export const reservedBytes = ({ pae }: { readonly pae: boolean }): number => (pae ? 2 : 4) << 20;
 /** Upper half of a PAE entry: address bits 35:32 and up; bit 63 is NX. */
-const PAE_HIGH_ADDRESS = 0x7fffffff;
+export const HIGH_ADDRESS = 0x7fffffff;
 
 const isSwitcher = (guest: LguestGuest, gva: number) => gva >= 2 ** 32 - reservedBytes(guest.paging);
 
 /** check_gpgd, check_gpmd, check_gpte: an entry is not present, or is of the kind that the guest may have. @throws Killed */
 function checkEntry(guest: LguestGuest, low: number, high: number, forbidden: number, what: string): void {
   if ((low & Pte.P) === 0) return;
-  const isBeyond = (high & PAE_HIGH_ADDRESS) !== 0 || (low & ~FLAGS) >>> 0 >= guest.memory.limit;
+  const isBeyond = (high & HIGH_ADDRESS) !== 0 || (low & ~FLAGS) >>> 0 >= guest.memory.limit;
   if ((low & forbidden) !== 0 || isBeyond) kill(`bad page ${what} entry`);
 }
 const checkTable = (guest: LguestGuest, low: number, high: number, what: string) =>
@@ -35,7 +35,7 @@ const checkLeaf = (guest: LguestGuest, low: number, high: number) => {
 /** gpte_in_iomem: registers of the PCI bus's functions may be mapped, but not by large pages. */
 function isDeviceMemory({ bus }: LguestGuest, low: number, high: number): boolean {
   const frame = (low & ~FLAGS) >>> 0;
-  const isLow = (low & Pte.PSE) === 0 && (high & PAE_HIGH_ADDRESS) === 0;
+  const isLow = (low & Pte.PSE) === 0 && (high & HIGH_ADDRESS) === 0;
   return bus?.pci !== undefined && isLow && frame >= bus.pci.firstGpa && frame < bus.pci.endGpa;
 }
 

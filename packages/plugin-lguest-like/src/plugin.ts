@@ -9,6 +9,7 @@ import {
 import { type Era, eraOf, LAST_CALL } from './abi.ts';
 import { DEVICE_BYTES, DescriptorBus } from './descriptorBus.ts';
 import { PLAIN, TYPED_FIELDS } from './descriptors.ts';
+import { buildCall, updateDirectCalls } from './direct.ts';
 import { guarded, tapExits } from './exits.ts';
 import { findLguestEntries } from './finder.ts';
 import { type Bus, LguestGuest } from './guest.ts';
@@ -48,6 +49,7 @@ export const lguestPlugin: Plugin = {
       if (platform.entry.plugin !== NAME) return;
       platform.overheadBytes += DEVICE_BYTES;
       platform.chips.add('pci');
+      platform.direct('hypercall', buildCall);
     });
     host.hooks.boot.tap(NAME, (request, machine) => {
       if (request.entry.plugin !== NAME) return undefined;
@@ -66,9 +68,14 @@ export const lguestPlugin: Plugin = {
     tapExits(host, (cpu) => (guest?.cpu === cpu ? guest : undefined));
     host.hooks.beforeEntry.tap(NAME, (cpu) => {
       const running = guest;
-      if (running?.cpu === cpu && running.irqsPending !== 0) guarded(running, () => deliverInterrupts(running));
+      if (running?.cpu !== cpu) return;
+      if (running.irqsPending !== 0) guarded(running, () => deliverInterrupts(running));
+      updateDirectCalls(running);
     });
-    host.hooks.shutdown.tap(NAME, stop);
+    host.hooks.shutdown.tap(NAME, () => {
+      if (guest) updateDirectCalls(guest);
+      stop();
+    });
   },
 };
 
