@@ -11,6 +11,7 @@ import {
   parseConsole,
   parseExits,
   parseExpect,
+  parseFunctions,
   parseMemory,
   parseName,
   parseProfile,
@@ -21,6 +22,7 @@ import {
 } from './option-values.ts';
 import type {
   BootModuleRequest,
+  CompareOptions,
   CompileThreadChoice,
   ConsoleChoice,
   ControlRequest,
@@ -39,6 +41,7 @@ export type Request =
   | { readonly kind: 'help' }
   | { readonly kind: 'run'; readonly options: RunOptions }
   | { readonly kind: 'entries'; readonly options: EntriesOptions }
+  | { readonly kind: 'compare'; readonly options: CompareOptions }
   | { readonly kind: 'control'; readonly request: ControlRequest }
   | { readonly kind: 'ops'; readonly request: OpsRequest }
   | { readonly kind: 'opsReport'; readonly options: OpsReportOptions };
@@ -58,6 +61,7 @@ interface ParsedFlags extends DeviceFlags {
   expect?: string;
   stats?: boolean;
   profile?: string;
+  functions?: string;
   reboot: boolean;
   clock: 'icount' | 'wall';
   name?: string;
@@ -104,6 +108,7 @@ function buildProgram(ask: (request: Request) => void): Command {
     ask({ kind: 'run', options: toRunOptions(image, flags) }),
   );
   addEntries(program, ask);
+  addCompare(program, ask);
   addControl(program, (asked) => ask({ kind: 'control', request: asked }));
   addOps(program, IMAGE_HELP, ask);
   return program;
@@ -165,6 +170,19 @@ function addEntries(program: Command, ask: (request: Request) => void): void {
     );
 }
 
+function addCompare(program: Command, ask: (request: Request) => void): void {
+  program
+    .command('compare')
+    .description('which functions of a kernel ran in which boots, by files of `vm run --functions`')
+    .argument('<files...>', 'two or more files')
+    .option('--all', 'all functions, not only those that the kernel has for the time of booting')
+    .option('--json', 'as JSON')
+    .action((files: string[], { all = false, json = false }: { all?: boolean; json?: boolean }) => {
+      if (files.length < 2) throw usageError('one file is nothing to compare', 'give two or more');
+      ask({ kind: 'compare', options: { files, all, json } });
+    });
+}
+
 function collect(text: string, previous: string[] = []): string[] {
   return [...previous, text];
 }
@@ -205,6 +223,7 @@ function addRunOptions(run: Command): Command {
     .option('--name <name>', 'what `vm ps` and the like call it; default: made of the image', parseName)
     .option('--no-control', 'open no control socket')
     .option('--profile <file>', 'print the hottest symbols at the end, write a flame graph to FILE', parseProfile)
+    .option('--functions <file>', "list the kernel's functions that have run in FILE, for `vm compare`", parseFunctions)
     .option('--no-reboot', 'end when the guest reboots (exit code 7)')
     .addOption(
       new Option('--clock <kind>', 'wall, or icount: deterministic').argParser(parseClock).default('wall', 'wall'),
@@ -247,6 +266,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     expect: flags.expect,
     stats: flags.stats ?? false,
     profilePath: flags.profile,
+    functionsPath: flags.functions,
     reboot: flags.reboot,
     clock: flags.clock,
     control: flags.control,

@@ -27,6 +27,8 @@ async function answer(request: Request): Promise<number> {
       return (await import('./run.ts')).run(request.options);
     case 'entries':
       return (await import('./entries/index.ts')).entries(request.options);
+    case 'compare':
+      return (await import('./functions/compare.ts')).compare(request.options);
     case 'opsReport':
       return (await import('./ops/report.ts')).opsReport(request.options);
     case 'ops':

@@ -90,6 +90,7 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       expect: undefined,
       stats: false,
       profilePath: undefined,
+      functionsPath: undefined,
       reboot: true,
       clock: 'wall',
       control: true,

@@ -93,6 +93,11 @@ export function parseProfile(text: string): string {
   throw usageError('--profile names no file', 'write --profile FILE.json for speedscope, or FILE for collapsed stacks');
 }
 
+export function parseFunctions(text: string): string {
+  if (text !== '') return text;
+  throw usageError('--functions names no file', 'write --functions FILE, for `vm compare`');
+}
+
 /** `0`, `1`, `both` or `both:N`. */
 export function parseTier(text: string): TierChoice {
   if (text === '0') return { kind: 'interpret' };

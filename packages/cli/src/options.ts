@@ -30,6 +30,8 @@ export interface RunOptions {
   readonly stats: boolean;
   /** Where the flame graph goes; `undefined`: no samples are taken. */
   readonly profilePath: string | undefined;
+  /** Where to list the kernel's functions that have run. */
+  readonly functionsPath: string | undefined;
   readonly reboot: boolean;
   readonly clock: 'icount' | 'wall';
   /** Whether there is a control socket, and under which name; `undefined`: one made of the image's. */
@@ -99,6 +101,15 @@ export interface EntriesOptions {
   readonly image: string;
   /** Plug-ins to ask beside those that come with `vm`. */
   readonly plugins: readonly string[];
+  readonly json: boolean;
+}
+
+/** What `vm compare` was asked to do. */
+export interface CompareOptions {
+  /** Files of `vm run --functions`. */
+  readonly files: readonly string[];
+  /** All functions, not only those for the time of booting. */
+  readonly all: boolean;
   readonly json: boolean;
 }
 

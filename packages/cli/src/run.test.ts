@@ -35,6 +35,7 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     expect: undefined,
     stats: false,
     profilePath: undefined,
+    functionsPath: undefined,
     reboot: true,
     clock: 'icount',
     control: false,

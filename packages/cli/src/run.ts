@@ -21,6 +21,8 @@ import { say } from './diagnostics.ts';
 import { Ending } from './ending.ts';
 import { refuseInsideDoor } from './entries/capabilities.ts';
 import { ExitCode } from './exit-codes.ts';
+import { FunctionFile } from './functions/function-file.ts';
+import { FunctionLog } from './functions/function-log.ts';
 import { Idle } from './idle.ts';
 import { nodeFiles } from './node/file-reader.ts';
 import { memoryAdvice } from './node/huge-pages.ts';
@@ -46,6 +48,7 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
   const trace = options.trace && new TraceSink(options.trace);
   let devices: OpenDevices | undefined;
   const profile = options.profilePath === undefined ? undefined : new ProfileSink(options.profilePath);
+  const functions = options.functionsPath === undefined ? undefined : new FunctionFile(options.functionsPath);
   try {
     const registry = await loadRegistry(options, trace);
     devices = await openDevices(options);
@@ -59,11 +62,12 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
     const modules = await BootModules.open(options.modules, ops, guest.image);
     say(`${guest.image.name}: ${guest.image.description}`);
     const equipped = { ...guest, bootModules: guests, devices, modules };
-    return await new Session(options, equipped, ending, createMachine, { trace, profile }).run(registry);
+    return await new Session(options, equipped, ending, createMachine, { trace, profile, functions }).run(registry);
   } finally {
     await devices?.close();
     trace?.close();
     profile?.close();
+    functions?.close();
     releaseSignals();
   }
 }
@@ -88,6 +92,7 @@ function logPlugin(level: string, plugin: string, message: string): void {
 interface Sinks {
   readonly trace: TraceSink | undefined;
   readonly profile: ProfileSink | undefined;
+  readonly functions: FunctionFile | undefined;
 }
 
 /** Regions as `--tier` wants them; undefined: as the engine thinks best. */
@@ -118,6 +123,7 @@ class Session {
   readonly #symbols: ((gva: bigint) => string | undefined) | undefined;
   /** Of all boots of this run. */
   readonly #profile: GuestProfile | undefined;
+  readonly #functions: FunctionLog | undefined;
   readonly #idle = new Idle();
   readonly #expect: ExpectWatcher | undefined;
   readonly #startMs = performance.now();
@@ -133,6 +139,7 @@ class Session {
     this.#sinks = sinks;
     this.#symbols = guest.image.elf && lazySymbols(guest.image.elf);
     this.#profile = sinks.profile && new GuestProfile(this.#symbols ?? (() => undefined));
+    this.#functions = sinks.functions && new FunctionLog(this.#symbols ?? (() => undefined), guest.image.elf);
     if (options.expect !== undefined) {
       this.#expect = new ExpectWatcher(options.expect, () => ending.request({ exitCode: ExitCode.OK }));
     }
@@ -172,7 +179,7 @@ class Session {
         }
         const { exitCode, lines } = this.#judge(end);
         ended = { exitCode, reason: lines[0] ?? 'the guest powered off' };
-        summary = [...lines, ...this.#profileLines(), ...this.#statsLines(machine, plugins)];
+        summary = [...lines, ...this.#profileLines(), ...this.#functionLines(), ...this.#statsLines(machine, plugins)];
         return exitCode;
       }
     } finally {
@@ -204,6 +211,7 @@ class Session {
     const { entryName, memoryBytes, clock, exits } = this.#options;
     const onExit = this.#sinks.trace?.onExit;
     const profile = this.#profile;
+    const functions = this.#functions;
     return {
       image,
       ...(entryName !== undefined && { entryName }),
@@ -223,6 +231,7 @@ class Session {
       ...(exits === 'all' && { exits }),
       ...(onExit && { onExit }),
       ...(profile && { onSample: (sample) => profile.add(sample) }),
+      ...(functions && { onFirstRun: (run) => functions.add(run) }),
       idle: (maxNs) => this.#idle.wait(maxNs),
     };
   }
@@ -287,6 +296,13 @@ class Session {
     if (!sink || !this.#profile) return [];
     sink.write(this.#profile, this.#guest.image.name);
     return sink.table(this.#profile);
+  }
+
+  #functionLines(): string[] {
+    const { functions } = this.#sinks;
+    if (!functions || !this.#functions) return [];
+    functions.write(this.#functions.functions);
+    return [`functions: ${this.#functions.functions.length} have run, in ${functions.path}`];
   }
 
   #statsLines(machine: RunnableMachine, plugins: PluginRegistry): string[] {

@@ -1,5 +1,6 @@
 export * from './backends/index.ts';
 export * from './loader/image/index.ts';
+export type { FirstRun } from './machine/first-runs.ts';
 export {
   type FromThread,
   findDoors,

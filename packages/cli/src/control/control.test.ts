@@ -74,6 +74,7 @@ async function start(name: string, changes: Partial<RunOptions> = {}): Promise<S
     ...{ compileThread: 'off' },
     ...{
       profilePath: undefined,
+      functionsPath: undefined,
       disks: [],
       net: { kind: 'none' },
       shares: [],

@@ -71,6 +71,8 @@ export interface EngineOptions {
   readonly directCode?: DirectPrograms;
   /** Compiled regions (tier 1): none, or how they are made. */
   readonly regions?: RegionPolicy | false | undefined;
+  /** Told of the linear address of each straight run of code that is decoded. */
+  readonly onDecoded?: ((linear: bigint) => void) | undefined;
   /** A thread that makes them, a new one; without it they are made between two stays in guest code. */
   readonly regionThread?: RegionThread | undefined;
 }
@@ -116,6 +118,7 @@ export class Engine {
   mode: CpuMode = 'long64';
   readonly #core: CoreExports;
   readonly #host: EngineHost;
+  readonly #onDecoded: ((linear: bigint) => void) | undefined;
   readonly #helpers: readonly Helper[];
   readonly #handlers: Handlers;
   readonly regions: Regions | undefined;
@@ -124,6 +127,7 @@ export class Engine {
   constructor(memory: EngineMemory, host: EngineHost, options: EngineOptions = {}) {
     this.memory = memory;
     this.#host = host;
+    this.#onDecoded = options.onDecoded;
     this.#helpers = HELPER_NAMES.map((name) => host.helpers[name as HostHelper] ?? isaHelpers[name]);
     const index = options.vcpu ?? 0;
     this.base = stateBase(index);
@@ -451,6 +455,7 @@ export class Engine {
     const offset = Number(linear & 0xfffn);
     if (this.memory.words[(page.table >>> 2) + offset] === 0) {
       this.code.decodeRun(page, offset, () => this.#followingPage(linear));
+      this.#onDecoded?.(linear);
     }
     return true;
   }

@@ -34,6 +34,7 @@ import { ExitDispatch } from './exits/dispatch.ts';
 import { earlyFaults } from './exits/early-faults.ts';
 import { Exceptions } from './exits/exceptions.ts';
 import { ExitCounts } from './exits/exit-counts.ts';
+import { firstRunOf } from './first-runs.ts';
 import { MachineMemory } from './guest-memory.ts';
 import { GuestStart } from './guest-start.ts';
 import { Lifecycle } from './lifecycle.ts';
@@ -179,7 +180,9 @@ export class Machine implements PluginMachine {
       tellOfMmio: (gpa: number, sizeBytes: number, write: boolean) => this.#tellOfMmio(vcpu, gpa, sizeBytes, write),
     };
     const { directCode } = this.platform;
-    return makeEngine(this.#engineMemory, surroundings, { ...this.#options.engine, directCode });
+    const { onFirstRun, engine } = this.#options;
+    const onDecoded = onFirstRun && ((linear: bigint) => onFirstRun(firstRunOf(this.vcpus[vcpu], linear)));
+    return makeEngine(this.#engineMemory, surroundings, { ...engine, directCode, onDecoded });
   }
 
   /** An access beyond RAM, in the middle of an instruction: plug-ins are told of it, whatever they answer. */

@@ -10,6 +10,7 @@ import type {
 } from '@polyvisor/plugin-api';
 import type { EngineOptions } from '../engine/engine.ts';
 import type { PluginCalls } from '../ports/plugin-calls.ts';
+import type { FirstRun } from './first-runs.ts';
 import type { GuestSample } from './sampler.ts';
 
 /** What a machine is made of. */
@@ -47,6 +48,8 @@ export interface MachineOptions {
   readonly onExit?: (event: ExitEvent) => void;
   /** Told every 20,000 to 60,000 instructions where the guest is; only if someone wants it. */
   readonly onSample?: (sample: GuestSample) => void;
+  /** Told where a vCPU comes to code for the first time, and again once decoded code has gone; only if someone wants it. */
+  readonly onFirstRun?: (run: FirstRun) => void;
 }
 
 /** An exit as a trace shows it. */
