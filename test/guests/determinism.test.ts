@@ -1,10 +1,11 @@
 /** Under --clock icount a boot without input is the same boot each time, hypercall by hypercall, however code is run. */
 import { createHash } from 'node:crypto';
-import { createReadStream, mkdtempSync, rmSync } from 'node:fs';
+import { createReadStream, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { cacheDirectory } from '../../packages/cli/src/node/cache.ts';
 import { testsOf } from './catalogue-guest.ts';
 import { startDebian, startNativeDebian } from './debian-shell.ts';
 import type { GuestSession } from './guest-session.ts';
@@ -18,19 +19,20 @@ interface Boot extends SessionEnd {
   readonly traceDigest: string;
 }
 
-const rebootAtOnce = (tier: string, compileThread = 'off') => [
+const rebootAtOnce = (tier: string, ...more: string[]) => [
   '--append',
   'rdinit=/bin/reboot -- -f',
   '--no-reboot',
   '--stats',
   '--tier',
   tier,
-  '--compile-thread',
-  compileThread,
+  ...more,
 ];
+/** Code is compiled in this run, between two stays in the guest. */
+const HERE = ['--compile-thread', 'off', '--no-code-cache'];
 
-async function bootOnce(traceFile: string, tier: string, compileThread?: string): Promise<Boot> {
-  const session = startDebian(...rebootAtOnce(tier, compileThread), '--trace', `hypercalls:${traceFile}`);
+async function bootOnce(traceFile: string, ...flags: string[]): Promise<Boot> {
+  const session = startDebian(...flags, '--trace', `hypercalls:${traceFile}`);
   try {
     const end = await session.ended(BOOT_TIMEOUT_MS);
     const hash = createHash('sha256');
@@ -48,18 +50,20 @@ describe.skipIf(skipped)(title, () => {
   let first: Boot;
   let others: Boot[];
   beforeAll(async () => {
-    const boot = (tier: string, thread?: string) => bootOnce(path.join(directory, `${tier}.jsonl`), tier, thread);
+    const boot = (tier: string, ...more: string[]) =>
+      bootOnce(path.join(directory, 'hypercalls.jsonl'), ...rebootAtOnce(tier, ...more));
+    useOwnCodeCache(directory);
     // Compiled in another thread, whenever that is done.
-    first = await boot('both', 'on');
-    // Compiled later, and interpreted throughout.
-    others = [await boot('both:7777'), await boot('0')];
+    first = await boot('both', '--compile-thread', 'on');
+    // Compiled later, interpreted throughout, and with the code of the first boot.
+    others = [await boot('both:7777', ...HERE), await boot('0', ...HERE), await boot('both', '--compile-thread', 'on')];
   });
 
   it('under --no-reboot: exit code 7', () => {
     expect(first.console).toContain('reboot: Restarting system');
     expect(first.stderr).toMatch(/^vm: the guest rebooted$/m);
     expectOnlyReports(first.stderr);
-    expect([first, ...others].map(({ exitCode }) => exitCode)).toEqual([7, 7, 7]);
+    expect([first, ...others].map(({ exitCode }) => exitCode)).toEqual([7, 7, 7, 7]);
   });
 
   it('print the same', () => {
@@ -80,6 +84,7 @@ describe.skipIf(skipped)(title, () => {
     expect(compiled(first)).toBeGreaterThan(1e8);
     expect(compiled(others[0])).toBeLessThan(compiled(first));
     expect(compiled(others[1])).toBe(0);
+    expect(Number(countersOf(others[2].stderr)['regions from before'])).toBeGreaterThan(100);
   });
 
   it('make the same hypercalls with the same arguments', () => {
@@ -94,7 +99,7 @@ describe.skipIf(skipped)(`${title}, without a plug-in`, () => {
   it('print the same, and execute as many instructions and exits of each kind, however code is run', async () => {
     const boots: (SessionEnd & { console: string })[] = [];
     for (const tier of ['both', '0']) {
-      const session = startNativeDebian(...rebootAtOnce(tier));
+      const session = startNativeDebian(...rebootAtOnce(tier, ...HERE));
       sessions.push(session);
       boots.push({ ...(await session.ended(BOOT_TIMEOUT_MS)), console: session.console });
     }
@@ -110,4 +115,13 @@ describe.skipIf(skipped)(`${title}, without a plug-in`, () => {
 function ofTheGuest(boot: SessionEnd): Record<string, string> {
   const counters = Object.entries(countersOf(boot.stderr));
   return Object.fromEntries(counters.filter(([name]) => /^(instructions|exits|exit\..*|xen\..*)$/.test(name)));
+}
+
+/** Code is kept in a folder below `directory` from now on; all else that is cached stays where it is. */
+function useOwnCodeCache(directory: string): void {
+  const own = path.join(directory, 'polyvisor');
+  mkdirSync(own);
+  for (const name of readdirSync(cacheDirectory()))
+    if (name !== 'code') symlinkSync(path.join(cacheDirectory(), name), path.join(own, name));
+  process.env.XDG_CACHE_HOME = directory;
 }

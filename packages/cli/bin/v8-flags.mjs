@@ -4,6 +4,8 @@ import { setFlagsFromString } from 'node:v8';
 const LAST_NODE_WITH_HINTS = 24;
 /** What a unit of V8's tiering budget is has changed since. */
 const NODE_WITH_THIS_BUDGET = 20;
+/** As in code-keeper/native-modules.ts, which sets this where it has not been set from the start. */
+const NODE_WITH_MACHINE_CODE = 20;
 /** Bytes of a function that run in V8's quick code before it makes good code of it; V8's own figure is nine times that. */
 const TIERING_BUDGET_BYTES = 200_000;
 
@@ -13,11 +15,13 @@ const TIERING_BUDGET_BYTES = 200_000;
  *
  * - The engine's hints which branches are hardly ever taken: loops take 0.83 to 0.9 of the time.
  * - Good code after fewer runs: a fork and exec load takes 0.92 of the time; with a fifth of the budget, 1.3 of it.
+ * - V8's functions for taking machine code of WebAssembly out and putting it in again can be called (code-keeper).
  * - Code that has not run for a while is kept: it is what the next start needs (program.mjs).
  */
 export function tuneV8() {
   const nodeMajor = Number(process.versions.node.split('.')[0]);
   if (nodeMajor <= LAST_NODE_WITH_HINTS) setFlagsFromString('--experimental-wasm-branch-hinting');
   if (nodeMajor === NODE_WITH_THIS_BUDGET) setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET_BYTES}`);
+  if (nodeMajor === NODE_WITH_MACHINE_CODE) setFlagsFromString('--allow-natives-syntax');
   setFlagsFromString('--no-flush-bytecode');
 }

@@ -68,6 +68,7 @@ interface ParsedFlags extends DeviceFlags {
   control: boolean;
   tier: TierChoice;
   compileThread: CompileThreadChoice;
+  codeCache: boolean;
   exits: ExitsChoice;
 }
 
@@ -241,6 +242,7 @@ function addRunOptions(run: Command): Command {
         .argParser(parseCompileThread)
         .default('auto', 'auto'),
     )
+    .option('--no-code-cache', 'neither take nor keep compiled code of other runs')
     .addOption(
       new Option('--exits <choice>', 'asked, or all: every system instruction leaves generated code, for comparisons')
         .argParser(parseExits)
@@ -273,6 +275,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     name: flags.name,
     tier: flags.tier,
     compileThread: flags.compileThread,
+    codeCache: flags.codeCache,
     exits: flags.exits,
     ...deviceRequests(flags),
   };

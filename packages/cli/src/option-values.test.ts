@@ -97,6 +97,7 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       name: undefined,
       tier: { kind: 'both', threshold: undefined },
       compileThread: 'auto',
+      codeCache: true,
       exits: 'asked',
       disks: [],
       net: { kind: 'none' },

@@ -40,6 +40,8 @@ export interface RunOptions {
   readonly tier: TierChoice;
   /** Whether code is compiled in a thread of its own; `auto`: where the host can run two at a time. */
   readonly compileThread: CompileThreadChoice;
+  /** Whether compiled code is kept for the next run. */
+  readonly codeCache: boolean;
   readonly exits: ExitsChoice;
   readonly disks: readonly DiskRequest[];
   readonly net: NetRequest;

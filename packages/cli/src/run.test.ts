@@ -42,6 +42,7 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     name: undefined,
     tier: { kind: 'interpret' },
     compileThread: 'off',
+    codeCache: false,
     exits: 'asked',
     disks: [],
     net: { kind: 'none' },

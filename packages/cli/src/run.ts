@@ -1,4 +1,5 @@
 import {
+  type CodeKeeper,
   findDoors,
   loadPlugins,
   Machine,
@@ -24,6 +25,7 @@ import { ExitCode } from './exit-codes.ts';
 import { FunctionFile } from './functions/function-file.ts';
 import { FunctionLog } from './functions/function-log.ts';
 import { Idle } from './idle.ts';
+import { openCodeKeeper } from './node/code-keeper/index.ts';
 import { nodeFiles } from './node/file-reader.ts';
 import { memoryAdvice } from './node/huge-pages.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
@@ -157,6 +159,7 @@ class Session {
     });
     const timer = this.#startTimer();
     const onMemory = await memoryAdvice();
+    const keeper = await this.#openKeeper();
     let control: VmControl | undefined;
     let summary: string[] = [];
     let ended = { exitCode: ExitCode.INTERNAL as number, reason: 'ended by a failure' };
@@ -166,7 +169,7 @@ class Session {
         this.#guest.modules?.prepare(plugins);
         const thread = this.#openThread();
         const machine = await this.#createMachine({
-          ...this.#machineOptions(console, plugins, thread),
+          ...this.#machineOptions(console, plugins, thread, keeper),
           ...(onMemory && { onMemory }),
         });
         vm.started(machine, plugins);
@@ -189,6 +192,8 @@ class Session {
       await console.close();
       if (!this.#atLineStart && process.stdout.isTTY && process.stderr.isTTY) process.stderr.write('\n');
       for (const line of summary) say(line);
+      // A cache that cannot be written only costs time.
+      await keeper?.save().catch(() => {});
     }
   }
 
@@ -206,7 +211,20 @@ class Session {
     return tier.kind === 'both' ? openRegionThread(compileThread) : undefined;
   }
 
-  #machineOptions(console: ConsoleHub, plugins: PluginRegistry, regionThread?: RegionThread): MachineOptions {
+  /** For code that is worth having at once next time; `--tier 1` compiles too much of it. */
+  async #openKeeper() {
+    const { tier, codeCache, plugins, entryName, memoryBytes } = this.#options;
+    if (!codeCache || tier.kind === 'compile') return undefined;
+    const { file } = this.#guest.image;
+    return openCodeKeeper(file, [...(plugins ?? ['default']), `entry=${entryName ?? ''}`, `memory=${memoryBytes}`]);
+  }
+
+  #machineOptions(
+    console: ConsoleHub,
+    plugins: PluginRegistry,
+    regionThread?: RegionThread,
+    codeKeeper?: CodeKeeper,
+  ): MachineOptions {
     const { image, commandLine, initrd, bootModules, devices } = this.#guest;
     const { entryName, memoryBytes, clock, exits } = this.#options;
     const onExit = this.#sinks.trace?.onExit;
@@ -226,7 +244,11 @@ class Session {
       plugins,
       wallClock: wallClockFor(clock),
       ...(this.#symbols && { symbols: this.#symbols }),
-      engine: { regions: regionPolicy(this.#options.tier), ...(regionThread && { regionThread }) },
+      engine: {
+        regions: regionPolicy(this.#options.tier),
+        ...(regionThread && { regionThread }),
+        ...(codeKeeper && { codeKeeper }),
+      },
       log: (message) => logPlugin('debug', 'pc', message),
       ...(exits === 'all' && { exits }),
       ...(onExit && { onExit }),

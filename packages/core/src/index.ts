@@ -2,8 +2,12 @@ export * from './backends/index.ts';
 export * from './loader/image/index.ts';
 export type { FirstRun } from './machine/first-runs.ts';
 export {
+  type CodeKeeper,
   type FromThread,
   findDoors,
+  type KeptModule,
+  type KeptRegion,
+  KeptRegions,
   Machine,
   type MachineOptions,
   type RegionPolicy,

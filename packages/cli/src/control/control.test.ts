@@ -71,7 +71,7 @@ async function start(name: string, changes: Partial<RunOptions> = {}): Promise<S
     ...{ image, plugins: [], entryName: undefined, append: undefined, initrdPath: undefined, memoryBytes: 2 ** 24 },
     ...{ console: { kind: 'none' }, trace: undefined, timeoutSeconds: undefined, expect: undefined, stats: false },
     ...{ reboot: true, clock: 'icount', control: true, name, tier: { kind: 'interpret' }, exits: 'asked' },
-    ...{ compileThread: 'off' },
+    ...{ compileThread: 'off', codeCache: false },
     ...{
       profilePath: undefined,
       functionsPath: undefined,

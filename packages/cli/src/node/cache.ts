@@ -1,4 +1,4 @@
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { mapFile } from './mapped-file.ts';
@@ -27,4 +27,20 @@ export async function writeAtomically(file: string, bytes: Uint8Array): Promise<
     await writeFile(temporary, bytes);
     await rename(temporary, file);
   });
+}
+
+/** Deletes the files of a folder that have not been written to for longest, until the others are no larger than `maxBytes`. */
+export async function dropOldest(directory: string, maxBytes: number): Promise<void> {
+  const files = await Promise.all(
+    (await readdir(directory)).map(async (name) => {
+      const file = path.join(directory, name);
+      const { mtimeMs, size } = await stat(file);
+      return { file, mtimeMs, size };
+    }),
+  );
+  let left = maxBytes;
+  for (const { file, size } of files.sort((a, b) => b.mtimeMs - a.mtimeMs)) {
+    left -= size;
+    if (left < 0) await rm(file, { recursive: true, force: true });
+  }
 }

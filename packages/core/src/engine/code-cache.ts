@@ -9,7 +9,7 @@ import {
   RECORD_BYTES,
   RECORD_INFO_BYTES,
 } from '../memory/layout.ts';
-import { MAX_RUN, NO_SEGMENT, RecordField, SpecialHandler } from './record.ts';
+import { MAX_RUN, NO_SEGMENT, RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from './record.ts';
 
 /** Decoded code of one guest page in one code mode. */
 export interface CodePage {
@@ -59,6 +59,9 @@ export interface CodeCacheHooks {
    * nobody says whether the bytes in `stale` change again.
    */
   invalidated(page: CodePage, stale: readonly ByteRange[], isStale: (record: number) => boolean): void;
+  /** Code that has been compiled before may start at an offset of a page: its record has been reached so often already. */
+  isKept?(page: CodePage, offset: number): boolean;
+  readonly arrivalsOfKept: number;
   /** Everything decoded is gone: drop all code look-ups. */
   flushed(): void;
 }
@@ -289,10 +292,20 @@ export class CodeCache {
     const { instruction } = result;
     this.statistics.decoded++;
     this.#keepExample(instruction, host);
-    this.#write(this.#nextRecord, instruction, ordinal, offset);
+    this.#write(page, instruction, ordinal, offset);
     this.#nextRecord += RECORD_BYTES;
     this.#cover(page, offset, Math.min(left, instruction.lengthBytes));
     return instruction.shape.encoding.endsBlock ? -1 : offset + instruction.lengthBytes;
+  }
+
+  /** Bytes of a page are part of compiled code, whether they have been decoded or not. */
+  cover({ page, blocks }: { readonly page: CodePage; readonly blocks: readonly number[] }): void {
+    for (let i = 0; i < blocks.length; i += 2) {
+      const [firstByte, endByte] = [blocks[i], blocks[i + 1]];
+      page.decoded.fill(1, firstByte, endByte);
+      page.runs.push({ start: 0, end: 0, firstByte, endByte });
+    }
+    this.#mark(page);
   }
 
   /** The shape of the instruction that a record stands for. */
@@ -328,7 +341,8 @@ export class CodeCache {
   }
 
   /** Write a record. Direct branches keep their target's offset from the page's base as immediate. */
-  #write(at: number, d: DecodedInstruction, ordinal: number, offset: number): void {
+  #write(page: CodePage, d: DecodedInstruction, ordinal: number, offset: number): void {
+    const at = this.#nextRecord;
     const view = this.#view;
     const choice = this.#hooks.handlerFor(d.shape);
     this.#shapes.push(d.shape);
@@ -344,6 +358,10 @@ export class CodeCache {
     view.setUint16(at + RecordField.index, d.index, true);
     this.#bytes[at + RecordField.scale] = d.scale;
     this.#bytes[at + RecordField.segment] = d.segment < 0 ? NO_SEGMENT : d.segment;
+    if (this.#hooks.isKept?.(page, offset)) {
+      const arrivals = (at >>> 2) + recordInfoOffset(this.#layout) + RecordInfo.arrivals;
+      view.setInt32(arrivals, this.#hooks.arrivalsOfKept, true);
+    }
     const after = offset + d.lengthBytes;
     writeSum(view, at + RecordField.disp, d.dispLow, d.dispHigh, d.ripRelative ? after : 0);
     const isBranch = d.shape.operands.some((operand) => operand.kind === 'rel');

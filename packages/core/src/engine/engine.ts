@@ -5,6 +5,7 @@ import {
   FAULT_ADDRESS,
   FAULT_ERROR_CODE,
   FAULT_VECTOR,
+  MMU_FLAGS,
   PAGE_BASE,
   REGION_ENTRIES,
   REGION_INSTRUCTIONS,
@@ -27,8 +28,9 @@ import {
   stateBase,
   TLB_EXEC_OFFSET,
 } from '../memory/layout.ts';
-import { WalkAccess } from '../memory/walk.ts';
+import { MmuFlag, WalkAccess } from '../memory/walk.ts';
 import { CodeCache, type CodePage, type MemoryWrite } from './code-cache.ts';
+import { type CodeKeeper, compileOnly } from './code-keeper.ts';
 import { COMMON_INSTRUCTIONS } from './common.ts';
 import { NO_ERROR_CODE } from './emit.ts';
 import { ExitCode } from './exit-code.ts';
@@ -75,6 +77,8 @@ export interface EngineOptions {
   readonly onDecoded?: ((linear: bigint) => void) | undefined;
   /** A thread that makes them, a new one; without it they are made between two stays in guest code. */
   readonly regionThread?: RegionThread | undefined;
+  /** Knows code compiled in other runs, and is told of what is compiled in this one. */
+  readonly codeKeeper?: CodeKeeper | undefined;
 }
 
 /** When code is compiled into regions. */
@@ -96,6 +100,8 @@ const MAX_BUDGET = 2 ** 28;
 const DEFAULT_THRESHOLD = 1000;
 const DEFAULT_GROW_AFTER = 16384;
 const DEFAULT_BATCH = 128;
+/** Arrivals at a place before code is put there that has been kept. */
+const ARRIVALS_OF_KEPT = 4;
 
 interface CoreExports {
   readonly regionTable: WebAssembly.Table;
@@ -133,6 +139,8 @@ export class Engine {
     this.base = stateBase(index);
     const { layout } = memory;
     this.banks = new TlbBanks(memory.memory.buffer, layout, { index, count: options.vcpus ?? 1 });
+    const keeper = options.codeKeeper;
+    const compiler = keeper ?? compileOnly;
     const policy = options.profile ? false : (options.regions ?? { threshold: DEFAULT_THRESHOLD });
     const regionLookup = layout.regionLookups + index * REGION_LOOKUP_BYTES;
     const forInterpreter = {
@@ -148,12 +156,14 @@ export class Engine {
     const common = options.common ?? (options.profile || options.hot ? [] : COMMON_INSTRUCTIONS);
     const directCode: DirectPrograms = options.directCode ?? new Map();
     const maxCompiled = options.maxCompiledHandlers;
-    this.#handlers = new Handlers({ ...forInterpreter, memory, hot, common, maxCompiled, directCode });
+    this.#handlers = new Handlers({ ...forInterpreter, memory, hot, common, maxCompiled, directCode, compiler });
     this.code = new CodeCache(memory.memory.buffer, layout, {
       decode,
       handlerFor: (shape) => this.#handlers.choiceFor(shape),
       pairFor: (first, second) => this.#handlers.pairFor(first, second),
       forbidWrites: (hostPage) => this.banks.forbidWrites(hostPage),
+      ...(keeper && { isKept: (page, offset) => this.regions?.isKept(page, offset) ?? false }),
+      arrivalsOfKept: Math.max(0, (policy ? policy.threshold : 0) - ARRIVALS_OF_KEPT),
       invalidated: (page, stale, isStale) => this.regions?.drop(page, stale, isStale),
       flushed: () => {
         this.banks.flushCode();
@@ -163,9 +173,9 @@ export class Engine {
     if (options.profile) this.code.examples = new Map();
     const bytes = buildInterpreter({ ...forInterpreter, inline: this.#handlers.inline });
     const imports = this.#imports();
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), {
-      env: { memory: memory.memory, ...imports },
-    });
+    const module = compiler.compile(bytes);
+    const instance = new WebAssembly.Instance(module, { env: { memory: memory.memory, ...imports } });
+    compiler.instantiated(module, instance.exports);
     this.#core = instance.exports as unknown as CoreExports;
     this.banks.copy = this.#core.copy;
     this.#handlers.attach(this.#core.table, { ...instance.exports, helper: imports.helper });
@@ -176,8 +186,8 @@ export class Engine {
         code: this.code,
         batch: policy.batch ?? DEFAULT_BATCH,
         threshold: policy.threshold,
-        directCode,
         thread: options.regionThread,
+        keeper,
         lookup: regionLookup,
       });
       this.regions.attach(this.#core.regionTable, { ...instance.exports, helper: imports.helper });
@@ -324,7 +334,9 @@ export class Engine {
     this.#makeRoom();
     const linear = this.#linearRip();
     const page = this.#fetchPage(linear);
-    if (page) this.regions?.request(page, linear, this.#codeLookup);
+    if (!page) return;
+    const findPage = (at: bigint) => this.#findPage(BigInt.asUintN(64, at));
+    this.regions?.request({ page, linear, lookup: this.#codeLookup, findPage });
   }
 
   /** Host address of the code look-up in use. */
@@ -491,6 +503,18 @@ export class Engine {
     this.memory.view.setInt32(entry + 8, page.table, true);
     this.#core.logFill(entry);
     return page;
+  }
+
+  /** The code page at a linear address, though nothing is to be executed there now; nothing shows that. */
+  #findPage(linear: bigint): CodePage | undefined {
+    const { words } = this.memory;
+    const flags = (this.base + MMU_FLAGS.offset) >>> 2;
+    const before = words[flags];
+    words[flags] = before | MmuFlag.PROBE;
+    const host = this.walk(linear, WalkAccess.execute);
+    words[flags] = before;
+    if (host === WALK_FAULT || host === WALK_MMIO || !this.code.hasRoom) return undefined;
+    return this.code.page(host, this.mode);
   }
 
   /** Page walk with its A/D side effects; WALK_FAULT, WALK_MMIO or a host page. */

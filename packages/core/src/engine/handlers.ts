@@ -4,6 +4,7 @@ import type { Block, Program } from '../ir/types.ts';
 import { decode } from '../isa/decoder.ts';
 import type { InstructionShape } from '../isa/types.ts';
 import type { HandlerChoice } from './code-cache.ts';
+import type { CodeKeeper } from './code-keeper.ts';
 import {
   buildHandlers,
   HANDLER_TABLE_SIZE,
@@ -31,6 +32,7 @@ export interface ProfiledHandler {
 export interface HandlersOptions extends Omit<InterpreterOptions, 'inline'> {
   readonly memory: EngineMemory;
   readonly directCode: DirectPrograms;
+  readonly compiler: Pick<CodeKeeper, 'compile' | 'instantiated'>;
   /** Instructions and pairs to stand inline: see hot.ts. */
   readonly hot: readonly string[];
   /** Instructions to compile together, once some others have been: see common.ts. */
@@ -194,9 +196,10 @@ export class Handlers {
     this.#askForCommon();
     const waiting = this.#waiting;
     this.#waiting = [];
-    const bytes = buildHandlers(this.#options, waiting);
-    const env = { memory: this.#options.memory.memory, ...this.#functions };
-    const { exports } = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), { env });
+    const { compiler, memory } = this.#options;
+    const module = compiler.compile(buildHandlers(this.#options, waiting));
+    const { exports } = new WebAssembly.Instance(module, { env: { memory: memory.memory, ...this.#functions } });
+    compiler.instantiated(module, exports);
     for (const { number } of waiting) this.#table?.set(number, exports[`handler${number}`] as () => unknown);
   }
 

@@ -31,6 +31,15 @@ export class ByteWriter {
     }
     return this.byte(rest);
   }
+  /** Put a number of five bytes somewhere, as LEB128 with leading zeros. */
+  setPaddedU32(at: number, value: number): void {
+    for (let i = 0; i < 5; i++) this.#bytes[at + i] = ((value >>> (7 * i)) & 0x7f) | (i < 4 ? 0x80 : 0);
+  }
+  paddedU32(at: number): number {
+    let value = 0;
+    for (let i = 0; i < 5; i++) value |= (this.#bytes[at + i] & 0x7f) << (7 * i);
+    return value >>> 0;
+  }
   /** Signed LEB128 of a 32-bit integer. */
   s32(value: number): this {
     let rest = value | 0;
@@ -98,6 +107,7 @@ export class ModuleBuilder {
   readonly #functions: Func[] = [];
   readonly #memoryPages: { initial: number; maximum: number };
   readonly #tables: { name: string; size: number }[] = [];
+  readonly #globals: string[] = [];
 
   constructor(memoryPages: { initial: number; maximum: number }) {
     this.#memoryPages = memoryPages;
@@ -110,6 +120,10 @@ export class ModuleBuilder {
   /** The module owns a table of functions of this size, exported under this name; answers its index. */
   ownTable(name: string, size: number): number {
     return this.#tables.push({ name, size }) - 1;
+  }
+  /** The module owns a variable of 32 bits, exported under this name; answers its index. */
+  ownGlobal(name: string): number {
+    return this.#globals.push(name) - 1;
   }
   /** Index of the next function. */
   get nextFunction(): number {
@@ -166,11 +180,15 @@ export class ModuleBuilder {
     });
     section(out, 3, this.#functions, (w, f) => w.u32(indexOf.get(key(f.signature)) as number));
     section(out, 4, this.#tables, (w, table) => w.byte(0x70).byte(0).u32(table.size));
+    section(out, 6, this.#globals, (w) => w.byte(ValType.i32).byte(1).byte(Op.i32Const).s32(0).byte(END));
     const exported = this.#functions.flatMap((f, i) =>
       f.exportName ? [{ name: f.exportName, kind: 0, index: this.#imports.length + i }] : [],
     );
     this.#tables.forEach(({ name }, index) => {
       exported.push({ name, kind: 1, index });
+    });
+    this.#globals.forEach((name, index) => {
+      exported.push({ name, kind: 3, index });
     });
     section(out, 7, exported, (w, e) => w.name(e.name).byte(e.kind).u32(e.index));
     const declarations = this.#functions.map((f) => localDeclarations(f.locals));
@@ -247,7 +265,7 @@ function section<T>(
 // biome-ignore format: a table
 export const Op = {
   unreachable: 0x00, block: 0x02, loop: 0x03, if: 0x04, else: 0x05, end: 0x0b, br: 0x0c, brIf: 0x0d, brTable: 0x0e, return: 0x0f,
-  call: 0x10, callIndirect: 0x11, drop: 0x1a, select: 0x1b, localGet: 0x20, localSet: 0x21, localTee: 0x22,
+  call: 0x10, callIndirect: 0x11, drop: 0x1a, select: 0x1b, localGet: 0x20, localSet: 0x21, localTee: 0x22, globalGet: 0x23,
   i32Load: 0x28, i64Load: 0x29, i32Load8U: 0x2d, i32Load16U: 0x2f, i64Load8U: 0x31, i64Load32S: 0x34, i64Load32U: 0x35,
   i32Store: 0x36, i64Store: 0x37, i32Store8: 0x3a, i32Store16: 0x3b, i32Const: 0x41, i64Const: 0x42,
   i32Eqz: 0x45, i32Eq: 0x46, i32Ne: 0x47, i32LtS: 0x48, i32LtU: 0x49, i32GtS: 0x4a, i32GtU: 0x4b, i32LeS: 0x4c, i32LeU: 0x4d, i32GeS: 0x4e, i32GeU: 0x4f, i32Popcnt: 0x69,

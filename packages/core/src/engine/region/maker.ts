@@ -1,4 +1,4 @@
-import { Builder, type DirectPrograms } from '../../ir/builder.ts';
+import { Builder } from '../../ir/builder.ts';
 import type { CpuMode } from '../../isa/modes.ts';
 import type { InstructionShape } from '../../isa/types.ts';
 import { JUMP_LOG_ENTRIES, jumpLog, type MemoryLayout } from '../../memory/layout.ts';
@@ -29,7 +29,6 @@ export interface MakerOptions<Page extends PlacedPage> {
   readonly base: number;
   /** Arrivals at a place before a region is made that starts there. */
   readonly threshold: number;
-  readonly directCode: DirectPrograms;
   /** The shape of the instruction that a record stands for, which lies at an offset of a page. */
   shapeOf(record: number, page: Page, offset: number): InstructionShape | undefined;
 }
@@ -44,11 +43,19 @@ export interface Start<Page> {
   pageAt(distanceBytes: number): Page | undefined;
 }
 
+/** What a region holds of a page. */
+export interface RegionPart<Page> {
+  readonly page: Page;
+  /** How far that lies from the page that the region starts in, in bytes. */
+  readonly distance: number;
+  /** Blocks of bytes: first, end, first, end… */
+  readonly blocks: readonly number[];
+}
+
 /** A region's function, and what it was made of. */
 export interface MadeRegion<Page> {
   readonly code: RegionCode;
-  /** Of each page blocks of bytes: first, end, first, end… */
-  readonly blocks: ReadonlyMap<Page, readonly number[]>;
+  readonly parts: readonly RegionPart<Page>[];
   readonly instructions: number;
 }
 
@@ -83,18 +90,17 @@ export class RegionMaker<Page extends PlacedPage> {
       limit: isGrown ? MAX_GROWN_INSTRUCTIONS : MAX_INSTRUCTIONS,
     });
     if (!graph) return undefined;
-    const entryTable = (page: number) => (pages.get(page) as Page).table;
     const { base, memory } = this.#options;
     const options = {
       base,
       codeSegmentBase: first.mode !== 'long64',
       helperNumber,
-      entryTable,
       jumpLog: isGrown ? undefined : jumpLog(memory.layout, base),
     };
     let instructions = 0;
     for (const block of graph.blocks.values()) instructions += block.instructions.length;
-    return { code: new RegionFunction(graph, options).compile(), blocks: blocksOf(graph, pages), instructions };
+    const code = new RegionFunction(graph, options).compile();
+    return { code, parts: partsOf(graph, pages), instructions };
   }
 
   /** Where indirect jumps have led of late, in bytes from the base of a page. */
@@ -157,7 +163,8 @@ export class RegionMaker<Page extends PlacedPage> {
 
   #shapeCode(shape: InstructionShape): ShapeCode | undefined {
     if (this.#shapes.has(shape)) return this.#shapes.get(shape);
-    const builder = new Builder({ directCode: this.#options.directCode });
+    // Where a plug-in has built code for an instruction that leaves, it leaves all the same at the end of that.
+    const builder = new Builder();
     shape.encoding.semantics(builder, shape);
     const { program } = builder;
     const demand = demandOf(program);
@@ -167,25 +174,36 @@ export class RegionMaker<Page extends PlacedPage> {
   }
 }
 
-function blocksOf<Page>(graph: RegionGraph, pages: ReadonlyMap<number, Page | undefined>): Map<Page, number[]> {
-  const blocks = new Map<Page, number[]>();
+function partsOf<Page>(graph: RegionGraph, pages: ReadonlyMap<number, Page | undefined>): RegionPart<Page>[] {
+  const parts = new Map<number, number[]>();
   for (const { offset, instructions } of graph.blocks.values()) {
     if (instructions.length === 0) continue;
     const last = instructions[instructions.length - 1];
-    const page = pages.get(pageOf(offset)) as Page;
-    const of = blocks.get(page) ?? [];
-    of.push(offset - pageOf(offset), last.offset + last.lengthBytes - pageOf(offset));
-    blocks.set(page, of);
+    const distance = pageOf(offset);
+    const blocks = parts.get(distance) ?? [];
+    blocks.push(offset - distance, last.offset + last.lengthBytes - distance);
+    parts.set(distance, blocks);
   }
-  return blocks;
+  return [...parts].map(([distance, blocks]) => ({ page: pages.get(distance) as Page, distance, blocks }));
 }
 
-/** The module of a batch: its functions are called `region0`, `region1`… */
+/** In a batch's module: the function of a region, by its number in the batch. */
+export const regionName = (number: number): string => `region${number}`;
+/** The global that one of its entry tables is to be put into: see {@link RegionCode.tables}. */
+export const tableName = (number: number, table: number): string => `region${number}table${table}`;
+
+/** The module of a batch of regions. */
 export function batchModule(layout: MemoryLayout, batch: readonly RegionCode[]): Uint8Array {
   const module = new ModuleBuilder(memoryPages(layout));
   module.importFunction('regionRead', ['i64', 'i32'], ['i32']);
   module.importFunction('regionWrite', ['i64', 'i32'], ['i32']);
   module.importFunction('helper', ['i32'], ['i32']);
-  for (const [i, code] of batch.entries()) module.addFunction(`region${i}`, REGION_SIGNATURE, code.locals, code.body);
+  let globals = 0;
+  for (const [i, { body, locals, tables }] of batch.entries()) {
+    body.shiftGlobals(globals);
+    for (const k of tables.keys()) module.ownGlobal(tableName(i, k));
+    globals += tables.length;
+    module.addFunction(regionName(i), REGION_SIGNATURE, locals, body);
+  }
   return module.finish();
 }

@@ -35,8 +35,6 @@ export interface RegionOptions {
   /** RIP counts from the base of CS: the code is not 64-bit code. */
   readonly codeSegmentBase: boolean;
   helperNumber(name: string): number;
-  /** Host address of the entry table of a page that the region has code of. */
-  entryTable(page: number): number;
   /** Host address of the log of indirect jumps, if those that leave are to be noted there. */
   readonly jumpLog: number | undefined;
 }
@@ -45,6 +43,11 @@ export interface RegionOptions {
 export interface RegionCode {
   readonly body: Asm;
   readonly locals: readonly WasmType[];
+  /**
+   * Pages, by their distance from the first one, whose entry tables are looked for in the code look-up: as they are where
+   * the code runs, which it reads from globals, numbered in this order.
+   */
+  readonly tables: readonly number[];
 }
 
 const PARAMETERS = 3;
@@ -73,6 +76,8 @@ export class RegionFunction implements InstructionPlace {
   readonly #jumpPages: readonly number[];
   /** Local of each register that the region uses. */
   readonly #locals = new Map<number, number>();
+  /** Pages whose entry tables are in globals. */
+  readonly #tables: number[] = [];
   /** Where code is being written: registers that are in their locals, and those that may differ from the state block. */
   #loaded: RegisterSet = 0;
   #dirty: RegisterSet = 0;
@@ -114,7 +119,7 @@ export class RegionFunction implements InstructionPlace {
     }
     asm.get(local.next);
     this.#pushRest(() => asm.get(local.code));
-    return { body: asm, locals: this.pool.types };
+    return { body: asm, locals: this.pool.types, tables: this.#tables };
   }
   /** Push the second answer: what is left of the budget, and how the region is left. */
   #pushRest(code: () => void): void {
@@ -356,13 +361,18 @@ export class RegionFunction implements InstructionPlace {
     asm
       .get(local.place)
       .mem(Op.i32Load, TLB_EXEC_OFFSET + 8)
-      .i32(this.#options.entryTable(page))
+      .global(this.#tableOf(page))
       .op(Op.i32Ne);
     asm.op(Op.i32Or).unlikelyIf();
     this.labels.push(undefined);
     this.#leaveTo(to, true);
     this.labels.pop();
     asm.end();
+  }
+
+  #tableOf(page: number): number {
+    const at = this.#tables.indexOf(page);
+    return at < 0 ? this.#tables.push(page) - 1 : at;
   }
 
   /** Leave if the budget is used up, to go on at a place; without one, at `next`. */

@@ -1,11 +1,12 @@
-import type { DirectPrograms } from '../../ir/builder.ts';
 import { REGION_LOOKUP_BYTES, REGION_LOOKUP_ENTRY_BYTES } from '../../memory/layout.ts';
 import type { ByteRange, CodeCache, CodePage } from '../code-cache.ts';
+import { type CodeKeeper, compileOnly } from '../code-keeper.ts';
 import { REGION_TABLE_SIZE } from '../interpreter.ts';
 import type { EngineMemory } from '../memory.ts';
 import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
+import { findParts, holdsPart, type KeptModule, keep, madeFor } from './kept-regions.ts';
 import { knownTable } from './known-table.ts';
-import { batchModule, RegionMaker } from './maker.ts';
+import { batchModule, RegionMaker, type RegionPart, regionName, tableName } from './maker.ts';
 import type { RegionCode } from './region-function.ts';
 import type { RegionThread } from './thread-messages.ts';
 import { type AskedRegion, type RegionSource, ThreadRegions } from './thread-regions.ts';
@@ -25,10 +26,21 @@ export interface RegionsOptions {
   readonly batch: number;
   /** Arrivals at a place before a region is made that starts there. */
   readonly threshold: number;
-  readonly directCode: DirectPrograms;
   /** Host address of the region look-up. */
   readonly lookup: number;
   readonly thread?: RegionThread | undefined;
+  /** Knows code that has been compiled before, and is told of more. */
+  readonly keeper?: CodeKeeper | undefined;
+}
+
+/** Where a region is wanted. */
+export interface RegionRequest {
+  readonly page: CodePage;
+  readonly linear: bigint;
+  /** Host address of the code look-up, which leads to other pages. */
+  readonly lookup: number;
+  /** The page at a linear address, though it may not have been looked up yet. */
+  findPage(linear: bigint): CodePage | undefined;
 }
 
 /** A region that waits for its module. */
@@ -36,11 +48,21 @@ interface Waiting extends RegionSource {
   readonly code: RegionCode;
 }
 
+/** The functions of a module. Each is in one place at most, as the entry tables that it looks for are in globals. */
+interface ModuleInstance {
+  readonly exports: WebAssembly.Exports;
+  /** Numbers of the functions in use. */
+  readonly used: Set<number>;
+}
+
 /** A region in its place. */
 interface Installed extends RegionSource {
   readonly index: number;
   /** What ran its record before. */
   readonly handler: number;
+  readonly instance: ModuleInstance;
+  /** Of its function. */
+  readonly number: number;
 }
 
 /** Tier 1: which regions there are, how they come to be and go. */
@@ -51,6 +73,7 @@ export class Regions {
     instructions: 0,
     codeBytes: 0,
     dropped: 0,
+    reused: 0,
     generateMs: 0,
     compileMs: 0,
   };
@@ -58,6 +81,8 @@ export class Regions {
   readonly #maker: RegionMaker<CodePage>;
   readonly #thread: ThreadRegions | undefined;
   readonly #infoOffset: number;
+  readonly #madeFor: string;
+  readonly #compiler: Pick<CodeKeeper, 'compile' | 'instantiated'>;
   #table: WebAssembly.Table | undefined;
   #functions: WebAssembly.ModuleImports = {};
   #waiting: Waiting[] = [];
@@ -65,14 +90,18 @@ export class Regions {
   readonly #byRecord = new Map<number, Installed>();
   readonly #free: number[] = [];
   #nextIndex = 0;
-  /** How many regions of a module are in use, by region index. */
-  readonly #moduleOf: { live: number }[] = [];
-  #liveModules = 0;
+  /** With functions in use. */
+  readonly #live = new Set<ModuleInstance>();
+  readonly #keptInstances = new Map<KeptModule, ModuleInstance[]>();
+  /** Records for which kept code has been looked for in vain: numbers, twice, plus 1 where it was to replace a region. */
+  readonly #triedKept = new Set<number>();
   #ticks = 0;
 
   constructor(options: RegionsOptions) {
     this.#options = options;
     this.#infoOffset = recordInfoOffset(options.memory.layout);
+    this.#compiler = options.keeper ?? compileOnly;
+    this.#madeFor = madeFor(options.memory.layout, options.base);
     this.#maker = new RegionMaker({ ...options, shapeOf: (record) => options.code.shapeOf(record) });
     const { thread } = options;
     this.#thread =
@@ -80,7 +109,7 @@ export class Regions {
       new ThreadRegions({
         ...options,
         thread,
-        install: (regions, module, sizeBytes) => this.#instantiate(regions, module, sizeBytes),
+        install: (regions, module, bytes) => this.#putInPlace(regions, module, bytes),
         unable: (asked) => this.#makeHere(asked),
       });
     this.#emptyLookup();
@@ -93,7 +122,7 @@ export class Regions {
 
   /** Figures for `--stats`; `executed`: instructions that ran in regions, which were entered `entries` times. */
   figures(executed: number, entries: number): Record<string, number> {
-    const { regions, modules, instructions, codeBytes, dropped, generateMs, compileMs } = this.#statistics;
+    const { regions, modules, instructions, codeBytes, dropped, reused, generateMs, compileMs } = this.#statistics;
     const there = this.#thread?.figures;
     return {
       'instructions in regions': executed,
@@ -102,7 +131,8 @@ export class Regions {
       'regions in place': this.#nextIndex - this.#free.length,
       'regions dropped': dropped,
       'region modules': modules,
-      'region modules in place': this.#liveModules,
+      'region modules in place': this.#live.size,
+      ...(this.#options.keeper && { 'regions from before': reused }),
       'instructions compiled': instructions + (there?.instructions ?? 0),
       'region code bytes': codeBytes,
       'region generation ms': Math.round(generateMs),
@@ -119,17 +149,16 @@ export class Regions {
   /** No room for another batch: everything decoded has to go. */
   get full(): boolean {
     const used = this.#nextIndex - this.#free.length + (this.#thread?.expected ?? 0);
-    return this.#liveModules > MAX_MODULES || used > REGION_TABLE_SIZE - this.#options.batch;
+    return this.#live.size > MAX_MODULES || used > REGION_TABLE_SIZE - this.#options.batch;
   }
 
   /**
    * The record at a linear address in a page is hot: make a region that starts there, or, if there is one, a larger one.
-   * `lookup`: host address of the code look-up, which leads to other pages.
    */
-  request(page: CodePage, linear: bigint, lookup: number): void {
+  request({ page, linear, lookup, findPage }: RegionRequest): void {
     const record = this.#recordAt(page, linear);
     const present = this.#byRecord.get(record);
-    if (record === 0 || present?.isGrown) return;
+    if (record === 0 || present?.isGrown || this.#reuse({ page, linear, findPage }, record, present)) return;
     // Reached again and again while it waits for its batch: it cannot wait.
     if (this.#waiting.some((waiting) => waiting.record === record)) {
       this.compileWaiting();
@@ -162,7 +191,8 @@ export class Regions {
     });
     if (region) {
       this.#statistics.instructions += region.instructions;
-      this.#waiting.push({ record, code: region.code, blocks: region.blocks, isGrown });
+      const { code: made, parts } = region;
+      this.#waiting.push({ record, code: made, parts, tables: made.tables, isGrown });
     }
     this.#statistics.generateMs += performance.now() - started;
     if (this.#waiting.length >= batch) this.compileWaiting();
@@ -189,39 +219,94 @@ export class Regions {
     const started = performance.now();
     const codes = batch.map(({ code }) => code);
     const bytes = batchModule(this.#options.memory.layout, codes);
-    const module = new WebAssembly.Module(bytes as BufferSource);
+    const module = this.#compiler.compile(bytes);
     this.#statistics.compileMs += performance.now() - started;
-    this.#instantiate(batch, module, bytes.length);
+    this.#putInPlace(batch, module, bytes);
   }
 
-  /** Put the functions of a module in place, but for those of regions that are gone. */
-  #instantiate(batch: readonly (RegionSource | undefined)[], module: WebAssembly.Module, sizeBytes: number): void {
+  /** Put the functions of a new module in place, but for those of regions that are gone. */
+  #putInPlace(batch: readonly (RegionSource | undefined)[], module: WebAssembly.Module, bytes: Uint8Array): void {
     const started = performance.now();
+    const { keeper, memory } = this.#options;
+    const regions = keeper ? batch.map((region) => region && keep(memory, region.parts, region)) : [];
+    const kept = { madeFor: this.#madeFor, regions, bytes };
+    keeper?.keep(kept, module);
+    const instance = this.#instantiate(module);
+    if (keeper) this.#keptInstances.set(kept, [instance]);
+    for (const [number, region] of batch.entries()) if (region) this.#install(region, instance, number);
+    this.#statistics.modules++;
+    this.#statistics.codeBytes += bytes.length;
+    this.#statistics.compileMs += performance.now() - started;
+  }
+  #instantiate(module: WebAssembly.Module): ModuleInstance {
     const { memory } = this.#options.memory;
     const { exports } = new WebAssembly.Instance(module, { env: { memory, ...this.#functions } });
-    const shared = { live: batch.filter((region) => region !== undefined).length };
-    this.#liveModules++;
-    for (const [i, region] of batch.entries())
-      if (region) this.#install(region, exports[`region${i}`] as () => number, shared);
-    this.#statistics.regions += shared.live;
-    this.#statistics.modules++;
-    this.#statistics.codeBytes += sizeBytes;
-    this.#statistics.compileMs += performance.now() - started;
+    this.#compiler.instantiated(module, exports);
+    return { exports, used: new Set() };
   }
 
-  #install({ record, blocks, isGrown }: RegionSource, run: () => number, module: { live: number }): void {
+  /** Code that has been compiled before starts at a place of a page, as far as can be seen of that page. */
+  isKept(page: CodePage, offset: number): boolean {
+    const { keeper, memory } = this.#options;
+    const places = keeper?.regions.startingAt(this.#madeFor, page, offset);
+    return places?.some(({ region }) => holdsPart(memory, page, region.parts[0])) ?? false;
+  }
+
+  /** Put a region in place that is kept from before, if there is one for what stands there. */
+  #reuse({ page, linear, findPage }: Omit<RegionRequest, 'lookup'>, record: number, present?: Installed): boolean {
+    const { keeper, memory } = this.#options;
+    const offset = Number(linear & 0xfffn);
+    const places = keeper?.regions.startingAt(this.#madeFor, page, offset);
+    const attempt = record * 2 + (present ? 1 : 0);
+    if (!places || this.#triedKept.has(attempt)) return false;
+    const pageAt = (distance: number) => {
+      if (distance === 0) return page;
+      return page.mode === 'long64' ? findPage(linear + BigInt(distance)) : undefined;
+    };
+    for (const { module, number, region } of places) {
+      if (present && !region.isGrown) continue;
+      const parts = findParts(memory, region, pageAt);
+      if (!parts) continue;
+      for (const part of parts) this.#options.code.cover(part);
+      const { isGrown, tables } = region;
+      this.#install({ record, parts, isGrown, tables }, this.#instanceFor(module, number), number);
+      this.#statistics.reused++;
+      return true;
+    }
+    this.#triedKept.add(attempt);
+    return false;
+  }
+  /** An instance of a kept module in which a function is not in use. */
+  #instanceFor(module: KeptModule, number: number): ModuleInstance {
+    const instances = this.#keptInstances.get(module) ?? [];
+    const free = instances.find(({ used }) => !used.has(number));
+    if (free) return free;
+    const instance = this.#instantiate(this.#compiler.compile(module.bytes));
+    this.#keptInstances.set(module, [...instances, instance]);
+    return instance;
+  }
+
+  #install(source: RegionSource, instance: ModuleInstance, number: number): void {
     const { view } = this.#options.memory;
+    const { record, parts, tables } = source;
     const before = this.#byRecord.get(record);
     if (before) this.#remove(before);
     const index = before?.index ?? this.#free.pop() ?? this.#nextIndex++;
-    this.#table?.set(index, run);
-    this.#moduleOf[index] = module;
+    const { exports } = instance;
+    for (const [k, distance] of tables.entries()) {
+      const { page } = parts.find((part) => part.distance === distance) as RegionPart<CodePage>;
+      (exports[tableName(number, k)] as WebAssembly.Global).value = page.table;
+    }
+    this.#table?.set(index, exports[regionName(number)] as () => number);
+    instance.used.add(number);
+    this.#live.add(instance);
     view.setInt32((record >>> 2) + this.#infoOffset + RecordInfo.region, index, true);
     const handler = before?.handler ?? view.getUint16(record + RecordField.handler, true);
-    const region = { record, blocks, isGrown, index, handler };
+    const region = { ...source, index, handler, instance, number };
     view.setUint16(record + RecordField.handler, SpecialHandler.region, true);
     this.#byRecord.set(record, region);
-    for (const page of blocks.keys()) {
+    this.#statistics.regions++;
+    for (const { page } of parts) {
       const others = this.#byPage.get(page);
       if (others) others.add(region);
       else this.#byPage.set(page, new Set([region]));
@@ -230,9 +315,10 @@ export class Regions {
 
   /** Drop the regions of a page that start at stale records or were made of any of these bytes. */
   drop(page: CodePage, stale: readonly ByteRange[], isStale: (record: number) => boolean): void {
-    const isGone = ({ record, blocks }: RegionSource) => isStale(record) || holdsAny(blocks.get(page) ?? [], stale);
+    const isGone = ({ record, parts }: RegionSource) =>
+      isStale(record) || parts.some((part) => part.page === page && holdsAny(part.blocks, stale));
     this.#thread?.changed(page, isGone);
-    this.#waiting = this.#waiting.filter((waiting) => !waiting.blocks.has(page) || !isGone(waiting));
+    this.#waiting = this.#waiting.filter((waiting) => !isGone(waiting));
     const gone = [...(this.#byPage.get(page) ?? [])].filter(isGone);
     if (gone.length === 0) return;
     for (const region of gone) this.#remove(region);
@@ -244,11 +330,13 @@ export class Regions {
   }
   /** Take a region out of the lists; its place in the table stays taken. */
   #remove(region: Installed): void {
-    for (const page of region.blocks.keys()) this.#byPage.get(page)?.delete(region);
+    for (const { page } of region.parts) this.#byPage.get(page)?.delete(region);
     this.#byRecord.delete(region.record);
     this.#table?.set(region.index, null);
     this.#statistics.dropped++;
-    if (--this.#moduleOf[region.index].live === 0) this.#liveModules--;
+    const { used } = region.instance;
+    used.delete(region.number);
+    if (used.size === 0) this.#live.delete(region.instance);
   }
   /** A record whose region is gone, though its own bytes are as they were, is interpreted again. */
   #restore(record: number, handler: number): void {
@@ -287,6 +375,7 @@ export class Regions {
   /** All records are gone. */
   dropAll(): void {
     this.#waiting = [];
+    this.#triedKept.clear();
     this.#thread?.forget();
     for (const region of [...this.#byRecord.values()]) {
       this.#remove(region);

@@ -1,5 +1,5 @@
-import type { DirectKind } from '@polyvisor/plugin-api';
 import type { CpuMode } from '../../isa/modes.ts';
+import type { RegionPart } from './maker.ts';
 
 /** A thread that makes regions, as the engine's thread sees it. Messages are structured clones, and keep their order. */
 export interface RegionThread {
@@ -23,8 +23,6 @@ export type ToThread =
       readonly ramSizeBytes: number;
       readonly base: number;
       readonly threshold: number;
-      /** Exits for which a plug-in has built code, which cannot be had here. */
-      readonly pluginCode: readonly DirectKind[];
     }
   /** Make a region; answered with `made` or `notMade`. */
   | {
@@ -52,19 +50,19 @@ export type FromThread =
       readonly kind: 'made';
       readonly id: number;
       readonly instructions: number;
-      /** By page: first byte, end, first byte, end… */
-      readonly blocks: readonly (readonly [page: number, ranges: readonly number[]])[];
+      /** Pages by their number. */
+      readonly parts: readonly RegionPart<number>[];
+      readonly tables: readonly number[];
       readonly elapsedMs: number;
     }
   /**
-   * `unable`: the engine's thread may be able to, as where it holds an instruction for which a plug-in has built code; else
-   * there is nothing to be made there.
+   * `unable`: it has failed, and the engine's thread is to see what comes of it; else there is nothing to be made there.
    */
   | { readonly kind: 'notMade'; readonly id: number; readonly unable: boolean; readonly elapsedMs: number }
   | {
       readonly kind: 'compiled';
       readonly ids: readonly number[];
       readonly module: WebAssembly.Module;
-      readonly sizeBytes: number;
+      readonly bytes: Uint8Array;
       readonly elapsedMs: number;
     };

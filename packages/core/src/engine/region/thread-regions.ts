@@ -1,7 +1,7 @@
-import type { DirectPrograms } from '../../ir/builder.ts';
 import { TLB_ENTRY_BYTES, TLB_EXEC_ENTRIES } from '../../memory/layout.ts';
 import type { CodeCache, CodePage } from '../code-cache.ts';
 import type { EngineMemory } from '../memory.ts';
+import type { RegionPart } from './maker.ts';
 import type { FromThread, RegionThread } from './thread-messages.ts';
 
 /** Where a region was asked for. */
@@ -15,10 +15,13 @@ export interface AskedRegion {
   readonly lookup: number;
 }
 
-/** What a region was made of: the record it starts at, and of each page blocks of bytes (first, end, first, end…). */
+/** What a region was made of. */
 export interface RegionSource {
+  /** The record it starts at. */
   readonly record: number;
-  readonly blocks: ReadonlyMap<CodePage, readonly number[]>;
+  readonly parts: readonly RegionPart<CodePage>[];
+  /** Distances of the pages whose entry tables it looks for. */
+  readonly tables: readonly number[];
   /** It holds what it calls and what it goes to in other pages. */
   readonly isGrown: boolean;
 }
@@ -31,9 +34,8 @@ export interface ThreadRegionsOptions {
   readonly threshold: number;
   /** How many regions make a module. */
   readonly batch: number;
-  readonly directCode: DirectPrograms;
   /** Put regions in place: the functions of a module, in their order; undefined: dropped meanwhile. */
-  install(regions: readonly (RegionSource | undefined)[], module: WebAssembly.Module, sizeBytes: number): void;
+  install(regions: readonly (RegionSource | undefined)[], module: WebAssembly.Module, bytes: Uint8Array): void;
   /** The thread cannot make it. */
   unable(asked: AskedRegion): void;
 }
@@ -67,10 +69,10 @@ export class ThreadRegions {
 
   constructor(options: ThreadRegionsOptions) {
     this.#options = options;
-    const { thread, memory, base, threshold, directCode } = options;
+    const { thread, memory, base, threshold } = options;
     const { buffer } = memory.memory;
     const { ramSizeBytes } = memory.layout;
-    thread.send({ kind: 'start', buffer, ramSizeBytes, base, threshold, pluginCode: [...directCode.keys()] });
+    thread.send({ kind: 'start', buffer, ramSizeBytes, base, threshold });
   }
 
   /** The thread can be asked: it has started, and has not failed. */
@@ -159,19 +161,19 @@ export class ThreadRegions {
     }
   }
 
-  #made({ id, blocks, instructions, elapsedMs }: Of<'made'>): void {
+  #made({ id, parts, tables, instructions, elapsedMs }: Of<'made'>): void {
     const { code, batch } = this.#options;
     const asked = this.#answered(id, elapsedMs);
     if (!asked) return;
-    const pages = new Map(blocks.map(([page, ranges]) => [code.pageOfNumber(page), ranges]));
-    for (const page of pages.keys()) {
+    const here = parts.map((part) => ({ ...part, page: code.pageOfNumber(part.page) }));
+    for (const { page } of here) {
       if ((this.#changedAt.get(page) ?? 0) <= asked.changes) continue;
       this.figures.outdated++;
       return;
     }
     this.figures.made++;
     this.figures.instructions += instructions;
-    this.#waiting.set(id, { record: asked.record, isGrown: asked.isGrown, blocks: pages });
+    this.#waiting.set(id, { record: asked.record, isGrown: asked.isGrown, parts: here, tables });
     if (this.#waiting.size >= batch) this.compile();
   }
 
@@ -188,11 +190,11 @@ export class ThreadRegions {
     return asked;
   }
 
-  #compiled({ ids, module, sizeBytes, elapsedMs }: Of<'compiled'>): void {
+  #compiled({ ids, module, bytes, elapsedMs }: Of<'compiled'>): void {
     this.figures.compileMs += elapsedMs;
     const regions = ids.map((id) => this.#compiling.get(id));
     for (const id of ids) this.#compiling.delete(id);
-    if (regions.some((region) => region !== undefined)) this.#options.install(regions, module, sizeBytes);
+    if (regions.some((region) => region !== undefined)) this.#options.install(regions, module, bytes);
   }
 
   /** Bytes of a page have changed; `isGone` says whether that touches a region. */
@@ -200,7 +202,7 @@ export class ThreadRegions {
     if (this.#inFlight.size === 0) this.#changedAt.clear();
     else this.#changedAt.set(page, ++this.#changes);
     for (const regions of [this.#waiting, this.#compiling])
-      for (const [id, region] of regions) if (region.blocks.has(page) && isGone(region)) regions.delete(id);
+      for (const [id, region] of regions) if (isGone(region)) regions.delete(id);
   }
 
   /** All pages and records are gone. */

@@ -1,5 +1,3 @@
-import type { DirectKind } from '@polyvisor/plugin-api';
-import type { DirectPrograms } from '../../ir/builder.ts';
 import { decode } from '../../isa/decoder.ts';
 import type { InstructionShape } from '../../isa/types.ts';
 import { ENTRY_TABLE_BYTES, layoutFor, type MemoryLayout, PAGE_SIZE_BYTES, RECORD_BYTES } from '../../memory/layout.ts';
@@ -59,7 +57,7 @@ class Work {
   /** By id, in the order in which they were made. */
   readonly #made = new Map<number, RegionCode>();
 
-  constructor({ buffer, ramSizeBytes, base, threshold, pluginCode }: Message<'start'>) {
+  constructor({ buffer, ramSizeBytes, base, threshold }: Message<'start'>) {
     this.#layout = layoutFor(ramSizeBytes);
     this.#bytes = new Uint8Array(buffer);
     const memory = { view: new DataView(buffer), words: new Int32Array(buffer), layout: this.#layout };
@@ -67,7 +65,6 @@ class Work {
       memory,
       base,
       threshold,
-      directCode: refusing(pluginCode),
       shapeOf: (record, page, offset) => this.#shapeOf(record, page, offset),
     });
   }
@@ -86,10 +83,11 @@ class Work {
       });
       if (!region) return { kind: 'notMade', id, unable: false, elapsedMs: elapsedMs() };
       this.#made.set(id, region.code);
-      const blocks = [...region.blocks].map(([{ number }, ranges]) => [number, ranges] as const);
-      return { kind: 'made', id, instructions: region.instructions, blocks, elapsedMs: elapsedMs() };
+      const parts = region.parts.map((part) => ({ ...part, page: part.page.number }));
+      const { tables } = region.code;
+      return { kind: 'made', id, instructions: region.instructions, parts, tables, elapsedMs: elapsedMs() };
     } catch {
-      // A plug-in's code; or nonsense, read while it was overwritten. What is wrong otherwise shows in the engine's thread.
+      // Nonsense, read while it was overwritten; what is wrong otherwise shows in the engine's thread.
       return { kind: 'notMade', id, unable: true, elapsedMs: elapsedMs() };
     }
   }
@@ -100,7 +98,7 @@ class Work {
     for (const id of this.#made.keys()) if (id <= seen) this.#made.delete(id);
     const bytes = batchModule(this.#layout, codes);
     const module = new WebAssembly.Module(bytes as BufferSource);
-    return { kind: 'compiled', ids, module, sizeBytes: bytes.length, elapsedMs: performance.now() - started };
+    return { kind: 'compiled', ids, module, bytes, elapsedMs: performance.now() - started };
   }
 
   forget(): void {
@@ -129,12 +127,4 @@ class Work {
     this.#shapes.set(number, shape);
     return shape;
   }
-}
-
-/** What plug-ins have built is functions, which do not go from thread to thread. */
-function refusing(kinds: readonly DirectKind[]): DirectPrograms {
-  const refuse = () => {
-    throw new Error('what a plug-in has built is in another thread');
-  };
-  return new Map(kinds.map((kind) => [kind, refuse]));
 }

@@ -1,0 +1,111 @@
+import { createHash } from 'node:crypto';
+import { appendFile, stat } from 'node:fs/promises';
+import { deserialize, serialize } from 'node:v8';
+import type { KeptRegion } from '@polyvisor/core';
+import { readCached, writeAtomically } from '../cache.ts';
+
+/** A module in a file of compiled code. */
+export interface CodeRecord {
+  /** Of its regions, if it is one of regions. */
+  readonly madeFor: string | undefined;
+  readonly regions: readonly (KeptRegion | undefined)[];
+  /** So many of its functions are in {@link native}. */
+  readonly goodFunctions: number;
+  /** WebAssembly. */
+  readonly bytes: Uint8Array;
+  /** Of these {@link bytes}. */
+  readonly digest: string;
+  /** Machine code, as it was when it was written; undefined: there is none, or it has been damaged. */
+  native(): Uint8Array | undefined;
+  readonly nativeBytes: number;
+}
+/** What is said of a module beside its code. */
+type Description = Pick<CodeRecord, 'madeFor' | 'regions' | 'goodFunctions'>;
+
+export interface CodeFileContent {
+  /** As they were written; a later one of the same bytes stands for an earlier one. */
+  readonly records: readonly CodeRecord[];
+  readonly sizeBytes: number;
+  /** Records can be put behind these. */
+  readonly isWhole: boolean;
+}
+
+const MAGIC = Buffer.from('polyvisor code 1');
+const DIGEST_BYTES = 32;
+/** Three parts: description, WebAssembly, machine code. Their sizes as u32, then their digests. */
+const DIGESTS = 12;
+const HEADER_BYTES = DIGESTS + 3 * DIGEST_BYTES;
+
+const digestOf = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest();
+/** What a module's bytes are known by. */
+export const moduleDigest = (bytes: Uint8Array): string => digestOf(bytes).toString('hex');
+
+/** Everything in a file up to where it is damaged; nothing if it is not one that this user alone can have written. */
+export async function readCodeFile(file: string): Promise<CodeFileContent> {
+  const nothing = { records: [], sizeBytes: 0, isWhole: false };
+  const all = (await isOwn(file)) ? await readCached(file) : undefined;
+  if (!all || !MAGIC.equals(all.subarray(0, MAGIC.length))) return nothing;
+  const records: CodeRecord[] = [];
+  let at = MAGIC.length;
+  for (;;) {
+    const found = decoded(all, at);
+    if (!found) break;
+    records.push(found.record);
+    at = found.end;
+  }
+  return { records, sizeBytes: at, isWhole: at === all.length };
+}
+
+async function isOwn(file: string): Promise<boolean> {
+  const found = await stat(file).catch(() => undefined);
+  const userId = process.getuid?.();
+  return found !== undefined && (userId === undefined || found.uid === userId) && (found.mode & 0o022) === 0;
+}
+
+/** The record at a place; undefined if there is none, or not all of it. */
+function decoded(all: Uint8Array, at: number): { record: CodeRecord; end: number } | undefined {
+  if (at + HEADER_BYTES > all.length) return undefined;
+  const view = new DataView(all.buffer, all.byteOffset + at);
+  let end = at + HEADER_BYTES;
+  const parts = [0, 1, 2].map((i) => {
+    const start = end;
+    end += view.getUint32(i * 4, true);
+    const digest = at + DIGESTS + i * DIGEST_BYTES;
+    return { content: all.subarray(start, end), digest: all.subarray(digest, digest + DIGEST_BYTES) };
+  });
+  if (end > all.length) return undefined;
+  const [description, bytes, native] = parts;
+  const isRight = ({ content, digest }: (typeof parts)[number]) => digestOf(content).equals(digest);
+  if (!isRight(description) || !isRight(bytes)) return undefined;
+  const record = {
+    ...(deserialize(description.content) as Description),
+    bytes: bytes.content,
+    digest: Buffer.from(bytes.digest).toString('hex'),
+    native: () => (native.content.length > 0 && isRight(native) ? native.content : undefined),
+    nativeBytes: native.content.length,
+  };
+  return { record, end };
+}
+
+export async function writeCodeFile(file: string, records: readonly CodeRecord[]): Promise<void> {
+  await writeAtomically(file, Buffer.concat([MAGIC, ...records.flatMap(encoded)]));
+}
+
+/** Put records behind those of a file that is whole. */
+export async function appendToCodeFile(file: string, records: readonly CodeRecord[]): Promise<void> {
+  await appendFile(file, Buffer.concat(records.flatMap(encoded)));
+}
+
+/** About what a record takes in a file. */
+export const recordBytes = ({ bytes, nativeBytes }: CodeRecord): number => HEADER_BYTES + bytes.length + nativeBytes;
+
+function encoded({ bytes, madeFor, regions, goodFunctions, native }: CodeRecord): Uint8Array[] {
+  const description = serialize({ madeFor, regions, goodFunctions } satisfies Description);
+  const parts = [description, bytes, native() ?? new Uint8Array(0)];
+  const header = Buffer.alloc(HEADER_BYTES);
+  parts.forEach((part, i) => {
+    header.writeUInt32LE(part.length, i * 4);
+    digestOf(part).copy(header, DIGESTS + i * DIGEST_BYTES);
+  });
+  return [header, ...parts];
+}

@@ -1,0 +1,132 @@
+import path from 'node:path';
+import { type CodeKeeper, type KeptModule, KeptRegions } from '@polyvisor/core';
+import { dropOldest } from '../cache.ts';
+import {
+  appendToCodeFile,
+  type CodeFileContent,
+  type CodeRecord,
+  moduleDigest,
+  readCodeFile,
+  recordBytes,
+  writeCodeFile,
+} from './code-file.ts';
+import { type NativeModules, openNativeModules } from './native-modules.ts';
+
+/** A file is written anew when it would get larger than this, and is half of it then at most. */
+const MAX_FILE_BYTES = 64 * 2 ** 20;
+
+/** All files of compiled code together; those that have not been written to for longest go. */
+const MAX_FOLDER_BYTES = 512 * 2 ** 20;
+
+/** A module, in use or not. */
+interface Entry {
+  readonly bytes: Uint8Array;
+  readonly digest: string;
+  /** As it is in the file. */
+  record: CodeRecord | undefined;
+  /** Of a module of regions. */
+  kept: KeptModule | undefined;
+  module: WebAssembly.Module | undefined;
+  functions: readonly unknown[];
+}
+
+/** Keeps compiled code in a file. */
+export class FileCodeKeeper implements CodeKeeper {
+  readonly regions = new KeptRegions();
+  readonly #file: string;
+  readonly #natives: NativeModules | undefined;
+  readonly #content: CodeFileContent;
+  /** By the digest of their bytes. */
+  readonly #entries = new Map<string, Entry>();
+  readonly #byModule = new WeakMap<WebAssembly.Module, Entry>();
+
+  private constructor(file: string, natives: NativeModules | undefined, content: CodeFileContent) {
+    this.#file = file;
+    this.#natives = natives;
+    this.#content = content;
+    for (const record of content.records) this.#load(record);
+    for (const { kept } of this.#entries.values()) if (kept) this.regions.add(kept);
+  }
+
+  static async open(file: string, natives = openNativeModules()): Promise<FileCodeKeeper> {
+    return new FileCodeKeeper(file, natives, await readCodeFile(file));
+  }
+
+  #load(record: CodeRecord): void {
+    const { madeFor, regions, bytes, digest } = record;
+    const kept = madeFor === undefined ? undefined : { madeFor, regions, bytes };
+    this.#entries.set(digest, { bytes, digest, record, kept, module: undefined, functions: [] });
+  }
+
+  compile(bytes: Uint8Array): WebAssembly.Module {
+    const entry = this.#entryOf(bytes);
+    entry.module ??= this.#asBefore(entry) ?? new WebAssembly.Module(bytes as BufferSource);
+    this.#byModule.set(entry.module, entry);
+    return entry.module;
+  }
+  #asBefore({ record, bytes }: Entry): WebAssembly.Module | undefined {
+    const native = record?.native();
+    return native && this.#natives?.deserialize(native, bytes);
+  }
+
+  keep(regions: KeptModule, module: WebAssembly.Module): void {
+    const entry = this.#entryOf(regions.bytes);
+    entry.kept = regions;
+    entry.module = module;
+    this.#byModule.set(module, entry);
+    this.regions.add(regions);
+  }
+
+  instantiated(module: WebAssembly.Module, exports: WebAssembly.Exports): void {
+    const entry = this.#byModule.get(module);
+    if (entry) entry.functions = Object.values(exports).filter((each) => typeof each === 'function');
+  }
+
+  #entryOf(bytes: Uint8Array): Entry {
+    const digest = moduleDigest(bytes);
+    let entry = this.#entries.get(digest);
+    if (!entry) {
+      entry = { bytes, digest, record: undefined, kept: undefined, module: undefined, functions: [] };
+      this.#entries.set(digest, entry);
+    }
+    return entry;
+  }
+
+  /** Write what is new, and what V8 has made better code of than the file has. */
+  async save(): Promise<void> {
+    const better = [...this.#entries.values()].flatMap((entry) => this.#better(entry) ?? []);
+    if (better.length === 0) return;
+    const { isWhole, sizeBytes } = this.#content;
+    const grownBytes = better.reduce((sum, record) => sum + recordBytes(record), sizeBytes);
+    if (isWhole && grownBytes <= MAX_FILE_BYTES) await appendToCodeFile(this.#file, better);
+    else await writeCodeFile(this.#file, this.#worthKeeping());
+    await dropOldest(path.dirname(this.#file), MAX_FOLDER_BYTES);
+  }
+
+  /** The record that is to be written for an entry, if there is a better one than that of the file. */
+  #better(entry: Entry): CodeRecord | undefined {
+    const { bytes, digest, record, kept, module, functions } = entry;
+    const natives = this.#natives;
+    if (!module) return undefined;
+    const goodFunctions = natives ? functions.filter((each) => natives.isGood(each)).length : 0;
+    if (record ? goodFunctions <= record.goodFunctions : goodFunctions === 0 && !kept) return undefined;
+    const native = natives && goodFunctions > 0 ? natives.serialize(module) : undefined;
+    const { madeFor, regions } = kept ?? { madeFor: undefined, regions: [] };
+    const nativeBytes = native?.length ?? 0;
+    entry.record = { madeFor, regions, goodFunctions, bytes, digest, native: () => native, nativeBytes };
+    return entry.record;
+  }
+
+  /** Records that fit: those in use first. */
+  #worthKeeping(): CodeRecord[] {
+    const isUsed = ({ module }: Entry) => (module ? 1 : 0);
+    let left = MAX_FILE_BYTES / 2;
+    return [...this.#entries.values()]
+      .sort((a, b) => isUsed(b) - isUsed(a))
+      .flatMap(({ record }) => {
+        if (!record || recordBytes(record) > left) return [];
+        left -= recordBytes(record);
+        return [record];
+      });
+  }
+}

@@ -1,0 +1,31 @@
+import { expect, it } from 'vitest';
+import { openNativeModules } from './native-modules.ts';
+
+/** (module (func (export "sum") (param i32) (result i32) …)): the sum of 1 to n, in a loop. */
+const SUM = Uint8Array.from([
+  ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 6, 1, 0x60, 1, 0x7f, 1, 0x7f, 3, 2, 1, 0, 7, 7, 1, 3, 0x73, 0x75, 0x6d, 0, 0],
+  ...[
+    10, 27, 1, 25, 1, 1, 0x7f, 3, 0x40, 0x20, 1, 0x20, 0, 0x6a, 0x21, 1, 0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b,
+  ],
+  ...[0x20, 1, 0x0b],
+]);
+
+it.runIf(openNativeModules())('machine code of a module can be taken out and put in again', async () => {
+  const natives = openNativeModules();
+  const module = new WebAssembly.Module(SUM);
+  const { sum } = new WebAssembly.Instance(module).exports as { sum(n: number): number };
+  for (let i = 0; i < 200_000 && !natives?.isGood(sum); i++) {
+    expect(sum(1000)).toBe(500_500);
+    if (i % 100 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+  const native = natives?.serialize(module) as Uint8Array;
+  // As a part of something larger, as it comes out of a file.
+  const again = natives?.deserialize(Buffer.concat([Buffer.alloc(5), native]).subarray(5), SUM) as WebAssembly.Module;
+  const { sum: sumAgain } = new WebAssembly.Instance(again).exports as { sum(n: number): number };
+  expect(natives?.isGood(sumAgain)).toBe(true);
+  expect(sumAgain(1000)).toBe(500_500);
+});
+
+it.runIf(openNativeModules())('machine code of another kind is not taken', () => {
+  expect(openNativeModules()?.deserialize(new Uint8Array(100), SUM)).toBeUndefined();
+});

@@ -1,0 +1,19 @@
+import type { KeptModule, KeptRegions } from './region/kept-regions.ts';
+
+/** Keeps code that has been compiled for when it is wanted again, in this run or in another one. It decides speed alone. */
+export interface CodeKeeper {
+  /** All regions that are kept. */
+  readonly regions: KeptRegions;
+  /** A module of these bytes, which may have been compiled before. */
+  compile(bytes: Uint8Array): WebAssembly.Module;
+  /** Add a module of regions, here or elsewhere compiled. */
+  keep(regions: KeptModule, module: WebAssembly.Module): void;
+  /** A module is in use: from its functions can be seen later on what there is to keep. */
+  instantiated(module: WebAssembly.Module, functions: WebAssembly.Exports): void;
+}
+
+/** Keeps nothing. */
+export const compileOnly: Pick<CodeKeeper, 'compile' | 'instantiated'> = {
+  compile: (bytes) => new WebAssembly.Module(bytes as BufferSource),
+  instantiated() {},
+};
