@@ -211,10 +211,13 @@ class Session {
     return tier.kind === 'both' ? openRegionThread(compileThread) : undefined;
   }
 
-  /** For code that is worth having at once next time; `--tier 1` compiles too much of it. */
+  /**
+   * For code that is worth having at once next time; `--tier 1` compiles too much of it. What runs in code that is there from the
+   * start is not seen to be decoded, by which `--functions` knows what runs.
+   */
   async #openKeeper() {
-    const { tier, codeCache, plugins, entryName, memoryBytes } = this.#options;
-    if (!codeCache || tier.kind === 'compile') return undefined;
+    const { tier, codeCache, plugins, entryName, memoryBytes, functionsPath } = this.#options;
+    if (!codeCache || tier.kind === 'compile' || functionsPath !== undefined) return undefined;
     const { file } = this.#guest.image;
     return openCodeKeeper(file, [...(plugins ?? ['default']), `entry=${entryName ?? ''}`, `memory=${memoryBytes}`]);
   }
