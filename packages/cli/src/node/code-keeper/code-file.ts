@@ -19,8 +19,33 @@ export interface CodeRecord {
   native(): Uint8Array | undefined;
   readonly nativeBytes: number;
 }
-/** What is said of a module beside its code. */
-type Description = Pick<CodeRecord, 'madeFor' | 'regions' | 'goodFunctions'>;
+/** What is said of a module beside its code. The bytes of all parts are together: thousands of small arrays take long to read. */
+interface Description extends Pick<CodeRecord, 'madeFor' | 'goodFunctions'> {
+  readonly regions: readonly (DescribedRegion | undefined)[];
+  readonly partBytes: Uint8Array;
+}
+interface DescribedRegion extends Omit<KeptRegion, 'parts'> {
+  readonly parts: readonly Omit<KeptRegion['parts'][number], 'bytes'>[];
+}
+
+function describe({ madeFor, regions, goodFunctions }: CodeRecord): Description {
+  const all = regions.flatMap((region) => region?.parts.map(({ bytes }) => bytes) ?? []);
+  const described = regions.map(
+    (region) => region && { ...region, parts: region.parts.map(({ distance, blocks }) => ({ distance, blocks })) },
+  );
+  return { madeFor, goodFunctions, regions: described, partBytes: Buffer.concat(all) };
+}
+
+function regionsOf({ regions, partBytes }: Description): (KeptRegion | undefined)[] {
+  const all = new Uint8Array(partBytes.buffer, partBytes.byteOffset, partBytes.length);
+  let at = 0;
+  const withBytes = ({ distance, blocks }: DescribedRegion['parts'][number]) => {
+    const start = at;
+    for (let i = 0; i < blocks.length; i += 2) at += blocks[i + 1] - blocks[i];
+    return { distance, blocks, bytes: all.subarray(start, at) };
+  };
+  return regions.map((region) => region && { ...region, parts: region.parts.map(withBytes) });
+}
 
 export interface CodeFileContent {
   /** As they were written; a later one of the same bytes stands for an earlier one. */
@@ -77,8 +102,11 @@ function decoded(all: Uint8Array, at: number): { record: CodeRecord; end: number
   const [description, bytes, native] = parts;
   const isRight = ({ content, digest }: (typeof parts)[number]) => digestOf(content).equals(digest);
   if (!isRight(description) || !isRight(bytes)) return undefined;
+  const described = deserialize(description.content) as Description;
   const record = {
-    ...(deserialize(description.content) as Description),
+    madeFor: described.madeFor,
+    goodFunctions: described.goodFunctions,
+    regions: regionsOf(described),
     bytes: bytes.content,
     digest: Buffer.from(bytes.digest).toString('hex'),
     native: () => (native.content.length > 0 && isRight(native) ? native.content : undefined),
@@ -99,9 +127,8 @@ export async function appendToCodeFile(file: string, records: readonly CodeRecor
 /** About what a record takes in a file. */
 export const recordBytes = ({ bytes, nativeBytes }: CodeRecord): number => HEADER_BYTES + bytes.length + nativeBytes;
 
-function encoded({ bytes, madeFor, regions, goodFunctions, native }: CodeRecord): Uint8Array[] {
-  const description = serialize({ madeFor, regions, goodFunctions } satisfies Description);
-  const parts = [description, bytes, native() ?? new Uint8Array(0)];
+function encoded(record: CodeRecord): Uint8Array[] {
+  const parts = [serialize(describe(record)), record.bytes, record.native() ?? new Uint8Array(0)];
   const header = Buffer.alloc(HEADER_BYTES);
   parts.forEach((part, i) => {
     header.writeUInt32LE(part.length, i * 4);

@@ -29,9 +29,7 @@ const region = (first: number): KeptModule['regions'][number] => ({
   tables: [],
   parts: [{ distance: 0, blocks: [16, 18], bytes: Uint8Array.of(first, 2) }],
 });
-const PAGE = { physicalPage: 0, mode: 'long64', table: 0 } as const;
-const found = (keeper: FileCodeKeeper) =>
-  keeper.regions.startingAt('x', PAGE, 16)?.map(({ module }) => module.bytes[32]);
+const found = (keeper: FileCodeKeeper) => keeper.regions.of('x').long64?.[16]?.map(({ module }) => module.bytes[32]);
 
 describe('code that is kept in a file', () => {
   let directory: string;
@@ -60,7 +58,7 @@ describe('code that is kept in a file', () => {
     expect(found(await run([3]))).toEqual([1, 2, 3]);
     const last = await FileCodeKeeper.open(file);
     expect(found(last)).toEqual([1, 2, 3]);
-    const [place] = last.regions.startingAt('x', PAGE, 16) ?? [];
+    const [place] = last.regions.of('x').long64?.[16] ?? [];
     expect(place.region).toEqual(region(1));
     expect(resultOf(last.compile(place.module.bytes))).toBe(1);
   });

@@ -48,27 +48,33 @@ interface Memory {
   readonly layout: MemoryLayout;
 }
 
+/** Regions of some engines, by mode and by where in their page they start; those that hold what they call come first. */
+export type RegionStarts = { readonly [mode in CpuMode]?: readonly (readonly KeptPlace[] | undefined)[] };
+
 /** Regions to be used again when the same code is met. */
 export class KeptRegions {
-  /** By what they are made for and mode, by where in their page they start; those that hold what they call come first. */
-  readonly #starts = new Map<string, (KeptPlace[] | undefined)[]>();
+  /** By what they are made for. */
+  readonly #starts = new Map<string, { [mode in CpuMode]?: (KeptPlace[] | undefined)[] }>();
 
   add(module: KeptModule): void {
     for (const [number, region] of module.regions.entries()) {
       if (!region) continue;
       const { mode, parts, isGrown } = region;
-      const key = module.madeFor + mode;
-      let starts = this.#starts.get(key);
-      if (!starts) this.#starts.set(key, (starts = []));
+      const starts = (this.#of(module.madeFor)[mode] ??= []);
       const place = { module, number, region };
       const others = (starts[parts[0].blocks[0]] ?? []).filter((other) => !isSame(other.region, region));
       starts[parts[0].blocks[0]] = isGrown ? [place, ...others] : [...others, place];
     }
   }
 
-  /** Regions that may start at a place of a page, those first that hold what they call; compare what {@link holdsPart}. */
-  startingAt(madeFor: string, { mode }: PlacedPage, offset: number): readonly KeptPlace[] | undefined {
-    return this.#starts.get(madeFor + mode)?.[offset];
+  /** Those for an engine, also those that will have been added. They may start there: compare what {@link holdsPart}. */
+  of(madeFor: string): RegionStarts {
+    return this.#of(madeFor);
+  }
+  #of(madeFor: string) {
+    let starts = this.#starts.get(madeFor);
+    if (!starts) this.#starts.set(madeFor, (starts = {}));
+    return starts;
   }
 }
 

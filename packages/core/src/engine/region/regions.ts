@@ -4,7 +4,7 @@ import { type CodeKeeper, compileOnly } from '../code-keeper.ts';
 import { REGION_TABLE_SIZE } from '../interpreter.ts';
 import type { EngineMemory } from '../memory.ts';
 import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
-import { findParts, holdsPart, type KeptModule, keep, madeFor } from './kept-regions.ts';
+import { findParts, holdsPart, type KeptModule, keep, madeFor, type RegionStarts } from './kept-regions.ts';
 import { knownTable } from './known-table.ts';
 import { batchModule, RegionMaker, type RegionPart, regionName, tableName } from './maker.ts';
 import type { RegionCode } from './region-function.ts';
@@ -82,6 +82,7 @@ export class Regions {
   readonly #thread: ThreadRegions | undefined;
   readonly #infoOffset: number;
   readonly #madeFor: string;
+  readonly #keptStarts: RegionStarts | undefined;
   readonly #compiler: Pick<CodeKeeper, 'compile' | 'instantiated'>;
   #table: WebAssembly.Table | undefined;
   #functions: WebAssembly.ModuleImports = {};
@@ -102,6 +103,7 @@ export class Regions {
     this.#infoOffset = recordInfoOffset(options.memory.layout);
     this.#compiler = options.keeper ?? compileOnly;
     this.#madeFor = madeFor(options.memory.layout, options.base);
+    this.#keptStarts = options.keeper?.regions.of(this.#madeFor);
     this.#maker = new RegionMaker({ ...options, shapeOf: (record) => options.code.shapeOf(record) });
     const { thread } = options;
     this.#thread =
@@ -247,16 +249,15 @@ export class Regions {
 
   /** Code that has been compiled before starts at a place of a page, as far as can be seen of that page. */
   isKept(page: CodePage, offset: number): boolean {
-    const { keeper, memory } = this.#options;
-    const places = keeper?.regions.startingAt(this.#madeFor, page, offset);
-    return places?.some(({ region }) => holdsPart(memory, page, region.parts[0])) ?? false;
+    const places = this.#keptStarts?.[page.mode]?.[offset];
+    return places?.some(({ region }) => holdsPart(this.#options.memory, page, region.parts[0])) ?? false;
   }
 
   /** Put a region in place that is kept from before, if there is one for what stands there. */
   #reuse({ page, linear, findPage }: Omit<RegionRequest, 'lookup'>, record: number, present?: Installed): boolean {
-    const { keeper, memory } = this.#options;
+    const { memory } = this.#options;
     const offset = Number(linear & 0xfffn);
-    const places = keeper?.regions.startingAt(this.#madeFor, page, offset);
+    const places = this.#keptStarts?.[page.mode]?.[offset];
     const attempt = record * 2 + (present ? 1 : 0);
     if (!places || this.#triedKept.has(attempt)) return false;
     const pageAt = (distance: number) => {
