@@ -22,9 +22,14 @@ export async function readCached(file: string): Promise<Uint8Array | undefined> 
 
 /** Replaces `file` as a whole or not at all, so that a reader never sees half of it. */
 export async function writeAtomically(file: string, bytes: Uint8Array): Promise<void> {
+  await replaceFile(file, (temporary) => writeFile(temporary, bytes));
+}
+
+/** The same with what `write` puts into a file that it makes. */
+export async function replaceFile(file: string, write: (temporary: string) => void | Promise<void>): Promise<void> {
   await withTemporaryDirectory(path.dirname(file), async (directory) => {
     const temporary = path.join(directory, 'new');
-    await writeFile(temporary, bytes);
+    await write(temporary);
     await rename(temporary, file);
   });
 }

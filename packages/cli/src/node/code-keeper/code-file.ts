@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { appendFile, stat } from 'node:fs/promises';
+import { closeSync, openSync, writeFileSync, writevSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { deserialize, serialize } from 'node:v8';
 import type { KeptRegion } from '@polyvisor/core';
-import { readCached, writeAtomically } from '../cache.ts';
+import { readCached, replaceFile } from '../cache.ts';
 
 /** A module in a file of compiled code. */
 export interface CodeRecord {
@@ -116,12 +117,27 @@ function decoded(all: Uint8Array, at: number): { record: CodeRecord; end: number
 }
 
 export async function writeCodeFile(file: string, records: readonly CodeRecord[]): Promise<void> {
-  await writeAtomically(file, Buffer.concat([MAGIC, ...records.flatMap(encoded)]));
+  await replaceFile(file, (temporary) => {
+    writeFileSync(temporary, MAGIC);
+    appendToCodeFile(temporary, records);
+  });
 }
 
-/** Put records behind those of a file that is whole. */
-export async function appendToCodeFile(file: string, records: readonly CodeRecord[]): Promise<void> {
-  await appendFile(file, Buffer.concat(records.flatMap(encoded)));
+/** writev(2) takes 1,024 pieces. */
+const RECORDS_AT_ONCE = 250;
+
+/** Put records behind those of a file that is whole. Those of another process come before, behind or between them. */
+export function appendToCodeFile(file: string, records: readonly CodeRecord[]): void {
+  const descriptor = openSync(file, 'a');
+  try {
+    for (let i = 0; i < records.length; i += RECORDS_AT_ONCE) {
+      const pieces = records.slice(i, i + RECORDS_AT_ONCE).flatMap(encoded);
+      const sizeBytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+      if (writevSync(descriptor, pieces) < sizeBytes) throw new Error(`${file}: only a part could be written`);
+    }
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 /** About what a record takes in a file. */

@@ -98,7 +98,7 @@ export class FileCodeKeeper implements CodeKeeper {
     if (better.length === 0) return;
     const { isWhole, sizeBytes } = this.#content;
     const grownBytes = better.reduce((sum, record) => sum + recordBytes(record), sizeBytes);
-    if (isWhole && grownBytes <= MAX_FILE_BYTES) await appendToCodeFile(this.#file, better);
+    if (isWhole && grownBytes <= MAX_FILE_BYTES) appendToCodeFile(this.#file, better);
     else await writeCodeFile(this.#file, this.#worthKeeping());
     await dropOldest(path.dirname(this.#file), MAX_FOLDER_BYTES);
   }
