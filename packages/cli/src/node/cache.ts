@@ -11,7 +11,7 @@ export function cacheDirectory(): string {
   return path.join(base && path.isAbsolute(base) ? base : path.join(homedir(), '.cache'), 'polyvisor');
 }
 
-/** The cached bytes, or `undefined` if there are none that can be read. Cached files are only replaced, so they can be mapped. */
+/** The cached bytes, or `undefined` if there are none that can be read. Cached files are only replaced or made longer, so they can be mapped. */
 export async function readCached(file: string): Promise<Uint8Array | undefined> {
   try {
     return (await mapFile(file)) ?? (await readFile(file));

@@ -4,7 +4,7 @@ import { linuxLibC } from './libc.ts';
 /**
  * The bytes of a file as it is now, read from the host's file cache where and when they are looked at: no memory is filled
  * with what nobody needs. Writes to them stay here. The file must not be made shorter meanwhile (mmap(2): SIGBUS), so this is
- * for files that are only ever replaced as a whole. Undefined where files cannot be mapped.
+ * for files that are only ever replaced as a whole or made longer. Undefined where files cannot be mapped.
  * Throws what opening the file throws.
  */
 export async function mapFile(file: string): Promise<Uint8Array | undefined> {

@@ -17,7 +17,7 @@ export interface CodePage {
   readonly mode: CpuMode;
   /** Host address of its entry table. */
   readonly table: number;
-  /** What has been decoded in it, a run at a time. */
+  /** What has been decoded in it, a run at a time; without records what is only known to be part of kept regions. */
   runs: Run[];
   /** One flag per byte: part of a decoded instruction. */
   readonly decoded: Uint8Array;
@@ -59,8 +59,9 @@ export interface CodeCacheHooks {
    * nobody says whether the bytes in `stale` change again.
    */
   invalidated(page: CodePage, stale: readonly ByteRange[], isStale: (record: number) => boolean): void;
-  /** Code that has been compiled before may start at an offset of a page: its record has been reached so often already. */
+  /** Code that has been compiled before starts at an offset of a page, as far as can be seen of the page. */
   isKept?(page: CodePage, offset: number): boolean;
+  /** With how many arrivals the record of such a place begins. */
   readonly arrivalsOfKept: number;
   /** Everything decoded is gone: drop all code look-ups. */
   flushed(): void;

@@ -73,12 +73,12 @@ export interface EngineOptions {
   readonly directCode?: DirectPrograms;
   /** Compiled regions (tier 1): none, or how they are made. */
   readonly regions?: RegionPolicy | false | undefined;
-  /** Told of the linear address of each straight run of code that is decoded. */
-  readonly onDecoded?: ((linear: bigint) => void) | undefined;
   /** A thread that makes them, a new one; without it they are made between two stays in guest code. */
   readonly regionThread?: RegionThread | undefined;
   /** Knows code compiled in other runs, and is told of what is compiled in this one. */
   readonly codeKeeper?: CodeKeeper | undefined;
+  /** Told of the linear address of each straight run of code that is decoded; not of what runs in kept code alone. */
+  readonly onDecoded?: ((linear: bigint) => void) | undefined;
 }
 
 /** When code is compiled into regions. */
