@@ -1,6 +1,6 @@
 import { CODE_MODE, CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, MMU_FLAGS, PDPTE, TLB, TLB_FILLS } from '../cpu/state.ts';
 import {
-  CODE_TABLE_MODE, LARGE_PAGE_MAP_BYTES, LARGE_PAGES_OFFSET, LargePage, largePageMap, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
+  CODE_TABLE_MODE, LARGE_PAGE_INDEX_MASK, LARGE_PAGE_NUMBER_MASK, LARGE_PAGES_OFFSET, LargePage, largePageMap, largePageTag, MANY_LARGE_PAGES, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
   PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_INDEX_MASK, TLB_LOG_ENTRIES, TLB_LOG_OFFSET, TLB_WRITE_OFFSET,
 } from '../memory/layout.ts';
 import { MmuFlag, PageFaultCode, Pte, WalkAccess } from '../memory/walk.ts';
@@ -173,7 +173,16 @@ function rememberLargePage(a: Asm, layout: MemoryLayout, base: number, { gva, sh
   is(30).if('i32').i32(LargePage.GIB1).else();
   is(22).if('i32').i32(LargePage.MIB4).else().i32(LargePage.MIB2).end().end();
   a.op(Op.i32Or).mem(Op.i32Store, base + LARGE_PAGES_OFFSET);
-  a.get(gva).i64(21).op(Op.i64ShrU, Op.i32WrapI64).i32(LARGE_PAGE_MAP_BYTES - 1).op(Op.i32And).i32(1).mem(Op.i32Store8, largePageMap(layout, base));
+  const map = largePageMap(layout, base);
+  const number = (mask: number) => a.get(gva).i64(21).op(Op.i64ShrU, Op.i32WrapI64).i32(mask).op(Op.i32And);
+  const entry = () => number(LARGE_PAGE_INDEX_MASK).i32(2).op(Op.i32Shl);
+  const tag = () => number(LARGE_PAGE_NUMBER_MASK).i32(largePageTag(0)).op(Op.i32Add);
+  const holds = () => entry().mem(Op.i32Load, map);
+  entry();
+  tag().i32(MANY_LARGE_PAGES);
+  holds().op(Op.i32Eqz);
+  holds();
+  tag().op(Op.i32Eq, Op.i32Or, Op.select).mem(Op.i32Store, map);
   a.end();
 }
 

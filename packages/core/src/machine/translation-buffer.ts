@@ -1,7 +1,15 @@
 import { CR3, MMU_FLAGS, ROOTS, TLB } from '../cpu/state.ts';
 import type { Engine } from '../engine/engine.ts';
 import { type CpuMode, modeFacts } from '../isa/modes.ts';
-import { LARGE_PAGE_MAP_BYTES, LARGE_PAGES_OFFSET, LargePage, largePageMap } from '../memory/layout.ts';
+import {
+  LARGE_PAGE_INDEX_MASK,
+  LARGE_PAGE_NUMBER_MASK,
+  LARGE_PAGES_OFFSET,
+  LargePage,
+  largePageMap,
+  largePageTag,
+  MANY_LARGE_PAGES,
+} from '../memory/layout.ts';
 import { LEVEL_COUNT, LevelBanks } from './level-banks.ts';
 import { BankKeys, bankKey, rootNumber, rootOfKey } from './mmu-state.ts';
 import { RootBanks } from './root-banks.ts';
@@ -68,8 +76,8 @@ export class TranslationBuffer {
   flush(): void {
     const { memory, base, banks } = this.#engine;
     memory.view.setInt32(base + LARGE_PAGES_OFFSET, 0, true);
-    const map = largePageMap(memory.layout, base);
-    memory.bytes.fill(0, map, map + LARGE_PAGE_MAP_BYTES);
+    const map = largePageMap(memory.layout, base) >>> 2;
+    memory.words.fill(0, map, map + LARGE_PAGE_INDEX_MASK + 1);
     banks.flushAll();
   }
   /** INVLPG: drop the page around an address in every address space. */
@@ -77,15 +85,30 @@ export class TranslationBuffer {
     const { memory, base, banks } = this.#engine;
     const page = Number((gva >> 12n) & 0x7fffffffn);
     const sizes = memory.view.getInt32(base + LARGE_PAGES_OFFSET, true);
-    if (sizes && this.#mayBeLarge(page, sizes)) banks.flushLargePage(page, sizes);
-    else banks.flushPage(page);
+    const number = Number((gva >> 21n) & BigInt(LARGE_PAGE_NUMBER_MASK));
+    // Pages of 4 MiB are two in the map.
+    const numbers = sizes & LargePage.MIB4 ? [number, number ^ 1] : [number];
+    const isLarge = sizes !== 0 && (sizes & LargePage.GIB1 || numbers.some((each) => this.#mayBeLarge(each)));
+    if (!isLarge) {
+      banks.flushPage(page);
+      return;
+    }
+    banks.flushLargePage(page, sizes);
+    for (const each of numbers) this.#noneIsLeft(each);
   }
-  /** Whether the TLB may hold a part of a large page around a page. */
-  #mayBeLarge(page: number, sizes: number): boolean {
-    if (sizes & LargePage.GIB1) return true;
+  /** Whether the TLB may hold a part of a large page from the 2 MiB with this number. */
+  #mayBeLarge(number: number): boolean {
+    const held = this.#engine.memory.words[this.#largePageAt(number)];
+    return held === largePageTag(number) || held === MANY_LARGE_PAGES;
+  }
+  /** It holds none any more. */
+  #noneIsLeft(number: number): void {
+    const { words } = this.#engine.memory;
+    const at = this.#largePageAt(number);
+    if (words[at] === largePageTag(number)) words[at] = 0;
+  }
+  #largePageAt(number: number): number {
     const { memory, base } = this.#engine;
-    const map = largePageMap(memory.layout, base);
-    const index = (page >>> 9) & (LARGE_PAGE_MAP_BYTES - 1);
-    return memory.bytes[map + index] !== 0 || ((sizes & LargePage.MIB4) !== 0 && memory.bytes[map + (index ^ 1)] !== 0);
+    return (largePageMap(memory.layout, base) >>> 2) + (number & LARGE_PAGE_INDEX_MASK);
   }
 }

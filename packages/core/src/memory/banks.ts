@@ -149,7 +149,7 @@ export class TlbBanks {
     const first = (virtualPageLow & (TLB_ENTRIES - 1) & ~(pages - 1)) * TLB_ENTRY_BYTES;
     const empty = this.#layout.emptyBank;
     const copy = (bank: Bank, offset: number, sizeBytes: number) =>
-      this.#bytes.copyWithin(bank.host + offset, empty + offset, empty + offset + sizeBytes);
+      this.copy(bank.host + offset, empty + offset, sizeBytes);
     for (const bank of this.#byKey.values()) {
       if (sizes & LargePage.GIB1) {
         this.#empty(bank);

@@ -22,8 +22,18 @@ export const PENDING_SIZE_OFFSET = 0xf28;
 export const PENDING_HOST2_OFFSET = 0xf2c;
 export const PENDING_FIRST_BYTES_OFFSET = 0xf30;
 export const PENDING_GPA_OFFSET = 0xf38;
-/** A byte for each 2 MiB of virtual addresses, modulo their number: 1 if a part of a large page from there is in the TLB. */
-export const LARGE_PAGE_MAP_BYTES = 4096;
+/**
+ * An i32 for each 2 MiB of virtual addresses, modulo their number: 0 if no part of a large page from there is in the TLB,
+ * {@link largePageTag} of the one of which there may be a part, or {@link MANY_LARGE_PAGES}.
+ */
+const LARGE_PAGE_MAP_ENTRIES = 4096;
+const LARGE_PAGE_MAP_BYTES = LARGE_PAGE_MAP_ENTRIES * 4;
+export const LARGE_PAGE_INDEX_MASK = LARGE_PAGE_MAP_ENTRIES - 1;
+/** Bits of `gva >> 21` that tell addresses of 48 bits apart. */
+export const LARGE_PAGE_NUMBER_MASK = 0x7ffffff;
+export const MANY_LARGE_PAGES = -1;
+/** What stands in the map for the 2 MiB with this number. */
+export const largePageTag = (number: number): number => number + 1;
 /** Sizes of large pages that the page walk has met: {@link LargePage} bits. */
 export const LARGE_PAGES_OFFSET = 0xf40;
 export const LargePage = { MIB2: 1, GIB1: 2, MIB4: 4 } as const;
@@ -72,7 +82,7 @@ export interface MemoryLayout {
   readonly ramSizeBytes: number;
   /** A region look-up for each vCPU. */
   readonly regionLookups: number;
-  /** A map of {@link LARGE_PAGE_MAP_BYTES} for each vCPU. */
+  /** A map of large pages for each vCPU: {@link largePageTag}. */
   readonly largePageMaps: number;
   /** A log of {@link JUMP_LOG_ENTRIES} for each vCPU. */
   readonly jumpLogs: number;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { PageTables, TestBench } from '../engine/testing/test-bench.ts';
 import { Pte } from './walk.ts';
 
@@ -422,6 +422,42 @@ describe('the TLB', () => {
     page.map(0x40000000n, 0x400000, P | RW | US, 2);
     vcpu.flushTlb(0x40123000n);
     expect(load()).toBe(41);
+  });
+
+  it('drops a large page whatever others share its place in the map of them, and again when it is back', () => {
+    const places = [0x40000000n, 0x40000000n + (1n << 33n)];
+    for (const place of places) page.map(place, 0x600000, P | RW | US, 2);
+    ram.write32(0x601000, 61);
+    ram.write32(0x401000, 41);
+    const loadAt = (place: bigint) => {
+      vcpu.gpr[7] = place + 0x1000n;
+      return load();
+    };
+    for (const place of places) expect(loadAt(place)).toBe(61);
+    for (const [physical, expected] of [
+      [0x400000, 41],
+      [0x600000, 61],
+      [0x400000, 41],
+    ]) {
+      for (const place of places) page.map(place, physical, P | RW | US, 2);
+      for (const place of places) vcpu.flushTlb(place);
+      for (const place of places) expect(loadAt(place)).toBe(expected);
+    }
+  });
+
+  it('does not look through a large page for an address that only shares its place in the map', () => {
+    const large = vi.spyOn(bench.engine.banks, 'flushLargePage');
+    page.map(0x40000000n, 0x600000, P | RW | US, 2);
+    vcpu.gpr[7] = 0x40001000n;
+    load();
+    vcpu.flushTlb(0x40001000n + (1n << 33n));
+    expect(large).not.toHaveBeenCalled();
+    vcpu.flushTlb(0x40123000n);
+    expect(large).toHaveBeenCalledOnce();
+    // Nothing of it is left.
+    vcpu.flushTlb(0x40123000n);
+    expect(large).toHaveBeenCalledOnce();
+    large.mockRestore();
   });
 
   it('keeps translations across switchRoot, and drops them by CR3', () => {
