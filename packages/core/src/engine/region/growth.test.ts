@@ -127,6 +127,42 @@ describe('regions that grow', () => {
   });
 });
 
+describe('regions that grow in 32-bit code', () => {
+  const flat = { selector: 16, base: 0n, limit: 0xffffffff, accessRights: 0xc093 };
+  /** Compatibility mode, which has the four levels of page tables that this bench can make. */
+  const make = (regions: typeof FORCED_REGIONS | false): TestBench => {
+    const bench = new TestBench({ ramBytes: 1 << 20, regions });
+    const tables = new PageTables(bench.ram, 0x40000);
+    tables.identity(0, 0x4000);
+    tables.identity(0x8000, 0xa000);
+    bench.page(tables.root);
+    for (const segment of [0, 2, 3]) bench.vcpu.setSegment(segment, flat);
+    bench.vcpu.setSegment(1, { ...flat, selector: 8, accessRights: 0xc09b });
+    bench.vcpu.gpr[RSP] = 0x9000n;
+    return bench;
+  };
+  let bench: TestBench;
+  let plain: TestBench;
+  beforeEach(() => {
+    bench = make(FORCED_REGIONS);
+    plain = make(false);
+  });
+  const runBoth = () => {
+    const [ends, expected] = [bench, plain].map((each) => each.run(0x1000n));
+    expect(ends).toEqual(expected);
+    for (const register of ALL) expect(bench.vcpu.gpr[register]).toBe(plain.vcpu.gpr[register]);
+  };
+
+  it('go into a function of another page and come back', () => {
+    // lea edx,[ecx+5] has the bytes that [rcx+5] has in 64-bit code.
+    for (const each of [bench, plain]) caller(each);
+    runBoth();
+    const before = entries(bench);
+    runBoth();
+    expect(entries(bench) - before).toBeLessThan(40);
+  });
+});
+
 /** An interpreter: RSI leads through bytecode at 0x7000, the table of handlers is at 0x6000. */
 describe('regions with an interpreter', () => {
   // movzx eax,byte [rsi] ; inc rsi ; jmp [rax*8+0x6000]

@@ -39,7 +39,10 @@ export interface Start<Page> {
   readonly offset: number;
   /** Its linear address, if it is to hold what it calls, and what it goes to in other pages or by indirect jumps. */
   readonly growsAt: bigint | undefined;
-  /** The page of code that lies so many bytes from the first one, if it has been looked up. */
+  /**
+   * The page of code that lies so many bytes from the first one, if it has been looked up. There is none beyond the first and
+   * the last address: code goes there by way of the code look-up.
+   */
   pageAt(distanceBytes: number): Page | undefined;
 }
 
@@ -79,8 +82,7 @@ export class RegionMaker<Page extends PlacedPage> {
     const isGrown = growsAt !== undefined;
     const pages = new Map<number, Page | undefined>([[0, first]]);
     const find = (page: number) => {
-      // Outside of 64-bit mode addresses wrap at 4 GiB.
-      if (!pages.has(page)) pages.set(page, first.mode === 'long64' ? pageAt(page) : undefined);
+      if (!pages.has(page)) pages.set(page, pageAt(page));
       return pages.get(page);
     };
     const graph = buildGraph(offset, {

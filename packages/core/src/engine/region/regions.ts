@@ -262,7 +262,9 @@ export class Regions {
     if (!places || this.#triedKept.has(attempt)) return false;
     const pageAt = (distance: number) => {
       if (distance === 0) return page;
-      return page.mode === 'long64' ? findPage(linear + BigInt(distance)) : undefined;
+      const at = linear + BigInt(distance);
+      // Outside of 64-bit mode addresses wrap at 4 GiB, where regions end.
+      return page.mode === 'long64' || at === BigInt.asUintN(32, at) ? findPage(at) : undefined;
     };
     for (const { module, number, region } of places) {
       if (present && !region.isGrown) continue;
