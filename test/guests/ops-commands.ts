@@ -22,6 +22,8 @@ export interface OpsReport {
   readonly sites: number;
   readonly leftOut: number;
   readonly strays: number;
+  readonly moduleSites: number;
+  readonly moduleSitesUnknown: number;
   readonly slots: {
     readonly name: string;
     readonly state: string;

@@ -10,10 +10,12 @@ import { faultyModule } from './faulty-module.ts';
 import { GuestSession } from './guest-session.ts';
 import {
   COMPLAINTS,
+  exitsOf,
   type ListedModule,
   type OpsReport,
   ops,
   probeModule,
+  refusalOfOps,
   startPrograms,
   underLoad,
 } from './ops-commands.ts';
@@ -25,12 +27,12 @@ const KERNELS = [
   {
     ...{ guest: 'debian-6.12', slots: 83, leastSites: 4200, listedIn: 'alternatives' },
     ...{ flush: 'mmu.flush_tlb_one_user', often: 'irq.save_fl', rare: 'cpu.write_ldt_entry' },
-    ...{ object: prebuilt('count-cr3/prebuilt/count-cr3.o'), counters: ['cr3_writes', 'flag_reads'] },
+    ...{ object: prebuilt('count-cr3/prebuilt/count-cr3.o'), counters: ['cr3_writes', 'flag_reads'], exits: 'asked' },
   },
   {
     ...{ guest: 'debian-i386', slots: 13, leastSites: 265, listedIn: '.parainstructions' },
     ...{ flush: 'flush_tlb_one_user', often: 'queued_spin_unlock', rare: 'flush_tlb_multi' },
-    ...{ object: prebuilt('count-flushes/prebuilt/count-flushes.o'), counters: ['flushes', 'unlocks'] },
+    ...{ object: prebuilt('count-flushes/prebuilt/count-flushes.o'), counters: ['flushes', 'unlocks'], exits: 'all' },
   },
 ] as const;
 
@@ -38,13 +40,26 @@ const available = await Promise.all(
   KERNELS.map(async (kernel) => ({ ...kernel, ...(await testsOf(kernel.guest, `operations in ${kernel.guest}`)) })),
 );
 
-for (const { guest, slots, leastSites, listedIn, flush, often, rare, object, counters, title, skipped } of available) {
+for (const {
+  guest,
+  slots,
+  leastSites,
+  listedIn,
+  flush,
+  often,
+  rare,
+  object,
+  counters,
+  exits,
+  title,
+  skipped,
+} of available) {
   describe.skipIf(skipped)(`${title} (${listedIn})`, () => {
     const name = `ops-${guest}-${process.pid}`;
     const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-ops-kernels-'));
     let session: GuestSession;
     beforeAll(async () => {
-      session = new GuestSession(guest, '--no-reboot', '--name', name);
+      session = new GuestSession(guest, '--no-reboot', '--name', name, '--exits', exits);
       await reachShell(session);
     });
     afterAll(async () => {
@@ -115,6 +130,25 @@ for (const { guest, slots, leastSites, listedIn, flush, often, rare, object, cou
       await startPrograms(session);
       expect(await ops('unload', name, 'xen-ops')).toMatchObject({ textIsAsBefore: true });
       await startPrograms(session);
+    });
+
+    it.runIf(guest === 'debian-i386')("takes plugin xen's operations for the slots that it has", async () => {
+      const load = () => startPrograms(session, 8);
+      const without = await exitsOf(name, load);
+      await ops('load', name, 'xen-ops');
+      const [{ slots: own, needless }] = await ops<{ slots: string[]; needless: string[] }[]>('list', name);
+      const flushes = ['flush_tlb_global', 'flush_tlb_local', 'flush_tlb_multi', 'flush_tlb_one_user'];
+      expect([own.toSorted(), needless]).toEqual([[...flushes, 'io_delay'], []]);
+      const withOps = await exitsOf(name, load);
+      expect(without.invlpg).toBeGreaterThan(100);
+      expect(withOps).toMatchObject({ invlpg: 0, readCr: expect.any(Number) });
+      expect(withOps.hypercall).toBeGreaterThan(100);
+      expect(await ops('unload', name, 'xen-ops')).toMatchObject({ textIsAsBefore: true });
+      await startPrograms(session);
+      const wide = prebuilt('count-cr3/prebuilt/count-cr3.o');
+      expect(await refusalOfOps('load', name, wide)).toMatch(
+        /^vm: PV5023: .*count-cr3 1\.0\.0 \(mmu\.write_cr3, irq\.save_fl\)/,
+      );
     });
 
     it('has lost nothing: no complaint of the kernel', () => {

@@ -104,6 +104,11 @@ export type Op = TypescriptOp | CodeOp;
  * not be called under this interface, a call is reported and goes to what was there before.
  */
 export interface TypescriptOps extends OpsManifest {
+  /**
+   * For kernels of several kinds: slots that a kernel does not have are passed over. Without it, and where it has none of them,
+   * the module is refused (PV5001). Since API 1.3.
+   */
+  readonly whereThere?: boolean;
   /** By slot name, as `vm ops report` lists them. */
   readonly ops: Readonly<Record<string, Op | 'native' | 'nop' | 'unwanted'>>;
 }

@@ -5,7 +5,7 @@ import type { BootDescriptor, FirmwareTables, PciConnection, PciDevice, PortDevi
 import type { Vcpu } from './vcpu.ts';
 
 /** The version of this API; a plug-in's `api` range is checked against it. */
-export const API_VERSION = '1.2.0';
+export const API_VERSION = '1.3.0';
 
 /** A plug-in is plain data and one function. */
 export interface Plugin {

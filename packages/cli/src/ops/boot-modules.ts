@@ -114,7 +114,8 @@ function check(file: OpsFile, others: readonly OpsFile[], { slots, wordBytes }: 
   const { manifest, object } = file;
   // Symbols are looked at when it is linked: a kernel file need not have all that the running kernel has.
   if (object) checkOpsObject(object, { slots, wordBytes, symbol: () => undefined, previous: () => 0n });
-  checkModule(manifest, file.slots, { wordBytes, loaded: others });
-  const ops = Object.fromEntries(file.slots.map((slot) => [slot, 'native'] as const));
+  const names = file.slotsIn(slots);
+  checkModule(manifest, names, { wordBytes, loaded: others });
+  const ops = Object.fromEntries(names.map((slot) => [slot, 'native'] as const));
   planInstall(slots, { name: manifest.name, version: manifest.version, ops }, 'overlay');
 }

@@ -5,6 +5,8 @@ import {
   type LoadOptions,
   type OpsChange,
   type OpsObject,
+  type OpsSlot,
+  opsFor,
   readOpsObject,
 } from '@polyvisor/core';
 import type { OpsManifest } from '@polyvisor/plugin-api';
@@ -17,6 +19,8 @@ import { importOps } from './import-ops.ts';
 export interface OpsFile {
   readonly manifest: OpsManifest;
   readonly slots: readonly string[];
+  /** Those of them that it would have in a kernel with these slots. */
+  slotsIn(kernel: readonly OpsSlot[]): readonly string[];
   /** Its code, if it is guest code. */
   readonly object: OpsObject | undefined;
   loadInto(live: LiveOps, options: LoadOptions): OpsChange | undefined;
@@ -32,14 +36,26 @@ export async function readOpsFile(reference: string): Promise<OpsFile> {
   if (bytes && (isOpsObject(bytes) || reference.endsWith('.o'))) return opsFileOf(bytes, reference);
   const module = await importOps(reference, nodeModuleImporter());
   const slots = Object.keys(module.ops);
-  return { manifest: module, slots, object: undefined, loadInto: (live, options) => live.load(module, options) };
+  return {
+    manifest: module,
+    slots,
+    slotsIn: (kernel) => Object.keys(opsFor(kernel, module)),
+    object: undefined,
+    loadInto: (live, options) => live.load(module, options),
+  };
 }
 
 /** An ops module in guest code, of a file that has been read. Throws PV5020, PV5027, PV2001, PV2002. */
 export function opsFileOf(bytes: Uint8Array, file: string): OpsFile {
   const object = readOpsObject(bytes, file);
   const { manifest, slots } = object;
-  return { manifest, slots, object, loadInto: (live, options) => live.loadObject(object, options) };
+  return {
+    manifest,
+    slots,
+    slotsIn: () => slots,
+    object,
+    loadInto: (live, options) => live.loadObject(object, options),
+  };
 }
 
 async function readModule(file: string): Promise<Uint8Array> {

@@ -13,5 +13,5 @@ export {
   readOpsObject,
 } from './object-module.ts';
 export { OpsAtBoot } from './ops-at-boot.ts';
-export { type InstallPlan, type PlannedOp, planInstall } from './plan.ts';
+export { type InstallPlan, opsFor, type PlannedOp, planInstall } from './plan.ts';
 export type { Alternative, PatchSite } from './sites.ts';

@@ -23,7 +23,7 @@ import { checkOpsObject, type OpsObject } from './object-module.ts';
 import { OpCode } from './op-code.ts';
 import { OpTraps, trapOf } from './op-traps.ts';
 import { PlacedObjects } from './placed-objects.ts';
-import { type PlannedOp, planInstall } from './plan.ts';
+import { opsFor, type PlannedOp, planInstall } from './plan.ts';
 import { RunningKernel } from './running-kernel.ts';
 import { isSafePoint } from './safe-point.ts';
 import { SiteCounters } from './site-counters.ts';
@@ -141,10 +141,12 @@ export class LiveOps {
    * Throws PV5001 (no such slot), PV5002 (strict, and it forgets some) and what `checkModule` throws; then nothing has changed.
    */
   load(module: TypescriptOps, options: LoadOptions = {}): OpsChange | undefined {
-    const ops = Object.entries(module.ops).map(([slot, op]): [string, OpChoice<Implementation>] => [
-      slot,
-      typeof op === 'string' ? op : { kind: 'own', implementation: op },
-    ]);
+    const ops = Object.entries(opsFor(this.kernel.ops.slots, module)).map(
+      ([slot, op]): [string, OpChoice<Implementation>] => [
+        slot,
+        typeof op === 'string' ? op : { kind: 'own', implementation: op },
+      ],
+    );
     return this.#load(module, 'typescript', Object.fromEntries(ops), options);
   }
   /** The same for a module in guest code. Throws PV5013 (no room) and what `checkOpsObject` and `linkOpsObject` throw too. */

@@ -30,6 +30,7 @@ const opSchema = v.union(
 );
 const typescriptSchema = v.object({
   ...manifestFields,
+  whereThere: v.optional(v.boolean('has to be true or false')),
   ops: v.pipe(
     v.record(v.string(), opSchema),
     v.check((ops) => Object.keys(ops).length > 0, 'names no slot'),

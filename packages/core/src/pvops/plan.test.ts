@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { OpChoice, OpsSlot, OpsTable } from './model.ts';
-import { planInstall } from './plan.ts';
+import { opsFor, planInstall } from './plan.ts';
 
 const slot = (name: string, index: number): OpsSlot => ({
   ...{ index, name, group: 'mmu', namedBy: 'types', prototype: undefined, convention: 'c' },
@@ -56,5 +56,20 @@ describe('an install plan', () => {
         }
       }),
     );
+  });
+});
+
+describe('a module for kernels of several kinds', () => {
+  const ops = { [SLOTS[1].name]: 1, stranger: 2 };
+
+  it('has what there are slots for, if it says so', () => {
+    expect(opsFor(SLOTS, { ops, whereThere: true })).toEqual({ [SLOTS[1].name]: 1 });
+    expect(opsFor(SLOTS, { ops })).toBe(ops);
+  });
+
+  it('is refused by name where there are none', () => {
+    const none = { stranger: 'nop', other: 'nop' } as const;
+    const left = opsFor(SLOTS, { ops: none, whereThere: true });
+    expect(() => planInstall(SLOTS, table(left), 'overlay')).toThrow(/stranger, other/);
   });
 });

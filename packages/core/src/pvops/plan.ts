@@ -45,3 +45,19 @@ function planned<Own>(slot: OpsSlot, table: OpsTable<Own>): PlannedOp<Own> {
   if (typeof choice === 'string') return { slot, state: choice };
   return { slot, state: 'own', implementation: choice.implementation };
 }
+
+/**
+ * What of a module's operations is for a kernel with these slots: all, or, if it says `whereThere`, those whose slots there are.
+ * Where there are none of these, all: {@link planInstall} names them then.
+ */
+export function opsFor<Op>(
+  slots: readonly OpsSlot[],
+  {
+    ops,
+    whereThere = false,
+  }: { readonly ops: Readonly<Record<string, Op>>; readonly whereThere?: boolean | undefined },
+): Readonly<Record<string, Op>> {
+  if (!whereThere) return ops;
+  const there = Object.entries(ops).filter(([name]) => slots.some((slot) => slot.name === name));
+  return there.length > 0 ? Object.fromEntries(there) : ops;
+}

@@ -1,9 +1,11 @@
-import type { CodeOp, ExitKind, TypescriptOp, TypescriptOps } from '@polyvisor/plugin-api';
-import { assemble, to } from './code.ts';
+import type { CodeOp, CodePlace, ExitKind, TypescriptOp, TypescriptOps } from '@polyvisor/plugin-api';
+import { assemble, at, to } from './code.ts';
 
 const INTERRUPT_FLAG = 0x200;
 const RET = [0xc3];
 const ONE_BYTE = 1;
+/** REX.W (SDM vol. 2A, 2.2.1.2). */
+const wide = ({ wordBytes }: CodePlace) => (wordBytes === 8 ? [0x48] : []);
 
 /** Of the kernel's own instructions; where they do not leave guest code, there is nothing quicker. */
 const INTERRUPT_EXITS: readonly ExitKind[] = ['cli', 'sti'];
@@ -12,7 +14,7 @@ const INTERRUPT_EXITS: readonly ExitKind[] = ['cli', 'sti'];
 const disable: CodeOp = {
   avoids: INTERRUPT_EXITS,
   // mov byte [off], 1
-  code: (place) => assemble(place, [[0xc6, 0x05], to(place.cells.interruptsOff, ONE_BYTE), [1], RET]),
+  code: (place) => assemble(place, [[0xc6, 0x05], at(place.cells.interruptsOff, ONE_BYTE), [1], RET]),
 };
 /** As Linux does it under Xen: unmask, then look whether something has come meanwhile. */
 const enable: CodeOp = {
@@ -20,9 +22,9 @@ const enable: CodeOp = {
   code: (place) =>
     assemble(place, [
       // mov byte [off], 0
-      ...[[0xc6, 0x05], to(place.cells.interruptsOff, ONE_BYTE), [0]],
+      ...[[0xc6, 0x05], at(place.cells.interruptsOff, ONE_BYTE), [0]],
       // cmp byte [waits], 0
-      ...[[0x80, 0x3d], to(place.cells.interruptWaits, ONE_BYTE), [0]],
+      ...[[0x80, 0x3d], at(place.cells.interruptWaits, ONE_BYTE), [0]],
       // jne trap
       ...[[0x0f, 0x85], to(place.trap)],
       RET,
@@ -39,7 +41,7 @@ const saveFlags: CodeOp = {
       // xor eax, eax
       [0x31, 0xc0],
       // cmp byte [off], 0
-      ...[[0x80, 0x3d], to(place.cells.interruptsOff, ONE_BYTE), [0]],
+      ...[[0x80, 0x3d], at(place.cells.interruptsOff, ONE_BYTE), [0]],
       // sete ah; add ah, ah
       [0x0f, 0x94, 0xc4, 0x00, 0xe4],
       RET,
@@ -50,7 +52,7 @@ const saveFlags: CodeOp = {
 const readCr2: CodeOp = {
   avoids: [...INTERRUPT_EXITS, 'readCr'],
   // mov rax, [cr2]
-  code: (place) => assemble(place, [[0x48, 0x8b, 0x05], to(place.cells.cr2), RET]),
+  code: (place) => assemble(place, [wide(place), [0x8b, 0x05], at(place.cells.cr2), RET]),
 };
 
 /** Straight to the host. */
@@ -67,7 +69,10 @@ const safeHalt = hypercall(['hlt'], ({ vcpu }) => {
 /** Page tables are writable, with or without lazy mode: an entry is stored, and no exit has to carry it anywhere. */
 // mov [rdi], rsi
 const store: CodeOp['code'] = (place) => assemble(place, [[0x48, 0x89, 0x37], RET]);
-const setPte: CodeOp = { code: store };
+/** An entry of PAE, the half with the present bit last; 32-bit kernels without PAE have no room for ops (PV5011). */
+// mov [eax+4], ecx; mov [eax], edx
+const storeHalves: CodeOp['code'] = (place) => assemble(place, [[0x89, 0x48, 0x04, 0x89, 0x10], RET]);
+const setPte: CodeOp = { code: (place) => (place.wordBytes === 8 ? store : storeHalves)(place) };
 const setPmd: CodeOp = { code: store };
 const setPud: CodeOp = { code: store };
 
@@ -87,12 +92,36 @@ const flushOne = hypercall(['invlpg'], (call) => call.vcpu.flushTlb(call.arg(0))
 /** MMUEXT_INVLPG_MULTI and MMUEXT_TLB_FLUSH_MULTI: on one vCPU there is nobody else to ask. */
 const flushMulti: TypescriptOp = (call) => (call.machine.vcpus.length === 1 ? undefined : 'native');
 
+/**
+ * What slots are called in a kernel without types: after the functions that they hold. Such are Debian's 32-bit kernels, whose
+ * tables since 5.9 have neither the flag nor CR3 nor page-table entries in them (PARAVIRT_XXL is for Xen PV alone); kernels before
+ * that have.
+ */
+const untyped: TypescriptOps['ops'] = {
+  save_fl: saveFlags,
+  irq_disable: disable,
+  irq_enable: enable,
+  safe_halt: safeHalt,
+  io_delay: 'nop',
+  read_cr2: readCr2,
+  write_cr3: writeCr3,
+  set_pte: setPte,
+  flush_tlb_local: flushUser,
+  flush_tlb_global: flushKernel,
+  flush_tlb_one_user: flushOne,
+  flush_tlb_multi: flushMulti,
+  // Before 4.15 and 5.14.
+  flush_tlb: flushUser,
+  flush_tlb_single: flushOne,
+};
+
 /** The module that `vm ops load VM xen-ops` loads. */
 export const ops: TypescriptOps = {
   name: 'xen-ops',
-  version: '1.1.0',
-  api: '^1.2',
-  guest: 'linux64',
+  version: '1.2.0',
+  api: '^1.3',
+  guest: 'linux',
+  whereThere: true,
   ops: {
     'irq.save_fl': saveFlags,
     'irq.irq_disable': disable,
@@ -110,5 +139,6 @@ export const ops: TypescriptOps = {
     'mmu.set_pud': setPud,
     'mmu.lazy_mode.enter': 'nop',
     'mmu.lazy_mode.leave': 'nop',
+    ...untyped,
   },
 };
