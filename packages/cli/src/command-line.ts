@@ -9,6 +9,7 @@ import {
   parseClock,
   parseCompileThread,
   parseConsole,
+  parseCpus,
   parseExits,
   parseExpect,
   parseFunctions,
@@ -55,6 +56,7 @@ interface ParsedFlags extends DeviceFlags {
   chip?: ExtraChip[];
   module?: string[];
   memory: number;
+  cpus: number;
   console: ConsoleChoice;
   trace?: TraceRequest;
   timeout?: number;
@@ -212,6 +214,7 @@ function addRunOptions(run: Command): Command {
     .addOption(
       new Option('--memory <size>', 'guest memory').argParser(parseMemory).default(DEFAULT_MEMORY_BYTES, '512M'),
     )
+    .addOption(new Option('--cpus <number>', 'vCPUs, 1 to 8').argParser(parseCpus).default(1, '1'))
     .addOption(
       new Option('--console <where>', 'none, stdio or file:PATH')
         .argParser(parseConsole)
@@ -262,6 +265,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     chips: flags.chip ?? [],
     modules: flags.module ?? [],
     memoryBytes: flags.memory,
+    vcpus: flags.cpus,
     console: flags.console,
     trace: flags.trace,
     timeoutSeconds: flags.timeout,

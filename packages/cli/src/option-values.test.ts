@@ -3,6 +3,7 @@ import { parseCommandLine } from './command-line.ts';
 import {
   parseCompileThread,
   parseConsole,
+  parseCpus,
   parseExits,
   parseMemory,
   parseProfile,
@@ -10,6 +11,12 @@ import {
   parseTimeout,
   parseTrace,
 } from './option-values.ts';
+
+it('vCPUs are a whole number from 1 to 8', () => {
+  expect(['1', '2', '8'].map(parseCpus)).toEqual([1, 2, 8]);
+  for (const text of ['0', '9', '-1', '1.5', 'two', ''])
+    expect(() => parseCpus(text), text).toThrow(expect.objectContaining({ code: 'PV3001', exitCode: 2 }));
+});
 
 it('memory is a number with a unit, in whole pages', () => {
   expect(parseMemory('512M')).toBe(512 * 2 ** 20);
@@ -84,6 +91,7 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       modules: [],
       chips: [],
       memoryBytes: 512 * 2 ** 20,
+      vcpus: 1,
       console: { kind: 'stdio' },
       trace: undefined,
       timeoutSeconds: undefined,

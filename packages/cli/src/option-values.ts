@@ -28,6 +28,15 @@ export function parseMemory(text: string): number {
   return Math.floor(bytes / 4096) * 4096;
 }
 
+const MOST_CPUS = 8;
+
+/** `1` to `8`. */
+export function parseCpus(text: string): number {
+  const count = /^\d+$/.test(text) ? Number(text) : 0;
+  if (count >= 1 && count <= MOST_CPUS) return count;
+  throw usageError(`--cpus ${text} is no number of vCPUs`, `give between 1 and ${MOST_CPUS}`);
+}
+
 /** `none`, `stdio` or `file:PATH`. */
 export function parseConsole(text: string): ConsoleChoice {
   if (text === 'none' || text === 'stdio') return { kind: text };

@@ -23,6 +23,7 @@ export interface RunOptions {
   /** Ops modules for the kernel, in the order in which they are loaded. */
   readonly modules: readonly string[];
   readonly memoryBytes: number;
+  readonly vcpus: number;
   readonly console: ConsoleChoice;
   readonly trace: TraceRequest | undefined;
   readonly timeoutSeconds: number | undefined;

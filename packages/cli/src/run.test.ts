@@ -29,6 +29,7 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     chips: [],
     modules: [],
     memoryBytes: 2 ** 24,
+    vcpus: 1,
     console: { kind: 'file', path: consoleFile },
     trace: undefined,
     timeoutSeconds: undefined,

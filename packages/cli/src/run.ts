@@ -229,7 +229,7 @@ class Session {
     codeKeeper?: CodeKeeper,
   ): MachineOptions {
     const { image, commandLine, initrd, bootModules, devices } = this.#guest;
-    const { entryName, memoryBytes, clock, exits } = this.#options;
+    const { entryName, memoryBytes, vcpus, clock, exits } = this.#options;
     const onExit = this.#sinks.trace?.onExit;
     const profile = this.#profile;
     const functions = this.#functions;
@@ -241,6 +241,7 @@ class Session {
       ...(bootModules.length > 0 && { bootModules }),
       chips: this.#options.chips,
       memoryBytes,
+      vcpus,
       clockKind: clock,
       console: { write: (bytes) => this.#write(console, bytes), onInput: (listener) => console.onInput(listener) },
       devices: devices.devices,

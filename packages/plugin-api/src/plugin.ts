@@ -230,7 +230,10 @@ export interface PlatformDefinition {
    * unless the plug-in wants it (since 1.2).
    */
   roomForOps: boolean;
+  /** How many the operator wants; a plug-in leaves it as it is. */
   vcpus: number;
+  /** How many the door takes: 8 where the machine itself starts the guest, else 1 unless the plug-in says more (since 1.2). */
+  mostVcpus: number;
   /**
    * Build code that generated code runs before an exit of this kind; at once, and again whenever it is compiled (since 1.2).
    * @throws PolyvisorError PV2023 if there is such code already

@@ -55,7 +55,7 @@ export interface VirtualAccessOptions {
 
 export interface Vcpu {
   readonly id: number;
-  /** Live view of the general registers, indexed by {@link Gpr}. */
+  /** Live view of the general registers, indexed by {@link Gpr}; of several vCPUs, until the next turn of one of them. */
   readonly gpr: BigUint64Array;
   rip: bigint;
   /** The whole RFLAGS register, composed from the engine's lazy flags. */

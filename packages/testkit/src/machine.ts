@@ -77,6 +77,7 @@ export class FakeMachine implements Machine {
       memoryBytes,
       overheadBytes,
       roomForOps: false,
+      mostVcpus: count,
       direct() {},
       vcpus: count,
       commandLine: options.commandLine ?? '',

@@ -69,6 +69,7 @@ interface Started {
 async function start(name: string, changes: Partial<RunOptions> = {}): Promise<Started> {
   const options: RunOptions = {
     ...{ image, plugins: [], entryName: undefined, append: undefined, initrdPath: undefined, memoryBytes: 2 ** 24 },
+    vcpus: 1,
     ...{ console: { kind: 'none' }, trace: undefined, timeoutSeconds: undefined, expect: undefined, stats: false },
     ...{ reboot: true, clock: 'icount', control: true, name, tier: { kind: 'interpret' }, exits: 'asked' },
     ...{ compileThread: 'off', codeCache: false },

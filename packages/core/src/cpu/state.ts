@@ -33,6 +33,8 @@ export const Direct = {
   NOT_PUSHF: 4096,
   /** MOV and POP to DS, ES, FS and GS. */
   SEGMENT: 8192,
+  /** The other way round: PAUSE leaves, since another vCPU could go on. */
+  PAUSE_LEAVES: 16384,
 } as const;
 
 const SIZES = { i32: 4, i64: 8, v128: 16 } as const;

@@ -113,7 +113,7 @@ interface CoreExports {
   table: WebAssembly.Table;
 }
 
-/** Runs one vCPU: tier 0, the interpreter, with decoded records. */
+/** Runs the vCPU whose state block is in its place: tier 0, the interpreter, with decoded records. */
 export class Engine {
   readonly memory: EngineMemory;
   /** Host address of the state block. */

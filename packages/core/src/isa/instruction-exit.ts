@@ -25,7 +25,7 @@ export const INSTRUCTION_EXITS = [
   'in', 'out', 'ins', 'outs', 'cpuid', 'rdmsr', 'wrmsr', 'readCr', 'writeCr', 'clts', 'lmsw', 'readDr', 'writeDr',
   'lgdt', 'lidt', 'lldt', 'ltr', 'invlpg', 'invpcid', 'wbinvd', 'invd', 'rdpmc', 'swapgs', 'xsetbv', 'monitor', 'mwait',
   'cli', 'sti', 'hlt', 'farJump', 'farCall', 'farReturn', 'loadSegment', 'popSegment', 'popf', 'undefined', 'int3', 'into',
-  'int1', 'loadFarPointer', 'lar', 'lsl', 'verr', 'verw', 'clac', 'stac', 'pushf',
+  'int1', 'loadFarPointer', 'lar', 'lsl', 'verr', 'verw', 'clac', 'stac', 'pushf', 'pause',
 ] as const;
 export type InstructionExitName = (typeof INSTRUCTION_EXITS)[number];
 

@@ -5,14 +5,35 @@ import type { TranslationBuffer } from './translation-buffer.ts';
 
 /** What a plug-in's code in generated code knows of a vCPU: slots of its state block. */
 export class VcpuDirectState implements DirectState {
-  readonly cells: Int32Array;
+  cells: Int32Array;
   readonly #engine: Engine;
   readonly #tlb: TranslationBuffer;
+  readonly #views = new Map<number, Int32Array>();
+  readonly #seated: (use: () => void) => void;
 
-  constructor(engine: Engine, tlb: TranslationBuffer) {
+  /**
+   * @param base where the state block begins
+   * @param seated does what needs the engine to work on that
+   */
+  constructor(engine: Engine, tlb: TranslationBuffer, base: number, seated: (use: () => void) => void) {
+    this.#seated = seated;
     this.#engine = engine;
     this.#tlb = tlb;
-    this.cells = new Int32Array(engine.memory.view.buffer, engine.base + CELLS[0].offset, CELLS.length * 2);
+    this.cells = this.#cellsAt(base);
+  }
+
+  #cellsAt(base: number): Int32Array {
+    let cells = this.#views.get(base);
+    if (!cells) {
+      const { buffer } = this.#engine.memory.view;
+      cells = new Int32Array(buffer, base + CELLS[0].offset, CELLS.length * 2);
+      this.#views.set(base, cells);
+    }
+    return cells;
+  }
+  /** The state block begins somewhere else from now on. */
+  moveTo(base: number): void {
+    this.cells = this.#cellsAt(base);
   }
 
   setPlace(cell: number, gpa: number | undefined): void {
@@ -23,6 +44,6 @@ export class VcpuDirectState implements DirectState {
   }
 
   setRoots(roots: readonly [first: bigint, second: bigint] | undefined): void {
-    this.#tlb.setRoots(roots);
+    this.#seated(() => this.#tlb.setRoots(roots));
   }
 }

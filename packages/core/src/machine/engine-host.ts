@@ -2,25 +2,23 @@ import { ARG, RESULT } from '../cpu/state.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import type { EngineMemory } from '../engine/memory.ts';
 import { writeControlRegister } from './native/registers.ts';
-import type { ProcessorPlatform } from './platform/processor.ts';
 import type { MachineVcpu } from './vcpu.ts';
 
 /** What a helper answers: an exception's vector, or that there is none. */
 const NO_EXCEPTION = -1;
 
-/** What the engine of a vCPU calls out for. */
+/** What the engine calls out for. */
 interface EngineSurroundings {
-  readonly platform: ProcessorPlatform;
-  /** The vCPU itself, which is made of its engine. */
+  /** The vCPU that it runs. */
   vcpu(): MachineVcpu;
   /** An access beyond RAM, before it is made. */
   tellOfMmio(gpa: number, sizeBytes: number, write: boolean): void;
 }
 
-/** The engine of one vCPU: device memory and the helpers that need more than its state. */
+/** The engine of a machine: device memory and the helpers that need more than a vCPU's state. */
 export function makeEngine(
   memory: EngineMemory,
-  { platform, vcpu, tellOfMmio }: EngineSurroundings,
+  { vcpu, tellOfMmio }: EngineSurroundings,
   options: EngineOptions | undefined,
 ): Engine {
   return new Engine(
@@ -28,15 +26,15 @@ export function makeEngine(
     {
       mmioRead: (gpa, into) => {
         tellOfMmio(gpa, into.length, false);
-        platform.readMmio(gpa, into);
+        vcpu().platform.readMmio(gpa, into);
       },
       mmioWrite: (gpa, bytes) => {
         tellOfMmio(gpa, bytes.length, true);
-        platform.writeMmio(gpa, bytes);
+        vcpu().platform.writeMmio(gpa, bytes);
       },
       helpers: {
         rdtsc: (state, base) => {
-          platform.tsc.store(state, base + RESULT[0].offset);
+          vcpu().platform.tsc.store(state, base + RESULT[0].offset);
           return NO_EXCEPTION;
         },
         invlpg: (state, base) => {

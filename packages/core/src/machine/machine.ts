@@ -28,6 +28,7 @@ import { Breakpoints } from './breakpoints/breakpoints.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
 import { directInstructions, leaves } from './direct-instructions.ts';
 import { makeEngine } from './engine-host.ts';
+import { EngineSeat } from './engine-seat.ts';
 import { chooseEntry } from './entries.ts';
 import { type Ask, askPlugins } from './exits/ask.ts';
 import { ExitDispatch } from './exits/dispatch.ts';
@@ -42,7 +43,6 @@ import { cpuid } from './native/cpuid.ts';
 import { limitedCpuid } from './native/msrs.ts';
 import type { MachineOptions, RunEnd } from './options.ts';
 import { PcPlatform, type PlatformHost } from './platform/pc.ts';
-import type { ProcessorPlatform } from './platform/processor.ts';
 import { DefinedPlatform } from './platform-definition.ts';
 import { crashReport } from './report.ts';
 import { Sampler } from './sampler.ts';
@@ -69,6 +69,8 @@ export class Machine implements PluginMachine {
   readonly #calls: PluginCalls;
   readonly #instructionTime: InstructionTime | undefined;
   readonly #engineMemory: EngineMemory;
+  readonly #engine: Engine;
+  readonly #seat: EngineSeat<MachineVcpu>;
   readonly #pc: PcPlatform;
   readonly #aliases: PageAliases;
   readonly #start: GuestStart;
@@ -93,6 +95,7 @@ export class Machine implements PluginMachine {
     this.platform = new DefinedPlatform(this.entry, options);
     this.#bootDescriptor = { hypervisor: 'none', guestType: this.entry.name, abiVersion: 0 };
     this.#calls.configure(this.platform);
+    this.platform.checkVcpus();
     this.hiddenMemory = hiddenMemoryOf(this.platform);
     this.#engineMemory = allocate(this.hiddenMemory.gpa + this.hiddenMemory.sizeBytes);
     const { bytes, ram } = this.#engineMemory;
@@ -100,10 +103,10 @@ export class Machine implements PluginMachine {
     this.memory = new MachineMemory(
       this.#engineMemory,
       (host, size) => {
-        for (const vcpu of this.vcpus) vcpu.engine.code.written(host, size);
+        this.#engine.code.written(host, size);
       },
       (writes) => {
-        for (const vcpu of this.vcpus) vcpu.engine.codeWritten(writes);
+        this.#engine.codeWritten(writes);
       },
     );
     this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;
@@ -115,7 +118,11 @@ export class Machine implements PluginMachine {
     this.#pc = new PcPlatform(this.platform, this.#platformHost());
     this.#pc.mmio.aliases = this.#aliases = new PageAliases(this.memory);
     this.#plugInDevices();
-    this.vcpus = [new MachineVcpu(0, this.#engine(0, this.#pc.processors[0]), this.#pc.processors[0])];
+    this.#engine = this.#makeEngine();
+    this.#seat = new EngineSeat<MachineVcpu>(this.#engine, this.platform.vcpus);
+    this.vcpus = this.#pc.processors.map((processor, id) => new MachineVcpu(id, this.#engine, processor, this.#seat));
+    this.#seat.take(this.vcpus[0]);
+    for (const vcpu of this.vcpus.slice(1)) vcpu.startup.waitForStartup();
     this.#start = new GuestStart({
       ...{ calls: this.#calls, platform: this.platform, memory: this.memory, console: this.console },
       ...{ vcpus: this.vcpus, pc: this.#pc, native: this.#nativeMachine, disks: this.devices.disks },
@@ -169,25 +176,31 @@ export class Machine implements PluginMachine {
       testsDone: (status) => this.shutdown({ kind: 'testsDone', status }),
       kick: (vcpu) => this.vcpus[vcpu].kick(),
       nmi: (vcpu) => this.vcpus[vcpu].raiseNmi(),
+      // The bootstrap processor starts at the reset vector again, where firmware starts the machine anew.
+      init: (vcpu) => (vcpu === 0 ? this.shutdown({ kind: 'reboot' }) : this.vcpus[vcpu].startup.init()),
+      startup: (vcpu, vector) => this.vcpus[vcpu].startup.startup(vector),
       log: (message) => this.#options.log?.(message),
     };
   }
 
-  #engine(vcpu: number, platform: ProcessorPlatform): Engine {
+  #makeEngine(): Engine {
     const surroundings = {
-      platform,
-      vcpu: () => this.vcpus[vcpu],
-      tellOfMmio: (gpa: number, sizeBytes: number, write: boolean) => this.#tellOfMmio(vcpu, gpa, sizeBytes, write),
+      vcpu: () => this.#running,
+      tellOfMmio: (gpa: number, sizeBytes: number, write: boolean) => this.#tellOfMmio(gpa, sizeBytes, write),
     };
     const { directCode } = this.platform;
     const { onFirstRun, engine } = this.#options;
-    const onDecoded = onFirstRun && ((linear: bigint) => onFirstRun(firstRunOf(this.vcpus[vcpu], linear)));
+    const onDecoded = onFirstRun && ((linear: bigint) => onFirstRun(firstRunOf(this.#running, linear)));
     return makeEngine(this.#engineMemory, surroundings, { ...engine, directCode, onDecoded });
   }
 
   /** An access beyond RAM, in the middle of an instruction: plug-ins are told of it, whatever they answer. */
-  #tellOfMmio(vcpu: number, gpa: number, sizeBytes: number, write: boolean): void {
-    if (this.#calls.has('exit', 'mmio')) this.#ask(this.vcpus[vcpu], { kind: 'mmio', gpa, sizeBytes, write });
+  #tellOfMmio(gpa: number, sizeBytes: number, write: boolean): void {
+    if (this.#calls.has('exit', 'mmio')) this.#ask(this.#running, { kind: 'mmio', gpa, sizeBytes, write });
+  }
+  /** The vCPU that the engine runs, or ran last. */
+  get #running(): MachineVcpu {
+    return this.#seat.holder ?? this.vcpus[0];
   }
 
   #makeTurns(): Turns {
@@ -211,6 +224,7 @@ export class Machine implements PluginMachine {
     }
     return new Turns({
       ...{ vcpus, clock, exceptions, dispatch, breakpoints },
+      seat: this.#seat,
       instructionTime: this.#instructionTime,
       lifecycle: this.#lifecycle,
       calls: this.#calls,
@@ -261,7 +275,7 @@ export class Machine implements PluginMachine {
   }
   shutdown(reason: ShutdownReason): void {
     if (this.#lifecycle.hasEnded) return;
-    const report = reason.kind === 'crash' ? crashReport(this, this.vcpus[0], reason.message) : undefined;
+    const report = reason.kind === 'crash' ? crashReport(this, this.#running, reason.message) : undefined;
     this.#lifecycle.finish(report === undefined ? { reason } : { reason, report });
     this.#calls.shutdown(reason);
     for (const vcpu of this.vcpus) vcpu.kick();
@@ -328,11 +342,10 @@ export class Machine implements PluginMachine {
 
   /** Figures for `--stats`. */
   stats(): Record<string, number | string> {
-    const [{ engine }] = this.vcpus;
     return {
       instructions: this.#turns.executed,
       'machine time ms': Math.round(this.clock.nowNs() / 1e6),
-      ...engine.statistics(),
+      ...this.#engine.statistics(),
       ...this.#counts.figures(),
     };
   }

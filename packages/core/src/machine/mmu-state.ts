@@ -34,6 +34,9 @@ export const usesPdptes = (flags: number): boolean =>
   (flags & (MmuFlag.PAGING | MmuFlag.PAE)) === (MmuFlag.PAGING | MmuFlag.PAE);
 
 const MANNERS = 256;
+const MODES = 8;
+/** MMU_FLAGS are below this. */
+const FLAGS = 1024;
 
 /**
  * Keys of TLB banks: the root's number, and a small number for each manner of access (MMU flags and code mode) that
@@ -42,6 +45,8 @@ const MANNERS = 256;
 export class BankKeys {
   readonly #manners = new Map<number, number>();
   readonly #exhausted: () => void;
+  /** Whose keys are asked for. It counts with PAE paging, whose upper entries each vCPU keeps as it has loaded them. */
+  vcpu = 0;
   /** `exhausted`: keys given so far will mean something else; forget all banks. */
   constructor(exhausted: () => void) {
     this.#exhausted = exhausted;
@@ -54,7 +59,7 @@ export class BankKeys {
   }
   /** The part of a key that does not come from CR3. */
   manner(flags: number, mode: number): number {
-    const both = flags * 8 + mode;
+    const both = (flags + (usesPdptes(flags) ? this.vcpu * FLAGS : 0)) * MODES + mode;
     let manner = this.#manners.get(both);
     if (manner === undefined) {
       this.makeRoom(1);

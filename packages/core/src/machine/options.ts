@@ -24,6 +24,8 @@ export interface MachineOptions {
   /** Chips beside those that the door brings. */
   readonly chips?: readonly PlatformChip[];
   readonly memoryBytes: number;
+  /** One unless said otherwise; at most as many as the door takes. */
+  readonly vcpus?: number;
   /**
    * Told of all memory of the machine, the engine's own included, before anything is in it, and of the part of it where the image
    * is going to be: for advice to the host.

@@ -20,6 +20,9 @@ const EXAMPLES: Readonly<Record<DirectKind, readonly number[]>> = {
   hypercall: [0x0f, 0x01, 0xc1],
 };
 
+/** State blocks beside the one that the engine works on (memory/layout.ts) are there for more. */
+const MOST_VCPUS = 8;
+
 /** What the plug-ins are shown before memory is allocated. A native door brings the chips of a PC. */
 export class DefinedPlatform implements PlatformDefinition {
   readonly entry: Entry;
@@ -27,17 +30,36 @@ export class DefinedPlatform implements PlatformDefinition {
   readonly memoryBytes: number;
   overheadBytes = 0;
   roomForOps: boolean;
-  vcpus = 1;
+  vcpus: number;
+  mostVcpus: number;
   readonly commandLine: string;
   readonly #directCode = new Map<DirectKind, (code: DirectCode) => void>();
 
-  constructor(entry: Entry, { chips, memoryBytes, commandLine }: MachineOptions) {
+  constructor(entry: Entry, { chips, memoryBytes, commandLine, vcpus }: MachineOptions) {
     const isNative = entry.plugin === CORE;
     this.entry = entry;
     this.chips = new Set([...(isNative ? PLATFORM_CHIPS : []), ...(chips ?? [])]);
     this.memoryBytes = memoryBytes;
     this.roomForOps = isNative;
     this.commandLine = commandLine;
+    this.vcpus = vcpus ?? 1;
+    this.mostVcpus = isNative ? MOST_VCPUS : 1;
+  }
+
+  /** @throws PolyvisorError PV2024 unless there are vCPUs, and no more than the door takes */
+  checkVcpus(): void {
+    const { vcpus, mostVcpus, entry } = this;
+    const most = Math.min(mostVcpus, MOST_VCPUS);
+    // Operations in a kernel's calls keep state for one vCPU.
+    if (vcpus > 1) this.roomForOps = false;
+    if (Number.isInteger(vcpus) && vcpus >= 1 && vcpus <= most) return;
+    const takes = most === 1 ? 'one vCPU alone' : `1 to ${most} vCPUs`;
+    throw new PolyvisorError(
+      'PV2024',
+      `door ${entry.name} (${entry.abi}) takes ${takes}, not ${vcpus}`,
+      'give another --cpus',
+      2,
+    );
   }
 
   get directCode(): ReadonlyMap<DirectKind, (code: DirectCode) => void> {

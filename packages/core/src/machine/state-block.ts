@@ -35,24 +35,65 @@ const Word = {
   ARG: ARG[0].offset >>> 2,
 } as const;
 
-/** A vCPU's state block: its slots, general registers, RIP, segment registers and x87 and SSE state. */
-export class StateBlock {
+/** A place for a state block in linear memory, and views of what lies there. */
+class Place {
+  readonly base: number;
   readonly gpr: BigUint64Array;
   readonly gprHalves: Int32Array;
   readonly ripHalves: Int32Array;
-  /** The block as words. */
-  protected readonly words: Int32Array;
-  readonly #view: DataView;
-  readonly #base: number;
+  readonly words: Int32Array;
 
-  /** @param base where the block begins in linear memory */
-  constructor({ memory: { buffer }, view }: EngineMemory, base: number) {
-    this.#view = view;
-    this.#base = base;
+  constructor({ memory: { buffer } }: EngineMemory, base: number) {
+    this.base = base;
     this.gpr = new BigUint64Array(buffer, base + GPR[0].offset, 16);
     this.gprHalves = new Int32Array(buffer, base + GPR[0].offset, 32);
     this.ripHalves = new Int32Array(buffer, base + RIP.offset, 2);
     this.words = new Int32Array(buffer, base, STATE_SIZE_BYTES / 4);
+  }
+}
+
+/** A vCPU's state block: its slots, general registers, RIP, segment registers and x87 and SSE state. */
+export class StateBlock {
+  gpr: BigUint64Array;
+  gprHalves: Int32Array;
+  ripHalves: Int32Array;
+  /** The block as words. */
+  protected words: Int32Array;
+  readonly #memory: EngineMemory;
+  readonly #view: DataView;
+  #base: number;
+  /** The places that it has been in: seldom more than two. */
+  readonly #places: Place[] = [];
+
+  /** @param base where the block begins in linear memory */
+  constructor(memory: EngineMemory, base: number) {
+    this.#memory = memory;
+    this.#view = memory.view;
+    const place = this.#placeAt(base);
+    this.#base = base;
+    this.gpr = place.gpr;
+    this.gprHalves = place.gprHalves;
+    this.ripHalves = place.ripHalves;
+    this.words = place.words;
+  }
+
+  #placeAt(base: number): Place {
+    let place = this.#places.find((known) => known.base === base);
+    if (!place) this.#places.push((place = new Place(this.#memory, base)));
+    return place;
+  }
+  /** The block lies somewhere else from now on; its bytes have been copied. */
+  moveTo(base: number): void {
+    const place = this.#placeAt(base);
+    this.#base = base;
+    this.gpr = place.gpr;
+    this.gprHalves = place.gprHalves;
+    this.ripHalves = place.ripHalves;
+    this.words = place.words;
+  }
+  /** Where the block begins in linear memory. */
+  get base(): number {
+    return this.#base;
   }
 
   /** A slot as the engine keeps it; for core's own handlers. */

@@ -5,13 +5,17 @@ import { RESET_LDTR, RESET_TR } from './cpu-mode.ts';
 /** A table register whose base and limit stand in the state block, for SGDT and SIDT. */
 class StateTable implements DescriptorTable {
   readonly #view: DataView;
-  readonly #baseAt: number;
-  readonly #limitAt: number;
+  #baseAt: number;
+  #limitAt: number;
   constructor(view: DataView, baseAt: number, limitAt: number) {
     this.#view = view;
     this.#baseAt = baseAt;
     this.#limitAt = limitAt;
     this.limit = 0xffff;
+  }
+  moveTo(baseAt: number, limitAt: number): void {
+    this.#baseAt = baseAt;
+    this.#limitAt = limitAt;
   }
   get base(): bigint {
     return this.#view.getBigUint64(this.#baseAt, true);
@@ -29,10 +33,10 @@ class StateTable implements DescriptorTable {
 
 /** GDTR, IDTR, LDTR and TR; what guest code can store of them is in the state block. */
 export class StateTables implements DescriptorTables {
-  readonly gdtr: DescriptorTable;
-  readonly idtr: DescriptorTable;
+  readonly gdtr: StateTable;
+  readonly idtr: StateTable;
   readonly #view: DataView;
-  readonly #base: number;
+  #base: number;
   #ldtr: Segment = RESET_LDTR;
   #tr: Segment = RESET_TR;
   constructor(view: DataView, base: number) {
@@ -40,6 +44,12 @@ export class StateTables implements DescriptorTables {
     this.#base = base;
     this.gdtr = new StateTable(view, base + GDTR_BASE.offset, base + GDTR_LIMIT.offset);
     this.idtr = new StateTable(view, base + IDTR_BASE.offset, base + IDTR_LIMIT.offset);
+  }
+  /** The state block begins somewhere else from now on. */
+  moveTo(base: number): void {
+    this.#base = base;
+    this.gdtr.moveTo(base + GDTR_BASE.offset, base + GDTR_LIMIT.offset);
+    this.idtr.moveTo(base + IDTR_BASE.offset, base + IDTR_LIMIT.offset);
   }
   get ldtr(): Segment {
     return this.#ldtr;

@@ -11,22 +11,25 @@ import {
   MANY_LARGE_PAGES,
 } from '../memory/layout.ts';
 import { LEVEL_COUNT, LevelBanks } from './level-banks.ts';
-import { BankKeys, bankKey, rootNumber, rootOfKey } from './mmu-state.ts';
+import { type BankKeys, bankKey, rootNumber, rootOfKey } from './mmu-state.ts';
 import { RootBanks } from './root-banks.ts';
 
 /** A vCPU's TLB: which bank is in use, by CR3, MMU_FLAGS and the code mode, and what is dropped when. */
 export class TranslationBuffer {
   readonly #engine: Engine;
   readonly #keys: BankKeys;
+  readonly #vcpu: number;
   readonly #levels: LevelBanks;
   readonly #roots: RootBanks;
   /** Where CR3, MMU_FLAGS and TLB stand, as indices of words. */
   readonly #at: { readonly cr3: number; readonly flags: number; readonly bank: number };
   #holdsAllLevels: readonly CpuMode[] = [];
 
-  constructor(engine: Engine) {
+  /** @param keys of the engine's banks, which all its vCPUs use */
+  constructor(engine: Engine, keys: BankKeys, vcpu: number) {
     this.#engine = engine;
-    this.#keys = new BankKeys(() => engine.banks.flushAll());
+    this.#keys = keys;
+    this.#vcpu = vcpu;
     this.#levels = new LevelBanks(engine, this.#keys);
     this.#roots = new RootBanks(engine);
     const word = ({ offset }: { offset: number }) => (engine.base + offset) >>> 2;
@@ -54,6 +57,7 @@ export class TranslationBuffer {
     const root = this.#root();
     const flags = memory.words[this.#at.flags];
     this.#keys.makeRoom(1 + LEVEL_COUNT + ROOTS.length);
+    this.#keys.vcpu = this.#vcpu;
     const { number } = modeFacts(mode);
     if (this.#holdsAllLevels.includes(mode)) this.#levels.update(root, flags, number);
     else this.#levels.forget();

@@ -3,10 +3,12 @@ import type { PluginCalls } from '../ports/plugin-calls.ts';
 import type { Attempts } from './attempts.ts';
 import type { Breakpoints } from './breakpoints/breakpoints.ts';
 import type { InstructionTime, MachineClock } from './clock.ts';
+import type { EngineSeat } from './engine-seat.ts';
 import type { ExitDispatch } from './exits/dispatch.ts';
 import type { Exceptions } from './exits/exceptions.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import { Vector } from './native/answer.ts';
+import { takeStartup } from './native/startup.ts';
 import type { Sampler } from './sampler.ts';
 import type { MachineVcpu } from './vcpu.ts';
 
@@ -16,17 +18,20 @@ const QUANTUM = 200_000;
 const SLICE_NS = 4_000_000;
 /** Longest idle wait, so that `stop` is noticed. */
 const MAX_IDLE_NS = 100_000_000;
+/** Instructions of a turn while another vCPU could go on, too. */
+const SHARED_QUANTUM = 20_000;
 /** Instructions between two tries while somebody waits for the guest to be in a certain state. */
 const TRY_QUANTUM = 2000;
 
 /** What gives and bounds the turns. */
 export interface TurnsHost {
   readonly vcpus: readonly MachineVcpu[];
+  readonly seat: EngineSeat<MachineVcpu>;
   readonly clock: MachineClock;
   /** Where the clock's time comes from, if that is instructions. */
   readonly instructionTime: InstructionTime | undefined;
   readonly lifecycle: Lifecycle;
-  readonly calls: Pick<PluginCalls, 'beforeEntry'>;
+  readonly calls: Pick<PluginCalls, 'beforeEntry' | 'vcpuSwitch' | 'has'>;
   readonly exceptions: Exceptions;
   readonly dispatch: ExitDispatch;
   readonly breakpoints: Breakpoints;
@@ -42,6 +47,7 @@ export interface TurnsHost {
 export class Turns {
   readonly #host: TurnsHost;
   readonly #vcpus: readonly MachineVcpu[];
+  readonly #seat: EngineSeat<MachineVcpu>;
   readonly #clock: MachineClock;
   readonly #instructionTime: InstructionTime | undefined;
   readonly #lifecycle: Lifecycle;
@@ -54,6 +60,7 @@ export class Turns {
   constructor(host: TurnsHost) {
     this.#host = host;
     this.#vcpus = host.vcpus;
+    this.#seat = host.seat;
     this.#clock = host.clock;
     this.#instructionTime = host.instructionTime;
     this.#lifecycle = host.lifecycle;
@@ -76,6 +83,7 @@ export class Turns {
       this.#clock.fireDue();
       let ran = false;
       for (const vcpu of this.#vcpus) {
+        if (this.#seat.isShared && !this.#begin(vcpu)) continue;
         ran = this.#runVcpu(vcpu) || ran;
         this.#attempts.tryAll();
         this.#sampler?.look(vcpu);
@@ -86,6 +94,25 @@ export class Turns {
     }
   }
 
+  /** One of several vCPUs gets its turn: the engine is its own. False: it has nothing to do. */
+  #begin(vcpu: MachineVcpu): boolean {
+    const { calls } = this.#host;
+    if (vcpu.startup.pending) takeStartup(vcpu);
+    if (!canRun(vcpu) && (vcpu.offline || !calls.has('beforeEntry'))) return false;
+    const before = this.#seat.take(vcpu);
+    if (before !== vcpu) calls.vcpuSwitch(before, vcpu);
+    this.#othersCanRun = this.#vcpus.some((other) => other !== vcpu && canRun(other));
+    this.#seat.othersKicked = false;
+    vcpu.pauseLeaves = this.#othersCanRun;
+    vcpu.hasPaused = false;
+    return true;
+  }
+  #othersCanRun = false;
+  /** Of several: this one waits for another, or has given another something to do. */
+  #isOver(vcpu: MachineVcpu): boolean {
+    return this.#seat.othersKicked || vcpu.hasPaused || vcpu.startup.pending;
+  }
+
   /** All vCPUs sleep: go on at the next timer, if time may be moved there. */
   #skipIdleTime(): boolean {
     const deadline = this.#clock.nextDeadlineNs;
@@ -94,6 +121,7 @@ export class Turns {
   /** How long to let the host wait: 0 while a vCPU can run. */
   get idleNs(): number {
     if (this.#lifecycle.hasEnded || this.#vcpus.some((vcpu) => !vcpu.blocked && !vcpu.offline)) return 0;
+    if (this.#seat.isShared && this.#vcpus.some(canRun)) return 0;
     return Math.max(0, Math.min(MAX_IDLE_NS, this.#clock.nextDeadlineNs - this.#clock.nowNs()));
   }
 
@@ -128,13 +156,15 @@ export class Turns {
       this.#account(executed);
       if (code === ExitCode.budget) break;
       this.#host.dispatch.dispatch(vcpu, code, stepping, watched);
+      if (this.#seat.isShared && this.#isOver(vcpu)) break;
       if (this.#clock.takeEarlierDeadline()) left = Math.min(left, this.#turn());
     }
     return true;
   }
 
   #turn(): number {
-    const most = Math.min(this.#attempts.areWaiting ? TRY_QUANTUM : QUANTUM, this.#sampler?.untilNext ?? QUANTUM);
+    const quantum = this.#othersCanRun ? SHARED_QUANTUM : QUANTUM;
+    const most = Math.min(this.#attempts.areWaiting ? TRY_QUANTUM : quantum, this.#sampler?.untilNext ?? QUANTUM);
     if (!this.#instructionTime) return most;
     const untilTimer = this.#clock.nextDeadlineNs - this.#clock.nowNs();
     return Math.max(1, Math.min(most, Math.ceil(untilTimer)));
@@ -145,3 +175,7 @@ export class Turns {
     this.#instructionTime?.advance(executed);
   }
 }
+
+/** Whether a vCPU has something to do, as far as the machine itself knows. */
+const canRun = (vcpu: MachineVcpu): boolean =>
+  vcpu.startup.pending || (!vcpu.offline && (!vcpu.blocked || vcpu.hasDeliverableEvent));

@@ -1,7 +1,6 @@
 import type {
   Access,
   DebugRegister,
-  DescriptorTables,
   ReadResult,
   Segment,
   Translation,
@@ -38,10 +37,12 @@ import { Flag } from '../isa/flags.ts';
 import { type CpuMode, modeFacts } from '../isa/modes.ts';
 import { RESET_SEGMENTS } from './cpu-mode.ts';
 import { VcpuDirectState } from './direct-state.ts';
+import { EngineSeat } from './engine-seat.ts';
 import { readFlags, writeFlags } from './lazy-flags.ts';
 import { mmuFlags, usesPdptes } from './mmu-state.ts';
 import { type InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { CellsInMemory, type SharedCells } from './shared-cells.ts';
+import { StartupSignals } from './startup.ts';
 import { StateBlock } from './state-block.ts';
 import { StateTables } from './state-tables.ts';
 import { TranslationBuffer } from './translation-buffer.ts';
@@ -85,11 +86,13 @@ export interface PendingException {
 /** One vCPU: the engine's state block under the names of the manuals, its events, and memory as it sees it. */
 export class MachineVcpu extends StateBlock implements Vcpu {
   readonly id: number;
-  readonly tables: DescriptorTables;
+  readonly tables: StateTables;
   readonly engine: Engine;
   readonly directState: VcpuDirectState;
   blocked = false;
   offline = false;
+  /** INIT and SIPI that have come and not been taken yet. */
+  readonly startup = new StartupSignals(this);
   /** Leave after each instruction: RFLAGS.TF is set. */
   get singleStep(): boolean {
     return (this.slot32(EFLAGS_SYSTEM) & Flag.TF) !== 0;
@@ -99,6 +102,8 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   interruptShadow = false;
   /** SS has been loaded: debug exceptions other than general detect wait, too. */
   debugShadow = false;
+  /** Bits of DR6 of traps that wait for the end of the instruction behind MOV SS or POP SS. */
+  heldTraps = 0;
   /** The chips as this processor sees them. */
   readonly platform: ProcessorPlatform;
   #nmiPending = false;
@@ -116,9 +121,11 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   /** System instructions that nobody wants to see: {@link Direct}. */
   set direct(bits: number) {
     this.#direct = bits;
-    this.#tlb.holdsAllLevels = modesOfLevelChanges(bits);
     this.#allowDirect();
-    this.updateMmu();
+    this.#seated(() => {
+      this.#tlb.holdsAllLevels = modesOfLevelChanges(bits);
+      this.updateMmu();
+    });
   }
   #direct = 0;
   /** System instructions all leave: RF and breakpoints matter, which direct ones know nothing of. */
@@ -134,8 +141,18 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     let bits = this.#holdsDirect ? 0 : this.#direct;
     if (this.#nmiBlocked) bits &= ~(Direct.IRET | Direct.PLUGIN_CODE);
     if (this.#cells) bits = (bits & ~TOUCHES_CELLS) | Direct.NOT_PUSHF;
+    if (this.#pauseLeaves) bits |= Direct.PAUSE_LEAVES;
     this.setSlot32(DIRECT, bits);
   }
+  /** PAUSE ends the turn: another vCPU could go on, perhaps the one that this one waits for. */
+  set pauseLeaves(leaves: boolean) {
+    if (leaves === this.#pauseLeaves) return;
+    this.#pauseLeaves = leaves;
+    this.#allowDirect();
+  }
+  #pauseLeaves = false;
+  /** PAUSE has left guest code: the turn is over. */
+  hasPaused = false;
   /** Before guest code is entered: say whether an interrupt waits for RFLAGS.IF. */
   noteWaitingInterrupt(): void {
     const { interrupts } = this.platform;
@@ -165,6 +182,10 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     this.#nmiPending = true;
     this.kick();
   }
+  forgetNmi(): void {
+    this.#nmiPending = false;
+    this.nmiBlocked = false;
+  }
   /** Whether an NMI is to be delivered; it is then under way. */
   takeNmi(): boolean {
     if (!this.#nmiPending || this.nmiBlocked) return false;
@@ -189,27 +210,36 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     return this.#hiddenGdt;
   }
   set hiddenGdt(words: Int32Array | undefined) {
-    const { buffer } = this.engine.memory.memory;
-    const at = this.engine.base + HIDDEN_GDT[0].offset;
     if (words && words.length > 2 * HIDDEN_GDT.length) throw new RangeError(`a GDT of ${words.length / 2} descriptors`);
-    this.#hiddenGdt = words && new Int32Array(buffer, at, words.length);
+    this.#hiddenGdt = words && this.#hiddenGdtView(words.length);
     if (words) this.#hiddenGdt?.set(words);
-    this.setSlot32(HIDDEN_GDT_AT, words ? at : 0);
+    // Generated code looks at it where it runs.
+    this.setSlot32(HIDDEN_GDT_AT, words ? this.engine.base + HIDDEN_GDT[0].offset : 0);
+  }
+  #hiddenGdtView(words: number): Int32Array {
+    return new Int32Array(this.engine.memory.memory.buffer, this.base + HIDDEN_GDT[0].offset, words);
   }
   #hiddenGdt: Int32Array | undefined;
   /** System MSRs that are only kept. */
   readonly msrs = new Map<number, bigint>();
   readonly #virtual: VirtualMemory;
+  readonly #seat: EngineSeat<MachineVcpu>;
 
-  constructor(id: number, engine: Engine, platform = ProcessorPlatform.withoutChips()) {
-    super(engine.memory, engine.base);
+  constructor(
+    id: number,
+    engine: Engine,
+    platform = ProcessorPlatform.withoutChips(),
+    seat = new EngineSeat<MachineVcpu>(engine),
+  ) {
+    super(engine.memory, seat.home(id));
     this.id = id;
     this.platform = platform;
     this.engine = engine;
-    this.#tlb = new TranslationBuffer(engine);
-    this.directState = new VcpuDirectState(engine, this.#tlb);
+    this.#seat = seat;
+    this.#tlb = new TranslationBuffer(engine, seat.keys, id);
+    this.directState = new VcpuDirectState(engine, this.#tlb, this.base, (use) => this.#seated(use));
     this.#virtual = new VirtualMemory(engine);
-    this.tables = new StateTables(engine.memory.view, engine.base);
+    this.tables = new StateTables(engine.memory.view, this.base);
     writeFlags(this.words, RESET_FLAGS);
     this.setSlot32(MXCSR, 0x1f80);
     this.setSlot32(X87_CONTROL, 0x37f);
@@ -219,6 +249,17 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     this.setSlot64(DR[7], 0x400n);
     RESET_SEGMENTS.forEach((segment, index) => this.setSegment(index, segment));
     this.updateMmu();
+  }
+
+  override moveTo(base: number): void {
+    super.moveTo(base);
+    this.tables.moveTo(base);
+    this.directState.moveTo(base);
+    if (this.#hiddenGdt) this.#hiddenGdt = this.#hiddenGdtView(this.#hiddenGdt.length);
+  }
+  /** Do what needs the engine to work on this vCPU's state. */
+  #seated<T>(use: () => T): T {
+    return this.#seat.isHeldBy(this) ? use() : this.#seat.lend(this, use);
   }
 
   get rflags(): bigint {
@@ -281,7 +322,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   set cr3(value: bigint) {
     this.setSlot64(CR3, value);
     this.#loadPdptes();
-    this.#tlb.flushRoot();
+    this.#seated(() => this.#tlb.flushRoot());
     this.updateMmu();
   }
   get cr4(): bigint {
@@ -318,6 +359,10 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   setSegment(index: number, segment: Segment): void {
     const sameRights = this.accessRights(index) === segment.accessRights;
     this.keepSegment(index, segment);
+    if (!this.#seat.isHeldBy(this)) {
+      this.updateMmu();
+      return;
+    }
     const matters = this.engine.mode !== 'long64' || (index === SEGMENT_CS && !sameRights);
     if (matters && this.codeMode() !== this.engine.mode) this.updateMmu();
   }
@@ -325,7 +370,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   switchRoot(cr3: bigint): void {
     this.setSlot64(CR3, cr3);
     this.#loadPdptes();
-    this.#tlb.select();
+    if (this.#seat.isHeldBy(this)) this.#tlb.select();
   }
   flushTlb(gva?: bigint): void {
     if (gva !== undefined) {
@@ -334,6 +379,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     }
     this.#tlb.flush();
     this.updateMmu();
+    if (!this.#seat.isHeldBy(this)) this.#seat.chooseBank();
   }
 
   /** Recompute what the page walk and the decoder depend on, and take the TLB bank that belongs to it. */
@@ -346,8 +392,10 @@ export class MachineVcpu extends StateBlock implements Vcpu {
       cpl: this.cpl,
     });
     this.setSlot32(MMU_FLAGS, flags);
-    this.engine.mode = this.codeMode();
-    this.setSlot32(CODE_MODE, modeFacts(this.engine.mode).number);
+    const mode = this.codeMode();
+    this.setSlot32(CODE_MODE, modeFacts(mode).number);
+    if (!this.#seat.isHeldBy(this)) return;
+    this.engine.mode = mode;
     this.#tlb.select();
   }
   readonly #tlb: TranslationBuffer;
@@ -370,16 +418,17 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     for (let i = 0; i < PDPTE.length * 2; i++) this.words[Word.PDPTE + i] = isMemory ? words[from + i] : -1;
   }
   translate(gva: bigint, access: Access, options?: VirtualAccessOptions): Translation {
-    return this.#virtual.translate(gva, access, options);
+    return this.#seated(() => this.#virtual.translate(gva, access, options));
   }
   read(gva: bigint, sizeBytes: number, options?: VirtualAccessOptions): ReadResult {
-    return this.#virtual.read(gva, sizeBytes, options);
+    return this.#seated(() => this.#virtual.read(gva, sizeBytes, options));
   }
   write(gva: bigint, bytes: Uint8Array, options?: VirtualAccessOptions): WriteResult {
-    return this.#virtual.write(gva, bytes, options);
+    return this.#seated(() => this.#virtual.write(gva, bytes, options));
   }
   readWords(gvaLow: number, gvaHigh: number, into: Int32Array, count: number, options?: VirtualAccessOptions): boolean {
-    return this.#virtual.readWords(gvaLow, gvaHigh, into, count, options);
+    if (this.#seat.isHeldBy(this)) return this.#virtual.readWords(gvaLow, gvaHigh, into, count, options);
+    return this.#seat.lend(this, () => this.#virtual.readWords(gvaLow, gvaHigh, into, count, options));
   }
   writeWords(
     gvaLow: number,
@@ -388,7 +437,8 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     count: number,
     options?: VirtualAccessOptions,
   ): boolean {
-    return this.#virtual.writeWords(gvaLow, gvaHigh, from, count, options);
+    if (this.#seat.isHeldBy(this)) return this.#virtual.writeWords(gvaLow, gvaHigh, from, count, options);
+    return this.#seat.lend(this, () => this.#virtual.writeWords(gvaLow, gvaHigh, from, count, options));
   }
 
   inject(vector: number, errorCode?: number): void {
@@ -413,6 +463,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   }
   kick(): void {
     this.words[Word.INTERRUPT_WAITS] = 1;
+    if (!this.#seat.isHeldBy(this)) this.#seat.othersKicked = true;
     this.engine.requestExit();
   }
   wake(): void {

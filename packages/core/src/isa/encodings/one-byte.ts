@@ -12,7 +12,7 @@ import {
   returnNear,
 } from '../semantics/control.ts';
 import { asciiAdjust, asciiAdjustAfterMultiply, asciiAdjustBeforeDivide, decimalAdjust } from '../semantics/decimal.ts';
-import { clearInterruptFlag, interruptReturn, setInterruptFlag } from '../semantics/direct.ts';
+import { clearInterruptFlag, interruptReturn, pause, setInterruptFlag } from '../semantics/direct.ts';
 import {
   changeCarry,
   loadFlagsIntoAh,
@@ -161,7 +161,7 @@ const moves: EncodingRow[] = [
   row('86 /r', 'XCHG', 'Eb,Gb', exchange, LOCKABLE),
   row('87 /r', 'XCHG', 'Ev,Gv', exchange, LOCKABLE),
   row('90', 'NOP', '', noOperation),
-  row('F3 90', 'PAUSE', '', noOperation),
+  row('F3 90', 'PAUSE', '', pause),
   ...[1, 2, 3, 4, 5, 6, 7].map((register) => row(hex(0x90 + register), 'XCHG', 'Zv,rAX', exchange)),
   row('98', 'CBW', '', extendAccumulator, { width: 'v' }),
   row('99', 'CWD', '', extendIntoData, { width: 'v' }),

@@ -113,6 +113,11 @@ export function changeAlignmentCheck(name: 'clac' | 'stac'): Semantics {
   };
 }
 
+/** PAUSE: nothing, or the end of the turn. */
+export const pause: Semantics = (b) => {
+  b.when(isDirect(b, Direct.PAUSE_LEAVES), () => leaveWith(b, 'pause'));
+};
+
 export const swapGs: Semantics = (b) => {
   b.when(b.eqz(b.and(isDirect(b, Direct.SWAPGS), isCpl0(b))), () => leaveWith(b, 'swapgs'));
   const base = b.variable(b.get(SEGMENT_BASE[GS]));

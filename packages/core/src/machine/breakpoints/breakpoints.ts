@@ -27,8 +27,6 @@ export interface WatchedStep {
  */
 export class Breakpoints {
   readonly #dataAccesses = new DataAccesses();
-  /** Traps of MOV SS and POP SS wait for the end of the next instruction (18.3.1.3). */
-  #held = 0;
 
   /**
    * An instruction breakpoint at RIP: a #DB of the fault kind is due, and DR6 says why. MOV SS and POP SS do not keep it back, which
@@ -38,8 +36,8 @@ export class Breakpoints {
   stopsAt(vcpu: MachineVcpu): boolean {
     if (!breakpointsEnabled(vcpu) || vcpu.eflags & Flag.RF) return false;
     const bits = instructionHits(vcpu, BigInt.asUintN(64, vcpu.rip + vcpu.segment(CS).base));
-    if (bits) reportInDr6(vcpu, bits | this.#held);
-    if (bits) this.#held = 0;
+    if (bits) reportInDr6(vcpu, bits | vcpu.heldTraps);
+    if (bits) vcpu.heldTraps = 0;
     return bits !== 0;
   }
 
@@ -61,12 +59,13 @@ export class Breakpoints {
     after: { singleStep: boolean; port?: { number: number; sizeBytes: number }; loadsFlags: boolean },
   ): boolean {
     if (step?.resumeFlag && !after.loadsFlags) vcpu.eflags &= ~Flag.RF;
-    let bits = this.#held;
-    this.#held = 0;
+    let bits = vcpu.heldTraps;
+    vcpu.heldTraps = 0;
     if (step) bits |= dataHits(vcpu, step.accesses);
     if (step && after.port) bits |= portHits(vcpu, after.port.number, after.port.sizeBytes);
     if (vcpu.debugShadow) {
-      this.#held = bits;
+      // Traps of MOV SS and POP SS wait for the end of the next instruction (18.3.1.3).
+      vcpu.heldTraps = bits;
       return false;
     }
     if (after.singleStep) bits |= Dr6.BS;
@@ -75,7 +74,7 @@ export class Breakpoints {
   }
 
   /** An instruction ended in an exception: what was held for its end is lost. */
-  abandon(): void {
-    this.#held = 0;
+  abandon(vcpu: MachineVcpu): void {
+    vcpu.heldTraps = 0;
   }
 }

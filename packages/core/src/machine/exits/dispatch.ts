@@ -56,7 +56,7 @@ export class ExitDispatch {
    */
   dispatch(vcpu: MachineVcpu, code: number, stepping: boolean, watched: WatchedStep | undefined): void {
     if (code === ExitCode.fault) {
-      this.#breakpoints.abandon();
+      this.#breakpoints.abandon(vcpu);
       this.#exceptions.raise(vcpu, recordedFault(vcpu));
       return;
     }
@@ -70,7 +70,7 @@ export class ExitDispatch {
     if (detail === SYSCALL || detail === SYSRET) this.#endOfInstruction(vcpu, detail, vcpu.singleStep, watched);
     else if (done) this.#endOfInstruction(vcpu, detail, stepping, watched);
     else if (SOFTWARE_INTERRUPTS.has(detail)) this.#endOfInstruction(vcpu, detail, false, watched);
-    else this.#breakpoints.abandon();
+    else this.#breakpoints.abandon(vcpu);
   }
 
   /** RFLAGS.TF was set before the instruction that is now done, or a breakpoint watches it (SDM vol. 3B, 18.3.1). */

@@ -25,7 +25,7 @@ export interface CpuidSurroundings {
 const bits = (...positions: number[]) => positions.reduce((all, bit) => all | (1 << bit), 0);
 
 /** Family 15, model 6, stepping 1: a plain early x86-64, which is what is implemented. */
-const SIGNATURE = 0x00000f61;
+export const SIGNATURE = 0x00000f61;
 /** CX16, POPCNT, and that a hypervisor is there. */
 const LEAF1_ECX = bits(13, 23, 31);
 /** With a local APIC: x2APIC, TSC-deadline timer. */
@@ -43,6 +43,8 @@ const LEAF7_EBX = bits(0, 7, 20);
 const LEAF7_EBX_TSC_ADJUST = bits(1);
 /** Those of leaf 1 EDX that AMD's processors show here again. */
 const EXTENDED1_SHARED_EDX = 0x0183f3ff;
+/** With several processors: the count of leaf 1 is of cores, not of threads (AMD APM vol. 3, CmpLegacy). */
+const EXTENDED1_ECX_MULTIPLE = bits(1);
 /** LAHF and SAHF in 64-bit mode, PREFETCHW. */
 const EXTENDED1_ECX = bits(0, 8);
 /** SYSCALL, NX, 1-GiB pages, RDTSCP, long mode. */
@@ -100,7 +102,8 @@ export function cpuid(leaf: number, subleaf: number, surroundings: CpuidSurround
     case 0x80000001: {
       const shared = features(surroundings).edx & EXTENDED1_SHARED_EDX;
       const own = limited.noExecute ? EXTENDED1_EDX & ~EXTENDED1_NX : EXTENDED1_EDX;
-      return { eax: SIGNATURE, ebx: 0, ecx: EXTENDED1_ECX, edx: own | shared };
+      const multiple = processorsOf(surroundings) > 1 ? EXTENDED1_ECX_MULTIPLE : 0;
+      return { eax: SIGNATURE, ebx: 0, ecx: EXTENDED1_ECX | multiple, edx: own | shared };
     }
     case 0x80000002:
     case 0x80000003:
@@ -111,15 +114,24 @@ export function cpuid(leaf: number, subleaf: number, surroundings: CpuidSurround
     case 0x80000007:
       return { ...none, edx: INVARIANT_TSC };
     case 0x80000008:
-      return { ...none, eax: ADDRESS_SIZES, ebx: KEEPS_ERROR_POINTERS };
+      return { eax: ADDRESS_SIZES, ebx: KEEPS_ERROR_POINTERS, ecx: coreCount(surroundings), edx: 0 };
     default:
       return none;
   }
 }
 
+/** How many there are to see: without local APICs nothing tells them apart. */
+const processorsOf = ({ apic, vcpus }: CpuidSurroundings): number => (apic ? vcpus : 1);
+/** 80000008 ECX: cores less one; bits of the APIC ID that number them, from bit 12 on (AMD APM vol. 3). */
+function coreCount(surroundings: CpuidSurroundings): number {
+  const processors = processorsOf(surroundings);
+  return (processors - 1) | (Math.ceil(Math.log2(processors)) << 12);
+}
+
 /** Leaf 1. */
-function features({ apic, vcpus }: CpuidSurroundings): CpuidAnswer {
-  const processors = apic ? vcpus : 1;
+function features(surroundings: CpuidSurroundings): CpuidAnswer {
+  const { apic } = surroundings;
+  const processors = processorsOf(surroundings);
   const ebx = ((apic?.id ?? 0) << 24) | (processors << 16) | (CLFLUSH_LINE << 8);
   const edx = LEAF1_EDX | (apic?.enabled ? LEAF1_EDX_APIC : 0) | (processors > 1 ? LEAF1_EDX_MULTIPLE : 0);
   return { eax: SIGNATURE, ebx, ecx: LEAF1_ECX | (apic ? LEAF1_ECX_APIC : 0), edx };

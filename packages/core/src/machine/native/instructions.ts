@@ -259,6 +259,10 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
     context.vcpu.flushTlb(value(context, 0));
     return 'next';
   }),
+  pause: ({ vcpu }) => {
+    vcpu.hasPaused = true;
+    return 'next';
+  },
   wbinvd: privileged(() => 'next'),
   invd: privileged(() => 'next'),
   swapgs,

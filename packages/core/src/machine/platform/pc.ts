@@ -57,6 +57,8 @@ export interface PlatformHost {
   /** An interrupt has come up that a vCPU may have to notice. */
   kick(vcpu: number): void;
   nmi(vcpu: number): void;
+  init(vcpu: number): void;
+  startup(vcpu: number, vector: number): void;
   log(message: string): void;
 }
 
@@ -151,8 +153,8 @@ export class PcPlatform {
         interruptPending: () => host.kick(id),
         nmi: () => host.nmi(id),
         smi: () => host.log(`SMI to processor ${id}: there is no system-management mode`),
-        init: () => host.log(`INIT to processor ${id}: NOT IMPLEMENTED`),
-        startup: () => host.log(`SIPI to processor ${id}: NOT IMPLEMENTED`),
+        init: () => host.init(id),
+        startup: (vector) => host.startup(id, vector),
       },
       acknowledgeExternal: () => this.#pic?.acknowledge() ?? FLOATING_VECTOR,
       nsOfTsc: (low, high) => tsc.nsOf(low, high),

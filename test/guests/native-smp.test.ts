@@ -1,0 +1,72 @@
+/** Debian's stock amd64 kernel on a PC with two processors: both are started, interrupted, given work and stopped. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { testsOf } from './catalogue-guest.ts';
+import { reachShell, runCommand, startNativeDebian } from './debian-shell.ts';
+import type { GuestSession } from './guest-session.ts';
+import { expectOnlyReports } from './said-by-vm.ts';
+
+const { title, skipped } = await testsOf('debian', "Debian's amd64 kernel on two vCPUs");
+
+describe.skipIf(skipped)(title, () => {
+  let session: GuestSession;
+  beforeAll(async () => {
+    session = startNativeDebian('--no-reboot', '--cpus', '2', '--append', 'console=ttyS0');
+    await reachShell(session);
+  });
+  afterAll(() => session?.stop());
+
+  const output = async (command: string) => (await runCommand(session, command)).output;
+
+  it('brings both up, and complains about nothing', () => {
+    expect(session.console).toContain('smp: Brought up 1 node, 2 CPUs');
+    expect(session.console).not.toMatch(
+      /\bBUG\b|Oops|WARNING:|Call Trace|soft lockup|rcu_\w+ detected stalls|TSC warp/,
+    );
+  });
+
+  it('counts two cores of one package', async () => {
+    expect(await output('nproc')).toBe('2\n');
+    const facts = await output(
+      "grep -E '^(processor|physical id|siblings|core id|cpu cores|initial apicid)' /proc/cpuinfo",
+    );
+    const of = (id: number) => [
+      `processor: ${id}`,
+      'physical id: 0',
+      'siblings: 2',
+      `core id: ${id}`,
+      'cpu cores: 2',
+      `initial apicid: ${id}`,
+    ];
+    expect(
+      facts
+        .trimEnd()
+        .split('\n')
+        .map((line) => line.replace(/\s*:/, ':')),
+    ).toEqual([...of(0), ...of(1)]);
+  });
+
+  it('runs a process where it is told to, and both at once', async () => {
+    const loop = 'i=0; while [ $i -lt 3000 ]; do i=$((i+1)); done; cut -d" " -f39 /proc/self/stat';
+    const both = `for cpu in 0 1; do taskset $((1 << cpu)) sh -c '${loop}' > /tmp/ran$cpu & done; wait`;
+    expect(await output(`${both}; cat /tmp/ran0 /tmp/ran1`)).toMatch(/0\n1\n$/);
+  });
+
+  it('interrupts both: their timers, and one the other', async () => {
+    const interrupts = await output('cat /proc/interrupts');
+    expect(interrupts).toMatch(/^ *LOC: +[1-9]\d* +[1-9]\d* +Local timer interrupts$/m);
+    expect(interrupts).toMatch(/^ *CAL: +\d+ +[1-9]\d* +Function call interrupts$/m);
+    expect(interrupts).toMatch(/^ *(ERR|MIS): +0$/m);
+  });
+
+  it('takes one away and brings it back', async () => {
+    const online = '/sys/devices/system/cpu/cpu1/online';
+    expect(await output(`echo 0 > ${online}; nproc; echo 1 > ${online}; nproc`)).toMatch(/1\n(.*\n)*2\n$/);
+  });
+
+  it('powers off with exit code 0', async () => {
+    session.send('poweroff');
+    const { exitCode, stderr } = await session.ended();
+    expect(exitCode).toBe(0);
+    expectOnlyReports(stderr);
+  });
+});
