@@ -127,6 +127,8 @@ class Builder {
       memory.writeBytes(gpa, elf.bytes.subarray(header.offset, header.offset + size));
       memory.fill(gpa + size, header.memorySizeBytes - size, 0);
     }
+    const { symbols } = this.#plan;
+    if (symbols) memory.writeBytes(this.#gpa(0) + symbols.at, symbols.bytes);
   }
 
   writeHypercallPage(address: bigint): void {

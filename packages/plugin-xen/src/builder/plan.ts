@@ -4,6 +4,7 @@ import { HYPERVISOR_VIRT_END } from '../access.ts';
 import { PAGE_BYTES } from '../layout.ts';
 import type { ImageNotes } from '../notes/types.ts';
 import { PageTablePlan } from './pageTablePlan.ts';
+import { symbolsBehindKernel } from './symbols.ts';
 
 const PT_LOAD = 1;
 const SUPERPAGE_MASK = 0x3f_ffffn;
@@ -18,6 +19,8 @@ export interface StartOfDay {
   /** Add to an ELF physical address to get the pseudo-physical one (may wrap). */
   readonly pseudoPhysicalOffset: bigint;
   readonly kernelEndPfn: number;
+  /** The kernel's symbols, and where they stand behind it, in bytes from the first frame. */
+  readonly symbols: { readonly at: number; readonly bytes: Uint8Array } | undefined;
   readonly initrdPfn: number | undefined;
   /** The initrd is passed by frame number and not mapped. */
   readonly initrdUnmapped: boolean;
@@ -99,7 +102,10 @@ export function planStartOfDay(request: PlanRequest): StartOfDay {
   const p2mBase = relocatedP2m(request, kernel, p2mPages);
   const initrdPages = request.initrdBytes === undefined ? 0 : Math.ceil(request.initrdBytes / PAGE_BYTES);
   const initrdUnmapped = notes.modStartPfn === true && request.initrdBytes !== undefined;
-  const kernelEndPfn = pageCount(kernel.end - kernel.virtBase);
+  const kernelBytes = Number(kernel.end - kernel.virtBase);
+  const symbols = notes.bsdSymtab === true ? symbolsBehindKernel(elf) : undefined;
+  const symbolsAt = Math.ceil(kernelBytes / model.wordBytes) * model.wordBytes;
+  const kernelEndPfn = Math.ceil((symbols ? symbolsAt + symbols.length : kernelBytes) / PAGE_BYTES);
 
   let next = kernelEndPfn;
   const take = (pages: number): number => {
@@ -138,6 +144,7 @@ export function planStartOfDay(request: PlanRequest): StartOfDay {
     entry: kernel.entry,
     pseudoPhysicalOffset: kernel.offset,
     kernelEndPfn,
+    symbols: symbols && { at: symbolsAt, bytes: symbols },
     initrdPfn,
     initrdUnmapped,
     p2mPfn,

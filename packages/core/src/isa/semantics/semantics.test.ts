@@ -160,8 +160,10 @@ describe('exits', () => {
     expect(exitOf(cpu, '0f a1').slice(0, 3)).toEqual(['popSegment', 4n, 64n]);
     expect(exitOf(cpu, '48 cf').slice(0, 2)).toEqual(['iret', 64n]);
     expect(exitOf(cpu, 'ca 08 00').slice(0, 3)).toEqual(['farReturn', 32n, 8n]);
-    cpu.memory.setUint16(0x2008, 0x33, true);
-    expect(exitOf(cpu, '48 ff 2b').slice(0, 4)).toEqual(['farJump', 0x33n, cpu.memory.getBigUint64(0x2000, true), 64n]);
+    cpu.memory.setUint16(0x2004, 0x33, true);
+    const offset = BigInt(cpu.memory.getUint32(0x2000, true));
+    expect(exitOf(cpu, '48 ff 2b').slice(0, 4)).toEqual(['farJump', 0x33n, offset, 64n]);
+    expect(exitOf(cpu, '48 0f b4 0b').slice(0, 5)).toEqual(['loadFarPointer', 4n, 0x33n, offset, 1n]);
     expect(exitOf(cpu, '0f 02 c8').slice(0, 4)).toEqual(['lar', 0x5678n, 1n, 32n]);
   });
   it('take far pointers of compatibility mode from the instruction', () => {

@@ -182,10 +182,13 @@ export const readSegment: Semantics = (b, shape) => {
   storeSystemValue(b, shape, b.extendU(selector));
 };
 
-/** Offset and selector of a far pointer in memory. */
+/**
+ * Offset and selector of a far pointer in memory. With REX.W it has no more than 32 bits of offset, zero-extended: m16:32, as AMD's
+ * processors read it (AMD APM vol. 3, CALL (Far); seen on one), where Intel's read m16:64.
+ */
 function readFarPointer(b: Builder, shape: InstructionShape, index: number): { offset: Value; selector: Value } {
   const operand = shape.operands[index];
-  const bytes = bytesOf(shape.operandWidth);
+  const bytes = shape.operandWidth === 16 ? 2 : 4;
   const offset = b.load(linearAddress(b, shape, operand, 'read', bytes), bytes);
   const selector = b.load(linearAddressPlus(b, shape, operand, b.i64(bytes), 'read', 2), 2);
   return { offset, selector };
