@@ -135,6 +135,20 @@ export interface MemoryManager {
   pfnOf(mfn: number): number | undefined;
 }
 
+/** L1 entries of a guest whose page tables are checked. Entries are numbered as those of memory: machine address / 8. */
+export interface L1Entries {
+  /** The entry that maps an address, or that is at a machine address; `undefined`: no table is there. */
+  find(vcpu: XenVcpu, address: bigint, by: 'gva' | 'machineAddress'): number | undefined;
+  read(entry: number): { readonly lo: number; readonly hi: number };
+  /** As the guest could do it by mmu_update, and flush; `false`: refused, and nothing has changed. */
+  replace(entry: number, lo: number, hi: number): boolean;
+  /** Put an entry in the place of another, whose page is let go, and leave an empty one. */
+  move(from: number, to: number): void;
+  /** A reference to a frame of the guest's, and to its writable type. */
+  hold(mfn: number, write: boolean): boolean;
+  release(mfn: number, write: boolean): void;
+}
+
 /** Parts that the event, time, scheduling, grant, store and console rooms provide. */
 export interface DomainServices {
   /** `true`: an upcall is pending and not masked for this vCPU. */
@@ -162,6 +176,8 @@ export interface XenDomain {
   readonly vcpus: readonly XenVcpu[];
   readonly frames: HypervisorFrames;
   readonly mm: MemoryManager;
+  /** `undefined`: the guest is on page tables of its own. */
+  readonly l1Entries?: L1Entries;
   readonly sharedInfoGpa: number;
   /** How shared_info and vcpu_info are laid out for this guest. */
   readonly shared: SharedLayout;

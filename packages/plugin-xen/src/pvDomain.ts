@@ -8,6 +8,7 @@ import { DirectEntry } from './cpu/directEntry.ts';
 import type { DomainServices, HypercallHandler, WordHypercallHandler, XenDomain, XenVcpu } from './domain.ts';
 import { PAGE_BYTES } from './layout.ts';
 import { FrameTable } from './mm/frames.ts';
+import { PvL1Entries } from './mm/l1Entries.ts';
 import { PvMemory } from './mm/manager.ts';
 
 const LEGACY_VCPUS = 32;
@@ -105,6 +106,7 @@ export class PvDomain implements XenDomain {
   readonly model: PvModel;
   readonly hypercalls = new Map<number, HypercallHandler>();
   readonly wordHypercalls = new Map<number, WordHypercallHandler>();
+  readonly l1Entries = new PvL1Entries(this);
   /** Of each vCPU of a PV64 guest. */
   readonly directEntries: readonly DirectEntry[];
   totalPages = 0;

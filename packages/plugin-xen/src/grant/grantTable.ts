@@ -27,6 +27,7 @@ export const GrantFlags = {
   READONLY: 4,
   /** In-use bits: in the flags (version 1) or the status word (version 2). */
   IN_USE_MASK: 0x18,
+  READING: 0x08,
   SUB_PAGE: 0x100,
 } as const;
 
@@ -48,6 +49,8 @@ export class GrantTable {
   readonly #frames: number[] = [];
   readonly #statusFrames: number[] = [];
   #version: GrantVersion = 1;
+  /** By reference: mappings of the guest's own, to read only and to write. */
+  readonly #holders = new Map<number, { readonly readers: number; readonly writers: number }>();
 
   constructor(domain: XenDomain) {
     this.#domain = domain;
@@ -91,6 +94,7 @@ export class GrantTable {
   setVersion(version: number): bigint {
     if (version !== 1 && version !== 2) return EINVAL;
     if (version === this.#version) return 0n;
+    if (this.#holders.size > 0) return EBUSY;
     const reserved = Array.from({ length: RESERVED_ENTRIES }, (_, ref) => this.#reservedEntry(ref));
     if (version === 1 && reserved.some((entry) => entry === undefined)) return ERANGE;
     if (version === 1 && !this.#takeBackStatusFrames()) return EBUSY;
@@ -122,7 +126,7 @@ export class GrantTable {
     };
   }
 
-  /** The frame that a grant opens to `domid` for this access; `undefined`: it does not. */
+  /** The frame that a grant opens to `domid` for this access; `undefined`: it does not. A grant of a part has no whole page. */
   permitted(
     ref: number,
     domid: number,
@@ -141,11 +145,28 @@ export class GrantTable {
 
   /** Show the guest that a grant is held (GTF_reading, GTF_writing), or no longer. */
   markInUse(ref: number, inUse: boolean): void {
+    this.#showUse(ref, inUse ? GrantFlags.IN_USE_MASK : 0);
+  }
+  #showUse(ref: number, bits: number): void {
     if (ref >= this.entryCount) return;
     const { memory } = this.#domain;
     const gpa = this.#version === 1 ? this.#entryGpa(ref) : this.#statusGpa(ref);
-    const kept = memory.read16(gpa) & ~GrantFlags.IN_USE_MASK;
-    memory.write16(gpa, inUse ? kept | GrantFlags.IN_USE_MASK : kept);
+    memory.write16(gpa, (memory.read16(gpa) & ~GrantFlags.IN_USE_MASK) | bits);
+  }
+
+  /** The guest itself maps a grant: shown to it, and no other version of the table until {@link drop}. */
+  hold(ref: number, write: boolean): void {
+    this.#changeHolders(ref, write, 1);
+  }
+  drop(ref: number, write: boolean): void {
+    this.#changeHolders(ref, write, -1);
+  }
+  #changeHolders(ref: number, write: boolean, by: 1 | -1): void {
+    const { readers, writers } = this.#holders.get(ref) ?? { readers: 0, writers: 0 };
+    const left = { readers: readers + (write ? 0 : by), writers: writers + (write ? by : 0) };
+    if (left.readers + left.writers === 0) this.#holders.delete(ref);
+    else this.#holders.set(ref, left);
+    this.#showUse(ref, left.writers > 0 ? GrantFlags.IN_USE_MASK : left.readers > 0 ? GrantFlags.READING : 0);
   }
 
   /** A reserved entry in a form both versions have; invalid ones read as zero; `undefined`: it has no such form. */

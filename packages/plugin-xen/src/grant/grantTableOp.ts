@@ -7,6 +7,7 @@ import { Domid, isOwnDomid, targetDomainErrno } from '../hypercall/domid.ts';
 import { bytesOf, writeGuestWord, writeU16, writeU32, writeU64 } from '../hypercall/guestCopy.ts';
 import { Copy, copyGrant } from './copy.ts';
 import { type GrantTable, MAX_GRANT_FRAMES } from './grantTable.ts';
+import { OwnMaps } from './ownMaps.ts';
 import { GrantStatus } from './status.ts';
 
 /** GNTTABOP_* (public/grant_table.h). */
@@ -52,18 +53,16 @@ const StatusFrames = struct({ count: 'u32', domid: 'u16', status: 'u16', frames:
 interface ArrayOperation {
   readonly name: string;
   readonly fields: Struct<'status'>;
-  /** Answers the element's GNTST_*. */
-  run(context: HypercallContext, table: GrantTable, element: DataView): number;
+  /** Not only the status is an answer. */
+  readonly answersAll?: boolean;
+  /** Answers the element's GNTST_*; `maps`: of a guest that could have any. */
+  run(context: HypercallContext, table: GrantTable, element: DataView, maps: OwnMaps | undefined): number;
 }
 
 const ARRAY_OPERATIONS: Readonly<Record<number, ArrayOperation>> = {
-  [GrantOp.MAP]: { name: 'map_grant_ref', fields: MapFields, run: mapGrant },
-  [GrantOp.UNMAP]: { name: 'unmap_grant_ref', fields: UnmapFields, run: () => GrantStatus.BAD_HANDLE },
-  [GrantOp.UNMAP_AND_REPLACE]: {
-    name: 'unmap_and_replace',
-    fields: UnmapAndReplaceFields,
-    run: () => GrantStatus.BAD_HANDLE,
-  },
+  [GrantOp.MAP]: { name: 'map_grant_ref', fields: MapFields, answersAll: true, run: mapGrant },
+  [GrantOp.UNMAP]: { name: 'unmap_grant_ref', fields: UnmapFields, run: unmapGrant },
+  [GrantOp.UNMAP_AND_REPLACE]: { name: 'unmap_and_replace', fields: UnmapAndReplaceFields, run: unmapAndReplace },
   [GrantOp.TRANSFER]: { name: 'transfer', fields: TransferFields, run: transfer },
   [GrantOp.COPY]: { name: 'copy', fields: Copy, run: copyGrant },
   [GrantOp.SWAP]: { name: 'swap_grant_ref', fields: SwapFields, run: unsupported('swap_grant_ref') },
@@ -73,25 +72,28 @@ const ARRAY_OPERATIONS: Readonly<Record<number, ArrayOperation>> = {
  * grant_table_op (20).
  *
  * NOTES: versions 1 and 2; at most 64 frames; grants 0 and 1 are filled for the console and the store. No other
- * domain grants anything to this one, so there is nothing foreign to map or copy.
- * NOT IMPLEMENTED: mapping a grant of one's own (GNTST_general_error), swap_grant_ref, dump_table, cache_flush.
+ * domain grants anything to this one, so there is nothing foreign to map or copy. A PV guest may map its own.
+ * NOT IMPLEMENTED: the same for a guest on page tables of its own (GNTST_general_error), swap_grant_ref, dump_table, cache_flush.
  * IN: cmd, pointer to the operation's structures, how many of them.
  * OUT: 0 with a GNTST_* in each structure's status, or a negative errno.
  */
 export function grantTableOp(table: GrantTable): HypercallHandler {
+  let maps: OwnMaps | undefined;
   return (context, args) => {
+    const { l1Entries } = context.domain;
+    if (l1Entries) maps ??= new OwnMaps(table, l1Entries);
     const cmd = Number(BigInt.asUintN(32, args[0]));
     const count = Number(BigInt.asIntN(32, args[2]));
     if (count < 0) return EINVAL;
     const operation = ARRAY_OPERATIONS[cmd];
-    if (operation !== undefined) return runArray(context, table, operation, args[1], count);
+    if (operation !== undefined) return runArray(context, { table, maps }, operation, args[1], count);
     return runSingle(context, table, cmd, args[1], count);
   };
 }
 
 function runArray(
   context: HypercallContext,
-  table: GrantTable,
+  { table, maps }: { readonly table: GrantTable; readonly maps: OwnMaps | undefined },
   operation: ArrayOperation,
   pointer: bigint,
   count: number,
@@ -102,8 +104,12 @@ function runArray(
     const gva = BigInt.asUintN(64, pointer + BigInt(i * sizeBytes));
     const element = copyFromGuest(context.vcpu, gva, sizeBytes);
     if (element === undefined) return EFAULT;
-    const status = operation.run(context, table, element);
-    if (!writeU16(context.vcpu, gva + BigInt(at.status), status & 0xffff)) return EFAULT;
+    const status = operation.run(context, table, element, maps);
+    element.setUint16(at.status, status & 0xffff, true);
+    const isWritten = operation.answersAll
+      ? copyToGuest(context.vcpu, gva, bytesOf(element))
+      : writeU16(context.vcpu, gva + BigInt(at.status), status & 0xffff);
+    if (!isWritten) return EFAULT;
   }
   return 0n;
 }
@@ -132,17 +138,54 @@ function unsupported(name: string) {
   };
 }
 
-function mapGrant(context: HypercallContext, _table: GrantTable, element: DataView): number {
+function mapGrant(context: HypercallContext, _table: GrantTable, element: DataView, maps: OwnMaps | undefined): number {
   const { at } = MapFields[context.wordBytes];
-  if ((element.getUint32(at.flags, true) & MAP_SOMETHING) === 0) return GrantStatus.BAD_GNTREF;
+  const flags = element.getUint32(at.flags, true);
+  if ((flags & MAP_SOMETHING) === 0) return GrantStatus.BAD_GNTREF;
   const domid = element.getUint16(at.domid, true);
+  const ref = element.getUint32(at.ref, true);
   // The control domain's table is as large as any other at first, and grants nothing.
-  if (domid === Domid.CONTROL) {
-    const ref = element.getUint32(at.ref, true);
-    return ref < CONTROL_GRANTS ? GrantStatus.GENERAL_ERROR : GrantStatus.BAD_GNTREF;
-  }
+  if (domid === Domid.CONTROL) return ref < CONTROL_GRANTS ? GrantStatus.GENERAL_ERROR : GrantStatus.BAD_GNTREF;
   if (domid !== Domid.GUEST) return GrantStatus.BAD_DOMAIN;
-  return unsupported('map_grant_ref')(context);
+  if (maps === undefined) return unsupported('map_grant_ref')(context);
+  const hostAddress = element.getBigUint64(at.hostAddress, true);
+  const answer = maps.map(context.vcpu, { hostAddress, flags, ref });
+  if (typeof answer === 'number') return answer;
+  element.setUint32(at.handle, answer.handle, true);
+  element.setBigUint64(at.busAddress, BigInt(answer.mfn) << 12n, true);
+  return GrantStatus.OKAY;
+}
+
+function unmapGrant(
+  context: HypercallContext,
+  _table: GrantTable,
+  element: DataView,
+  maps: OwnMaps | undefined,
+): number {
+  const { at } = UnmapFields[context.wordBytes];
+  const request = {
+    hostAddress: element.getBigUint64(at.hostAddress, true),
+    busAddress: element.getBigUint64(at.busAddress, true),
+    handle: element.getUint32(at.handle, true),
+    newAddress: 0n,
+  };
+  return maps?.unmap(context.vcpu, request) ?? GrantStatus.BAD_HANDLE;
+}
+
+function unmapAndReplace(
+  context: HypercallContext,
+  _table: GrantTable,
+  element: DataView,
+  maps: OwnMaps | undefined,
+): number {
+  const { at } = UnmapAndReplaceFields[context.wordBytes];
+  const request = {
+    hostAddress: element.getBigUint64(at.hostAddress, true),
+    busAddress: 0n,
+    handle: element.getUint32(at.handle, true),
+    newAddress: element.getBigUint64(at.newAddress, true),
+  };
+  return maps?.unmapAndReplace(context.vcpu, request) ?? GrantStatus.BAD_HANDLE;
 }
 
 /** There is nobody to give a page to. */

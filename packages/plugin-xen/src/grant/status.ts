@@ -6,6 +6,7 @@ export const GrantStatus = {
   BAD_GNTREF: -3,
   BAD_HANDLE: -4,
   BAD_VIRT_ADDR: -5,
+  NO_DEVICE_SPACE: -7,
   PERMISSION_DENIED: -8,
   BAD_PAGE: -9,
   BAD_COPY_ARG: -10,

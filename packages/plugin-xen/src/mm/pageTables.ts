@@ -300,6 +300,17 @@ export class PageTables {
     return OK;
   }
 
+  /** Put an L1 entry, at an index of memory's words, in the place of another, whose page is let go, and leave an empty one. */
+  moveL1(from: number, to: number): void {
+    const words = this.#words;
+    const [oldLo, oldHi] = [words[to], words[to + 1]];
+    words[to] = words[from];
+    words[to + 1] = words[from + 1];
+    words[from] = 0;
+    words[from + 1] = 0;
+    if ((oldLo & PTE_PRESENT) !== 0) this.#putTarget(FrameType.L1, oldLo, oldHi);
+  }
+
   #updateTable(at: number, slot: number, type: number, lo: number, hi: number, preserveAd: boolean): number {
     if (isXenSlot(type, slot)) return type === FrameType.L4 ? MM_EINVAL : MM_EPERM;
     // The entry over the hole stays, and there is none behind it.
