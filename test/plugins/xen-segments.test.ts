@@ -10,12 +10,23 @@ const VIRT_BASE = 0xc000_0000;
 const LOAD_ADDRESS = 0x10_0000;
 const BASE = VIRT_BASE + LOAD_ADDRESS;
 const SEGMENT_BYTES = 0x4000;
-const At = { FRAMES: 0x2000, TRAPS: 0x2040, LOCAL: 0x2800, GDT: 0x3000, HANDLER: 0x800, STACK: 0x1f00 } as const;
+const At = {
+  FRAMES: 0x2000,
+  TRAPS: 0x2040,
+  MMUEXT: 0x2080,
+  LOCAL: 0x2800,
+  GDT: 0x3000,
+  HANDLER: 0x800,
+  STACK: 0x1f00,
+} as const;
 const THREAD_BASE = BASE + At.LOCAL;
-const Call = { TRAPS: 0, SET_GDT: 2, UPDATE_VA: 14, VM_ASSIST: 21, IRET: 23, SCHED_OP: 29 } as const;
+const Call = { TRAPS: 0, SET_GDT: 2, UPDATE_VA: 14, VM_ASSIST: 21, IRET: 23, MMUEXT: 26, SCHED_OP: 29 } as const;
+const MMUEXT_SET_LDT = 13;
+const DOMID_SELF = 0x7ff0;
 const ASSIST = { SEGMENTS: 0, NOTIFY: 1 } as const;
 const FLAT_RING1_CS = 0xe019;
-const SELECTOR = 0x09;
+/** Of the second descriptor, by table. */
+const SELECTOR = { gdt: 0x09, ldt: 0x0d } as const;
 /** XEN_ELFNOTE_* (public/elfnote.h). */
 const Note = { ENTRY: 1, VIRT_BASE: 3, XEN_VERSION: 5, LOADER: 8, PAE_MODE: 9 } as const;
 const [EBX, ECX, EDX, ESI, EDI] = [3, 1, 2, 6, 7];
@@ -61,19 +72,22 @@ const DESCRIPTOR = [
 ];
 
 interface Plan {
+  readonly table: keyof typeof SELECTOR;
   readonly assists: readonly number[];
   readonly handles: boolean;
   readonly code: readonly number[];
 }
 
-async function run({ assists, handles, code }: Plan) {
+async function run({ table, assists, handles, code }: Plan) {
   const main = [
     ...move(4, BASE + At.STACK),
     ...assists.flatMap((type) => call(Call.VM_ASSIST, 0, type)),
     ...(handles ? call(Call.TRAPS, BASE + At.TRAPS) : []),
     ...call(Call.UPDATE_VA, BASE + At.GDT, 0, 0, 2), // the entry is filled in below
-    ...call(Call.SET_GDT, BASE + At.FRAMES, 512),
-    ...move(EBX, SELECTOR),
+    ...(table === 'gdt'
+      ? call(Call.SET_GDT, BASE + At.FRAMES, 512)
+      : call(Call.MMUEXT, BASE + At.MMUEXT, 1, 0, DOMID_SELF)),
+    ...move(EBX, SELECTOR[table]),
     ...[0x8e, 0xeb], // mov gs, ebx
     ...code,
     ...[0x6a, 0x00, 0x89, 0xe1], // push 0; mov ecx, esp
@@ -92,6 +106,7 @@ async function run({ assists, handles, code }: Plan) {
   put(0, main);
   put(At.HANDLER, handler);
   put(At.TRAPS, [15, 0, FLAT_RING1_CS & 0xff, FLAT_RING1_CS >> 8, ...imm32(BASE + At.HANDLER)]);
+  put(At.MMUEXT, [MMUEXT_SET_LDT, BASE + At.GDT, 512].flatMap(imm32));
   put(At.GDT + 8, DESCRIPTOR);
   put(At.LOCAL - 8, [...imm32(0x1111), ...imm32(0x2222)]);
   const { machine } = await machineInProcess({ name: 'kernel', file: kernel(bytes), plugins: [[xen]] });
@@ -125,37 +140,40 @@ const USE_LOCAL = [
 ];
 const BOTH = [ASSIST.SEGMENTS, ASSIST.NOTIFY];
 
-describe('a 32-bit guest with thread-local storage at negative offsets', () => {
-  it('is told once for a segment, which then reaches to 4 GiB', async () => {
-    const ended = await run({ assists: BOTH, handles: true, code: USE_LOCAL });
-    expect(ended).toEqual({
-      reason: { kind: 'poweroff' },
-      eax: 0x2222,
-      notified: 1,
-      local: [0x3333, 0x2222],
-      limit: 0xffff,
-      limitHigh: 0xf,
+describe.each(['gdt', 'ldt'] as const)(
+  'a 32-bit guest with thread-local storage at negative offsets, its %s',
+  (table) => {
+    it('is told once for a segment, which then reaches to 4 GiB', async () => {
+      const ended = await run({ table, assists: BOTH, handles: true, code: USE_LOCAL });
+      expect(ended).toEqual({
+        reason: { kind: 'poweroff' },
+        eax: 0x2222,
+        notified: 1,
+        local: [0x3333, 0x2222],
+        limit: 0xffff,
+        limitHigh: 0xf,
+      });
     });
-  });
 
-  it('has its segment end below the hole until then', async () => {
-    const pages = Math.floor((0xf580_0000 - THREAD_BASE) / 4096) - 1;
-    const ended = await run({ assists: BOTH, handles: true, code: [] });
-    expect(ended).toMatchObject({ notified: 0, limit: pages & 0xffff, limitHigh: pages >>> 16 });
-  });
+    it('has its segment end below the hole until then', async () => {
+      const pages = Math.floor((0xf580_0000 - THREAD_BASE) / 4096) - 1;
+      const ended = await run({ table, assists: BOTH, handles: true, code: [] });
+      expect(ended).toMatchObject({ notified: 0, limit: pages & 0xffff, limitHigh: pages >>> 16 });
+    });
 
-  it('works without being told if there is no handler, or without segments that end', async () => {
-    const silent = await run({ assists: BOTH, handles: false, code: USE_LOCAL });
-    const whole = await run({ assists: [ASSIST.SEGMENTS], handles: true, code: USE_LOCAL });
-    for (const ended of [silent, whole])
-      expect(ended).toMatchObject({ eax: 0x2222, notified: 0, local: [0x3333, 0x2222] });
-  });
+    it('works without being told if there is no handler, or without segments that end', async () => {
+      const silent = await run({ table, assists: BOTH, handles: false, code: USE_LOCAL });
+      const whole = await run({ table, assists: [ASSIST.SEGMENTS], handles: true, code: USE_LOCAL });
+      for (const ended of [silent, whole])
+        expect(ended).toMatchObject({ eax: 0x2222, notified: 0, local: [0x3333, 0x2222] });
+    });
 
-  it('gets its #GP where the offset does not wrap to its own memory, or where it has not asked', async () => {
-    const hole = 0xf600_0000 - THREAD_BASE;
-    const inHole = await run({ assists: BOTH, handles: true, code: [0x65, 0xa1, ...imm32(hole)] });
-    const unasked = await run({ assists: [ASSIST.NOTIFY], handles: true, code: USE_LOCAL });
-    for (const { reason } of [inHole, unasked])
-      expect(reason).toMatchObject({ kind: 'crash', message: expect.stringContaining('unhandled #GP') });
-  });
-});
+    it('gets its #GP where the offset does not wrap to its own memory, or where it has not asked', async () => {
+      const hole = 0xf600_0000 - THREAD_BASE;
+      const inHole = await run({ table, assists: BOTH, handles: true, code: [0x65, 0xa1, ...imm32(hole)] });
+      const unasked = await run({ table, assists: [ASSIST.NOTIFY], handles: true, code: USE_LOCAL });
+      for (const { reason } of [inHole, unasked])
+        expect(reason).toMatchObject({ kind: 'crash', message: expect.stringContaining('unhandled #GP') });
+    });
+  },
+);

@@ -177,7 +177,7 @@ export interface XenDomain {
   readonly frames: HypervisorFrames;
   readonly mm: MemoryManager;
   /** `undefined`: the guest is on page tables of its own. */
-  readonly l1Entries?: L1Entries;
+  readonly l1Entries?: L1Entries | undefined;
   readonly sharedInfoGpa: number;
   /** How shared_info and vcpu_info are laid out for this guest. */
   readonly shared: SharedLayout;

@@ -21,6 +21,7 @@ import { startPvh } from './hvm/startPvh.ts';
 import { dispatchHypercall, dispatchWords } from './hypercall/dispatch.ts';
 import { mmHypercalls, mmWordHypercalls } from './mm/calls.ts';
 import { overheadBytes } from './mm/hole.ts';
+import { PvL1Entries } from './mm/l1Entries.ts';
 import { findXenEntries } from './notes/finder.ts';
 import { PvDomain } from './pvDomain.ts';
 import { createServices, type XenServices } from './services.ts';
@@ -57,6 +58,7 @@ class Guests {
     this.stop();
     const domain = new PvDomain(host, machine, request.image.elf?.class === 32 ? PV32 : PV64);
     domain.leafBase = this.#leafBase;
+    domain.l1Entries = new PvL1Entries(domain);
     for (const [number, handler] of [...cpuHypercalls(domain), ...mmHypercalls(domain)]) {
       domain.hypercalls.set(number, handler);
     }

@@ -5,10 +5,16 @@ import { Cell } from './cpu/cells.ts';
 import { XEN_LEAF_BASE } from './cpu/cpuid.ts';
 import { descriptorsAreSafe, TRUNCATES_SEGMENTS } from './cpu/descriptorCheck.ts';
 import { DirectEntry } from './cpu/directEntry.ts';
-import type { DomainServices, HypercallHandler, WordHypercallHandler, XenDomain, XenVcpu } from './domain.ts';
+import type {
+  DomainServices,
+  HypercallHandler,
+  L1Entries,
+  WordHypercallHandler,
+  XenDomain,
+  XenVcpu,
+} from './domain.ts';
 import { PAGE_BYTES } from './layout.ts';
 import { FrameTable } from './mm/frames.ts';
-import { PvL1Entries } from './mm/l1Entries.ts';
 import { PvMemory } from './mm/manager.ts';
 
 const LEGACY_VCPUS = 32;
@@ -106,7 +112,7 @@ export class PvDomain implements XenDomain {
   readonly model: PvModel;
   readonly hypercalls = new Map<number, HypercallHandler>();
   readonly wordHypercalls = new Map<number, WordHypercallHandler>();
-  readonly l1Entries = new PvL1Entries(this);
+  l1Entries: L1Entries | undefined;
   /** Of each vCPU of a PV64 guest. */
   readonly directEntries: readonly DirectEntry[];
   totalPages = 0;

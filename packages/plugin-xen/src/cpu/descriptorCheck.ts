@@ -47,14 +47,17 @@ export function safeDescriptor(
  */
 function safeSegment32(lo: number, hi: number, truncates: boolean): { lo: number; hi: number } | undefined {
   if ((hi & LONG) !== 0) return undefined;
-  const base = (hi & 0xff00_0000) | ((hi & 0xff) << 16) | (lo >>> 16);
+  const start = baseOf(lo, hi);
   const units = ((hi & LIMIT_HIGH) | (lo & 0xffff)) + 1;
   const bytes = (hi & GRANULARITY) === 0 ? units : units * PAGE_BYTES;
-  const start = base >>> 0;
   const isUp = (hi & DATA_DOWN) !== EXPAND_DOWN;
   if (truncates && isUp && start !== 0 && start + bytes > Number(PAE_HOLE_START)) return endBelowHole(lo, hi, start);
-  return base === 0 && bytes > Number(PAE_HOLE_START) ? { lo: lo | 0xffff, hi: hi | LIMIT_HIGH } : { lo, hi };
+  return start === 0 && bytes > Number(PAE_HOLE_START) ? { lo: lo | 0xffff, hi: hi | LIMIT_HIGH } : { lo, hi };
 }
+
+/** Base of a segment that is described by these words. */
+export const baseOf = (lo: number, hi: number): number =>
+  ((hi & 0xff00_0000) | ((hi & 0xff) << 16) | (lo >>> 16)) >>> 0;
 
 /** With a limit in pages, the last of which is wholly below the hole; nothing but its first page where it begins above. */
 function endBelowHole(lo: number, hi: number, start: number): { lo: number; hi: number } {

@@ -1,5 +1,5 @@
 import { readWord } from '../abi/struct.ts';
-import { copyFromGuest } from '../access.ts';
+import { copyFromGuest, isGuestAddress } from '../access.ts';
 import type { HypercallArguments, HypercallContext, XenVcpu } from '../domain.ts';
 import { EFAULT, EINVAL } from '../errno.ts';
 import {
@@ -91,7 +91,7 @@ export function updateDescriptor(domain: PvDomain, _context: HypercallContext, a
   return 0n;
 }
 
-/** MMUEXT_SET_LDT: frames are mapped when the CPU first reads them, see {@link mapLdtPage}. */
+/** MMUEXT_SET_LDT: frames are mapped when the CPU first reads them, see {@link ldtFrame}. */
 export function setLdt(mm: PvMemory, vcpu: XenVcpu, base: bigint, entries: number): bigint {
   if (entries > MAX_LDT_ENTRIES || (entries !== 0 && (base & 0xfffn) !== 0n)) return EINVAL;
   dropLdt(mm, vcpu);
@@ -120,10 +120,22 @@ export function dropLdt(mm: PvMemory, vcpu: XenVcpu): void {
 }
 
 /** The CPU touched an absent LDT page: map the guest's frame there if it may be one. */
-export function mapLdtPage(domain: PvDomain, vcpu: XenVcpu, page: number, mfn: number): boolean {
+function mapLdtPage(domain: PvDomain, vcpu: XenVcpu, page: number, mfn: number): boolean {
   const { mm } = domain;
   if (mm.tables.getPageAndType(mfn, FrameType.DESCRIPTORS) !== OK) return false;
   vcpu.ldtFrames.set(page, mfn);
   mm.hole.mapDescriptorPage(vcpu.id, LDT_FIRST_PAGE + page, mfn);
   return true;
+}
+
+/** The frame of a page of the guest's LDT, mapped as if the CPU had touched it; `undefined`: it cannot be one. */
+export function ldtFrame(domain: PvDomain, vcpu: XenVcpu, page: number): number | undefined {
+  if (!vcpu.ldtFrames.has(page)) {
+    const address = vcpu.ldtBase + BigInt(page * PAGE_BYTES);
+    if (!isGuestAddress(address)) return undefined;
+    const found = vcpu.cpu.translate(address, 'read', { as: 'supervisor' });
+    if (!found.ok) return undefined;
+    mapLdtPage(domain, vcpu, page, Math.floor(found.gpa / PAGE_BYTES));
+  }
+  return vcpu.ldtFrames.get(page);
 }

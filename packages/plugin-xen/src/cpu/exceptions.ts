@@ -1,12 +1,12 @@
 import type { ExitAnswer, ExitOf } from '@polyvisor/plugin-api';
-import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START, isGuestAddress } from '../access.ts';
+import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from '../access.ts';
 import type { XenVcpu } from '../domain.ts';
 import { LDT_FIRST_PAGE, PAGE_BYTES } from '../layout.ts';
 import { emulateTableWrite } from '../mm/writableTables.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { setTaskSwitched } from './calls.ts';
 import { takeDebugStatus } from './debugRegisters.ts';
-import { ldtAddress, mapLdtPage } from './descriptors.ts';
+import { ldtAddress, ldtFrame } from './descriptors.ts';
 import { executeCpuid } from './privileged.ts';
 import { instructionAddress } from './segments.ts';
 import { type Dispatch, onHypercall32 } from './syscall.ts';
@@ -75,10 +75,8 @@ function onPageFault(domain: PvDomain, vcpu: XenVcpu, gva: bigint, errorCode: nu
 function onLdtFault(domain: PvDomain, vcpu: XenVcpu, offset: bigint, errorCode: number): void {
   const address = vcpu.ldtBase + offset;
   const page = Number(offset >> 12n);
-  if (isGuestAddress(address) && BigInt(vcpu.ldtEntries * 8) > offset) {
-    const translation = vcpu.cpu.translate(address, 'read', { as: 'supervisor' });
-    if (translation.ok && mapLdtPage(domain, vcpu, page, Math.floor(translation.gpa / PAGE_BYTES))) return;
-  }
+  const isNew = BigInt(vcpu.ldtEntries * 8) > offset && !vcpu.ldtFrames.has(page);
+  if (isNew && ldtFrame(domain, vcpu, page) !== undefined) return;
   injectPageFault(domain, vcpu, BigInt.asUintN(64, address), errorCode);
 }
 

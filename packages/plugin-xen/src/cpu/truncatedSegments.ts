@@ -8,7 +8,8 @@ import { PAE_HOLE_START } from '../abi/model.ts';
 import type { XenVcpu } from '../domain.ts';
 import { PAGE_BYTES } from '../layout.ts';
 import type { PvDomain } from '../pvDomain.ts';
-import { TRUNCATES_SEGMENTS } from './descriptorCheck.ts';
+import { baseOf, TRUNCATES_SEGMENTS } from './descriptorCheck.ts';
+import { ldtFrame } from './descriptors.ts';
 import { instructionAddress } from './segments.ts';
 import { injectException } from './traps.ts';
 
@@ -39,13 +40,13 @@ export function growSegment(domain: PvDomain, vcpu: XenVcpu): boolean {
   return true;
 }
 
-/** In the GDT and in all registers that hold it; `false`: it is not one that was truncated. */
+/** In its table and in all registers that hold it; `false`: it is not one that was truncated. */
 function grow(domain: PvDomain, vcpu: XenVcpu, segment: Segment): boolean {
-  const index = segment.selector >>> 3;
-  const frame = vcpu.gdtFrames[index >>> 9];
-  if (segment.selector & LDT_SELECTOR || index >= vcpu.gdtEntries || frame === undefined) return false;
+  const at = descriptorAt(domain, vcpu, segment.selector);
+  if (at === undefined) return false;
   const { words } = domain.memory;
-  const at = frame * (PAGE_BYTES / 4) + (index & 511) * 2;
+  // The table may have another one by now.
+  if (baseOf(words[at], words[at + 1]) !== Number(segment.base)) return false;
   // It ends within the page below the hole.
   if (segment.base === 0n || Number(segment.base) + segment.limit + PAGE_BYTES < Number(PAE_HOLE_START)) return false;
   words[at] |= 0xffff;
@@ -56,6 +57,15 @@ function grow(domain: PvDomain, vcpu: XenVcpu, segment: Segment): boolean {
       vcpu.cpu.setSegment(register, { ...held, limit: 0xffff_ffff, accessRights: held.accessRights | 0x8000 });
   }
   return true;
+}
+
+/** Index, in memory's words, of the descriptor that a selector names in the guest's GDT or LDT; `undefined`: there is none. */
+function descriptorAt(domain: PvDomain, vcpu: XenVcpu, selector: number): number | undefined {
+  const index = selector >>> 3;
+  const isLdt = (selector & LDT_SELECTOR) !== 0;
+  if (index >= (isLdt ? vcpu.ldtEntries : vcpu.gdtEntries)) return undefined;
+  const frame = isLdt ? ldtFrame(domain, vcpu, index >>> 9) : vcpu.gdtFrames[index >>> 9];
+  return frame === undefined ? undefined : frame * (PAGE_BYTES / 4) + (index & 511) * 2;
 }
 
 function readCode(vcpu: XenVcpu): Uint8Array {
