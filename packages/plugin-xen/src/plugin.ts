@@ -33,6 +33,8 @@ const CORE = 'core';
 const LEAF_STEP = 0x100;
 const LAST_LEAF_BASE = 0x4000_ff00 - 2 * LEAF_STEP;
 const LAST_HYPERCALL = 55;
+/** Of a guest whose vCPUs are started by their local APICs. */
+const MOST_VCPUS = 8;
 
 interface FoundVcpu<Domain> {
   readonly domain: Domain;
@@ -169,6 +171,7 @@ function configure(platform: PlatformDefinition): void {
   }
   if (entry.plugin === 'xen') {
     chips.add('localApic');
+    platform.mostVcpus = MOST_VCPUS;
     platform.roomForOps = true;
   } else if (entry.plugin !== CORE) return;
   platform.overheadBytes += HVM_OVERHEAD_BYTES;

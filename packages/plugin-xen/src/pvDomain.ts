@@ -74,16 +74,17 @@ export function createVcpu(cpu: Vcpu, model: PvModel): XenVcpu {
     nmiMasked: false,
   };
   if (model.kernelCpl === 3) {
-    const { cells } = cpu.directState;
-    cells[2 * Cell.KERNEL_MODE] = 1;
+    // Cells move with the vCPU's turns.
+    const { directState } = cpu;
+    directState.cells[2 * Cell.KERNEL_MODE] = 1;
     return {
       ...state,
       ring1: false,
       get kernelMode() {
-        return cells[2 * Cell.KERNEL_MODE] !== 0;
+        return directState.cells[2 * Cell.KERNEL_MODE] !== 0;
       },
       set kernelMode(inKernel: boolean) {
-        cells[2 * Cell.KERNEL_MODE] = inKernel ? 1 : 0;
+        directState.cells[2 * Cell.KERNEL_MODE] = inKernel ? 1 : 0;
       },
     };
   }

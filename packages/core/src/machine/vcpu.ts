@@ -151,7 +151,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     this.#allowDirect();
   }
   #pauseLeaves = false;
-  /** PAUSE has left guest code: the turn is over. */
+  /** One of several gives way: PAUSE has left guest code, or it was kicked. */
   hasPaused = false;
   /** Before guest code is entered: say whether an interrupt waits for RFLAGS.IF. */
   noteWaitingInterrupt(): void {
@@ -463,10 +463,16 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   }
   kick(): void {
     this.words[Word.INTERRUPT_WAITS] = 1;
-    if (!this.#seat.isHeldBy(this)) this.#seat.othersKicked = true;
+    this.#endTurn();
     this.engine.requestExit();
   }
   wake(): void {
+    if (this.blocked) this.#endTurn();
     this.blocked = false;
+  }
+  /** Something is to be looked at, or can go on: one of several vCPUs has its turn soon. */
+  #endTurn(): void {
+    if (this.#seat.isHeldBy(this)) this.hasPaused = true;
+    else this.#seat.othersKicked = true;
   }
 }

@@ -1,16 +1,26 @@
-/** Debian's stock amd64 kernel on a PC with two processors: both are started, interrupted, given work and stopped. */
+/** Debian's stock amd64 kernel with two vCPUs, through each door that takes them: both are started, interrupted, given work and stopped. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testsOf } from './catalogue-guest.ts';
-import { reachShell, runCommand, startNativeDebian } from './debian-shell.ts';
+import { reachShell, runCommand, startDebian, startNativeDebian } from './debian-shell.ts';
 import type { GuestSession } from './guest-session.ts';
 import { expectOnlyReports } from './said-by-vm.ts';
 
 const { title, skipped } = await testsOf('debian', "Debian's amd64 kernel on two vCPUs");
 
-describe.skipIf(skipped)(title, () => {
+const DOORS = [
+  ['native', startNativeDebian, /^ *LOC: +[1-9]\d* +[1-9]\d* +Local timer interrupts$/m],
+  [
+    'PVHVM',
+    (...args: string[]) => startDebian('--entry', 'native', ...args),
+    / +0 +[1-9]\d* +xen-percpu +-virq +timer1$/m,
+  ],
+  ['PVH', (...args: string[]) => startDebian('--entry', 'pvh', ...args), / +0 +[1-9]\d* +xen-percpu +-virq +timer1$/m],
+] as const;
+
+describe.skipIf(skipped).each(DOORS)(`${title}: %s`, (_door, start, timers) => {
   let session: GuestSession;
   beforeAll(async () => {
-    session = startNativeDebian('--no-reboot', '--cpus', '2', '--append', 'console=ttyS0');
+    session = start('--no-reboot', '--cpus', '2');
     await reachShell(session);
   });
   afterAll(() => session?.stop());
@@ -53,7 +63,7 @@ describe.skipIf(skipped)(title, () => {
 
   it('interrupts both: their timers, and one the other', async () => {
     const interrupts = await output('cat /proc/interrupts');
-    expect(interrupts).toMatch(/^ *LOC: +[1-9]\d* +[1-9]\d* +Local timer interrupts$/m);
+    expect(interrupts).toMatch(timers);
     expect(interrupts).toMatch(/^ *CAL: +\d+ +[1-9]\d* +Function call interrupts$/m);
     expect(interrupts).toMatch(/^ *(ERR|MIS): +0$/m);
   });
