@@ -3,8 +3,8 @@
  * does. For ways in and out of a guest's kernel that are taken too often for an exit each. Since API 1.2.
  */
 
-/** Exits that such code can stand before; `hypercall` is VMCALL alone. */
-export type DirectKind = 'syscall' | 'iret' | 'hypercall';
+/** Exits that such code can stand before; `hypercall` is VMCALL alone, `softwareInterrupt` is INT n. */
+export type DirectKind = 'syscall' | 'iret' | 'hypercall' | 'softwareInterrupt';
 
 /** A value that generated code computes: 32 or 64 bits. */
 export interface CodeValue<T extends 'i32' | 'i64' = 'i32' | 'i64'> {
@@ -59,6 +59,8 @@ export interface DirectCode {
   level(): Word;
   /** Not 0: an interrupt may be waiting for RFLAGS.IF; code that sets it must leave then. */
   interruptWaits(): Word;
+  /** Of `softwareInterrupt`: which. */
+  vector(): Word;
   /** Address of the instruction behind this one. */
   nextRip(): Quad;
   /** {@link Vcpu.swapGs}. */

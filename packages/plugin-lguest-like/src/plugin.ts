@@ -9,7 +9,7 @@ import {
 import { type Era, eraOf, LAST_CALL } from './abi.ts';
 import { DEVICE_BYTES, DescriptorBus } from './descriptorBus.ts';
 import { PLAIN, TYPED_FIELDS } from './descriptors.ts';
-import { buildCall, updateDirectCalls } from './direct.ts';
+import { buildInterrupt, buildVmcall, updateDirectCalls } from './direct.ts';
 import { guarded, tapExits } from './exits.ts';
 import { findLguestEntries } from './finder.ts';
 import { type Bus, LguestGuest } from './guest.ts';
@@ -49,7 +49,8 @@ export const lguestPlugin: Plugin = {
       if (platform.entry.plugin !== NAME) return;
       platform.overheadBytes += DEVICE_BYTES;
       platform.chips.add('pci');
-      platform.direct('hypercall', buildCall);
+      platform.direct('hypercall', buildVmcall);
+      platform.direct('softwareInterrupt', buildInterrupt);
     });
     host.hooks.boot.tap(NAME, (request, machine) => {
       if (request.entry.plugin !== NAME) return undefined;

@@ -108,6 +108,8 @@ interface CoreExports {
   run(): number;
   walk(gva: bigint, access: number): number;
   walkHalves(low: number, high: number, access: number): number;
+  regionRead(gva: bigint, sizeBytes: number): number;
+  regionWrite(gva: bigint, sizeBytes: number): number;
   logFill(entry: number): void;
   copy(to: number, from: number, sizeBytes: number): void;
   table: WebAssembly.Table;
@@ -524,5 +526,13 @@ export class Engine {
   /** {@link walk} of an address given as 32-bit halves. */
   walkHalves(low: number, high: number, access: number): number {
     return this.#core.walkHalves(low, high, access) >>> 0;
+  }
+  /**
+   * Host address of the page of an address in halves, which the TLB holds from now on; 0 for what it does not take: faults, device
+   * memory, code to write to.
+   */
+  fill(low: number, high: number, write: boolean): number {
+    const page = (BigInt(high) << 32n) | BigInt((low & ~0xfff) >>> 0);
+    return (write ? this.#core.regionWrite(page, 1) : this.#core.regionRead(page, 1)) >>> 0;
   }
 }

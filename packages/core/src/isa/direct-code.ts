@@ -112,6 +112,9 @@ export class BuilderCode implements DirectCode {
   interruptWaits(): Word {
     return word(this.#b.get(INTERRUPT_WAITS));
   }
+  vector(): Word {
+    return word(this.#b.wrap(this.#b.and(this.#b.immediate(), this.#b.i64(0xff))));
+  }
   nextRip(): Quad {
     return quad(nextRip(this.#b, this.#shape));
   }

@@ -18,6 +18,7 @@ const EXAMPLES: Readonly<Record<DirectKind, readonly number[]>> = {
   syscall: [0x0f, 0x05],
   iret: [0x48, 0xcf],
   hypercall: [0x0f, 0x01, 0xc1],
+  softwareInterrupt: [0xcd, 0x80],
 };
 
 /** State blocks beside the one that the engine works on (memory/layout.ts) are there for more. */

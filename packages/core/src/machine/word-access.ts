@@ -59,8 +59,12 @@ export class WordAccess {
       const entry = (bank + ((low >>> 8) & TLB_INDEX_MASK)) >>> 2;
       if (words[entry] === (low & ~0xfff) && words[entry + 1] === high) return words[entry + 2] >>> 0;
     }
-    if (as === undefined) return this.#engine.walkHalves(low, high, access);
     const flags = words[this.#mmuFlags];
+    if (as === undefined || (as === 'supervisor' && (flags & SUPERVISOR_CLEARS) === 0)) {
+      // What the guest's own code would find next, the TLB holds from now on: generated code of plug-ins looks nowhere else.
+      const host = access === WalkAccess.execute ? 0 : this.#engine.fill(low, high, access === WalkAccess.write);
+      return host !== 0 ? host : this.#engine.walkHalves(low, high, access);
+    }
     words[this.#mmuFlags] = as === 'user' ? flags | MmuFlag.USER : flags & ~SUPERVISOR_CLEARS;
     const host = this.#engine.walkHalves(low, high, access);
     words[this.#mmuFlags] = flags;

@@ -30,6 +30,7 @@ export class Call {
   readonly guest: VmiGuest;
   readonly vcpu: Vcpu;
   readonly #words = new Int32Array(1);
+  readonly #pair = new Int32Array(2);
 
   constructor(guest: VmiGuest, vcpu: Vcpu) {
     this.guest = guest;
@@ -80,6 +81,10 @@ export class Call {
   }
   /** Write words: all or none. @throws GuestFault */
   write(gva: number, ...words: number[]): void {
+    if (words.length === this.#pair.length) {
+      this.#pair.set(words);
+      if (this.vcpu.writeWords(gva, 0, this.#pair, words.length, SUPERVISOR)) return;
+    }
     const written = this.vcpu.write(BigInt(gva >>> 0), new Uint8Array(Int32Array.from(words).buffer), SUPERVISOR);
     if (!written.ok) throw new GuestFault(PAGE_FAULT, written.fault);
   }

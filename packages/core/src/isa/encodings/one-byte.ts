@@ -12,7 +12,13 @@ import {
   returnNear,
 } from '../semantics/control.ts';
 import { asciiAdjust, asciiAdjustAfterMultiply, asciiAdjustBeforeDivide, decimalAdjust } from '../semantics/decimal.ts';
-import { clearInterruptFlag, interruptReturn, pause, setInterruptFlag } from '../semantics/direct.ts';
+import {
+  clearInterruptFlag,
+  interruptReturn,
+  pause,
+  setInterruptFlag,
+  softwareInterrupt,
+} from '../semantics/direct.ts';
 import {
   changeCarry,
   loadFlagsIntoAh,
@@ -50,7 +56,6 @@ import {
   output,
   portString,
   readSegment,
-  softwareInterrupt,
 } from '../semantics/system.ts';
 import type { Semantics } from '../types.ts';
 import { CONDITIONS } from './conditions.ts';

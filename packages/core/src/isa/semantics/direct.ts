@@ -146,6 +146,12 @@ export const hypercall: Semantics = (b, shape) => {
   leaveWith(b, 'vmcall');
 };
 
+/** INT n. */
+export const softwareInterrupt: Semantics = (b, shape) => {
+  runPluginCode(b, shape, 'softwareInterrupt');
+  leaveWith(b, 'softwareInterrupt', b.and(b.immediate(), b.i64(0xff)));
+};
+
 function runPluginCode(b: Builder, shape: InstructionShape, kind: DirectKind): void {
   const build = b.directCode.get(kind);
   if (build) b.when(isDirect(b, Direct.PLUGIN_CODE), () => build(new BuilderCode(b, shape)));

@@ -83,9 +83,6 @@ export const flushLine: Semantics = (b, shape) => {
   b.load(linearAddress(b, shape, shape.operands[0], 'read', 1), 1);
 };
 
-export const softwareInterrupt: Semantics = (b) => {
-  leaveWith(b, 'softwareInterrupt', b.and(b.immediate(), b.i64(0xff)));
-};
 export const interruptOnOverflow: Semantics = (b) => b.when(getOF(b), () => leaveWith(b, 'into'));
 
 // ---- port I/O ----
