@@ -26,6 +26,7 @@ import { FunctionFile } from './functions/function-file.ts';
 import { FunctionLog } from './functions/function-log.ts';
 import { Idle } from './idle.ts';
 import { openCodeKeeper } from './node/code-keeper/index.ts';
+import { placeCodeTogether } from './node/code-placement.ts';
 import { nodeFiles } from './node/file-reader.ts';
 import { memoryAdvice } from './node/huge-pages.ts';
 import { nodeModuleImporter } from './node/plugin-import.ts';
@@ -158,6 +159,7 @@ class Session {
       idle: this.#idle,
     });
     const timer = this.#startTimer();
+    if (this.#options.tier.kind !== 'interpret') await placeCodeTogether();
     const onMemory = await memoryAdvice();
     const keeper = await this.#openKeeper();
     let control: VmControl | undefined;

@@ -8,6 +8,8 @@ export interface LibC {
   mapPrivately(fileDescriptor: number, sizeBytes: number): ArrayBuffer | undefined;
   /** mmap(2) of memory that holds zeros and begins at a multiple of {@link HUGE_PAGE_BYTES}; undefined if there is none. */
   mapZeros(sizeBytes: number): Uint8Array | undefined;
+  /** mmap(2) of addresses that nothing is to be put at, and which have no memory; false if something is there already. */
+  reserve(address: bigint, sizeBytes: bigint): boolean;
 }
 
 export const HUGE_PAGE_BYTES = 2 ** 21;
@@ -16,6 +18,9 @@ const PROT_READ = 1;
 const PROT_WRITE = 2;
 const MAP_PRIVATE = 2;
 const MAP_ANONYMOUS = 0x20;
+const MAP_NORESERVE = 0x4000;
+const MAP_FIXED_NOREPLACE = 0x100000;
+const PROT_NONE = 0;
 const MAP_FAILED = (1n << 64n) - 1n;
 
 /** Linux's, by a library that calls native code; undefined elsewhere, or where that has no build for this machine. */
@@ -31,7 +36,7 @@ async function load(): Promise<LibC | undefined> {
     const { default: koffi } = await import('koffi');
     const library = koffi.load(null);
     const mmap = library.func(
-      'void *mmap(void *at, size_t sizeBytes, int access, int flags, int file, int64_t offset)',
+      'void *mmap(uint64_t at, size_t sizeBytes, int access, int flags, int file, int64_t offset)',
     );
     const munmap = library.func('int munmap(void *at, size_t sizeBytes)');
     const madvise = library.func('int madvise(void *address, size_t sizeBytes, int advice)');
@@ -39,7 +44,7 @@ async function load(): Promise<LibC | undefined> {
       munmap(at, sizeBytes);
     });
     const map = (sizeBytes: number, flags: number, file: number) => {
-      const at: unknown = mmap(null, sizeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | flags, file, 0);
+      const at: unknown = mmap(0, sizeBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | flags, file, 0);
       const address = at === null ? MAP_FAILED : koffi.address(at);
       if (address === MAP_FAILED) return undefined;
       const bytes = koffi.view(at, sizeBytes);
@@ -54,6 +59,14 @@ async function load(): Promise<LibC | undefined> {
         const mapped = map(sizeBytes + HUGE_PAGE_BYTES, MAP_ANONYMOUS, -1);
         const skipped = mapped && Number(-mapped.address & BigInt(HUGE_PAGE_BYTES - 1));
         return mapped && new Uint8Array(mapped.bytes, skipped, sizeBytes);
+      },
+      reserve(address, sizeBytes) {
+        const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+        const at: unknown = mmap(address, sizeBytes, PROT_NONE, flags, -1, 0);
+        const got = at === null ? MAP_FAILED : koffi.address(at);
+        // Kernels before 4.17 take the address as a hint.
+        if (got !== address && got !== MAP_FAILED) munmap(at, sizeBytes);
+        return got === address;
       },
     };
   } catch {

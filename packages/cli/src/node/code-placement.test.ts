@@ -1,0 +1,44 @@
+import { spawnSync } from 'node:child_process';
+import { expect, it } from 'vitest';
+
+// A module with a function; the constant in it tells it from others, as equal ones share their code.
+const MODULE = '0061736d0100000001040160000003020100070501016600000a0701050041011a0b';
+
+const PROGRAM = `
+import { readFileSync } from 'node:fs';
+import { placeCodeTogether } from '${new URL('code-placement.ts', import.meta.url)}';
+const codePages = () => readFileSync('/proc/self/maps', 'latin1').split('\\n')
+  // Without a file.
+  .filter((line) => / [r-][w-]xp .* 0 *$/.test(line))
+  .map((line) => Number.parseInt(line, 16));
+const modules = [];
+let number = 0;
+const make = () => {
+  const before = new Set(codePages());
+  for (let i = 0; i < 8; i++) {
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(Buffer.from('${MODULE}'.replace('4101', '41' + (16 + number++)), 'hex')));
+    instance.exports.f();
+    modules.push(instance);
+  }
+  const found = codePages().filter((at) => !before.has(at));
+  return { found: found.length, first: Math.min(...found), spread: Math.max(...found) - Math.min(...found) };
+};
+const apart = make();
+await placeCodeTogether();
+console.log(JSON.stringify({ apart, together: make() }));
+`;
+
+it.runIf(process.platform === 'linux' && process.arch === 'x64')('puts modules next to each other', () => {
+  const run = spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', PROGRAM], {
+    cwd: new URL('.', import.meta.url),
+    encoding: 'utf8',
+  });
+  expect(run.stderr).toBe('');
+  const { apart, together } = JSON.parse(run.stdout);
+  expect(apart.found).toBeGreaterThan(4);
+  // Mappings side by side are one.
+  expect(together.found).toBeGreaterThan(0);
+  expect(apart.spread).toBeGreaterThan(2 ** 40);
+  expect(together.spread).toBeLessThan(2 ** 30);
+  expect(together.first).toBeGreaterThan(2 ** 46);
+});
