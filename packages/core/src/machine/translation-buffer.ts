@@ -89,7 +89,7 @@ export class TranslationBuffer {
     const { memory, base, banks } = this.#engine;
     const page = Number((gva >> 12n) & 0x7fffffffn);
     const sizes = memory.view.getInt32(base + LARGE_PAGES_OFFSET, true);
-    const number = Number((gva >> 21n) & BigInt(LARGE_PAGE_NUMBER_MASK));
+    const number = (page >>> 9) & LARGE_PAGE_NUMBER_MASK;
     // Pages of 4 MiB are two in the map.
     const numbers = sizes & LargePage.MIB4 ? [number, number ^ 1] : [number];
     const isLarge = sizes !== 0 && (sizes & LargePage.GIB1 || numbers.some((each) => this.#mayBeLarge(each)));

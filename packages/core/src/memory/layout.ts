@@ -29,8 +29,8 @@ export const PENDING_GPA_OFFSET = 0xf38;
 const LARGE_PAGE_MAP_ENTRIES = 4096;
 const LARGE_PAGE_MAP_BYTES = LARGE_PAGE_MAP_ENTRIES * 4;
 export const LARGE_PAGE_INDEX_MASK = LARGE_PAGE_MAP_ENTRIES - 1;
-/** Bits of `gva >> 21` that tell addresses of 48 bits apart. */
-export const LARGE_PAGE_NUMBER_MASK = 0x7ffffff;
+/** Bits of `gva >> 21` that tell addresses apart: of those that differ above bit 42 alone, each counts for the other. */
+export const LARGE_PAGE_NUMBER_MASK = 0x3fffff;
 export const MANY_LARGE_PAGES = -1;
 /** What stands in the map for the 2 MiB with this number. */
 export const largePageTag = (number: number): number => number + 1;
@@ -50,7 +50,8 @@ export const TLB_EXEC_ENTRIES = 512;
 /** Which entries have been filled since the bank was empty: i32 count, then u16 offsets / 16; full: any may have been. */
 export const TLB_LOG_OFFSET = TLB_EXEC_OFFSET + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES;
 export const TLB_LOG_ENTRIES = 1022;
-export const TLB_BANK_BYTES = TLB_LOG_OFFSET + 4 + TLB_LOG_ENTRIES * 2;
+/** Not a multiple of 2 KiB, so that equal entries of banks do not share the few lines of a cache that such addresses go to. */
+export const TLB_BANK_BYTES = TLB_LOG_OFFSET + 4 + TLB_LOG_ENTRIES * 2 + 64;
 export const TLB_BANKS = 48;
 
 /** Bits of a `codeTables` entry that hold the number of the mode (isa/modes.ts); entry tables are aligned. */

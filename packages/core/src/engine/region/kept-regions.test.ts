@@ -4,6 +4,7 @@ import { Pte } from '../../memory/walk.ts';
 import { ManualThread } from '../testing/manual-thread.ts';
 import { MemoryKeeper } from '../testing/memory-keeper.ts';
 import { PageTables, TestBench } from '../testing/test-bench.ts';
+import { StartFilter } from './kept-regions.ts';
 
 const [RAX, RCX, RDX, RSP] = [0, 1, 2, 4];
 const RAM_BYTES = 1 << 20;
@@ -181,4 +182,23 @@ describe('regions that are kept', () => {
       { numRuns: 30 },
     );
   });
+});
+
+it('the filter of starts lets through all that may start, whatever follows the first block, and little else', () => {
+  const filter = new StartFilter();
+  const starts = fc.sample(fc.tuple(fc.uint8Array({ minLength: 1, maxLength: 9 }), fc.nat(4095)), {
+    numRuns: 3000,
+    seed: 1,
+  });
+  for (const [bytes, offset] of starts) filter.add(bytes, 0, bytes.length, offset);
+  for (const [bytes, offset] of starts) {
+    const memory = Uint8Array.from([0, ...bytes, 0xaa, 0xbb, 0xcc]);
+    expect(filter.mayStart(memory, 1, offset)).toBe(true);
+  }
+  const others = fc.sample(fc.tuple(fc.uint8Array({ minLength: 9, maxLength: 9 }), fc.nat(4095)), {
+    numRuns: 3000,
+    seed: 2,
+  });
+  const through = others.filter(([bytes, offset]) => filter.mayStart(bytes, 0, offset));
+  expect(through.length).toBeLessThan(300);
 });

@@ -51,10 +51,43 @@ interface Memory {
 /** Regions of some engines, by mode and by where in their page they start; those that hold what they call come first. */
 export type RegionStarts = { readonly [mode in CpuMode]?: readonly (readonly KeptPlace[] | undefined)[] };
 
+/** Where regions of some engines may start, as far as a few bytes tell: a look at one bit, instead of one at each of them. */
+export class StartFilter {
+  readonly #bits = new Int32Array(2 ** FILTER_BITS / 32);
+
+  /** Bytes from `at` on, as many as a region's first block has; it starts at this offset of a page. */
+  add(bytes: Uint8Array, at: number, sizeBytes: number, offset: number): void {
+    // Of shorter blocks too little is known.
+    if (sizeBytes >= WORD_BYTES) this.#set(hashOf(bytes, at, offset));
+    else this.#set(shortHashOf(bytes[at], offset));
+  }
+  #set(hash: number): void {
+    this.#bits[hash >>> 5] |= 1 << (hash & 31);
+  }
+
+  /** False: none starts with the bytes from `at` on. */
+  mayStart(bytes: Uint8Array, at: number, offset: number): boolean {
+    return this.#has(hashOf(bytes, at, offset)) || this.#has(shortHashOf(bytes[at], offset));
+  }
+  #has(hash: number): boolean {
+    return (this.#bits[hash >>> 5] & (1 << (hash & 31))) !== 0;
+  }
+}
+const FILTER_BITS = 18;
+const WORD_BYTES = 4;
+function hashOf(bytes: Uint8Array, at: number, offset: number): number {
+  const word = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
+  return Math.imul(Math.imul(word, 0x9e3779b1) + offset, 0x85ebca6b) >>> (32 - FILTER_BITS);
+}
+const shortHashOf = (first: number, offset: number): number =>
+  Math.imul((first << 12) + offset + 1, 0xc2b2ae35) >>> (32 - FILTER_BITS);
+
 /** Regions to be used again when the same code is met. */
 export class KeptRegions {
   /** By what they are made for. */
   readonly #starts = new Map<string, { [mode in CpuMode]?: (KeptPlace[] | undefined)[] }>();
+  /** Of all of them. */
+  readonly filter = new StartFilter();
 
   add(module: KeptModule): void {
     for (const [number, region] of module.regions.entries()) {
@@ -63,7 +96,9 @@ export class KeptRegions {
       const starts = (this.#of(module.madeFor)[mode] ??= []);
       const place = { module, number, region };
       const others = (starts[parts[0].blocks[0]] ?? []).filter((other) => !isSame(other.region, region));
-      starts[parts[0].blocks[0]] = isGrown ? [place, ...others] : [...others, place];
+      const [first, end] = parts[0].blocks;
+      starts[first] = isGrown ? [place, ...others] : [...others, place];
+      this.filter.add(parts[0].bytes, 0, end - first, first);
     }
   }
 
@@ -110,7 +145,8 @@ export function keep(
   return { isGrown, tables, mode: parts[0].page.mode, parts: kept };
 }
 
-const hostOf = (layout: MemoryLayout, { physicalPage }: PlacedPage): number =>
+/** Host address of a page. */
+export const hostOf = (layout: MemoryLayout, { physicalPage }: PlacedPage): number =>
   layout.ram + physicalPage * PAGE_SIZE_BYTES;
 
 /** A page has the bytes of a part in their places. */

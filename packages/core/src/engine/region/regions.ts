@@ -4,7 +4,7 @@ import { type CodeKeeper, compileOnly } from '../code-keeper.ts';
 import { REGION_TABLE_SIZE } from '../interpreter.ts';
 import type { EngineMemory } from '../memory.ts';
 import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
-import { findParts, holdsPart, type KeptModule, keep, madeFor, type RegionStarts } from './kept-regions.ts';
+import { findParts, holdsPart, hostOf, type KeptModule, keep, madeFor, type RegionStarts } from './kept-regions.ts';
 import { knownTable } from './known-table.ts';
 import { batchModule, RegionMaker, type RegionPart, regionName, tableName } from './maker.ts';
 import type { RegionCode } from './region-function.ts';
@@ -249,8 +249,10 @@ export class Regions {
 
   /** Code that has been compiled before starts at a place of a page, as far as can be seen of that page. */
   isKept(page: CodePage, offset: number): boolean {
+    const { memory, keeper } = this.#options;
+    if (!keeper?.regions.filter.mayStart(memory.bytes, hostOf(memory.layout, page) + offset, offset)) return false;
     const places = this.#keptStarts?.[page.mode]?.[offset];
-    return places?.some(({ region }) => holdsPart(this.#options.memory, page, region.parts[0])) ?? false;
+    return places?.some(({ region }) => holdsPart(memory, page, region.parts[0])) ?? false;
   }
 
   /** Put a region in place that is kept from before, if there is one for what stands there. */
