@@ -2,6 +2,7 @@
 import { mkdtempSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testsOf } from './catalogue-guest.ts';
@@ -50,6 +51,17 @@ describe('a kernel that plug-in xen has no door into', () => {
     for (const line of others) expect(line).toMatch(RECOGNISED);
     expect(exitCode).toBe(3);
   });
+});
+
+it.each([
+  ['xen', 'pv', 'Xen PV 32-bit PAE'],
+  ['lguest-like', 'lguest', 'lguest (hardware_subarch 1)'],
+  ['vmi', 'multiboot1', 'Multiboot'],
+])('several vCPUs where the door or the plug-in takes one: %s', async (plugin, entry, abi) => {
+  const image = fileURLToPath(new URL('../../guests/demo/prebuilt/demo32.elf', import.meta.url));
+  const { exitCode, last } = await refusal(image, '--plugin', plugin, '--entry', entry, '--cpus', '2');
+  expect(last).toBe(`vm: PV2024: door ${entry} (${abi}) takes one vCPU alone, not 2: give another --cpus`);
+  expect(exitCode).toBe(2);
 });
 
 it('a kernel that nothing here starts without a plug-in, and by a door that it does not have', async () => {

@@ -1,26 +1,30 @@
 /** Debian's stock amd64 kernel with two vCPUs, through each door that takes them: both are started, interrupted, given work and stopped. */
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testsOf } from './catalogue-guest.ts';
 import { reachShell, runCommand, startDebian, startNativeDebian } from './debian-shell.ts';
 import type { GuestSession } from './guest-session.ts';
+import { type OpsChange, type OpsReport, ops, underLoad } from './ops-commands.ts';
 import { expectOnlyReports } from './said-by-vm.ts';
+
+const countCr3 = fileURLToPath(new URL('../../docs/examples/count-cr3.ts', import.meta.url));
 
 const { title, skipped } = await testsOf('debian', "Debian's amd64 kernel on two vCPUs");
 
+const LOCAL_TIMER = /^ *LOC: +[1-9]\d* +[1-9]\d* +Local timer interrupts$/m;
+const XEN_TIMER = / +0 +[1-9]\d* +xen-percpu +-virq +timer1$/m;
 const DOORS = [
-  ['native', startNativeDebian, /^ *LOC: +[1-9]\d* +[1-9]\d* +Local timer interrupts$/m],
-  [
-    'PVHVM',
-    (...args: string[]) => startDebian('--entry', 'native', ...args),
-    / +0 +[1-9]\d* +xen-percpu +-virq +timer1$/m,
-  ],
-  ['PVH', (...args: string[]) => startDebian('--entry', 'pvh', ...args), / +0 +[1-9]\d* +xen-percpu +-virq +timer1$/m],
+  ['native', startNativeDebian, LOCAL_TIMER],
+  ['PVHVM', (...args: string[]) => startDebian('--entry', 'native', ...args), XEN_TIMER],
+  ['PVH', (...args: string[]) => startDebian('--entry', 'pvh', ...args), XEN_TIMER],
+  ['PV', (...args: string[]) => startDebian('--entry', 'pv', ...args), XEN_TIMER],
 ] as const;
 
-describe.skipIf(skipped).each(DOORS)(`${title}: %s`, (_door, start, timers) => {
+describe.skipIf(skipped).each(DOORS)(`${title}: %s`, (door, start, timers) => {
+  const name = `vcpus-${door.toLowerCase()}-${process.pid}`;
   let session: GuestSession;
   beforeAll(async () => {
-    session = start('--no-reboot', '--cpus', '2');
+    session = start('--no-reboot', '--name', name, '--cpus', '2');
     await reachShell(session);
   });
   afterAll(() => session?.stop());
@@ -34,25 +38,12 @@ describe.skipIf(skipped).each(DOORS)(`${title}: %s`, (_door, start, timers) => {
     );
   });
 
-  it('counts two cores of one package', async () => {
+  it('counts two cores of one package; to a PV guest each is a package', async () => {
     expect(await output('nproc')).toBe('2\n');
-    const facts = await output(
-      "grep -E '^(processor|physical id|siblings|core id|cpu cores|initial apicid)' /proc/cpuinfo",
-    );
-    const of = (id: number) => [
-      `processor: ${id}`,
-      'physical id: 0',
-      'siblings: 2',
-      `core id: ${id}`,
-      'cpu cores: 2',
-      `initial apicid: ${id}`,
-    ];
-    expect(
-      facts
-        .trimEnd()
-        .split('\n')
-        .map((line) => line.replace(/\s*:/, ':')),
-    ).toEqual([...of(0), ...of(1)]);
+    const wanted = '^(processor|physical id|siblings|core id|cpu cores|initial apicid)';
+    const lines = (await output(`grep -E '${wanted}' /proc/cpuinfo`)).trimEnd().split('\n');
+    const facts = lines.map((line) => Number(line.replace(/.*: /, '')));
+    expect(facts).toEqual(door === 'PV' ? [0, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 1] : [0, 0, 2, 0, 2, 0, 1, 0, 2, 1, 2, 1]);
   });
 
   it('runs a process where it is told to, and both at once', async () => {
@@ -66,6 +57,17 @@ describe.skipIf(skipped).each(DOORS)(`${title}: %s`, (_door, start, timers) => {
     expect(interrupts).toMatch(timers);
     expect(interrupts).toMatch(/^ *CAL: +\d+ +[1-9]\d* +Function call interrupts$/m);
     expect(interrupts).toMatch(/^ *(ERR|MIS): +0$/m);
+  });
+
+  it.runIf(door === 'native')('takes operations while both work, and gives them back', async () => {
+    await underLoad(session, async () => {
+      const { sites } = await ops<OpsChange>('load', name, countCr3);
+      expect(sites).toBeGreaterThan(0);
+      const { slots, strays } = await ops<OpsReport>('report', '--vm', name);
+      expect(slots.find((each) => each.name === 'mmu.write_cr3')).toMatchObject({ state: 'own', module: 'count-cr3' });
+      expect(strays).toBe(0);
+      expect(await ops<OpsChange>('unload', name, 'count-cr3')).toMatchObject({ sites, textIsAsBefore: true });
+    });
   });
 
   it('takes one away and brings it back', async () => {

@@ -30,10 +30,13 @@ export const vmiPlugin: Plugin = {
     const { rom, traps } = chooseRom(host);
     let guest: VmiGuest | undefined;
     host.claim({ kind: 'hypercall', abi: 'vmi', first: 0, last: LAST_CALL });
+    host.hooks.configure.tap('vmi', (platform) => {
+      if (platform.entry.plugin !== PC_DOORS) return;
+      // What a ROM keeps, it keeps for one.
+      platform.mostVcpus = 1;
+      if (traps) platform.direct('hypercall', buildCall);
+    });
     if (traps) {
-      host.hooks.configure.tap('vmi', (platform) => {
-        if (platform.entry.plugin === PC_DOORS) platform.direct('hypercall', buildCall);
-      });
       host.hooks.beforeEntry.tap('vmi', (vcpu) => {
         if (guest) updateDirectCalls(guest, vcpu);
       });

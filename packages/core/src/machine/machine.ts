@@ -185,21 +185,21 @@ export class Machine implements PluginMachine {
 
   #makeEngine(): Engine {
     const surroundings = {
-      vcpu: () => this.#running,
+      vcpu: () => this.running,
       tellOfMmio: (gpa: number, sizeBytes: number, write: boolean) => this.#tellOfMmio(gpa, sizeBytes, write),
     };
     const { directCode } = this.platform;
     const { onFirstRun, engine } = this.#options;
-    const onDecoded = onFirstRun && ((linear: bigint) => onFirstRun(firstRunOf(this.#running, linear)));
+    const onDecoded = onFirstRun && ((linear: bigint) => onFirstRun(firstRunOf(this.running, linear)));
     return makeEngine(this.#engineMemory, surroundings, { ...engine, directCode, onDecoded });
   }
 
   /** An access beyond RAM, in the middle of an instruction: plug-ins are told of it, whatever they answer. */
   #tellOfMmio(gpa: number, sizeBytes: number, write: boolean): void {
-    if (this.#calls.has('exit', 'mmio')) this.#ask(this.#running, { kind: 'mmio', gpa, sizeBytes, write });
+    if (this.#calls.has('exit', 'mmio')) this.#ask(this.running, { kind: 'mmio', gpa, sizeBytes, write });
   }
   /** The vCPU that the engine runs, or ran last. */
-  get #running(): MachineVcpu {
+  get running(): MachineVcpu {
     return this.#seat.holder ?? this.vcpus[0];
   }
 
@@ -275,7 +275,7 @@ export class Machine implements PluginMachine {
   }
   shutdown(reason: ShutdownReason): void {
     if (this.#lifecycle.hasEnded) return;
-    const report = reason.kind === 'crash' ? crashReport(this, this.#running, reason.message) : undefined;
+    const report = reason.kind === 'crash' ? crashReport(this, this.running, reason.message) : undefined;
     this.#lifecycle.finish(report === undefined ? { reason } : { reason, report });
     this.#calls.shutdown(reason);
     for (const vcpu of this.vcpus) vcpu.kick();

@@ -51,8 +51,6 @@ export class DefinedPlatform implements PlatformDefinition {
   checkVcpus(): void {
     const { vcpus, mostVcpus, entry } = this;
     const most = Math.min(mostVcpus, MOST_VCPUS);
-    // Operations in a kernel's calls keep state for one vCPU.
-    if (vcpus > 1) this.roomForOps = false;
     if (Number.isInteger(vcpus) && vcpus >= 1 && vcpus <= most) return;
     const takes = most === 1 ? 'one vCPU alone' : `1 to ${most} vCPUs`;
     throw new PolyvisorError(

@@ -221,11 +221,19 @@ export class LiveOps {
     const sharesState = plan.some(
       (planned) => planned.state === 'own' && this.#code.sharesState(planned.implementation),
     );
-    if (sharesState) this.#modules.check(name);
+    if (sharesState) this.#checkShared(name);
     if (!this.#isSafe(options.settled)) return undefined;
     return this.#change(() =>
       this.#install({ manifest: { name, version, api, guest }, kind, plan, needless, sharesState }),
     );
+  }
+
+  /** Throws PV5018 where operations of module `name` cannot have state that the machine has, too. */
+  #checkShared(name: string): void {
+    this.#modules.check(name);
+    if (this.kernel.machine.vcpus.length === 1) return;
+    const what = `ops module ${name} keeps the interrupt flag in memory, in one place; the guest has several vCPUs`;
+    throw refuse('PV5018', what, 'run it with --cpus 1');
   }
 
   /** Whether sites may be written to, those of kernel modules included. */

@@ -75,7 +75,7 @@ export class OpsAtBoot {
     const start = firstOwnInstruction(kernel, entry);
     if (start === undefined) return;
     this.#stopAt(kernel, start, () => {
-      const back = kernel.readWordNow(machine.vcpus[0].gpr[Gpr.RSP]);
+      const back = kernel.readWordNow(machine.running.gpr[Gpr.RSP]);
       if (back === undefined) return;
       this.#stopAt(kernel, back, () => {
         machine.kernelCalls.delete(this.#call);

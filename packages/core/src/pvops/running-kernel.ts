@@ -80,7 +80,7 @@ export class RunningKernel {
     const page = gva & ~0xfffn;
     let gpa = this.#pages.get(page);
     if (gpa === undefined) {
-      const found = this.machine.vcpus[0].translate(page, 'read', { as: 'supervisor' });
+      const found = this.machine.running.translate(page, 'read', { as: 'supervisor' });
       if (!found.ok || found.gpa + PAGE > this.machine.memory.sizeBytes) return undefined;
       gpa = found.gpa;
       this.#pages.set(page, gpa);
@@ -123,7 +123,7 @@ export class RunningKernel {
 
   /** Memory of the kernel's that is not of its image, and may be elsewhere the next time. */
   readNow(gva: bigint, sizeBytes: number): Uint8Array | undefined {
-    const found = this.machine.vcpus[0].read(this.wrap(gva), sizeBytes, { as: 'supervisor' });
+    const found = this.machine.running.read(this.wrap(gva), sizeBytes, { as: 'supervisor' });
     return found.ok ? found.bytes : undefined;
   }
   readWordNow(gva: bigint): bigint | undefined {
@@ -132,7 +132,7 @@ export class RunningKernel {
   }
   /** Guest-physical address of such memory; `undefined`: not in RAM. */
   gpaNow(gva: bigint): number | undefined {
-    const found = this.machine.vcpus[0].translate(this.wrap(gva), 'read', { as: 'supervisor' });
+    const found = this.machine.running.translate(this.wrap(gva), 'read', { as: 'supervisor' });
     return found.ok && found.gpa < this.machine.memory.sizeBytes ? found.gpa : undefined;
   }
 

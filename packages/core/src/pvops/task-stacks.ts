@@ -123,8 +123,8 @@ function live(kernel: RunningKernel, pointer: bigint): Uint8Array {
 
 /** Any memory of the kernel's, as it is mapped at this moment. */
 function at(kernel: RunningKernel, gva: bigint, sizeBytes: number): Uint8Array | undefined {
-  const { vcpus, memory } = kernel.machine;
-  const found = vcpus[0].translate(gva, 'read', { as: 'supervisor' });
+  const { running, memory } = kernel.machine;
+  const found = running.translate(gva, 'read', { as: 'supervisor' });
   if (!found.ok || found.gpa + sizeBytes > memory.sizeBytes) return undefined;
   return memory.readBytes(found.gpa, sizeBytes);
 }

@@ -39,7 +39,6 @@ export class TextMemory {
   constructor(kernel: RunningKernel) {
     this.#kernel = kernel;
     const { gpa, sizeBytes } = kernel.machine.hiddenMemory;
-    if (sizeBytes === 0 && kernel.machine.vcpus.length > 1) throw nowhere('a guest with several vCPUs takes no ops');
     if (sizeBytes === 0) throw nowhere('the machine keeps no memory for ops of a guest that a plug-in has started');
     this.#nextData = gpa;
     this.#dataEnd = gpa + DATA_BYTES;
