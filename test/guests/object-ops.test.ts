@@ -30,6 +30,8 @@ import {
 
 const prebuilt = (name: string) => fileURLToPath(new URL(`../../guests/count-cr3/prebuilt/${name}`, import.meta.url));
 const [one, two] = [prebuilt('count-cr3.o'), prebuilt('count-cr3-2.o')];
+/** The source of `one`, built against version 2 of the API. */
+const ofApi2 = prebuilt('count-cr3-api2.o');
 
 const { title, skipped } = await testsOf('debian', "guest-code operations in Debian's kernel");
 
@@ -154,6 +156,11 @@ describe.skipIf(skipped)(title, () => {
     expect([module.version, module.slots.length]).toEqual(['1.1.0', 3]);
     expect(await counted('cr3_writes')).toBeGreaterThan(0);
     expect(await refusalOfOps('load', name, one)).toMatch(/^vm: PV5028: .*count-cr3 1\.0\.0 .*older than 1\.1\.0/);
+    await ops('load', name, ofApi2);
+    await startPrograms(session);
+    const [{ version, api, failed }] = await ops<ListedModule[]>('list', name);
+    expect([version, api, failed]).toEqual(['1.2.0', '^2.0', []]);
+    expect(await counted('cr3_writes')).toBeGreaterThan(0);
     await ops('load', name, one, '--force');
     await startPrograms(session);
   });

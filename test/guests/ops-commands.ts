@@ -37,6 +37,7 @@ export interface OpsReport {
 export interface ListedModule {
   readonly name: string;
   readonly version: string;
+  readonly api: string;
   readonly kind: string;
   readonly slots: readonly string[];
   readonly failed: readonly string[];

@@ -35,6 +35,8 @@ interface Pauses {
   readonly pausesMs: number[];
   /** CPU time. */
   readonly cpuMs: number[];
+  /** Longest step beforehand. */
+  readonly prepareMs: number[];
 }
 
 /** Timer ticks and nanoseconds since the guest's boot, as its kernel counts them: lines of /proc/timer_list. */
@@ -74,7 +76,7 @@ async function steps(client: ControlClient, directory: string): Promise<readonly
   ];
 }
 
-/** Least, median and most of each step's pauses: by the clock, and CPU time. */
+/** Least, median and most of each step's pauses: by the clock, and CPU time; and of the longest step beforehand, by the clock. */
 function table(pauses: ReadonlyMap<string, Pauses>): string {
   const spread = (ms: readonly number[]) => {
     const sorted = ms.toSorted((a, b) => a - b);
@@ -82,11 +84,14 @@ function table(pauses: ReadonlyMap<string, Pauses>): string {
       each.toFixed(2).padStart(9),
     );
   };
-  const rows = [...pauses].map(([what, { sites, pausesMs, cpuMs }]) => {
-    const columns = [...spread(pausesMs), ...spread(cpuMs)];
+  const rows = [...pauses].map(([what, { sites, pausesMs, cpuMs, prepareMs }]) => {
+    const columns = [...spread(pausesMs), ...spread(cpuMs), ...spread(prepareMs)];
     return `${what.padEnd(12)}${`${Math.max(...sites)}`.padStart(7)}${columns.join('')}`;
   });
-  return [`${'step'.padEnd(12)}  sites   min ms   median      max  CPU min   median      max`, ...rows].join('\n');
+  return [
+    `${'step'.padEnd(12)}  sites   min ms   median      max  CPU min   median      max    before   median      max`,
+    ...rows,
+  ].join('\n');
 }
 
 /** What went wrong in one run of `rounds`, in words. */
@@ -105,11 +110,12 @@ async function swap(
   for (let round = 1; round <= rounds; round++) {
     for (const { what, run } of all) {
       const change = await run();
-      const record = pauses.get(what) ?? { sites: [], pausesMs: [], cpuMs: [] };
+      const record = pauses.get(what) ?? { sites: [], pausesMs: [], cpuMs: [], prepareMs: [] };
       pauses.set(what, record);
       record.sites.push(change.sites);
       record.pausesMs.push(change.pauseMs);
       record.cpuMs.push(change.pauseCpuMs);
+      record.prepareMs.push(change.prepareMs);
       if (change.textIsAsBefore === false) wrong.push(`round ${round}: the kernel's code is not as it was`);
     }
     const { output } = await runCommand(session, 'echo a"live"');

@@ -6,6 +6,11 @@ import type { Vcpu } from './vcpu.ts';
 
 /** The version of this API; a plug-in's `api` range is checked against it. */
 export const API_VERSION = '1.3.0';
+/**
+ * The versions of the API that ops modules in guest code can have been built against: `include/pvops.h` has them all, and a
+ * module's source need not say which. Newest last.
+ */
+export const OPS_OBJECT_API_VERSIONS: readonly string[] = [API_VERSION, '2.0.0'];
 
 /** A plug-in is plain data and one function. */
 export interface Plugin {

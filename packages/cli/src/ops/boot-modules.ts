@@ -7,10 +7,17 @@ import {
   LiveOps,
   Machine,
   OpsAtBoot,
+  objectFor,
   type PluginRegistry,
   planInstall,
 } from '@polyvisor/core';
-import { API_VERSION, type ElfImage, type GuestImage, PolyvisorError } from '@polyvisor/plugin-api';
+import {
+  API_VERSION,
+  type ElfImage,
+  type GuestImage,
+  OPS_OBJECT_API_VERSIONS,
+  PolyvisorError,
+} from '@polyvisor/plugin-api';
 import { say } from '../diagnostics.ts';
 import { ExitCode } from '../exit-codes.ts';
 import type { RunnableMachine } from '../options.ts';
@@ -113,9 +120,10 @@ function report(error: unknown, files: readonly OpsFile[]): void {
 function check(file: OpsFile, others: readonly OpsFile[], { slots, wordBytes }: KernelOps): void {
   const { manifest, object } = file;
   // Symbols are looked at when it is linked: a kernel file need not have all that the running kernel has.
-  if (object) checkOpsObject(object, { slots, wordBytes, symbol: () => undefined, previous: () => 0n });
+  if (object)
+    checkOpsObject(objectFor(slots, object), { slots, wordBytes, symbol: () => undefined, previous: () => 0n });
   const names = file.slotsIn(slots);
-  checkModule(manifest, names, { wordBytes, loaded: others });
+  checkModule(manifest, names, { wordBytes, loaded: others, ...(object && { apiVersions: OPS_OBJECT_API_VERSIONS }) });
   const ops = Object.fromEntries(names.map((slot) => [slot, 'native'] as const));
   planInstall(slots, { name: manifest.name, version: manifest.version, ops }, 'overlay');
 }

@@ -112,8 +112,9 @@ function listText(modules: LiveReport['modules']): string {
 }
 
 function changeText(command: 'load' | 'unload', change: ChangeReport): string {
-  const { name, version, sites, pauseMs, textSha256, textIsAsBefore } = change;
-  const lines = [`${name} ${version} ${command}ed: ${sites} call sites written, guest paused for ${pauseMs} ms`];
+  const { name, version, sites, pauseMs, prepareMs, textSha256, textIsAsBefore } = change;
+  const pauses = `guest paused for ${pauseMs} ms, before that for ${prepareMs} ms at most`;
+  const lines = [`${name} ${version} ${command}ed: ${sites} call sites written, ${pauses}`];
   if (textSha256 !== undefined) {
     const same = textIsAsBefore ? 'as it was before the first module' : 'NOT as it was before the first module';
     lines.push(`code from _stext to _etext ${same}: SHA-256 ${textSha256}`);

@@ -6,6 +6,7 @@ import {
   type OpsChange,
   type OpsObject,
   type OpsSlot,
+  objectFor,
   opsFor,
   readOpsObject,
 } from '@polyvisor/core';
@@ -21,6 +22,8 @@ export interface OpsFile {
   readonly slots: readonly string[];
   /** Those of them that it would have in a kernel with these slots. */
   slotsIn(kernel: readonly OpsSlot[]): readonly string[];
+  /** Those that it is going to have in a kernel that runs. */
+  slotsFor(live: LiveOps): readonly string[];
   /** Its code, if it is guest code. */
   readonly object: OpsObject | undefined;
   loadInto(live: LiveOps, options: LoadOptions): OpsChange | undefined;
@@ -40,6 +43,7 @@ export async function readOpsFile(reference: string): Promise<OpsFile> {
     manifest: module,
     slots,
     slotsIn: (kernel) => Object.keys(opsFor(kernel, module)),
+    slotsFor: (live) => live.slotsOf(module),
     object: undefined,
     loadInto: (live, options) => live.load(module, options),
   };
@@ -52,7 +56,8 @@ export function opsFileOf(bytes: Uint8Array, file: string): OpsFile {
   return {
     manifest,
     slots,
-    slotsIn: () => slots,
+    slotsIn: (kernel) => objectFor(kernel, object).slots,
+    slotsFor: ({ kernel }) => objectFor(kernel.ops.slots, object).slots,
     object,
     loadInto: (live, options) => live.loadObject(object, options),
   };

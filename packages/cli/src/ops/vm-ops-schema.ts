@@ -62,6 +62,8 @@ export const changeSchema = v.object({
   /** How long the guest stood still. */
   pauseMs: v.number(),
   pauseCpuMs: v.number(),
+  /** How long it stood still at most while the change was made ready, in small steps. */
+  prepareMs: v.number(),
   /** Of the kernel's code, once no module is left in it; and whether it is what it was before the first one. */
   textSha256: v.optional(v.string()),
   textIsAsBefore: v.optional(v.boolean()),

@@ -2,12 +2,13 @@ import { GuestRegistrations, LiveOps, type LoadOptions, Machine, type OpsChange 
 import type { ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
 import { controlError } from '../cli-error.ts';
 import { say } from '../diagnostics.ts';
+import { mainThreadCpuNs } from '../node/thread-cpu.ts';
 import type { RunnableMachine } from '../options.ts';
 import { readOpsFile } from './ops-file.ts';
 import type { ChangeReport, LiveReport, SiteReport, WatchReport } from './vm-ops-schema.ts';
 
 /** How long the guest may take to come to a point at which its kernel can be changed. */
-const PATIENCE_NS = 3_000_000_000;
+const PATIENCE_NS = 10_000_000_000;
 const hex = (value: bigint) => `0x${value.toString(16)}`;
 const bytesOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
@@ -90,7 +91,8 @@ export class VmOps {
     const { name, version } = file.manifest;
     return await this.#changing(async (live) => {
       await this.#rememberText(live);
-      return { ...(await this.#change(() => file.loadInto(live, options))), name, version };
+      const prepareMs = await inSmallSteps(live.rehearse(name, file.slotsFor(live)));
+      return { ...(await this.#change(() => file.loadInto(live, options))), prepareMs, name, version };
     });
   }
 
@@ -103,7 +105,8 @@ export class VmOps {
   async unload(name: string): Promise<ChangeReport> {
     return await this.#changing(async (live) => {
       const { version } = live.modules.find(({ manifest }) => manifest.name === name)?.manifest ?? { version: '' };
-      const change = await this.#change(() => live.unload(name));
+      const prepareMs = await inSmallSteps(live.rehearse(name, []));
+      const change = { ...(await this.#change(() => live.unload(name))), prepareMs };
       if (live.modules.length > 0 || live.counting) return { ...change, name, version };
       // A kernel that has booted since has changed its code itself.
       if (this.#textBefore === undefined) return { ...change, name, version };
@@ -229,13 +232,27 @@ export class VmOps {
   }
 }
 
+/** How long the guest may stand still for steps that need not be taken at once. */
+const STEP_MS = 1;
+
+/** Takes such steps, and lets the guest run in between. Answers how long it has stood still at most, in ms. */
+async function inSmallSteps(steps: Iterable<void>): Promise<number> {
+  let longestMs = 0;
+  let startMs = performance.now();
+  for (const _ of steps) {
+    const tookMs = performance.now() - startMs;
+    longestMs = Math.max(longestMs, tookMs);
+    if (tookMs < STEP_MS) continue;
+    await new Promise(setImmediate);
+    startMs = performance.now();
+  }
+  return Math.round(Math.max(longestMs, performance.now() - startMs) * 1e3) / 1e3;
+}
+
 /** What changes of the ops need of this process. */
 export const opsHost = {
   nowNs: () => performance.now() * 1e6,
-  cpuNs: () => {
-    const { user, system } = process.cpuUsage();
-    return (user + system) * 1e3;
-  },
+  cpuNs: mainThreadCpuNs,
   report: say,
 };
 

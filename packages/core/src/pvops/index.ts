@@ -10,6 +10,7 @@ export {
   type LinkGuest,
   linkOpsObject,
   type OpsObject,
+  objectFor,
   readOpsObject,
 } from './object-module.ts';
 export { OpsAtBoot } from './ops-at-boot.ts';

@@ -197,6 +197,40 @@ describe('loading and unloading', () => {
     });
   });
 
+  it('is made ready page by page, and nothing has changed by that', async () => {
+    const { rbx, rbp } = await run((live, machine) => {
+      const rehearse = (slots: readonly string[]) => {
+        const before = live.text();
+        const steps = [...live.rehearse('mine', slots)].length;
+        expect(live.text()).toEqual(before);
+        return steps;
+      };
+      const unchanged = rehearse([]);
+      expect(rehearse(['value', 'halt'])).toBeGreaterThan(unchanged);
+      expect(load(live, machine, { value: () => 7n })?.sites).toBe(2);
+      // What it has already is not written again.
+      expect(rehearse(['value'])).toBe(unchanged);
+      expect(rehearse([])).toBeGreaterThan(unchanged);
+    });
+    expect([rbx, rbp]).toEqual([1n, 7n]);
+  });
+
+  it('leaves a nop of the kernel to the kernel', async () => {
+    const nop = buildKernel({ ...kernelOptions, code: { ...kernelOptions.code, 768: RET } });
+    await runNative(
+      POWER_OFF,
+      {},
+      () => ({ memoryBytes: 8 << 20 }),
+      (machine) => {
+        placeKernel(machine, nop);
+        const live = attachTo(machine, nop) as LiveOps;
+        expect(load(live, machine, { halt: 'nop', value: 'nop' })?.sites).toBe(2);
+        expect(live.modules).toMatchObject([{ slots: ['value'], needless: ['halt'] }]);
+        expect(live.slotsOf({ ...manifest, ops: { halt: 'nop', value: 'nop' } })).toEqual(['value']);
+      },
+    );
+  });
+
   it('replaces a version in one step, slots that it no longer has included', async () => {
     const { rbx, rbp } = await run((live, machine) => {
       load(live, machine, { value: () => 1n, halt: 'nop' });

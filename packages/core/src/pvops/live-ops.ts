@@ -1,5 +1,7 @@
 import {
+  API_VERSION,
   type ElfImage,
+  OPS_OBJECT_API_VERSIONS,
   type OpsManifest,
   PolyvisorError,
   type TypescriptOp,
@@ -19,7 +21,7 @@ import { checkModule } from './manifest.ts';
 import type { OpChoice } from './model.ts';
 import type { Implementation, LoadedOps, LoadOptions, OpsChange, OpsHost } from './module.ts';
 import { ModuleGuard } from './module-guard.ts';
-import { checkOpsObject, type OpsObject } from './object-module.ts';
+import { checkOpsObject, type OpsObject, objectFor } from './object-module.ts';
 import { OpCode } from './op-code.ts';
 import { OpTraps, trapOf } from './op-traps.ts';
 import { PlacedObjects } from './placed-objects.ts';
@@ -141,24 +143,28 @@ export class LiveOps {
    * Throws PV5001 (no such slot), PV5002 (strict, and it forgets some) and what `checkModule` throws; then nothing has changed.
    */
   load(module: TypescriptOps, options: LoadOptions = {}): OpsChange | undefined {
+    return this.#load(module, 'typescript', this.#choices(module), options);
+  }
+  #choices(module: TypescriptOps): Record<string, OpChoice<Implementation>> {
     const ops = Object.entries(opsFor(this.kernel.ops.slots, module)).map(
       ([slot, op]): [string, OpChoice<Implementation>] => [
         slot,
         typeof op === 'string' ? op : { kind: 'own', implementation: op },
       ],
     );
-    return this.#load(module, 'typescript', Object.fromEntries(ops), options);
+    return Object.fromEntries(ops);
   }
   /** The same for a module in guest code. Throws PV5013 (no room) and what `checkOpsObject` and `linkOpsObject` throw too. */
-  loadObject(object: OpsObject, options: LoadOptions = {}): OpsChange | undefined {
+  loadObject(module: OpsObject, options: LoadOptions = {}): OpsChange | undefined {
     const { kernel } = this;
+    const object = objectFor(kernel.ops.slots, module);
     const { wordBytes } = kernel;
     const guest = {
       ...{ wordBytes, slots: kernel.ops.slots, symbol: (name: string) => kernel.symbol(name) },
       previous: (slot: string) => this.previousOf(slot),
     };
     checkOpsObject(object, guest);
-    checkModule(object.manifest, object.slots, { wordBytes, loaded: this.modules, force: options.force ?? false });
+    this.#check(object.manifest, 'guestCode', object.slots, options);
     if (!this.#isSafe(options.settled)) return undefined;
     const linked = this.#objects.place(object, guest);
     const ops = linked.ops.map(({ slot, gva }): [string, OpChoice<Implementation>] => [
@@ -203,6 +209,15 @@ export class LiveOps {
   previousOf(slot: string): bigint {
     return this.#slots.byName(slot).previous;
   }
+  #check(
+    manifest: OpsManifest,
+    kind: LoadedOps['kind'],
+    slots: readonly string[],
+    { force = false }: LoadOptions,
+  ): void {
+    const apiVersions = kind === 'guestCode' ? OPS_OBJECT_API_VERSIONS : [API_VERSION];
+    checkModule(manifest, slots, { wordBytes: this.kernel.wordBytes, loaded: this.modules, force, apiVersions });
+  }
   #load(
     manifest: OpsManifest,
     kind: LoadedOps['kind'],
@@ -210,14 +225,11 @@ export class LiveOps {
     options: LoadOptions,
   ): OpsChange | undefined {
     const { name, version, api, guest } = manifest;
-    const { wordBytes } = this.kernel;
-    checkModule(manifest, Object.keys(ops), { wordBytes, loaded: this.modules, force: options.force ?? false });
+    this.#check(manifest, kind, Object.keys(ops), options);
     const { ops: all } = planInstall(this.kernel.ops.slots, { name, version, ops }, options.mode ?? 'overlay');
     const named = all.filter(({ state }) => state !== 'forgotten');
-    const isNeedless = (planned: PlannedOp<Implementation>) =>
-      planned.state === 'own' && this.#code.isNeedless(planned.implementation);
-    const needless = named.filter(isNeedless).map(({ slot }) => slot.name);
-    const plan = named.filter((planned) => !isNeedless(planned));
+    const needless = named.filter((planned) => this.#isNeedless(planned)).map(({ slot }) => slot.name);
+    const plan = named.filter(({ slot }) => !needless.includes(slot.name));
     const sharesState = plan.some(
       (planned) => planned.state === 'own' && this.#code.sharesState(planned.implementation),
     );
@@ -234,6 +246,33 @@ export class LiveOps {
     if (this.kernel.machine.vcpus.length === 1) return;
     const what = `ops module ${name} keeps the interrupt flag in memory, in one place; the guest has several vCPUs`;
     throw refuse('PV5018', what, 'run it with --cpus 1');
+  }
+
+  /**
+   * In small steps before a change, while the guest runs in between: what can be done beforehand for the sites that it will write.
+   * `slots`: those that the module of this name is to have; none, if it goes.
+   */
+  *rehearse(name: string, slots: readonly string[]): Generator<void> {
+    const before = this.#loaded.get(name);
+    const owned = new Set(before ? this.#slots.ownedBy(before).map(({ slot }) => slot.name) : []);
+    const wanted = new Set(slots);
+    const isWanted = (slot: string | undefined) => slot !== undefined && wanted.has(slot) !== owned.has(slot);
+    yield* this.#slots.rehearse((slot) => isWanted(slot.name));
+    const isSiteWanted = (site: LiveSite) => isWanted(this.#slots.byIndex(site.slot)?.slot.name);
+    yield* this.#patcher.rehearse((site) => {
+      const target = this.#targetOf(site, true);
+      return isSiteWanted(site) ? this.#slots.byIndex(site.slot)?.gateNumber : target;
+    }, isSiteWanted);
+  }
+  /** The slots that a module is going to have in this kernel. Throws PV5001. */
+  slotsOf(module: TypescriptOps): readonly string[] {
+    const { name, version } = module;
+    const { ops } = planInstall(this.kernel.ops.slots, { name, version, ops: this.#choices(module) }, 'overlay');
+    const wanted = ops.filter((planned) => planned.state !== 'forgotten' && !this.#isNeedless(planned));
+    return wanted.map(({ slot }) => slot.name);
+  }
+  #isNeedless(planned: PlannedOp<Implementation>): boolean {
+    return this.#code.isNeedless(planned, this.#slots.byName(planned.slot.name));
   }
 
   /** Whether sites may be written to, those of kernel modules included. */
@@ -338,14 +377,15 @@ export class LiveOps {
   /** Sites of kernel modules lead to gates: where these lead may change at any time. */
   #patchSites(modulesAreKnown = true): number {
     if (this.#counting) this.#counters?.cover(this.sites, ({ slot }) => this.#slots.byIndex(slot)?.gate ?? 0n);
-    return this.#patcher.retarget((site) => {
-      const each = this.#slots.byIndex(site.slot);
-      if (site.module !== undefined && !modulesAreKnown) return site.to;
-      if (!each) return undefined;
-      if (this.#counting && this.#counters) return this.#counters.codeOf(site);
-      if (!each.owner) return undefined;
-      return site.module === undefined ? each.targetNumber : each.gateNumber;
-    });
+    return this.#patcher.retarget((site) => this.#targetOf(site, modulesAreKnown));
+  }
+  #targetOf(site: LiveSite, modulesAreKnown: boolean): number | undefined {
+    const each = this.#slots.byIndex(site.slot);
+    if (site.module !== undefined && !modulesAreKnown) return site.to;
+    if (!each) return undefined;
+    if (this.#counting && this.#counters) return this.#counters.codeOf(site);
+    if (!each.owner) return undefined;
+    return site.module === undefined ? each.targetNumber : each.gateNumber;
   }
 
   /**

@@ -103,17 +103,30 @@ export class LiveSlots {
     each.target = target;
     each.targetNumber = numberOf(target);
     const { gate, previous, native, timed } = each;
-    const kernel = this.#kernel;
     const trap = gate + BigInt(GateOffset.trap);
     const leads = timed ? { target: trap, previous: target } : { target, previous };
     const inTable = each.owner ? gate : each.previous;
     const before = each.written;
     // The guest waits, and most slots of one version are as they were in the other.
-    if (leads.target !== before.target || leads.previous !== before.previous)
-      kernel.write(gate, gateBlock(gate, { ...leads, native }));
-    if (inTable !== before.inTable)
-      kernel.write(this.#pointerTo(each.slot), Uint8Array.from(wordBytes(inTable, kernel.wordBytes)));
-    each.written = { ...leads, inTable };
+    const now = { ...leads, inTable };
+    if (leads.target !== before.target || leads.previous !== before.previous) this.#writeGate(gate, native, now);
+    if (inTable !== before.inTable) this.#writeTable(each.slot, inTable);
+    each.written = now;
+  }
+  #writeGate(gate: bigint, native: bigint, { target, previous }: LiveSlot['written']): void {
+    this.#kernel.write(gate, gateBlock(gate, { target, previous, native }));
+  }
+  #writeTable(slot: KernelSlot, pointer: bigint): void {
+    this.#kernel.write(this.#pointerTo(slot), Uint8Array.from(wordBytes(pointer, this.#kernel.wordBytes)));
+  }
+  /** Write what is there already: for {@link SitePatcher.rehearse}. */
+  *rehearse(isWanted: (slot: KernelSlot) => boolean): Generator<void> {
+    for (const { slot, gate, native, written } of this.all) {
+      if (!isWanted(slot)) continue;
+      yield;
+      this.#writeGate(gate, native, written);
+      this.#writeTable(slot, this.#kernel.readWord(this.#pointerTo(slot)) ?? written.inTable);
+    }
   }
 
   /**

@@ -53,7 +53,12 @@ describe('a module in TypeScript', () => {
 describe('before a module is loaded', () => {
   const slots = ['mmu.write_cr3'];
   const check = (changes: Partial<OpsManifest>, surroundings: Partial<ModuleSurroundings> = {}) =>
-    checkModule({ ...manifest, ...changes }, slots, { wordBytes: 8, loaded: [], apiVersion: '1.4.0', ...surroundings });
+    checkModule({ ...manifest, ...changes }, slots, {
+      wordBytes: 8,
+      loaded: [],
+      apiVersions: ['1.4.0'],
+      ...surroundings,
+    });
   const loaded = (version: string) => [{ manifest: { ...manifest, version }, slots }];
 
   it('its API, its guest and its slots are looked at, and named', () => {
@@ -78,5 +83,14 @@ describe('before a module is loaded', () => {
     else
       expect(() => check({}, { loaded: loaded(from) })).toThrow(coded('PV5028', 'mine 1.2.0', 'mmu.write_cr3', from));
     expect(() => check({}, { loaded: loaded(from), force: true })).not.toThrow();
+  });
+
+  it('one of several versions of the API is enough; one that is gone is named, with what there is instead', () => {
+    const both = { apiVersions: ['1.4.0', '2.0.0'] };
+    for (const api of ['^1.1', '^2.0']) expect(() => check({ api }, both)).not.toThrow();
+    expect(() => check({ api: '^3.0' }, both)).toThrow(coded('PV5021', '\\^3.0', '1.4.0 and 2.0.0'));
+    expect(() => check({ api: '^1.1' }, { apiVersions: ['2.0.0'] })).toThrow(
+      coded('PV5021', 'mine 1.2.0', 'mmu.write_cr3', '\\^1.1', '2.0.0'),
+    );
   });
 });

@@ -82,7 +82,8 @@ export interface ModuleSurroundings {
   readonly loaded: readonly { readonly manifest: OpsManifest; readonly slots: readonly string[] }[];
   /** Downgrades and steps to another major version are meant. */
   readonly force?: boolean;
-  readonly apiVersion?: string;
+  /** Versions of the API that there are for it, newest last. */
+  readonly apiVersions?: readonly string[];
 }
 
 /** Pre-releases count as versions, as they do for plug-ins. */
@@ -93,10 +94,10 @@ const rangeOptions = { includePrerelease: true };
  * (guest), PV5028 (version after the one that is loaded), PV5024 (a slot that another module has).
  */
 export function checkModule(manifest: OpsManifest, slots: readonly string[], surroundings: ModuleSurroundings): void {
-  const { wordBytes, loaded, force = false, apiVersion = API_VERSION } = surroundings;
+  const { wordBytes, loaded, force = false, apiVersions = [API_VERSION] } = surroundings;
   const title = `ops module ${moduleTitle(manifest.name, manifest.version, slots)}`;
-  if (!semver.satisfies(apiVersion, manifest.api, rangeOptions)) {
-    throw moduleError('PV5021', `${title} needs API ${manifest.api}, this is ${apiVersion}`);
+  if (!apiVersions.some((version) => semver.satisfies(version, manifest.api, rangeOptions))) {
+    throw moduleError('PV5021', `${title} needs API ${manifest.api}, this is ${apiVersions.join(' and ')}`);
   }
   const bits = wordBytes * 8;
   if (manifest.guest !== 'linux' && manifest.guest !== `linux${bits}`) {

@@ -25,14 +25,14 @@ export interface OpsChange {
   readonly sites: number;
   /** How long the guest stood still for it, by the host's clock. */
   readonly pauseNs: number;
-  /** CPU time that the machine's process has used meanwhile: on a busy host the more telling of the two. */
+  /** CPU time that its thread has used meanwhile: on a busy host the more telling of the two. */
   readonly pauseCpuNs: number;
 }
 
 /** What changing the ops needs of the host. */
 export interface OpsHost {
   nowNs(): number;
-  /** CPU time of the process so far. */
+  /** CPU time so far of the thread that runs the guest. */
   cpuNs(): number;
   report(message: string): void;
 }

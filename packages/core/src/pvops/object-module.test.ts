@@ -2,7 +2,14 @@ import { PolyvisorError } from '@polyvisor/plugin-api';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { OpsSlot } from './model.ts';
-import { checkOpsObject, isOpsObject, type LinkGuest, linkOpsObject, readOpsObject } from './object-module.ts';
+import {
+  checkOpsObject,
+  isOpsObject,
+  type LinkGuest,
+  linkOpsObject,
+  objectFor,
+  readOpsObject,
+} from './object-module.ts';
 import { buildKernel } from './testing/kernel-fixture.ts';
 import { buildModule, CODE, type ModuleOptions } from './testing/module-fixture.ts';
 
@@ -49,6 +56,34 @@ it('slots that the kernel does not have are named', () => {
   );
 });
 
+describe.each([64, 32] as const)('entries of API 2 in an object of %i bits', (width) => {
+  const options = { width, api: 2, ops: { 'mmu.write_cr3': 'op', 'mmu.no_such': 'op' } } as const;
+  const bases = { text: 0xc0000000n, data: 0xc0100000n };
+
+  it('are linked as those of API 1 are', () => {
+    const of = (api: 1 | 2) => {
+      const bytes = buildModule({ width, api, previous: { 'mmu.write_cr3': 'before' } });
+      const module = readOpsObject(bytes, 'fixture.o');
+      const { ops, regions } = linkOpsObject(
+        module,
+        { ...guest(width === 64 ? 8 : 4), previous: () => 0x1234n },
+        bases,
+      );
+      return { slots: ops.map(({ slot }) => slot), data: regions.data.bytes };
+    };
+    expect(of(2)).toEqual(of(1));
+    expect(of(2).data.subarray(0, 2)).toEqual(Uint8Array.of(0x34, 0x12));
+  });
+
+  it('may be optional: the module is for kernels without such a slot too', () => {
+    const module = readOpsObject(buildModule({ ...options, optional: ['mmu.no_such'] }), 'fixture.o');
+    expect(objectFor([SLOT], module).slots).toEqual(['mmu.write_cr3']);
+    expect(() => checkOpsObject(objectFor([SLOT], module), guest(width === 64 ? 8 : 4))).not.toThrow();
+    const strict = readOpsObject(buildModule(options), 'fixture.o');
+    expect(() => checkOpsObject(objectFor([SLOT], strict), guest(width === 64 ? 8 : 4))).toThrow(/have: mmu\.no_such$/);
+  });
+});
+
 describe('what is no ops module', () => {
   it.each<[string, Uint8Array]>([
     ['nothing', new Uint8Array(0)],
@@ -75,6 +110,9 @@ describe('what is no ops module', () => {
       'PV5020',
       { sections: [{ name: '.pvops', bytes: new TextEncoder().encode('mmu.write_cr3') }] },
     ],
+    ['entries of two versions of the API', 'PV5020', { api: 2, sections: [{ name: '.pvops', bytes: [1] }] }],
+    ['entries of API 2 cut short', 'PV5020', { api: 2, sections: [{ name: '.pvops.2', bytes: [96, 0, 0, 0] }] }],
+    ['entries of another size', 'PV5020', { api: 2, sections: [{ name: '.pvops.2', bytes: Array(104).fill(1) }] }],
     ['constructors', 'PV5027', { sections: [{ name: '.init_array', type: 14, bytes: Array(8).fill(0) }] }],
     ['thread-local variables', 'PV5027', { sections: [{ name: '.tdata', flags: 0x403, bytes: [0] }] }],
     ['code that can be written', 'PV5027', { sections: [{ name: '.text', flags: 7, bytes: CODE }] }],
@@ -88,6 +126,7 @@ it('any damage to an object gives a module or a coded error', () => {
   const whole = ([64, 32] as const).map((width) =>
     buildModule({
       width,
+      api: width === 64 ? 1 : 2,
       ...{ previous: { 'mmu.write_cr3': 'before' }, symbols: [{ name: 'kernel', section: 0 }] },
       sections: [
         {

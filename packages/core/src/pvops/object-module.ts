@@ -61,6 +61,13 @@ function namingFile<T>(where: string, read: () => T): T {
   }
 }
 
+/** What of a module is for a kernel with these slots: all but optional operations for slots that are not among them. */
+export function objectFor(slots: readonly OpsSlot[], module: OpsObject): OpsObject {
+  const isThere = (name: string) => slots.some((slot) => slot.name === name);
+  const entries = module.entries.filter(({ slot, isOptional }) => !isOptional || isThere(slot));
+  return entries.length === 0 ? module : { ...module, entries, slots: entries.map(({ slot }) => slot) };
+}
+
 /** What a module is linked against. */
 export interface LinkGuest extends LinkAnswers {
   readonly wordBytes: 4 | 8;

@@ -1,6 +1,7 @@
 import { type CodeOp, type CodePlace, type GuestCells, PolyvisorError } from '@polyvisor/plugin-api';
 import type { SharedCells } from '../machine/shared-cells.ts';
 import { GateOffset } from './code.ts';
+import type { LiveSlot } from './live-slot.ts';
 import type { Implementation } from './module.ts';
 import type { PlannedOp } from './plan.ts';
 import type { RunningKernel } from './running-kernel.ts';
@@ -38,10 +39,16 @@ export class OpCode {
     };
   }
 
-  /** Whether an operation would avoid nothing: not all of the exits that it is for leave guest code. */
-  isNeedless(op: Implementation): boolean {
+  /**
+   * Whether what a module makes of a slot is not worth a call. Of an operation: not all of the exits that it is for leave guest code.
+   * Of a nop: the kernel's own is one, and stands in its sites without a call.
+   */
+  isNeedless(planned: PlannedOp<Implementation>, { slot, native, previous }: LiveSlot): boolean {
+    if (planned.state === 'nop') return slot.implementation.kind === 'nop' && previous === native;
+    const op = planned.state === 'own' ? planned.implementation : undefined;
+    if (typeof op !== 'object') return false;
     const { machine } = this.#kernel;
-    return typeof op === 'object' && op.avoids !== undefined && !op.avoids.every((kind) => machine.leaves(kind));
+    return op.avoids !== undefined && !op.avoids.every((kind) => machine.leaves(kind));
   }
 
   /** Whether guest and machine share the cells. */

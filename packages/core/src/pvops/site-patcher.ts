@@ -8,6 +8,8 @@ type GuestWrite = Parameters<RunningKernel['machine']['memory']['writeAll']>[0][
 const PAGE = 4096;
 const OPCODE_GROUP_5 = 0xff;
 const SHORTEST_BYTES = 5;
+/** How many sites a step of a rehearsal takes. */
+const AT_A_TIME = 64;
 const JMP = 0xe9;
 
 /** A call site in a running kernel. */
@@ -141,44 +143,84 @@ export class SitePatcher {
    * RangeError, and nothing is changed, where a branch would not reach.
    */
   retarget(target: (site: LiveSite) => number | undefined): number {
-    this.#inOrder ??= this.#places.toSorted((a, b) => a.patching[0].gpa - b.patching[0].gpa);
-    const changed: Place[] = [];
+    const changes = this.#changes(this.#ordered(), target);
+    this.#kernel.machine.memory.writeAll(made(changes));
+    return changes.places.length;
+  }
+
+  /** Which of some places would change, and to what. */
+  #changes(all: readonly Place[], target: (site: LiveSite) => number | undefined): Changes {
+    const places: Place[] = [];
     const targets: (number | undefined)[] = [];
-    const displacements = new Int32Array(this.#inOrder.length);
+    const displacements = new Int32Array(all.length);
     const wide = this.#kernel.wordBytes === 8;
-    for (const place of this.#inOrder) {
+    for (const place of all) {
       const to = target(place);
       if (to === place.to) continue;
       const displacement = (to ?? place.end) - place.end;
       // 32-bit code reaches every address, since EIP wraps around.
       if (wide && displacement !== (displacement | 0)) throw outOfReach(place.gva);
-      displacements[changed.length] = displacement;
-      changed.push(place);
+      displacements[places.length] = displacement;
+      places.push(place);
       targets.push(to);
     }
-    const writes: GuestWrite[] = [];
-    for (let i = 0; i < changed.length; i++) {
-      const place = changed[i];
-      place.to = targets[i];
-      place.bytes = place.to === undefined ? place.original : place.branch;
-      if (place.to !== undefined) setDisplacement(place, displacements[i]);
-      const parts = place.to === undefined ? place.restoring : place.patching;
-      for (let k = 0; k < parts.length; k++) writes.push(parts[k]);
+    return { places, targets, displacements };
+  }
+
+  /**
+   * Write sites as they are, some at a time: nothing changes but that what was decoded and compiled of them is forgotten, and that the
+   * host's own code for a change has run before. So a change that follows soon takes less time. Yields between the steps.
+   */
+  *rehearse(target: (site: LiveSite) => number | undefined, isWanted: (site: LiveSite) => boolean): Generator<void> {
+    const ordered = this.#ordered();
+    for (let first = 0; first < ordered.length; first += AT_A_TIME) {
+      yield;
+      const some = ordered.slice(first, first + AT_A_TIME);
+      this.#changes(some, target);
+      const places = some.filter((place) => isWanted(place) && !this.#isStray(place));
+      const displacements = places.map(({ to, end }) => (to ?? end) - end);
+      const asTheyAre = { places, targets: places.map(({ to }) => to), displacements: Int32Array.from(displacements) };
+      this.#kernel.machine.memory.writeAll(made(asTheyAre));
     }
-    this.#kernel.machine.memory.writeAll(writes);
-    return changed.length;
+  }
+
+  #ordered(): readonly Place[] {
+    this.#inOrder ??= this.#places.toSorted((a, b) => a.patching[0].gpa - b.patching[0].gpa);
+    return this.#inOrder;
   }
 
   /** Sites whose bytes in the guest are not what has been put there; someone else writes to them. */
   strays(): LiveSite[] {
-    const { memory } = this.#kernel.machine;
-    return this.#places.filter(({ to, restoring, patching }) =>
-      (to === undefined ? restoring : patching).some(({ gpa, bytes }) => {
-        const now = memory.readBytes(gpa, bytes.length);
-        return now.some((byte, i) => byte !== bytes[i]);
-      }),
-    );
+    return this.#places.filter((place) => this.#isStray(place));
   }
+  #isStray({ to, restoring, patching }: Place): boolean {
+    const { memory } = this.#kernel.machine;
+    return (to === undefined ? restoring : patching).some(({ gpa, bytes }) => {
+      const now = memory.readBytes(gpa, bytes.length);
+      return now.some((byte, i) => byte !== bytes[i]);
+    });
+  }
+}
+
+/** Places that change, what they are to lead to, and the displacements that this needs. */
+interface Changes {
+  readonly places: readonly Place[];
+  readonly targets: readonly (number | undefined)[];
+  readonly displacements: Int32Array;
+}
+
+/** The places know of it from now on; what is to be written to guest memory for it. */
+function made({ places, targets, displacements }: Changes): GuestWrite[] {
+  const writes: GuestWrite[] = [];
+  for (let i = 0; i < places.length; i++) {
+    const place = places[i];
+    place.to = targets[i];
+    place.bytes = place.to === undefined ? place.original : place.branch;
+    if (place.to !== undefined) setDisplacement(place, displacements[i]);
+    const parts = place.to === undefined ? place.restoring : place.patching;
+    for (let k = 0; k < parts.length; k++) writes.push(parts[k]);
+  }
+  return writes;
 }
 
 /** Content that ends at `lastGpa`, in one part or, if a page ends within it, in two. */

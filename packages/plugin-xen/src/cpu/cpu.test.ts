@@ -122,6 +122,17 @@ describe('bounce frames', () => {
     expect(guest.memory.read8(vcpuInfo(guest) + 1)).toBe(1);
   });
 
+  it('go by the same table after one without entries: an IDT that is loaded for a moment, as kexec does, or of limit 0', () => {
+    const guest = withTraps(14);
+    put(guest, SCRATCH + 0x400n, [0n, 0n]);
+    expect(hypercall(guest, 0, SCRATCH + 0x400n)).toBe(0n);
+    guest.memory.write8(vcpuInfo(guest) + 1, 0);
+    guest.cpu.gpr[Gpr.RSP] = SCRATCH + 0x800n;
+    guest.host.exit(guest.cpu, { kind: 'exception', vector: 14, errorCode: 0, cr2: 0n });
+    expect(guest.cpu.rip).toBe(HANDLER + 14n);
+    expect(guest.memory.read8(vcpuInfo(guest) + 1)).toBe(1);
+  });
+
   it('stores the upcall mask beside CS and shows it as IF', () => {
     const guest = withTraps(14);
     guest.memory.write8(vcpuInfo(guest) + 1, 1);

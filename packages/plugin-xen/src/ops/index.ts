@@ -60,8 +60,8 @@ const readCr2: CodeOp = {
 const leave: CodeOp['code'] = (place) => assemble(place, [[0xe9], to(place.trap)]);
 const hypercall = (avoids: readonly ExitKind[], trap: TypescriptOp): CodeOp => ({ avoids, code: leave, trap });
 
-/** SCHEDOP_block: interrupts on and asleep at once, so that none comes in between and is slept through. */
-const safeHalt = hypercall(['hlt'], ({ vcpu }) => {
+/** SCHEDOP_block: interrupts on and asleep at once, so that none comes in between and is slept through; natively two exits. */
+const safeHalt = hypercall(['sti', 'hlt'], ({ vcpu }) => {
   vcpu.eflags |= INTERRUPT_FLAG;
   vcpu.blocked = true;
 });
@@ -72,9 +72,14 @@ const store: CodeOp['code'] = (place) => assemble(place, [[0x48, 0x89, 0x37], RE
 /** An entry of PAE, the half with the present bit last; 32-bit kernels without PAE have no room for ops (PV5011). */
 // mov [eax+4], ecx; mov [eax], edx
 const storeHalves: CodeOp['code'] = (place) => assemble(place, [[0x89, 0x48, 0x04, 0x89, 0x10], RET]);
-const setPte: CodeOp = { code: (place) => (place.wordBytes === 8 ? store : storeHalves)(place) };
-const setPmd: CodeOp = { code: store };
-const setPud: CodeOp = { code: store };
+/** A store does not leave natively either: it comes with what there is to tell of page tables, and not without. */
+const TABLE_EXITS: readonly ExitKind[] = ['writeCr', 'invlpg'];
+const setPte: CodeOp = {
+  avoids: TABLE_EXITS,
+  code: (place) => (place.wordBytes === 8 ? store : storeHalves)(place),
+};
+const setPmd: CodeOp = { avoids: TABLE_EXITS, code: store };
+const setPud: CodeOp = { avoids: TABLE_EXITS, code: store };
 
 /** MMUEXT_NEW_BASEPTR. */
 const writeCr3 = hypercall(['writeCr'], (call) => {

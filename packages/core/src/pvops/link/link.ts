@@ -1,7 +1,7 @@
 import type { ElfObject, ObjectRelocation, ObjectSection, ObjectSymbol } from '../../loader/image/elf-object.ts';
 import { printable } from '../../loader/image/image-error.ts';
 import { moduleError } from '../module-error.ts';
-import { ENTRIES_SECTION, type ObjectEntry } from './entries.ts';
+import { entriesSection, type ObjectEntry } from './entries.ts';
 import { type ModuleLayout, type Place, type RegionName, THUNK_BYTES } from './layout.ts';
 import { opThunk } from './op-thunk.ts';
 import { inRange, relocationType } from './relocations.ts';
@@ -189,7 +189,7 @@ class Linker {
   /** `, in the implementation of SLOT,` if that is where the offset is. */
   #opAt(section: ObjectSection, offset: number): string {
     const { object, entries } = this.#module;
-    const table = object.sections.find(({ name }) => name === ENTRIES_SECTION);
+    const table = entriesSection(object);
     const around = object.symbols.find(
       ({ place, value, sizeBytes }) =>
         place === section.index && BigInt(offset) >= value && BigInt(offset) < value + sizeBytes,
@@ -224,9 +224,9 @@ class Linker {
   /** An entry of the linked table; the predecessor's address is put where the module wants it. */
   op({ slot, functionAt, previousAt }: ObjectEntry, index: number): LinkedOp {
     const { object, layout, title, keepsRegisters } = this.#module;
-    const table = object.sections.find(({ name }) => name === ENTRIES_SECTION);
+    const table = entriesSection(object);
     const place = table && layout.sections.get(table.index);
-    if (!place) throw moduleError('PV5027', `ops module ${title}: ${ENTRIES_SECTION} is not to be loaded`);
+    if (!place) throw moduleError('PV5027', `ops module ${title}: ${table?.name} is not to be loaded`);
     const gva = this.#word({ ...place, offset: place.offset + functionAt });
     const previous = this.#word({ ...place, offset: place.offset + previousAt });
     if (gva === 0n) throw moduleError('PV5027', `ops module ${title} names no implementation for ${slot}`);

@@ -2,6 +2,10 @@ import { buildObject, type FixtureRelocation, type FixtureSection, type FixtureS
 
 export interface ModuleOptions {
   readonly width?: 32 | 64;
+  /** Major version of the API that its entries are of. */
+  readonly api?: 1 | 2;
+  /** Slots that a kernel need not have: of API 2. */
+  readonly optional?: readonly string[];
   /** Lines of the manifest; `null` leaves its section out. */
   readonly manifest?: string | null;
   /** Slot to the symbol of its implementation. */
@@ -23,7 +27,7 @@ export function buildModule(options: ModuleOptions = {}): Uint8Array {
   const own: FixtureSection[] = [
     { name: '.text', flags: 6, bytes: CODE, alignBytes: 16 },
     { name: '.data', flags: 3, bytes: Array(8).fill(0), alignBytes: 8 },
-    entriesSection(width, ops, previous),
+    options.api === 2 ? longEntries(width, ops, previous, options.optional) : entriesSection(width, ops, previous),
     ...(manifest === null ? [] : [{ name: '.pvops.manifest', bytes: text }]),
   ];
   const replaced = new Map(options.sections?.map((section) => [section.name, section]));
@@ -58,4 +62,29 @@ function entriesSection(
     if (previous[slot]) relocations.push(pointer(48 + wordBytes, previous[slot]));
   }
   return { name: '.pvops', alignBytes: 8, bytes, relocations };
+}
+
+/** The same of API 2. */
+function longEntries(
+  width: 32 | 64,
+  ops: Readonly<Record<string, string>>,
+  previous: Readonly<Record<string, string>>,
+  optional: readonly string[] = [],
+): FixtureSection {
+  const wordBytes = width / 8;
+  const sizeBytes = 8 + 2 * wordBytes + 80;
+  const bytes: number[] = [];
+  const relocations: FixtureRelocation[] = [];
+  for (const [slot, symbol] of Object.entries(ops)) {
+    const at = bytes.length + 8;
+    const head = [sizeBytes, 0, 0, 0, optional.includes(slot) ? 1 : 0, 0, 0, 0];
+    bytes.push(...head, ...Array(2 * wordBytes).fill(0), ...new TextEncoder().encode(slot.padEnd(80, '\0')));
+    const pointer = (offset: number, name: string): FixtureRelocation => ({
+      ...{ at: at + offset, type: 1, symbol: name },
+      ...(width === 64 && { addend: 0 }),
+    });
+    if (symbol) relocations.push(pointer(0, symbol));
+    if (previous[slot]) relocations.push(pointer(wordBytes, previous[slot]));
+  }
+  return { name: '.pvops.2', alignBytes: 8, bytes, relocations };
 }
