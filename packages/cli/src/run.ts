@@ -169,7 +169,7 @@ class Session {
       if (this.#options.control) control = await VmControl.open(vm, this.#options.name);
       for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#sinks.trace)) {
         this.#guest.modules?.prepare(plugins);
-        const thread = this.#openThread();
+        const thread = this.#openThread(keeper?.file);
         const machine = await this.#createMachine({
           ...this.#machineOptions(console, plugins, thread, keeper),
           ...(onMemory && { onMemory }),
@@ -208,9 +208,9 @@ class Session {
   }
 
   /** For code that is compiled because it is hot; `--tier 1` has all of it compiled before it runs. */
-  #openThread() {
+  #openThread(codeFile: string | undefined) {
     const { tier, compileThread } = this.#options;
-    return tier.kind === 'both' ? openRegionThread(compileThread) : undefined;
+    return tier.kind === 'both' ? openRegionThread(compileThread, codeFile) : undefined;
   }
 
   /**

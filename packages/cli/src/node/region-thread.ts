@@ -9,13 +9,18 @@ export interface RegionWorkerData {
   readonly port: MessagePort;
   /** One i32: how many messages the thread has sent. */
   readonly sent: SharedArrayBuffer;
+  /** Has code of earlier runs, which is to be loaded ahead of its use. */
+  readonly codeFile: string | undefined;
 }
 
-/** A thread that compiles code, if it is wanted and of use; none where the sources run as they are. */
-export function openRegionThread(choice: CompileThreadChoice): NodeRegionThread | undefined {
+/**
+ * A thread that compiles code, if it is wanted and of use; none where the sources run as they are. First it loads what a file
+ * has of earlier runs.
+ */
+export function openRegionThread(choice: CompileThreadChoice, codeFile?: string): NodeRegionThread | undefined {
   const file = threadFile(new URL('region-worker.ts', import.meta.url).href);
   if (file === undefined || choice === 'off' || (choice === 'auto' && availableParallelism() < 2)) return undefined;
-  return new NodeRegionThread(new URL(file));
+  return new NodeRegionThread(new URL(file), codeFile);
 }
 
 /** A thread of Node. It does not keep the process alive. */
@@ -26,10 +31,10 @@ class NodeRegionThread implements RegionThread {
   #received = 0;
   failed = false;
 
-  constructor(file: URL) {
+  constructor(file: URL, codeFile: string | undefined) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    const workerData: RegionWorkerData = { port: port2, sent: this.#sent.buffer as SharedArrayBuffer };
+    const workerData: RegionWorkerData = { port: port2, sent: this.#sent.buffer as SharedArrayBuffer, codeFile };
     this.#worker = new Worker(file, { workerData, transferList: [port2] });
     this.#worker.on('error', () => {
       this.failed = true;

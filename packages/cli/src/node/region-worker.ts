@@ -1,14 +1,16 @@
 /** What runs in the thread that compiles code: see region-thread.ts. */
 import { workerData } from 'node:worker_threads';
 import { RegionThreadServer, type ToThread } from '@polyvisor/core';
+import { loadAhead } from './code-keeper/load-ahead.ts';
 import type { RegionWorkerData } from './region-thread.ts';
 import { putThisThreadBehind } from './thread-priority.ts';
 
 putThisThreadBehind();
-const { port, sent } = workerData as RegionWorkerData;
+const { port, sent, codeFile } = workerData as RegionWorkerData;
 const count = new Int32Array(sent);
 const server = new RegionThreadServer((message) => {
   port.postMessage(message);
   Atomics.add(count, 0, 1);
 });
 port.on('message', (message: ToThread) => server.receive(message));
+if (codeFile !== undefined) void loadAhead(codeFile).catch(() => {});

@@ -33,7 +33,7 @@ interface Entry {
 /** Keeps compiled code in a file. */
 export class FileCodeKeeper implements CodeKeeper {
   readonly regions = new KeptRegions();
-  readonly #file: string;
+  readonly file: string;
   readonly #natives: NativeModules | undefined;
   readonly #content: CodeFileContent;
   /** By the digest of their bytes. */
@@ -41,7 +41,7 @@ export class FileCodeKeeper implements CodeKeeper {
   readonly #byModule = new WeakMap<WebAssembly.Module, Entry>();
 
   private constructor(file: string, natives: NativeModules | undefined, content: CodeFileContent) {
-    this.#file = file;
+    this.file = file;
     this.#natives = natives;
     this.#content = content;
     for (const record of content.records) this.#load(record);
@@ -98,9 +98,9 @@ export class FileCodeKeeper implements CodeKeeper {
     if (better.length === 0) return;
     const { isWhole, sizeBytes } = this.#content;
     const grownBytes = better.reduce((sum, record) => sum + recordBytes(record), sizeBytes);
-    if (isWhole && grownBytes <= MAX_FILE_BYTES) appendToCodeFile(this.#file, better);
-    else await writeCodeFile(this.#file, this.#worthKeeping());
-    await dropOldest(path.dirname(this.#file), MAX_FOLDER_BYTES);
+    if (isWhole && grownBytes <= MAX_FILE_BYTES) appendToCodeFile(this.file, better);
+    else await writeCodeFile(this.file, this.#worthKeeping());
+    await dropOldest(path.dirname(this.file), MAX_FOLDER_BYTES);
   }
 
   /** The record that is to be written for an entry, if there is a better one than that of the file. */

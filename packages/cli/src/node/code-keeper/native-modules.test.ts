@@ -1,4 +1,9 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { expect, it } from 'vitest';
+import { moduleDigest, writeCodeFile } from './code-file.ts';
+import { loadAhead } from './load-ahead.ts';
 import { openNativeModules } from './native-modules.ts';
 
 /** (module (func (export "sum") (param i32) (result i32) …)): the sum of 1 to n, in a loop. */
@@ -10,21 +15,48 @@ const SUM = Uint8Array.from([
   ...[0x20, 1, 0x0b],
 ]);
 
-it.runIf(openNativeModules())('machine code of a module can be taken out and put in again', async () => {
-  const natives = openNativeModules();
+/** The module, once V8 has made good code of it. */
+async function goodModule(): Promise<WebAssembly.Module> {
   const module = new WebAssembly.Module(SUM);
   const { sum } = new WebAssembly.Instance(module).exports as { sum(n: number): number };
-  for (let i = 0; i < 200_000 && !natives?.isGood(sum); i++) {
+  for (let i = 0; i < 200_000 && !openNativeModules()?.isGood(sum); i++) {
     expect(sum(1000)).toBe(500_500);
     if (i % 100 === 0) await new Promise((resolve) => setTimeout(resolve, 1));
   }
-  const native = natives?.serialize(module) as Uint8Array;
+  return module;
+}
+
+it.runIf(openNativeModules())('machine code of a module can be taken out and put in again', async () => {
+  const natives = openNativeModules();
+  const native = natives?.serialize(await goodModule()) as Uint8Array;
   // As a part of something larger, as it comes out of a file.
   const again = natives?.deserialize(Buffer.concat([Buffer.alloc(5), native]).subarray(5), SUM) as WebAssembly.Module;
   const { sum: sumAgain } = new WebAssembly.Instance(again).exports as { sum(n: number): number };
   expect(natives?.isGood(sumAgain)).toBe(true);
   expect(sumAgain(1000)).toBe(500_500);
 });
+
+it.runIf(openNativeModules())(
+  'machine code of a file is loaded ahead, but for what has none or is broken',
+  async () => {
+    const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-ahead-'));
+    const file = path.join(directory, 'guest');
+    const native = openNativeModules()?.serialize(await goodModule()) as Uint8Array;
+    const record = (bytes: Uint8Array, code: Uint8Array) => ({
+      ...{ madeFor: undefined, regions: [], goodFunctions: 1, bytes, digest: moduleDigest(bytes) },
+      ...{ native: () => code, nativeBytes: code.length },
+    });
+    const otherwise = Uint8Array.from(SUM, (byte, i) => (i === SUM.length - 2 ? byte ^ 1 : byte));
+    await writeCodeFile(file, [
+      record(SUM, native),
+      record(otherwise, new Uint8Array(0)),
+      record(otherwise, new Uint8Array(100)),
+    ]);
+    expect(await loadAhead(file)).toBe(1);
+    expect(await loadAhead(path.join(directory, 'none'))).toBe(0);
+    rmSync(directory, { recursive: true });
+  },
+);
 
 it.runIf(openNativeModules())('machine code of another kind is not taken', () => {
   expect(openNativeModules()?.deserialize(new Uint8Array(100), SUM)).toBeUndefined();
