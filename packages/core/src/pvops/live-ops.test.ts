@@ -44,13 +44,13 @@ const RBP = 5;
 const manifest = { name: 'mine', version: '1.0.0', api: '^1.2', guest: 'linux64' } as const;
 
 /** Runs {@link BOTH} with what `prepare` has loaded. */
-async function run(prepare: (live: LiveOps, machine: Machine) => void, code = BOTH, nowNs = () => 0) {
+async function run(prepare: (live: LiveOps, machine: Machine) => void, code = BOTH, nowNs = () => 0, vcpus = 1) {
   const said: string[] = [];
   let live: LiveOps | undefined;
   const { gpr, end } = await runNative(
     `48c7c400001a0031db${code}${POWER_OFF}`,
     {},
-    () => ({ memoryBytes: 8 << 20 }),
+    () => ({ memoryBytes: 8 << 20, vcpus }),
     (made) => {
       placeKernel(made);
       live = attach(made, (message) => said.push(message), nowNs);
@@ -63,6 +63,36 @@ async function run(prepare: (live: LiveOps, machine: Machine) => void, code = BO
 }
 const load = (live: LiveOps, machine: Machine, ops: TypescriptOps['ops'], name = 'mine') =>
   whileHalted(machine, () => live.load({ ...manifest, name, ops }));
+
+describe('a kernel with two vCPUs', () => {
+  it('takes operations once both are where they may be written', async () => {
+    const { rbp } = await run(
+      (live, machine) => {
+        const [, other] = machine.vcpus;
+        other.offline = false;
+        // In the kernel, wherever that is.
+        expect(load(live, machine, { value: () => 5n })).toBeUndefined();
+        other.blocked = true;
+        expect(load(live, machine, { value: () => 5n })).toBeUndefined();
+        other.eflags |= 0x200;
+        expect(load(live, machine, { value: () => 5n })).toBeDefined();
+      },
+      BOTH,
+      undefined,
+      2,
+    );
+    expect(rbp).toBe(5n);
+  });
+
+  it('takes none that keep the interrupt flag in memory', async () => {
+    const code = ({ cells }: CodePlace) => Uint8Array.of(...RET, Number(cells.interruptsOff & 0xffn));
+    const prepare = (live: LiveOps, machine: Machine) =>
+      expect(() => load(live, machine, { halt: { code } })).toThrow(
+        expect.objectContaining({ code: 'PV5018', message: expect.stringContaining('several vCPUs') }),
+      );
+    await run(prepare, BOTH, undefined, 2);
+  });
+});
 
 describe('a kernel that runs', () => {
   it('is found where it has moved to, and says what its slots have', async () => {
