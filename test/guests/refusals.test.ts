@@ -54,7 +54,6 @@ describe('a kernel that plug-in xen has no door into', () => {
 });
 
 it.each([
-  ['xen', 'pv', 'Xen PV 32-bit PAE'],
   ['lguest-like', 'lguest', 'lguest (hardware_subarch 1)'],
   ['vmi', 'multiboot1', 'Multiboot'],
 ])('several vCPUs where the door or the plug-in takes one: %s', async (plugin, entry, abi) => {

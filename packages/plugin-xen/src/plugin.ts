@@ -22,7 +22,7 @@ import { dispatchHypercall, dispatchWords } from './hypercall/dispatch.ts';
 import { mmHypercalls, mmWordHypercalls } from './mm/calls.ts';
 import { overheadBytes } from './mm/hole.ts';
 import { PvL1Entries } from './mm/l1Entries.ts';
-import { findXenEntries, PV_ABI } from './notes/finder.ts';
+import { findXenEntries } from './notes/finder.ts';
 import { PvDomain } from './pvDomain.ts';
 import { createServices, type XenServices } from './services.ts';
 
@@ -164,8 +164,7 @@ function configure(platform: PlatformDefinition): void {
   const { entry, chips } = platform;
   if (entry.plugin === 'xen' && entry.name === Door.PV) {
     platform.overheadBytes += overheadBytes(platform.memoryBytes, platform.vcpus);
-    // NOT IMPLEMENTED: more than one vCPU of a 32-bit guest.
-    if (entry.abi === PV_ABI[64]) platform.mostVcpus = MOST_VCPUS;
+    platform.mostVcpus = MOST_VCPUS;
     platform.direct('syscall', buildSystemCall);
     platform.direct('iret', buildInterruptReturn);
     return;

@@ -9,7 +9,7 @@ const EM_X86_64 = 62;
 const PLUGIN = 'xen';
 /** By door's name. */
 const PRIORITY = { pv: 100, pvh: 90 } as const;
-export const PV_ABI = { 32: 'Xen PV 32-bit PAE', 64: 'Xen PV 64-bit' } as const;
+const PV_ABI = { 32: 'Xen PV 32-bit PAE', 64: 'Xen PV 64-bit' } as const;
 const pv = (elf?: ElfImage) => ({ name: 'pv', abi: elf ? PV_ABI[elf.class] : 'Xen PV' }) as const;
 const PVH = { name: 'pvh', abi: 'Xen PVH' } as const;
 
