@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { vmiPlugin } from '../plugin.ts';
 import { nativeRom, Offset, patchedRom } from '../testing/patched-rom.ts';
+import { chooseRom } from './choose.ts';
 import { readRom } from './header.ts';
 
 const codeOf = (bytes: Uint8Array): string => {
@@ -35,6 +36,10 @@ describe('a ROM', () => {
       product: 'native',
       virtualTop: 0,
     });
+  });
+
+  it('that traps has the top 4 MiB of the address space', () => {
+    expect(chooseRom(FakeHost.of(vmiPlugin, { rom: 'trap' })).rom.virtualTop).toBe(0xffc0_0000);
   });
 
   it('that a kernel refuses is a ROM nevertheless', () => {
