@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { EngineOptions } from '../engine/engine.ts';
 import { hex } from '../engine/testing/test-bench.ts';
 import type { Machine } from './machine.ts';
+import { BankKeys, mmuFlags } from './mmu-state.ts';
 import { NATIVE_CODE, POWER_OFF, runNative } from './testing/native-guest.ts';
 import { testGuest } from './testing/test-guest.ts';
 
@@ -126,6 +127,20 @@ it('each keeps its registers, wherever its state lies, and reads memory by its o
   expect([first.gpr[3], second.gpr[3], second.gpr[4], second.tables.gdtr.base]).toEqual([1n, 2n, 7n, 0x1234n]);
   second.cr3 = 0x5000n;
   expect([first.cr3, second.cr3]).toEqual([cr3, 0x5000n]);
+});
+
+it('translations are shared, but with PAE paging, whose upper entries each has loaded for itself', () => {
+  const keys = new BankKeys(() => expect.unreachable());
+  const manners = (efer: number) => {
+    const flags = mmuFlags({ cr0: 1 << 31, cr4: 1 << 5, efer, eflags: 0, cpl: 0 });
+    return [0, 1].map((vcpu) => {
+      keys.vcpu = vcpu;
+      return keys.manner(flags, 0);
+    });
+  };
+  const [[long0, long1], [pae0, pae1]] = [manners(1 << 10), manners(0)];
+  expect(long1).toBe(long0);
+  expect(new Set([long0, pae0, pae1]).size).toBe(3);
 });
 
 it('INIT to the first is a reset', async () => {
