@@ -148,7 +148,7 @@ for (const {
       await startPrograms(session);
       const wide = prebuilt('count-cr3/prebuilt/count-cr3.o');
       expect(await refusalOfOps('load', name, wide)).toMatch(
-        /^vm: PV5023: .*count-cr3 1\.0\.0 \(mmu\.write_cr3, irq\.save_fl\)/,
+        /^vm: PV5023: .*count-cr3 1\.0\.0 \(irq\.save_fl, mmu\.write_cr3\) is 64-bit code/,
       );
     });
 
