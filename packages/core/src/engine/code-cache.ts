@@ -25,6 +25,8 @@ export interface CodePage {
   readonly reachedFrom: Set<CodePage>;
   /** Records of single instructions, each with a stop behind it, by offset. */
   readonly singles: Map<number, number>;
+  /** Bytes of runs that have gone since the page was last in order: see {@link CodeCache.settle}. */
+  gone: readonly ByteRange[];
 }
 
 /** Bytes that have been put into guest memory, within a page. */
@@ -134,6 +136,7 @@ export class CodeCache {
       decoded: new Uint8Array(PAGE_SIZE_BYTES),
       reachedFrom: new Set(),
       singles: new Map(),
+      gone: [],
     };
     this.#byTable.push(page);
     if (pages) pages.push(page);
@@ -443,10 +446,7 @@ export class CodeCache {
     page.runs = kept;
     for (const run of stale) this.#dropRun(page, run);
     this.#hooks.invalidated(page, joined([...written, ...stale]), (record) => this.isStale(record));
-    if (stale.length > 0) {
-      for (const run of kept) this.#unlink(run);
-      this.#recover(page, joined(stale));
-    }
+    if (stale.length > 0) page.gone = joined([...page.gone, ...stale]);
     const reaching = ranges.some(({ firstByte }) => firstByte < REACH_BYTES) ? [...page.reachedFrom] : [];
     for (const other of reaching) {
       page.reachedFrom.delete(other);
@@ -455,6 +455,17 @@ export class CodeCache {
     const pages = this.#pages.get(page.physicalPage) as CodePage[];
     if (pages.every((code) => code.runs.length === 0 && code.reachedFrom.size === 0))
       this.#bytes[this.#layout.pageFlags + page.physicalPage] &= ~1;
+  }
+
+  /**
+   * Before code of a page is looked for: what is left of it forgets what has gone. Not at once, since code is often written to many
+   * times before it runs again, and a guest that is being changed waits meanwhile. A branch to a record that has gone leads here.
+   */
+  settle(page: CodePage): void {
+    if (page.gone.length === 0) return;
+    for (const run of page.runs) this.#unlink(run);
+    this.#recover(page, page.gone);
+    page.gone = [];
   }
 
   #dropRun(page: CodePage, { start, end }: Run): void {

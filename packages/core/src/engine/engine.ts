@@ -371,6 +371,7 @@ export class Engine {
     const offset = Number(linear & 0xfffn);
     const table = (page.table >>> 2) + offset;
     const before = this.memory.words[table];
+    this.code.settle(page);
     const record = this.code.decodeSingle(page, offset, () => this.#followingPage(linear));
     this.memory.words[table] = record;
     // Branches and iterations leave when it is used up; straight-line code reaches the stop record.
@@ -466,6 +467,7 @@ export class Engine {
     const linear = this.#linearRip();
     const page = this.#fetchPage(linear);
     if (!page) return false;
+    this.code.settle(page);
     const offset = Number(linear & 0xfffn);
     if (this.memory.words[(page.table >>> 2) + offset] === 0) {
       this.code.decodeRun(page, offset, () => this.#followingPage(linear));

@@ -318,7 +318,7 @@ export class Regions {
     }
   }
 
-  /** Drop the regions of a page that start at stale records or were made of any of these bytes. */
+  /** Drop the regions of a page that start at stale records or were made of any of these bytes, which are in their order. */
   drop(page: CodePage, stale: readonly ByteRange[], isStale: (record: number) => boolean): void {
     const isGone = ({ record, parts }: RegionSource) =>
       isStale(record) || parts.some((part) => part.page === page && holdsAny(part.blocks, stale));
@@ -394,8 +394,17 @@ export class Regions {
   }
 }
 
+/** `ranges`: in their order, none overlapping another. */
 function holdsAny(blocks: readonly number[], ranges: readonly ByteRange[]): boolean {
-  for (const { firstByte, endByte } of ranges)
-    for (let i = 0; i < blocks.length; i += 2) if (blocks[i] < endByte && blocks[i + 1] > firstByte) return true;
+  for (let i = 0; i < blocks.length; i += 2) {
+    // The first range that ends behind the block's start.
+    let [low, high] = [0, ranges.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (ranges[middle].endByte > blocks[i]) high = middle;
+      else low = middle + 1;
+    }
+    if (low < ranges.length && ranges[low].firstByte < blocks[i + 1]) return true;
+  }
   return false;
 }
