@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { linuxLibC } from './libc.ts';
 
 /** Where V8 wants its memory on 64-bit Linux: at addresses of 46 bits, each drawn by lot (`GetRandomMmapAddr`). */
@@ -16,8 +16,10 @@ export async function placeCodeTogether(): Promise<void> {
   if (process.arch !== 'x64') return;
   const libc = await linuxLibC();
   if (!libc) return;
+  const maps = await readFile('/proc/self/maps', 'latin1').catch(() => undefined);
+  if (maps === undefined) return;
   let at = HINTS_START;
-  for (const { start, end } of mappings()) {
+  for (const { start, end } of mappings(maps)) {
     if (start >= HINTS_END) break;
     if (start > at) libc.reserve(at, start - at);
     if (end > at) at = end;
@@ -26,7 +28,7 @@ export async function placeCodeTogether(): Promise<void> {
 }
 
 /** What is in the process's address space, by address (proc_pid_maps(5)). */
-function* mappings(): Generator<{ start: bigint; end: bigint }> {
-  for (const [, start, end] of readFileSync('/proc/self/maps', 'latin1').matchAll(/^([0-9a-f]+)-([0-9a-f]+) /gm))
+function* mappings(maps: string): Generator<{ start: bigint; end: bigint }> {
+  for (const [, start, end] of maps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) /gm))
     yield { start: BigInt(`0x${start}`), end: BigInt(`0x${end}`) };
 }
