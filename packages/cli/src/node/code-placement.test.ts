@@ -42,3 +42,19 @@ it.runIf(process.platform === 'linux' && process.arch === 'x64')('puts modules n
   expect(together.spread).toBeLessThan(2 ** 30);
   expect(together.first).toBeGreaterThan(2 ** 46);
 });
+
+it.runIf(process.platform === 'linux' && process.arch === 'x64')('leaves a limited address space to others', () => {
+  const program = `
+    import { readFileSync } from 'node:fs';
+    import { placeCodeTogether } from '${new URL('code-placement.ts', import.meta.url)}';
+    const sizeMiB = () => Number(/VmSize:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))[1]) / 1024;
+    const before = sizeMiB();
+    await placeCodeTogether();
+    console.log(sizeMiB() - before);
+  `;
+  const limited = `ulimit -v 60000000 && exec "$0" "$@"`;
+  const args = ['-c', limited, process.execPath, '--import', 'tsx', '--input-type=module', '-e', program];
+  const run = spawnSync('sh', args, { cwd: new URL('.', import.meta.url), encoding: 'utf8' });
+  expect(run.stderr).toBe('');
+  expect(Number(run.stdout)).toBeLessThan(1024);
+});

@@ -18,13 +18,21 @@ export async function placeCodeTogether(): Promise<void> {
   if (!libc) return;
   const maps = await readFile('/proc/self/maps', 'latin1').catch(() => undefined);
   if (maps === undefined) return;
+  // The largest first: where the size of the address space is limited (`ulimit -v`) none is reserved, rather than what others need.
+  const gaps = gapsBetween(maps).toSorted((a, b) => (b.sizeBytes > a.sizeBytes ? 1 : -1));
+  for (const { start, sizeBytes } of gaps) if (!libc.reserve(start, sizeBytes)) return;
+}
+
+/** Where V8's hints may fall and nothing is. */
+function gapsBetween(maps: string): { start: bigint; sizeBytes: bigint }[] {
+  const gaps: { start: bigint; sizeBytes: bigint }[] = [];
   let at = HINTS_START;
-  for (const { start, end } of mappings(maps)) {
-    if (start >= HINTS_END) break;
-    if (start > at) libc.reserve(at, start - at);
+  for (const { start, end } of [...mappings(maps), { start: HINTS_END, end: HINTS_END }]) {
+    const next = start < HINTS_END ? start : HINTS_END;
+    if (next > at) gaps.push({ start: at, sizeBytes: next - at });
     if (end > at) at = end;
   }
-  if (at < HINTS_END) libc.reserve(at, HINTS_END - at);
+  return gaps;
 }
 
 /** What is in the process's address space, by address (proc_pid_maps(5)). */

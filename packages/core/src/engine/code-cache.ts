@@ -19,7 +19,7 @@ export interface CodePage {
   readonly table: number;
   /** What has been decoded in it, a run at a time; without records what is only known to be part of kept regions. */
   runs: Run[];
-  /** One flag per byte: part of a decoded instruction. */
+  /** One flag per byte: part of a decoded instruction, or of one that has gone since the page was last in order. */
   readonly decoded: Uint8Array;
   /** Pages that have an instruction reaching into this one. */
   readonly reachedFrom: Set<CodePage>;

@@ -54,14 +54,14 @@ class Place {
 
 /** A vCPU's state block: its slots, general registers, RIP, segment registers and x87 and SSE state. */
 export class StateBlock {
-  gpr: BigUint64Array;
-  gprHalves: Int32Array;
-  ripHalves: Int32Array;
+  gpr!: BigUint64Array;
+  gprHalves!: Int32Array;
+  ripHalves!: Int32Array;
   /** The block as words. */
-  protected words: Int32Array;
+  protected words!: Int32Array;
   readonly #memory: EngineMemory;
   readonly #view: DataView;
-  #base: number;
+  #base!: number;
   /** The places that it has been in: seldom more than two. */
   readonly #places: Place[] = [];
 
@@ -69,12 +69,7 @@ export class StateBlock {
   constructor(memory: EngineMemory, base: number) {
     this.#memory = memory;
     this.#view = memory.view;
-    const place = this.#placeAt(base);
-    this.#base = base;
-    this.gpr = place.gpr;
-    this.gprHalves = place.gprHalves;
-    this.ripHalves = place.ripHalves;
-    this.words = place.words;
+    this.#lieAt(base);
   }
 
   #placeAt(base: number): Place {
@@ -84,6 +79,9 @@ export class StateBlock {
   }
   /** The block lies somewhere else from now on; its bytes have been copied. */
   moveTo(base: number): void {
+    this.#lieAt(base);
+  }
+  #lieAt(base: number): void {
     const place = this.#placeAt(base);
     this.#base = base;
     this.gpr = place.gpr;
