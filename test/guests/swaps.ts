@@ -127,6 +127,8 @@ async function swap(
   const { output: timers } = await runCommand(session, 'cat /tmp/timers');
   const { output: sums } = await runCommand(session, 'cat /tmp/sums');
   console.log(table(pauses));
+  const { pausesMs, cpuMs } = pauses.get(all[0].what) as Pauses;
+  console.log(`the very first: ${pausesMs[0].toFixed(2)} ms, CPU ${cpuMs[0].toFixed(2)}`);
   const ticks = after.ticks - before.ticks;
   const expected = ((after.ns - before.ns) / 1e9) * DEBIAN_HZ;
   console.log(

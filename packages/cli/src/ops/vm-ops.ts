@@ -91,8 +91,10 @@ export class VmOps {
     const { name, version } = file.manifest;
     return await this.#changing(async (live) => {
       await this.#rememberText(live);
-      const prepareMs = await inSmallSteps(live.rehearse(name, file.slotsFor(live)));
-      return { ...(await this.#change(() => file.loadInto(live, options))), prepareMs, name, version };
+      const change = await this.#prepared(live, live.rehearse(name, file.slotsFor(live)), () =>
+        file.loadInto(live, options),
+      );
+      return { ...change, name, version };
     });
   }
 
@@ -105,8 +107,7 @@ export class VmOps {
   async unload(name: string): Promise<ChangeReport> {
     return await this.#changing(async (live) => {
       const { version } = live.modules.find(({ manifest }) => manifest.name === name)?.manifest ?? { version: '' };
-      const prepareMs = await inSmallSteps(live.rehearse(name, []));
-      const change = { ...(await this.#change(() => live.unload(name))), prepareMs };
+      const change = await this.#prepared(live, live.rehearse(name, []), () => live.unload(name));
       if (live.modules.length > 0 || live.counting) return { ...change, name, version };
       // A kernel that has booted since has changed its code itself.
       if (this.#textBefore === undefined) return { ...change, name, version };
@@ -210,10 +211,16 @@ export class VmOps {
     const why = machine.paused ? 'the guest is paused where its kernel cannot be changed' : 'it came to no safe point';
     throw refused(why, machine.paused ? 'resume it first' : 'try again');
   }
-  async #change(attempt: () => OpsChange | undefined): Promise<{ sites: number; pauseMs: number; pauseCpuMs: number }> {
-    const { sites, pauseNs, pauseCpuNs } = await this.#attempt(attempt);
-    const ms = (ns: number) => Math.round(ns / 1e3) / 1e3;
-    return { sites, pauseMs: ms(pauseNs), pauseCpuMs: ms(pauseCpuNs) };
+  /** A change for which `steps` are taken first. */
+  async #prepared(live: LiveOps, steps: Iterable<void>, attempt: () => OpsChange | undefined) {
+    try {
+      const prepareMs = await inSmallSteps(steps);
+      const { sites, pauseNs, pauseCpuNs } = await this.#attempt(attempt);
+      const ms = (ns: number) => Math.round(ns / 1e3) / 1e3;
+      return { sites, pauseMs: ms(pauseNs), pauseCpuMs: ms(pauseCpuNs), prepareMs };
+    } finally {
+      live.rehearsed();
+    }
   }
 
   #changing<T>(change: (live: LiveOps) => Promise<T>): Promise<T> {

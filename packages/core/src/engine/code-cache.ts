@@ -468,6 +468,12 @@ export class CodeCache {
     page.gone = [];
   }
 
+  /** The same for pages that have been written to, at once. */
+  settleAll(writes: readonly MemoryWrite[]): void {
+    const pages = new Set(writes.map(({ gpa }) => gpa >>> 12));
+    for (const page of pages) for (const code of this.#pages.get(page) ?? []) this.settle(code);
+  }
+
   #dropRun(page: CodePage, { start, end }: Run): void {
     for (let at = start; at < end; at += RECORD_BYTES) {
       // The end of a run stands for no bytes of code; it stays, so that the run's instructions are counted.

@@ -223,11 +223,15 @@ export class Engine {
     };
   }
 
-  /** Bytes at many places of guest memory have been written, each within a page; best in the order of their addresses. */
-  codeWritten(writes: readonly MemoryWrite[]): void {
+  /**
+   * Bytes at many places of guest memory have been written, each within a page; best in the order of their addresses. `again`: they are
+   * to be written to again soon.
+   */
+  codeWritten(writes: readonly MemoryWrite[], again: boolean): void {
     const drop = () => this.code.writtenAll(writes);
     if (this.regions) this.regions.dropTogether(drop);
     else drop();
+    if (again) this.code.settleAll(writes);
   }
   #callHelper(number: number): number {
     const { view } = this.memory;

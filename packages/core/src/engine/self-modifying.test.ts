@@ -75,6 +75,23 @@ describe.each(Object.entries(benches))('self-modifying code (%s)', (_name, bench
     expect(vcpu.gpr[0]).toBe(9n);
   });
 
+  it('knows nothing more of code that is to be written to again, until that has run again', () => {
+    bench.put(0x1000, 'b001 f4').put(0x1800, 'b302 f4');
+    const writes = [0x1001, 0x1004].map((gpa) => ({ gpa, bytes: Uint8Array.of(9) }));
+    const { statistics } = bench.engine.code;
+    const invalidations = () => {
+      const before = statistics.invalidations;
+      bench.ram.writeAll(writes);
+      return statistics.invalidations - before;
+    };
+    for (const at of [0x1000n, 0x1800n]) bench.run(at);
+    bench.ram.rewriteAll(writes);
+    expect(invalidations()).toBe(0);
+    for (const at of [0x1000n, 0x1800n]) bench.run(at);
+    expect([vcpu.gpr[0], vcpu.gpr[3]]).toEqual([9n, 2n]);
+    expect(invalidations()).toBe(1);
+  });
+
   it('sees code written through an alias of its page, also by a stale write translation', () => {
     const tables = paged();
     tables.map(0x80000000n, 0x5000);

@@ -2,6 +2,9 @@ import type { GuestMemory } from '@polyvisor/plugin-api';
 import type { MemoryWrite } from '../engine/code-cache.ts';
 import type { EngineMemory } from '../engine/memory.ts';
 
+/** Told of what has been written; `again`: it will be written to again soon. */
+type AllWritten = (writes: readonly MemoryWrite[], again: boolean) => void;
+
 /**
  * Guest-physical memory for everything outside generated code. A write to a page with decoded code
  * drops that code.
@@ -14,14 +17,10 @@ export class MachineMemory implements GuestMemory {
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   readonly #codeWritten: (host: number, sizeBytes: number) => void;
-  readonly #allWritten: ((writes: readonly MemoryWrite[]) => void) | undefined;
+  readonly #allWritten: AllWritten | undefined;
 
   /** `allWritten` is told of what {@link writeAll} has written; without it `codeWritten` is, of each. */
-  constructor(
-    memory: EngineMemory,
-    codeWritten: (host: number, sizeBytes: number) => void,
-    allWritten?: (writes: readonly MemoryWrite[]) => void,
-  ) {
+  constructor(memory: EngineMemory, codeWritten: (host: number, sizeBytes: number) => void, allWritten?: AllWritten) {
     const { layout } = memory;
     this.sizeBytes = layout.ramSizeBytes;
     this.#ram = layout.ram;
@@ -72,12 +71,19 @@ export class MachineMemory implements GuestMemory {
   }
   /** Many small writes, each within a page, best in the order of their addresses: decoded code is dropped for all of them at once. */
   writeAll(writes: readonly MemoryWrite[]): void {
+    this.#writeAll(writes, false);
+  }
+  /** The same for what is to be written to again soon: what is known of the code around it is put in order at once, so that the next time takes less. */
+  rewriteAll(writes: readonly MemoryWrite[]): void {
+    this.#writeAll(writes, true);
+  }
+  #writeAll(writes: readonly MemoryWrite[], again: boolean): void {
     for (const { gpa, bytes } of writes) this.#check(gpa, bytes.length);
     for (const { gpa, bytes } of writes) {
       const host = this.#ram + gpa;
       for (let i = 0; i < bytes.length; i++) this.#bytes[host + i] = bytes[i];
     }
-    if (this.#allWritten) this.#allWritten(writes);
+    if (this.#allWritten) this.#allWritten(writes, again);
     else for (const { gpa, bytes } of writes) this.#written(gpa, bytes.length);
   }
   fill(gpa: number, sizeBytes: number, value: number): void {

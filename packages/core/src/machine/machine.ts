@@ -105,8 +105,8 @@ export class Machine implements PluginMachine {
       (host, size) => {
         this.#engine.code.written(host, size);
       },
-      (writes) => {
-        this.#engine.codeWritten(writes);
+      (writes, again) => {
+        this.#engine.codeWritten(writes, again);
       },
     );
     this.#instructionTime = options.clockKind === 'icount' ? new InstructionTime() : undefined;

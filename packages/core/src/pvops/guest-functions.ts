@@ -1,10 +1,10 @@
 import { type OpsManifest, PolyvisorError } from '@polyvisor/plugin-api';
 import { CALLEE_SAVE_BYTES, calleeSaveThunk } from './link/thunk.ts';
+import type { LiveSite } from './live-site.ts';
 import type { LiveSlots } from './live-slots.ts';
 import type { TextPlace } from './module.ts';
 import { moduleTitle } from './module-error.ts';
 import type { RunningKernel } from './running-kernel.ts';
-import type { LiveSite } from './site-patcher.ts';
 import type { TextMemory } from './text-memory.ts';
 
 /** How far a branch with 32 bits of displacement leads, less what sites and thunks are long. */

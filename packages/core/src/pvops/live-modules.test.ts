@@ -201,6 +201,30 @@ describe('call sites in kernel modules', () => {
     expect([module?.code(), module?.code(0x1000)]).toEqual([DOUBLE, [1, 2, 3, 4, 5, 6]]);
   });
 
+  it('are found while a change is made ready, and modules that come then are noticed; nothing is left of it if none follows', async () => {
+    const start = `${rdi(gvaOf(AT + 0x3000))}${callTo(gvaOf(START))}`;
+    let before: Uint8Array | undefined;
+    const { rax, live } = await run(`${start}${callTo(gvaOf(AT))}`, (ops, machine) => {
+      before = ops.text();
+      const there = new FakeModule(machine, 2 * AT, STATE.live, parainstructions(2 * AT));
+      for (const _ of ops.rehearse('mine', [])) expect(there.code()).toEqual(DOUBLE);
+      expect(ops.sites.map(({ module }) => module)).toEqual([undefined, 'fake']);
+      expect(ops.text()).not.toEqual(before);
+      // In place of the other one.
+      new FakeModule(machine, AT, STATE.coming, parainstructions(AT));
+    });
+    expect(rax).toBe(BigInt.asUintN(64, 2n * gvaOf(AT + 0x3000)));
+    // It has been initialised, but for the list nothing is known of that yet.
+    expect(live.sites.map(({ module, gva }) => [module, gva])).toEqual([
+      [undefined, gvaOf(INLINED)],
+      ['fake', gvaOf(AT)],
+      ['fake', gvaOf(AT + 0x1000)],
+    ]);
+    live.rehearsed();
+    expect(live.text()).toEqual(before);
+    expect(live.sites.map(({ module }) => module)).toEqual([undefined]);
+  });
+
   it('of a module that has gone are not written to', async () => {
     await run('', (live, machine) => {
       const module = new FakeModule(machine, AT, STATE.live, parainstructions(AT));

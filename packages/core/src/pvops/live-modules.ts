@@ -1,10 +1,11 @@
 import { PolyvisorError } from '@polyvisor/plugin-api';
 import { type GuestModule, GuestModules } from './guest-modules.ts';
 import type { KernelImage } from './kernel-image.ts';
+import type { LiveSite } from './live-site.ts';
 import type { ModuleGuard } from './module-guard.ts';
 import { ModuleSites } from './module-sites.ts';
 import type { RunningKernel } from './running-kernel.ts';
-import type { LiveSite, SitePatcher } from './site-patcher.ts';
+import type { SitePatcher } from './site-patcher.ts';
 
 /** Where the kernel takes modules in; without it there are none. */
 const MODULE_START = 'do_init_module';
@@ -79,6 +80,20 @@ export class LiveModules {
     this.#patcher.forget(gone);
     for (const module of all) if (!this.#known.has(keyOf(module))) this.#add(module);
     return true;
+  }
+
+  /**
+   * What {@link refresh} will have to do, a module at a time; the guest may run between these steps, and has to be watched for modules that
+   * come.
+   */
+  *rehearse(): Generator<void> {
+    for (const { address } of (this.canWatch && this.#modules?.all()?.modules) || []) {
+      yield;
+      const module = this.#modules?.at(address);
+      if (module && !this.#known.has(keyOf(module))) this.#add(module);
+    }
+    yield;
+    this.refresh();
   }
 
   /** A module that is about to run for the first time. False: it makes no sense. */

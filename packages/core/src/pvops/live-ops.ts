@@ -1,48 +1,44 @@
 import {
-  API_VERSION,
   type ElfImage,
-  OPS_OBJECT_API_VERSIONS,
   type OpsManifest,
   PolyvisorError,
   type TypescriptOp,
   type TypescriptOps,
 } from '@polyvisor/plugin-api';
 import type { Machine } from '../machine/index.ts';
+import { CallCounting } from './call-counting.ts';
 import { GATE_BYTES } from './code.ts';
 import { FaultGuard } from './fault-guard.ts';
 import { GuestFunctions } from './guest-functions.ts';
 import { KernelImage } from './kernel-image.ts';
+import type { KernelSlot } from './kernel-ops.ts';
 import { hasBooted } from './kernel-state.ts';
 import { LiveModules } from './live-modules.ts';
+import type { LiveSite } from './live-site.ts';
 import type { LiveSlot, Loaded, SlotReport } from './live-slot.ts';
 import { LiveSlots } from './live-slots.ts';
 import { LoadedModules } from './loaded-modules.ts';
-import { checkModule } from './manifest.ts';
-import type { OpChoice } from './model.ts';
-import type { Implementation, LoadedOps, LoadOptions, OpsChange, OpsHost } from './module.ts';
+import type { LoadedOps, LoadOptions, OpsChange, OpsHost } from './module.ts';
+import { type Choices, type Fitted, ModuleFit } from './module-fit.ts';
 import { ModuleGuard } from './module-guard.ts';
 import { checkOpsObject, type OpsObject, objectFor } from './object-module.ts';
 import { OpCode } from './op-code.ts';
 import { OpTraps, trapOf } from './op-traps.ts';
 import { PlacedObjects } from './placed-objects.ts';
-import { opsFor, type PlannedOp, planInstall } from './plan.ts';
 import { RunningKernel } from './running-kernel.ts';
 import { isSafePoint } from './safe-point.ts';
-import { SiteCounters } from './site-counters.ts';
-import { type LiveSite, SitePatcher } from './site-patcher.ts';
+import { SitePatcher } from './site-patcher.ts';
+import { type IsWithin, sleepersAreClear } from './task-stacks.ts';
 import { TextMemory } from './text-memory.ts';
-
-/** A module, whichever its kind, fitted to the kernel's slots. */
-interface Fitted {
-  readonly manifest: OpsManifest;
-  readonly kind: LoadedOps['kind'];
-  readonly plan: readonly PlannedOp<Implementation>[];
-  readonly needless: readonly string[];
-  readonly sharesState: boolean;
-}
 
 /** How long the machine looks for a moment at which state that is shared with the guest need not be any more. */
 const SHARING_NS = 10_000_000_000;
+
+/** When a change began: the guest stands still from then on. */
+interface Moment {
+  readonly ns: number;
+  readonly cpuNs: number;
+}
 
 const refuse = (code: string, what: string, fix: string) => new PolyvisorError(code, what, fix, 10);
 
@@ -66,8 +62,10 @@ export class LiveOps {
   readonly #nowNs: () => number;
   readonly #cpuNs: () => number;
   readonly #report: (message: string) => void;
-  #counters: SiteCounters | undefined;
-  #counting = false;
+  readonly #counting: CallCounting;
+  readonly #fit: ModuleFit;
+  /** A change is being prepared. */
+  #isPreparing = false;
 
   /**
    * Finds the kernel in the guest and makes a place for ops; the guest's code is not touched yet. `undefined`: the kernel is
@@ -105,6 +103,9 @@ export class LiveOps {
     this.#code = new OpCode(kernel, this.#text);
     this.#traps = new OpTraps(kernel.machine, { first: gva, names }, (slot, error) => this.#contain(slot, error));
     kernel.machine.kernelCalls.add((vcpu) => this.#traps.take(vcpu));
+    const parts = { kernel, slots: this.#slots };
+    this.#counting = new CallCounting({ ...parts, text: this.#text, traps: this.#traps, nowNs: this.#nowNs });
+    this.#fit = new ModuleFit({ ...parts, code: this.#code, loaded: () => this.modules });
     this.#faults = new FaultGuard(kernel, this.#text, {
       previousOf: (slot) => this.previousOf(slot),
       failed: ({ slot, gva }, what) => this.#contain(slot, what, gva),
@@ -131,7 +132,7 @@ export class LiveOps {
   }
   /** Whether calls are being counted. */
   get counting(): boolean {
-    return this.#counting;
+    return this.#counting.isOn;
   }
 
   slots(): SlotReport[] {
@@ -143,20 +144,12 @@ export class LiveOps {
    * Throws PV5001 (no such slot), PV5002 (strict, and it forgets some) and what `checkModule` throws; then nothing has changed.
    */
   load(module: TypescriptOps, options: LoadOptions = {}): OpsChange | undefined {
-    return this.#load(module, 'typescript', this.#choices(module), options);
-  }
-  #choices(module: TypescriptOps): Record<string, OpChoice<Implementation>> {
-    const ops = Object.entries(opsFor(this.kernel.ops.slots, module)).map(
-      ([slot, op]): [string, OpChoice<Implementation>] => [
-        slot,
-        typeof op === 'string' ? op : { kind: 'own', implementation: op },
-      ],
-    );
-    return Object.fromEntries(ops);
+    return this.#load(module, 'typescript', this.#fit.choices(module), options);
   }
   /** The same for a module in guest code. Throws PV5013 (no room) and what `checkOpsObject` and `linkOpsObject` throw too. */
   loadObject(module: OpsObject, options: LoadOptions = {}): OpsChange | undefined {
     const { kernel } = this;
+    const begin = this.#moment();
     const object = objectFor(kernel.ops.slots, module);
     const { wordBytes } = kernel;
     const guest = {
@@ -164,14 +157,11 @@ export class LiveOps {
       previous: (slot: string) => this.previousOf(slot),
     };
     checkOpsObject(object, guest);
-    this.#check(object.manifest, 'guestCode', object.slots, options);
+    this.#fit.check(object.manifest, 'guestCode', object.slots, options);
     if (!this.#isSafe(options.settled)) return undefined;
     const linked = this.#objects.place(object, guest);
-    const ops = linked.ops.map(({ slot, gva }): [string, OpChoice<Implementation>] => [
-      slot,
-      { kind: 'own', implementation: gva },
-    ]);
-    const change = this.#load(object.manifest, 'guestCode', Object.fromEntries(ops), { ...options, settled: true });
+    const ops = addresses(linked.ops.map(({ slot, gva }) => [slot, gva]));
+    const change = this.#load(object.manifest, 'guestCode', ops, { ...options, settled: true }, begin);
     if (!change) return undefined;
     this.#loaded.setVariables(object.manifest.name, linked.variables);
     this.#faults.add(linked);
@@ -184,60 +174,34 @@ export class LiveOps {
     table: ReadonlyMap<string, bigint>,
     options: LoadOptions = {},
   ): OpsChange | undefined {
+    const begin = this.#moment();
     this.checkTable(manifest, table);
     if (!this.#isSafe()) return undefined;
-    const ops = [...table].map(([slot, gva]): [string, OpChoice<Implementation>] => [
-      slot,
-      { kind: 'own', implementation: this.#functions.callable(slot, gva) },
-    ]);
-    return this.#load(manifest, 'guestTable', Object.fromEntries(ops), { ...options, settled: true });
+    const ops = addresses([...table].map(([slot, gva]) => [slot, this.#functions.callable(slot, gva)]));
+    return this.#load(manifest, 'guestTable', ops, { ...options, settled: true }, begin);
   }
   /** What of {@link loadTable} can be refused at once, whatever the guest is doing. */
   checkTable(manifest: OpsManifest, table: ReadonlyMap<string, bigint>): void {
-    const { name, version } = manifest;
     const slots = [...table.keys()];
-    const { wordBytes, ops } = this.kernel;
-    checkModule(manifest, slots, { wordBytes, loaded: this.modules });
-    planInstall(
-      ops.slots,
-      { name, version, ops: Object.fromEntries(slots.map((slot) => [slot, 'native'])) },
-      'overlay',
-    );
+    this.#fit.check(manifest, 'guestTable', slots);
+    this.#fit.checkSlots(manifest, slots);
     this.#functions.checkReach(manifest, table, this.sites);
   }
   /** What was in a slot before ops came. */
   previousOf(slot: string): bigint {
     return this.#slots.byName(slot).previous;
   }
-  #check(
-    manifest: OpsManifest,
-    kind: LoadedOps['kind'],
-    slots: readonly string[],
-    { force = false }: LoadOptions,
-  ): void {
-    const apiVersions = kind === 'guestCode' ? OPS_OBJECT_API_VERSIONS : [API_VERSION];
-    checkModule(manifest, slots, { wordBytes: this.kernel.wordBytes, loaded: this.modules, force, apiVersions });
-  }
   #load(
     manifest: OpsManifest,
     kind: LoadedOps['kind'],
-    ops: Record<string, OpChoice<Implementation>>,
+    ops: Choices,
     options: LoadOptions,
+    begin = this.#moment(),
   ): OpsChange | undefined {
-    const { name, version, api, guest } = manifest;
-    this.#check(manifest, kind, Object.keys(ops), options);
-    const { ops: all } = planInstall(this.kernel.ops.slots, { name, version, ops }, options.mode ?? 'overlay');
-    const named = all.filter(({ state }) => state !== 'forgotten');
-    const needless = named.filter((planned) => this.#isNeedless(planned)).map(({ slot }) => slot.name);
-    const plan = named.filter(({ slot }) => !needless.includes(slot.name));
-    const sharesState = plan.some(
-      (planned) => planned.state === 'own' && this.#code.sharesState(planned.implementation),
-    );
-    if (sharesState) this.#checkShared(name);
+    const fitted = this.#fit.fit(manifest, kind, ops, options);
+    if (fitted.sharesState) this.#checkShared(manifest.name);
     if (!this.#isSafe(options.settled)) return undefined;
-    return this.#change(() =>
-      this.#install({ manifest: { name, version, api, guest }, kind, plan, needless, sharesState }),
-    );
+    return this.#change(begin, () => this.#install(fitted));
   }
 
   /** Throws PV5018 where operations of module `name` cannot have state that the machine has, too. */
@@ -250,38 +214,38 @@ export class LiveOps {
 
   /**
    * In small steps before a change, while the guest runs in between: what can be done beforehand for the sites that it will write.
-   * `slots`: those that the module of this name is to have; none, if it goes.
+   * `slots`: those that the module of this name is to have; none, if it goes. {@link rehearsed} has to follow the change, or come in its place.
    */
   *rehearse(name: string, slots: readonly string[]): Generator<void> {
+    this.#isPreparing = true;
+    this.#watchModules();
+    yield* this.#modules.rehearse();
     const before = this.#loaded.get(name);
     const owned = new Set(before ? this.#slots.ownedBy(before).map(({ slot }) => slot.name) : []);
     const wanted = new Set(slots);
-    const isWanted = (slot: string | undefined) => slot !== undefined && wanted.has(slot) !== owned.has(slot);
-    yield* this.#slots.rehearse((slot) => isWanted(slot.name));
-    const isSiteWanted = (site: LiveSite) => isWanted(this.#slots.byIndex(site.slot)?.slot.name);
-    yield* this.#patcher.rehearse((site) => {
-      const target = this.#targetOf(site, true);
-      return isSiteWanted(site) ? this.#slots.byIndex(site.slot)?.gateNumber : target;
-    }, isSiteWanted);
+    const isWanted = ({ name }: KernelSlot) => wanted.has(name) !== owned.has(name);
+    yield* this.#slots.rehearse(isWanted);
+    // While calls are counted, sites lead to counters, and do not change.
+    if (!this.counting) yield* this.#patcher.rehearse(this.#slots.otherTargets(isWanted));
+    if (slots.length === 0) return;
+    yield;
+    sleepersAreClear(this.kernel, this.#isWithinInline);
+  }
+  /** The change that {@link rehearse} was for has been made, or is not going to be. */
+  rehearsed(): void {
+    this.#isPreparing = false;
+    this.#watchModules();
   }
   /** The slots that a module is going to have in this kernel. Throws PV5001. */
   slotsOf(module: TypescriptOps): readonly string[] {
-    const { name, version } = module;
-    const { ops } = planInstall(this.kernel.ops.slots, { name, version, ops: this.#choices(module) }, 'overlay');
-    const wanted = ops.filter((planned) => planned.state !== 'forgotten' && !this.#isNeedless(planned));
-    return wanted.map(({ slot }) => slot.name);
-  }
-  #isNeedless(planned: PlannedOp<Implementation>): boolean {
-    return this.#code.isNeedless(planned, this.#slots.byName(planned.slot.name));
+    return this.#fit.slotsOf(module);
   }
 
   /** Whether sites may be written to, those of kernel modules included. */
   #isSafe(settled = false): boolean {
-    return this.#modules.refresh() && (settled || this.#nobodyIsWithin((gva) => this.#patcher.isWithinInline(gva)));
+    return this.#modules.refresh() && (settled || isSafePoint(this.kernel, this.#isWithinInline));
   }
-  #nobodyIsWithin(isWithin: (gva: bigint) => boolean): boolean {
-    return isSafePoint(this.kernel, isWithin);
-  }
+  readonly #isWithinInline: IsWithin = (low, high) => this.#patcher.isWithinInline(low, high);
 
   #install({ manifest, kind, plan, needless, sharesState }: Fitted): void {
     const old = this.#loaded.get(manifest.name);
@@ -296,22 +260,24 @@ export class LiveOps {
     for (const [planned, target] of targets) {
       this.#traps.set(planned.slot.name, trapOf(planned));
       this.#slots.give(this.#slots.byName(planned.slot.name), loaded, planned.state, target);
-      if (this.#counting && kind === 'guestCode') this.#time(planned.slot.name, true);
+      if (this.counting && kind === 'guestCode') this.#counting.time(planned.slot.name, true);
     }
     this.#loaded.set(loaded);
   }
 
   /** Take a module's operations out. `undefined`: this is no moment for it. Throws PV5017: there is no such module. */
   unload(name: string): OpsChange | undefined {
+    const begin = this.#moment();
     const loaded = this.#loaded.get(name);
     if (!loaded) throw refuse('PV5017', `no ops module ${name} is loaded`, '`vm ops list` names those that are');
-    return this.#modules.refresh() ? this.#takeOut(loaded) : undefined;
+    return this.#modules.refresh() ? this.#takeOut(loaded, begin) : undefined;
   }
-  #takeOut(loaded: Loaded, modulesAreKnown = true): OpsChange {
-    return this.#change(() => {
+  #takeOut(loaded: Loaded, begin: Moment, modulesAreKnown = true): OpsChange {
+    const takeOut = () => {
       this.#release(loaded);
       this.#loaded.delete(loaded);
-    }, modulesAreKnown);
+    };
+    return this.#change(begin, takeOut, modulesAreKnown);
   }
 
   #release(loaded: Loaded): void {
@@ -323,28 +289,30 @@ export class LiveOps {
   }
 
   /** Guest modules have been looked at since the guest was stopped, unless it is said otherwise. */
-  #change(action: () => void, modulesAreKnown = true): OpsChange {
-    const startCpuNs = this.#cpuNs();
-    const startNs = this.#nowNs();
+  #change(begin: Moment, action: () => void, modulesAreKnown = true): OpsChange {
     action();
     if (this.#loaded.sharesState) this.#code.share(true);
     else if (!this.#stopSharing()) void this.kernel.machine.attempt(() => this.#stopSharing(), SHARING_NS);
     const sites = this.#patchSites(modulesAreKnown);
     this.#watchModules();
-    return { sites, pauseNs: this.#nowNs() - startNs, pauseCpuNs: this.#cpuNs() - startCpuNs };
+    const end = this.#moment();
+    return { sites, pauseNs: end.ns - begin.ns, pauseCpuNs: end.cpuNs - begin.cpuNs };
+  }
+  #moment(): Moment {
+    return { cpuNs: this.#cpuNs(), ns: this.#nowNs() };
   }
 
   /** Once nobody is within code that looks at the cells. `undefined`: later; until then they are kept, which does no harm. */
   #stopSharing(): true | undefined {
     if (!this.#code.isSharing || this.#loaded.sharesState) return true;
-    if (!this.#nobodyIsWithin((gva) => this.#code.isWithinSharing(gva))) return undefined;
+    if (!isSafePoint(this.kernel, (low, high) => this.#code.isWithinSharing(low, high))) return undefined;
     this.#code.share(false);
     return true;
   }
 
   /** Notice kernel modules that come, as long as anything of ours is in the kernel. */
   #watchModules(): void {
-    const on = this.#loaded.size > 0 || this.#counting;
+    const on = this.#loaded.size > 0 || this.counting || this.#isPreparing;
     const loading: TypescriptOp = (call) => this.#moduleComes(call.arg(0));
     this.#guard.arm(on && this.#modules.canWatch);
     this.#faults.arm(this.#loaded.hasGuestCode);
@@ -370,22 +338,14 @@ export class LiveOps {
     for (const loaded of this.#loaded.all.filter(({ sharesState }) => sharesState)) {
       const { name } = loaded.manifest;
       this.#report(`ops module ${name} is taken out: a kernel module would go around it: ${why}`);
-      this.#takeOut(loaded, this.#modules.refresh());
+      this.#takeOut(loaded, this.#moment(), this.#modules.refresh());
     }
   }
 
-  /** Sites of kernel modules lead to gates: where these lead may change at any time. */
   #patchSites(modulesAreKnown = true): number {
-    if (this.#counting) this.#counters?.cover(this.sites, ({ slot }) => this.#slots.byIndex(slot)?.gate ?? 0n);
-    return this.#patcher.retarget((site) => this.#targetOf(site, modulesAreKnown));
-  }
-  #targetOf(site: LiveSite, modulesAreKnown: boolean): number | undefined {
-    const each = this.#slots.byIndex(site.slot);
-    if (site.module !== undefined && !modulesAreKnown) return site.to;
-    if (!each) return undefined;
-    if (this.#counting && this.#counters) return this.#counters.codeOf(site);
-    if (!each.owner) return undefined;
-    return site.module === undefined ? each.targetNumber : each.gateNumber;
+    this.#counting.cover(this.sites);
+    const { counting } = this;
+    return this.#patcher.retarget((counting ? this.#counting : this.#slots).siteTargets(modulesAreKnown));
   }
 
   /**
@@ -393,28 +353,14 @@ export class LiveOps {
    * moment for it.
    */
   count(on: boolean): OpsChange | undefined {
-    if (on === this.#counting) return { sites: 0, pauseNs: 0, pauseCpuNs: 0 };
+    const begin = this.#moment();
+    if (on === this.counting) return { sites: 0, pauseNs: 0, pauseCpuNs: 0 };
     if (on ? !this.#isSafe() : !this.#modules.refresh()) return undefined;
-    return this.#change(() => {
-      this.#counters ??= new SiteCounters(this.kernel, this.#text);
-      this.#counting = on;
-      this.#traps.measure(on ? this.#nowNs : undefined);
-      for (const { kind, slots } of this.#loaded.all) {
-        if (kind === 'guestCode') for (const slot of slots) this.#time(slot, on);
-      }
-    });
-  }
-  /** Take the time of an operation in guest code, if it is still in its slot. */
-  #time(slot: string, on: boolean): void {
-    const each = this.#slots.byName(slot);
-    // In 32-bit code arguments may be on the stack, where one more return address would be in their place.
-    if (each.owner?.kind !== 'guestCode' || this.kernel.wordBytes === 4) return;
-    this.#traps.set(slot, on ? this.#traps.timing(slot) : undefined);
-    this.#slots.time(each, on);
+    return this.#change(begin, () => this.#counting.turn(on, this.#loaded.all));
   }
   /** Calls of each of {@link sites} since the last time; none if they are not counted. */
   takeCounts(): readonly number[] {
-    return this.sites.map((site) => this.#counters?.take(site) ?? 0);
+    return this.sites.map((site) => this.#counting.take(site));
   }
 
   /**
@@ -453,3 +399,7 @@ export class LiveOps {
     this.#report(message);
   }
 }
+
+/** Operations that are functions at these addresses. */
+const addresses = (ops: readonly (readonly [slot: string, gva: bigint])[]): Choices =>
+  Object.fromEntries(ops.map(([slot, gva]) => [slot, { kind: 'own', implementation: gva }]));

@@ -1,15 +1,19 @@
 import { GATE_BYTES, GateOffset, gateBlock, wordBytes } from './code.ts';
 import type { KernelSlot } from './kernel-ops.ts';
+import { type LiveSite, numberOf } from './live-site.ts';
 import { kernelState, type LiveSlot, type Loaded, type SlotReport } from './live-slot.ts';
 import type { OpState } from './model.ts';
 import type { RunningKernel } from './running-kernel.ts';
-import { type LiveSite, numberOf } from './site-patcher.ts';
+import type { SlotTargets } from './site-patcher.ts';
 
 /** Where gate blocks lie. */
 interface GatePlace {
   readonly gva: bigint;
   readonly gpa: number;
 }
+
+/** Where no site leads: behind a gate's start. */
+const OTHER_BYTES = 1;
 
 /** The slots of a running kernel: what each held when ops first came, who has it now, and where it leads by its gate block. */
 export class LiveSlots {
@@ -119,6 +123,27 @@ export class LiveSlots {
   #writeTable(slot: KernelSlot, pointer: bigint): void {
     this.#kernel.write(this.#pointerTo(slot), Uint8Array.from(wordBytes(pointer, this.#kernel.wordBytes)));
   }
+  /** Where sites lead for what has their slots: of kernel modules to gates, since where these lead may change at any time. */
+  siteTargets(modulesAreKnown: boolean): SlotTargets {
+    const inKernel = new Float64Array(this.#byIndex.length).fill(Number.NaN);
+    const inModules = inKernel.slice();
+    for (const { slot, owner, targetNumber, gateNumber } of this.all) {
+      if (!owner) continue;
+      inKernel[slot.index] = targetNumber;
+      inModules[slot.index] = gateNumber;
+    }
+    return { inKernel, inModules: modulesAreKnown ? inModules : undefined };
+  }
+  /** The same, but that sites of some slots would change: for {@link SitePatcher.rehearse}. */
+  otherTargets(changes: (slot: KernelSlot) => boolean): SlotTargets {
+    const targets = this.siteTargets(true);
+    for (const { slot, gateNumber } of this.all) {
+      if (!changes(slot)) continue;
+      for (const each of [targets.inKernel, targets.inModules]) if (each) each[slot.index] = gateNumber + OTHER_BYTES;
+    }
+    return targets;
+  }
+
   /** Write what is there already: for {@link SitePatcher.rehearse}. */
   *rehearse(isWanted: (slot: KernelSlot) => boolean): Generator<void> {
     for (const { slot, gate, native, written } of this.all) {

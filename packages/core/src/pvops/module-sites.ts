@@ -1,7 +1,7 @@
 import type { GuestModule } from './guest-modules.ts';
 import type { KernelImage } from './kernel-image.ts';
+import type { LiveSite } from './live-site.ts';
 import type { RunningKernel } from './running-kernel.ts';
-import type { LiveSite } from './site-patcher.ts';
 import { alternativeRows, alternativeShape, type ModuleSite, type RowShape } from './sites.ts';
 
 const PAGE = 4096n;

@@ -23,7 +23,7 @@ export interface LoadOptions {
 export interface OpsChange {
   /** Sites that were written. */
   readonly sites: number;
-  /** How long the guest stood still for it, by the host's clock. */
+  /** How long the guest stood still for it, by the host's clock, with the search for a task that is where it must not be. */
   readonly pauseNs: number;
   /** CPU time that its thread has used meanwhile: on a busy host the more telling of the two. */
   readonly pauseCpuNs: number;

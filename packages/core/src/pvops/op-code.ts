@@ -60,8 +60,9 @@ export class OpCode {
     for (const vcpu of this.#kernel.machine.vcpus) vcpu.shareCells(on ? this.#cells : undefined);
   }
   #isSharing = false;
-  /** Whether an address is in code that looks at the cells; it must not run once they are not kept any more. */
-  isWithinSharing(gva: bigint): boolean {
+  /** Whether an address, of which these are the halves, is in code that looks at the cells; it must not run once they are not kept any more. */
+  isWithinSharing(low: number, high: number): boolean {
+    const gva = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
     return this.#sharing.some((first) => gva >= first && gva < first + BigInt(MOST_BYTES));
   }
   readonly #sharing: bigint[] = [];

@@ -1,5 +1,5 @@
 import type { RunningKernel } from './running-kernel.ts';
-import { sleepersAreClear } from './task-stacks.ts';
+import { type IsWithin, sleepersAreClear } from './task-stacks.ts';
 
 const INTERRUPT_FLAG = 0x200;
 
@@ -10,10 +10,11 @@ const INTERRUPT_FLAG = 0x200;
  * nothing but calls, which return to where a site ends. What else could go on within a site is a task that was preempted
  * in the kernel; their stacks are searched.
  */
-export function isSafePoint(kernel: RunningKernel, isWithin: (gva: bigint) => boolean): boolean {
+export function isSafePoint(kernel: RunningKernel, isWithin: IsWithin): boolean {
   const quiet = kernel.machine.vcpus.every((vcpu) => {
     if (vcpu.offline) return true;
-    if (vcpu.pending || isWithin(vcpu.rip)) return false;
+    const [low, high] = vcpu.ripHalves;
+    if (vcpu.pending || isWithin(low, high)) return false;
     return vcpu.cpl === 3 || (vcpu.blocked && (vcpu.eflags & INTERRUPT_FLAG) !== 0);
   });
   return quiet && sleepersAreClear(kernel, isWithin);

@@ -1,6 +1,6 @@
 import { COUNTER_BYTES, countingCode } from './code.ts';
+import { type LiveSite, numberOf } from './live-site.ts';
 import type { RunningKernel } from './running-kernel.ts';
-import { type LiveSite, numberOf } from './site-patcher.ts';
 import type { TextMemory } from './text-memory.ts';
 
 interface Counter {

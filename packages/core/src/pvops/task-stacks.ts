@@ -17,12 +17,15 @@ interface TaskLayout {
 
 const layouts = new WeakMap<ElfImage, TaskLayout | undefined>();
 
+/** What is asked of an address, of which these are the halves, with a sign or without. */
+export type IsWithin = (low: number, high: number) => boolean;
+
 /**
  * Whether no task that waits for its turn was preempted where `isWithin` says. The part of each
  * task's stack that is in use is searched word by word, and any number that looks like such an address counts. Without types
  * (BTF) tasks cannot be found; then a kernel that preempts its own code anywhere is never at a safe point.
  */
-export function sleepersAreClear(kernel: RunningKernel, isWithin: (gva: bigint) => boolean): boolean {
+export function sleepersAreClear(kernel: RunningKernel, isWithin: IsWithin): boolean {
   const { elf } = kernel;
   if (!layouts.has(elf)) layouts.set(elf, taskLayout(elf));
   const layout = layouts.get(elf);
@@ -84,53 +87,39 @@ function* list(kernel: RunningKernel, head: bigint): Generator<bigint | undefine
 }
 
 /** From where the task went to sleep to the end of its stack, which is aligned to its size, or, at worst, of the next one. */
-function stackIsClear(
-  kernel: RunningKernel,
-  isWithin: (gva: bigint) => boolean,
-  task: bigint,
-  layout: TaskLayout,
-): boolean {
+function stackIsClear(kernel: RunningKernel, isWithin: IsWithin, task: bigint, layout: TaskLayout): boolean {
   const pointer = word(kernel, task + BigInt(layout.stackPointer));
   if (pointer === undefined) return false;
-  const stack = live(kernel, pointer);
+  const { words } = kernel.machine.memory;
   const step = kernel.wordBytes;
-  const view = new DataView(stack.buffer);
-  for (let at = 0; at + step <= stack.length; at += step) {
-    const value = step === 8 ? view.getBigUint64(at, true) : BigInt(view.getUint32(at, true));
-    if (isWithin(value)) return false;
+  const first = pointer & -BigInt(step);
+  const sizeBytes = Number((first / SMALLEST_STACK_BYTES + 1n) * SMALLEST_STACK_BYTES - first);
+  for (let done = 0; done < sizeBytes; ) {
+    const chunk = Math.min(sizeBytes - done, PAGE - Number((first + BigInt(done)) & 0xfffn));
+    const gpa = gpaOf(kernel, first + BigInt(done), chunk);
+    // A guard page, or a stack that is smaller than that.
+    if (gpa === undefined) break;
+    for (let at = gpa >>> 2; at < (gpa + chunk) >>> 2; at += step >>> 2) {
+      if (isWithin(words[at], step === 8 ? words[at + 1] : 0)) return false;
+    }
+    done += chunk;
   }
   return true;
 }
 
+const PAGE = 4096;
+/** Stacks are as large, and aligned to it (THREAD_SIZE; 8 KiB on i386). */
 const SMALLEST_STACK_BYTES = 1n << 14n;
 
-/** Up to the next boundary of 16 KiB, as large as stacks are and aligned as they are (THREAD_SIZE; 8 KiB on i386). */
-function live(kernel: RunningKernel, pointer: bigint): Uint8Array {
-  const end = (pointer / SMALLEST_STACK_BYTES + 1n) * SMALLEST_STACK_BYTES;
-  const sizeBytes = Number(end - pointer);
-  const bytes = new Uint8Array(sizeBytes);
-  let done = 0;
-  while (done < sizeBytes) {
-    const chunk = Math.min(sizeBytes - done, 4096 - Number((pointer + BigInt(done)) & 0xfffn));
-    const part = at(kernel, pointer + BigInt(done), chunk);
-    // A guard page, or a stack that is smaller than that.
-    if (!part) break;
-    bytes.set(part, done);
-    done += chunk;
-  }
-  return bytes.slice(0, done);
-}
-
-/** Any memory of the kernel's, as it is mapped at this moment. */
-function at(kernel: RunningKernel, gva: bigint, sizeBytes: number): Uint8Array | undefined {
+/** Where any memory of the kernel's is, as it is mapped at this moment. */
+function gpaOf(kernel: RunningKernel, gva: bigint, sizeBytes: number): number | undefined {
   const { running, memory } = kernel.machine;
   const found = running.translate(gva, 'read', { as: 'supervisor' });
-  if (!found.ok || found.gpa + sizeBytes > memory.sizeBytes) return undefined;
-  return memory.readBytes(found.gpa, sizeBytes);
+  return found.ok && found.gpa + sizeBytes <= memory.sizeBytes ? found.gpa : undefined;
 }
 function word(kernel: RunningKernel, gva: bigint): bigint | undefined {
-  const bytes = at(kernel, gva, kernel.wordBytes);
-  if (!bytes) return undefined;
-  const view = new DataView(bytes.buffer);
-  return kernel.wordBytes === 8 ? view.getBigUint64(0, true) : BigInt(view.getUint32(0, true));
+  const { memory } = kernel.machine;
+  const gpa = gpaOf(kernel, gva, kernel.wordBytes);
+  if (gpa === undefined) return undefined;
+  return kernel.wordBytes === 8 ? memory.read64(gpa) : BigInt(memory.read32(gpa));
 }

@@ -62,7 +62,7 @@ export class TestBench {
     this.ram = new MachineMemory(
       this.memory,
       (hostAddress, size) => this.engine.code.written(hostAddress, size),
-      (writes) => this.engine.codeWritten(writes),
+      (writes, again) => this.engine.codeWritten(writes, again),
     );
     this.vcpu = new MachineVcpu(0, this.engine);
     this.reset(options.fresh);
