@@ -227,9 +227,8 @@ export class LiveOps {
     yield* this.#slots.rehearse(isWanted);
     // While calls are counted, sites lead to counters, and do not change.
     if (!this.counting) yield* this.#patcher.rehearse(this.#slots.otherTargets(isWanted));
-    if (slots.length === 0) return;
     yield;
-    sleepersAreClear(this.kernel, this.#isWithinInline);
+    if (slots.length > 0) sleepersAreClear(this.kernel, this.#isWithinInline);
   }
   /** The change that {@link rehearse} was for has been made, or is not going to be. */
   rehearsed(): void {
