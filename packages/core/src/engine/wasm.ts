@@ -107,7 +107,7 @@ export class ModuleBuilder {
   readonly #functions: Func[] = [];
   readonly #memoryPages: { initial: number; maximum: number };
   readonly #tables: { name: string; size: number }[] = [];
-  readonly #globals: string[] = [];
+  readonly #globals: { readonly name: string; readonly type: 'i32' | 'i64' }[] = [];
 
   constructor(memoryPages: { initial: number; maximum: number }) {
     this.#memoryPages = memoryPages;
@@ -121,9 +121,9 @@ export class ModuleBuilder {
   ownTable(name: string, size: number): number {
     return this.#tables.push({ name, size }) - 1;
   }
-  /** The module owns a variable of 32 bits, exported under this name; answers its index. */
-  ownGlobal(name: string): number {
-    return this.#globals.push(name) - 1;
+  /** The module owns a variable, 0 at first, exported under this name; answers its index. */
+  ownGlobal(name: string, type: 'i32' | 'i64'): number {
+    return this.#globals.push({ name, type }) - 1;
   }
   /** Index of the next function. */
   get nextFunction(): number {
@@ -180,14 +180,17 @@ export class ModuleBuilder {
     });
     section(out, 3, this.#functions, (w, f) => w.u32(indexOf.get(key(f.signature)) as number));
     section(out, 4, this.#tables, (w, table) => w.byte(0x70).byte(0).u32(table.size));
-    section(out, 6, this.#globals, (w) => w.byte(ValType.i32).byte(1).byte(Op.i32Const).s32(0).byte(END));
+    section(out, 6, this.#globals, (w, { type }) => {
+      const zero = type === 'i32' ? Op.i32Const : Op.i64Const;
+      w.byte(ValType[type]).byte(1).byte(zero).s32(0).byte(END);
+    });
     const exported = this.#functions.flatMap((f, i) =>
       f.exportName ? [{ name: f.exportName, kind: 0, index: this.#imports.length + i }] : [],
     );
     this.#tables.forEach(({ name }, index) => {
       exported.push({ name, kind: 1, index });
     });
-    this.#globals.forEach((name, index) => {
+    this.#globals.forEach(({ name }, index) => {
       exported.push({ name, kind: 3, index });
     });
     section(out, 7, exported, (w, e) => w.name(e.name).byte(e.kind).u32(e.index));

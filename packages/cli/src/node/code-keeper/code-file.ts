@@ -32,7 +32,7 @@ interface DescribedRegion extends Omit<KeptRegion, 'parts'> {
 function describe({ madeFor, regions, goodFunctions }: CodeRecord): Description {
   const all = regions.flatMap((region) => region?.parts.map(({ bytes }) => bytes) ?? []);
   const described = regions.map(
-    (region) => region && { ...region, parts: region.parts.map(({ distance, blocks }) => ({ distance, blocks })) },
+    (region) => region && { ...region, parts: region.parts.map(({ bytes: _, ...part }) => part) },
   );
   return { madeFor, goodFunctions, regions: described, partBytes: Buffer.concat(all) };
 }
@@ -40,10 +40,11 @@ function describe({ madeFor, regions, goodFunctions }: CodeRecord): Description 
 function regionsOf({ regions, partBytes }: Description): (KeptRegion | undefined)[] {
   const all = new Uint8Array(partBytes.buffer, partBytes.byteOffset, partBytes.length);
   let at = 0;
-  const withBytes = ({ distance, blocks }: DescribedRegion['parts'][number]) => {
+  const withBytes = (part: DescribedRegion['parts'][number]) => {
     const start = at;
+    const { blocks } = part;
     for (let i = 0; i < blocks.length; i += 2) at += blocks[i + 1] - blocks[i];
-    return { distance, blocks, bytes: all.subarray(start, at) };
+    return { ...part, bytes: all.subarray(start, at) };
   };
   return regions.map((region) => region && { ...region, parts: region.parts.map(withBytes) });
 }

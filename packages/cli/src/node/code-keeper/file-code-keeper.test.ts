@@ -25,9 +25,10 @@ const moduleOf = (value: number) =>
 const resultOf = (module: WebAssembly.Module) => (new WebAssembly.Instance(module).exports.f as () => number)();
 const region = (first: number): KeptModule['regions'][number] => ({
   mode: 'long64',
+  pageBase: -0x1000n,
   isGrown: false,
   tables: [],
-  parts: [{ distance: 0, blocks: [16, 18], bytes: Uint8Array.of(first, 2) }],
+  parts: [{ distance: 0, blocks: [16, 18], addresses: [], bytes: Uint8Array.of(first, 2) }],
 });
 const found = (keeper: FileCodeKeeper) => keeper.regions.of('x').long64?.[16]?.map(({ module }) => module.bytes[32]);
 

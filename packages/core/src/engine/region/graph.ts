@@ -1,6 +1,7 @@
 import { GPR } from '../../cpu/state.ts';
 import type { Program } from '../../ir/types.ts';
 import { PAGE_SIZE_BYTES } from '../../memory/layout.ts';
+import type { AddressField } from './address-fields.ts';
 import type { Demand } from './demand.ts';
 
 /** What a region needs to know of an instruction shape. */
@@ -27,6 +28,8 @@ export interface RegionInstruction {
   readonly segment: number;
   readonly thisOffset: bigint;
   readonly nextOffset: bigint;
+  /** What of `imm` and `disp` moves with the code. */
+  readonly addresses: readonly AddressField[];
 }
 
 /** Straight-line code; control enters at its start only. */

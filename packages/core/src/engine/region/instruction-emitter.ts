@@ -26,6 +26,7 @@ import type { LocalPool } from '../local-pool.ts';
 import { type EndKind, ProgramEmitter, type StateChange, type StateNode, slotBytes } from '../program-emitter.ts';
 import { NO_SEGMENT } from '../record.ts';
 import { Op } from '../wasm.ts';
+import type { AddressField } from './address-fields.ts';
 import type { RegionFlags } from './flags.ts';
 import type { RegionInstruction } from './graph.ts';
 
@@ -66,6 +67,8 @@ export interface InstructionPlace {
   /** All registers that are in use at an instruction, between their locals and the state block. */
   loadRegisters(instruction: RegionInstruction): void;
   storeRegisters(instruction: RegionInstruction): void;
+  /** Push how far the code has moved since it was compiled, in bytes (i64). */
+  pushSlide(): void;
   helperNumber(name: string): number;
   /** Instructions of its block that are not done before this one is. */
   notExecuted(instruction: RegionInstruction): number;
@@ -113,7 +116,7 @@ export class InstructionEmitter extends ProgramEmitter {
       case 'const':
         return node.value;
       case 'recordField':
-        return BigInt(this.#instruction[node.field]);
+        return this.#address(node.field) ? undefined : BigInt(this.#instruction[node.field]);
       case 'segmentBase':
         return this.#instruction.segment === NO_SEGMENT ? 0n : undefined;
       case 'getRegister':
@@ -227,7 +230,14 @@ export class InstructionEmitter extends ProgramEmitter {
 
   // ---- registers and slots ----
   protected recordField(field: RecordValue): void {
+    const address = this.#address(field);
     this.asm.i64(BigInt(this.#instruction[field]));
+    if (!address) return;
+    this.#region.pushSlide();
+    this.asm.op(address.direction > 0 ? Op.i64Add : Op.i64Sub);
+  }
+  #address(field: RecordValue): AddressField | undefined {
+    return this.#instruction.addresses.find((address) => address.field === field);
   }
   protected segmentBase(): void {
     this.asm.load(this.#region.base, SEGMENT_BASE[this.#instruction.segment]);

@@ -6,7 +6,7 @@ import { MemoryKeeper } from '../testing/memory-keeper.ts';
 import { PageTables, TestBench } from '../testing/test-bench.ts';
 import { StartFilter } from './kept-regions.ts';
 
-const [RAX, RCX, RDX, RSP] = [0, 1, 2, 4];
+const [RAX, RCX, RDX, RBX, RSP] = [0, 1, 2, 3, 4];
 const RAM_BYTES = 1 << 20;
 const regions = { threshold: 10, batch: 1, growAfter: 20 };
 const figures = (bench: TestBench) => bench.engine.statistics();
@@ -139,6 +139,70 @@ describe('regions that are kept', () => {
     expect(accessed()).toBe(0);
     run(second, 1n);
     expect(accessed()).toBe(Pte.accessed);
+  });
+
+  describe('with addresses that move with the code', () => {
+    const KERNEL = 0xffffffff81001000n;
+    const TEXT = 0x1000;
+    const DATA = 0x3000;
+    const word = (value: bigint) =>
+      [0, 8, 16, 24].map((shift) => byte(Number((value >> BigInt(shift)) & 0xffn))).join('');
+    const byte = (value: number) => value.toString(16).padStart(2, '0');
+    /** l: mov rdx,data ; add rdx,[data+8] ; mov rbx,gs:[0x50, from rip] ; add eax,ecx ; loop l ; hlt */
+    const codeAt = (base: bigint, data = base + 0x2000n) =>
+      `48c7c2 ${word(data)} 48031425 ${word(data + 8n)} 65488b1d ${word(0x50n - (base + 23n))} 01c8 e2e5 f4`;
+    const kernel = (base: bigint, code = codeAt(base)) => {
+      const bench = machine();
+      const tables = new PageTables(bench.ram, 0x40000);
+      tables.map(base, TEXT);
+      tables.map(base + 0x2000n, DATA);
+      tables.map(0x8000n, 0x8000);
+      bench.page(tables.root);
+      bench.put(TEXT, code);
+      bench.ram.write64(DATA + 8, 0x1111n);
+      bench.ram.write64(0x8050, 0x2222n);
+      bench.vcpu.setSegment(5, { ...bench.vcpu.segment(5), base: 0x8000n });
+      return { bench, tables };
+    };
+    const run = (bench: TestBench, at: bigint) => {
+      bench.vcpu.gpr[RAX] = 0n;
+      bench.vcpu.gpr[RCX] = 100n;
+      expect(bench.run(at)).toMatchObject({ exit: 'hlt', executed: 501 });
+      expect(bench.vcpu.gpr[RAX]).toBe(sum(100n));
+      expect(bench.vcpu.gpr[RBX]).toBe(0x2222n);
+      return BigInt.asUintN(64, bench.vcpu.gpr[RDX]);
+    };
+
+    it.each([0x200000n, 0x3e000000n, -0x1000n])('are used again when all has moved by %s', (slide) => {
+      expect(run(kernel(KERNEL).bench, KERNEL)).toBe(KERNEL + 0x3111n);
+      const { bench } = kernel(KERNEL + slide);
+      expect(run(bench, KERNEL + slide)).toBe(KERNEL + slide + 0x3111n);
+      expect(figures(bench)).toMatchObject({ 'regions from before': 1, 'instructions compiled': 0 });
+      expect(figures(bench)['instructions in regions']).toBeGreaterThan(400);
+    });
+
+    it('are not where one of the addresses has moved otherwise', () => {
+      run(kernel(KERNEL).bench, KERNEL);
+      const moved = KERNEL + 0x200000n;
+      const { bench } = kernel(moved, codeAt(moved, moved + 0x2010n));
+      bench.ram.write64(DATA + 0x18, 0x1111n);
+      expect(run(bench, moved)).toBe(moved + 0x2010n + 0x1111n);
+      expect(figures(bench)).toMatchObject({ 'regions from before': 0 });
+    });
+
+    it('are what they are, wherever else the page is mapped', () => {
+      const moved = KERNEL + 0x200000n;
+      for (const base of [KERNEL, moved]) {
+        const { bench, tables } = kernel(base);
+        const alias = base + 0x100000n;
+        tables.map(alias, TEXT);
+        bench.vcpu.flushTlb();
+        expect(run(bench, base)).toBe(base + 0x3111n);
+        // From there, gs:[rip+distance] is as far away as the alias is.
+        bench.vcpu.setSegment(5, { ...bench.vcpu.segment(5), base: 0x8000n - 0x100000n });
+        expect(run(bench, alias)).toBe(base + 0x3111n);
+      }
+    });
   });
 
   it('come from another thread too', () => {

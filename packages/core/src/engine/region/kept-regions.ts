@@ -1,9 +1,10 @@
 import type { CpuMode } from '../../isa/modes.ts';
-import { type MemoryLayout, PAGE_SIZE_BYTES } from '../../memory/layout.ts';
-import type { PlacedPage, RegionPart } from './maker.ts';
+import type { MemoryLayout } from '../../memory/layout.ts';
+import type { EngineMemory } from '../memory.ts';
+import { hostOf, type PlacedPage, type RegionPart } from './maker.ts';
 
 /** What a region holds of a page, wherever that lies. */
-export interface KeptPart {
+export interface KeptPart extends Pick<RegionPart<unknown>, 'addresses'> {
   /** How far the page lies from the one that the region starts in, in bytes. */
   readonly distance: number;
   /** Blocks of bytes: first, end, first, end… The first block of the first part starts where the region does. */
@@ -15,6 +16,8 @@ export interface KeptPart {
 /** A region that can be used wherever the same code is found. */
 export interface KeptRegion {
   readonly mode: CpuMode;
+  /** Linear address of the page that it started in. */
+  readonly pageBase: bigint;
   /** It holds what it calls and what it goes to in other pages. */
   readonly isGrown: boolean;
   readonly parts: readonly KeptPart[];
@@ -43,10 +46,7 @@ export interface KeptPlace {
 /** Engines that lay out their memory in the same way can run the same regions. */
 export const madeFor = (layout: MemoryLayout, base: number): string => `${layout.ramSizeBytes},${base}`;
 
-interface Memory {
-  readonly bytes: Uint8Array;
-  readonly layout: MemoryLayout;
-}
+type Memory = Pick<EngineMemory, 'bytes' | 'view' | 'layout'>;
 
 /** Regions of some engines, by mode and by where in their page they start; those that hold what they call come first. */
 export type RegionStarts = { readonly [mode in CpuMode]?: readonly (readonly KeptPlace[] | undefined)[] };
@@ -98,7 +98,9 @@ export class KeptRegions {
       const others = (starts[parts[0].blocks[0]] ?? []).filter((other) => !isSame(other.region, region));
       const [first, end] = parts[0].blocks;
       starts[first] = isGrown ? [place, ...others] : [...others, place];
-      this.filter.add(parts[0].bytes, 0, end - first, first);
+      // Of what may differ, nothing is known.
+      const known = Math.min(end - first, parts[0].addresses[0] ?? Number.POSITIVE_INFINITY);
+      this.filter.add(parts[0].bytes, 0, known, first);
     }
   }
 
@@ -113,17 +115,28 @@ export class KeptRegions {
   }
 }
 
-/** Where the parts of a region lie, if all of them are there: `pageAt` finds the page at a distance from the first one. */
+/** How far code has moved up that has been kept, in bytes; undefined: so far that its addresses cannot be the same. */
+export function slideOf({ mode, pageBase }: KeptRegion, found: bigint): number | undefined {
+  const slide = BigInt.asIntN(mode === 'long64' ? 64 : 32, found - pageBase);
+  return slide === BigInt.asIntN(32, slide) ? Number(slide) : undefined;
+}
+
+/**
+ * Where the parts of a region lie, if all of them are there: `pageAt` finds the page at a distance from the first one, and addresses
+ * among its bytes have moved by `slide`.
+ */
 export function findParts<Page extends PlacedPage>(
   memory: Memory,
   region: KeptRegion,
+  slide: number | undefined,
   pageAt: (distance: number) => Page | undefined,
 ): RegionPart<Page>[] | undefined {
   const found: RegionPart<Page>[] = [];
   for (const part of region.parts) {
     const page = pageAt(part.distance);
-    if (!page || page.mode !== region.mode || !holdsPart(memory, page, part)) return undefined;
-    found.push({ page, distance: part.distance, blocks: part.blocks });
+    if (!page || page.mode !== region.mode || !holdsPart(memory, page, part, slide)) return undefined;
+    const { distance, blocks, addresses } = part;
+    found.push({ page, distance, blocks, addresses });
   }
   return found;
 }
@@ -132,39 +145,74 @@ export function findParts<Page extends PlacedPage>(
 export function keep(
   memory: Memory,
   parts: readonly RegionPart<PlacedPage>[],
-  more: Pick<KeptRegion, 'isGrown' | 'tables'>,
+  more: Pick<KeptRegion, 'isGrown' | 'tables' | 'pageBase'>,
 ): KeptRegion {
-  const { isGrown, tables } = more;
-  const kept = parts.map(({ page, distance, blocks }) => {
+  const { isGrown, tables, pageBase } = more;
+  const kept = parts.map(({ page, distance, blocks, addresses }) => {
     const host = hostOf(memory.layout, page);
     const bytes: number[] = [];
     for (let i = 0; i < blocks.length; i += 2)
       bytes.push(...memory.bytes.subarray(host + blocks[i], host + blocks[i + 1]));
-    return { distance, blocks, bytes: Uint8Array.from(bytes) };
+    return { distance, blocks, addresses, bytes: Uint8Array.from(bytes) };
   });
-  return { isGrown, tables, mode: parts[0].page.mode, parts: kept };
+  return { isGrown, tables, pageBase, mode: parts[0].page.mode, parts: kept };
 }
 
-/** Host address of a page. */
-export const hostOf = (layout: MemoryLayout, { physicalPage }: PlacedPage): number =>
-  layout.ram + physicalPage * PAGE_SIZE_BYTES;
+/**
+ * A page has the bytes of a part in their places; addresses among them have moved by `slide` (undefined: none can have), or by
+ * whatever it may be (`any`).
+ */
+export function holdsPart({ bytes, layout }: Memory, page: PlacedPage, part: KeptPart, slide: Slide): boolean {
+  return isIn(bytes, hostOf(layout, page), part.blocks, part, slide);
+}
+type Slide = number | undefined | 'any';
 
-/** A page has the bytes of a part in their places. */
-export function holdsPart({ bytes, layout }: Memory, page: PlacedPage, part: KeptPart): boolean {
-  const { blocks, bytes: expected } = part;
-  const host = hostOf(layout, page);
+/** Blocks of a part are in `bytes`, where `starts`, counted from `base`, says so at each even place. */
+function isIn(bytes: Uint8Array, base: number, starts: readonly number[], part: KeptPart, slide: Slide): boolean {
+  const { blocks, bytes: expected, addresses } = part;
+  if (slide === undefined && addresses.length > 0) return false;
   let at = 0;
-  for (let i = 0; i < blocks.length; i += 2)
-    for (let byte = host + blocks[i]; byte < host + blocks[i + 1]; byte++)
-      if (bytes[byte] !== expected[at++]) return false;
+  let address = 0;
+  for (let i = 0; i < blocks.length; i += 2) {
+    const start = base + starts[i];
+    const end = start + blocks[i + 1] - blocks[i];
+    for (let byte = start; byte < end; ) {
+      if (at === addresses[address]) {
+        const [sizeBytes, direction] = [addresses[address + 1], addresses[address + 2]];
+        if (typeof slide === 'number') {
+          const wanted = moved(valueAt(expected, at, sizeBytes), slide * direction);
+          if (valueAt(bytes, byte, sizeBytes) !== wanted) return false;
+        }
+        at += sizeBytes;
+        byte += sizeBytes;
+        address += 3;
+      } else if (bytes[byte++] !== expected[at++]) return false;
+    }
+  }
   return true;
+}
+
+function valueAt(bytes: Uint8Array, at: number, sizeBytes: number): bigint {
+  const view = new DataView(bytes.buffer, bytes.byteOffset + at, sizeBytes);
+  return sizeBytes === 8 ? view.getBigInt64(0, true) : BigInt(view.getInt32(0, true));
+}
+/** An address in the upper half, or a distance, after it has moved; undefined if it is no such thing any more. */
+function moved(value: bigint, by: number): bigint | undefined {
+  const sum = value + BigInt(by);
+  return sum < 0n === value < 0n ? sum : undefined;
 }
 
 function isSame(a: KeptRegion, b: KeptRegion): boolean {
   if (a.isGrown !== b.isGrown || a.parts.length !== b.parts.length) return false;
+  const slide = slideOf(a, b.pageBase);
   return a.parts.every((part, i) => {
     const other = b.parts[i];
-    if (part.distance !== other.distance || part.bytes.length !== other.bytes.length) return false;
-    return part.bytes.every((byte, k) => byte === other.bytes[k]) && part.blocks.join() === other.blocks.join();
+    if (part.distance !== other.distance || part.blocks.join() !== other.blocks.join()) return false;
+    return part.addresses.join() === other.addresses.join() && isIn(other.bytes, 0, startsIn(part), part, slide);
   });
+}
+/** Where its blocks start in its own bytes, at each even place. */
+function startsIn({ blocks }: KeptPart): number[] {
+  let at = 0;
+  return blocks.map((_, i) => (i % 2 === 0 ? at : (at += blocks[i] - blocks[i - 1])));
 }

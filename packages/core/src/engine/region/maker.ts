@@ -1,11 +1,14 @@
+import { PAGE_BASE } from '../../cpu/state.ts';
 import { Builder } from '../../ir/builder.ts';
 import type { CpuMode } from '../../isa/modes.ts';
 import type { InstructionShape } from '../../isa/types.ts';
-import { JUMP_LOG_ENTRIES, jumpLog, type MemoryLayout } from '../../memory/layout.ts';
+import { JUMP_LOG_ENTRIES, jumpLog, type MemoryLayout, PAGE_SIZE_BYTES } from '../../memory/layout.ts';
 import { helperNumber } from '../helper-numbers.ts';
 import { memoryPages, REGION_SIGNATURE } from '../interpreter.ts';
+import type { EngineMemory } from '../memory.ts';
 import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
 import { ModuleBuilder } from '../wasm.ts';
+import { addressFields } from './address-fields.ts';
 import { demandOf } from './demand.ts';
 import { buildGraph, pageOf, type RegionGraph, type RegionInstruction, type ShapeCode } from './graph.ts';
 import { type RegionCode, RegionFunction } from './region-function.ts';
@@ -24,7 +27,7 @@ export interface PlacedPage {
 }
 
 export interface MakerOptions<Page extends PlacedPage> {
-  readonly memory: { readonly view: DataView; readonly words: Int32Array; readonly layout: MemoryLayout };
+  readonly memory: Pick<EngineMemory, 'view' | 'bytes' | 'words' | 'layout'>;
   /** Host address of the vCPU's state block. */
   readonly base: number;
   /** Arrivals at a place before a region is made that starts there. */
@@ -36,9 +39,9 @@ export interface MakerOptions<Page extends PlacedPage> {
 /** Where a region is to start. */
 export interface Start<Page> {
   readonly page: Page;
-  readonly offset: number;
-  /** Its linear address, if it is to hold what it calls, and what it goes to in other pages or by indirect jumps. */
-  readonly growsAt: bigint | undefined;
+  readonly linear: bigint;
+  /** It is to hold what it calls, and what it goes to in other pages or by indirect jumps. */
+  readonly isGrown: boolean;
   /**
    * The page of code that lies so many bytes from the first one, if it has been looked up. There is none beyond the first and
    * the last address: code goes there by way of the code look-up.
@@ -53,6 +56,11 @@ export interface RegionPart<Page> {
   readonly distance: number;
   /** Blocks of bytes: first, end, first, end… */
   readonly blocks: readonly number[];
+  /**
+   * Addresses among these that move with the code, in their order: the first byte of each, counted through all blocks, its size and its
+   * direction, as in {@link AddressField}.
+   */
+  readonly addresses: readonly number[];
 }
 
 /** A region's function, and what it was made of. */
@@ -78,17 +86,18 @@ export class RegionMaker<Page extends PlacedPage> {
   }
 
   /** The region that starts at a place; undefined if no instruction there can be in one. */
-  make({ page: first, offset, growsAt, pageAt }: Start<Page>): MadeRegion<Page> | undefined {
-    const isGrown = growsAt !== undefined;
+  make({ page: first, linear, isGrown, pageAt }: Start<Page>): MadeRegion<Page> | undefined {
+    const offset = Number(linear & 0xfffn);
+    const pageBase = linear - BigInt(offset);
     const pages = new Map<number, Page | undefined>([[0, first]]);
     const find = (page: number) => {
       if (!pages.has(page)) pages.set(page, pageAt(page));
       return pages.get(page);
     };
     const graph = buildGraph(offset, {
-      read: (at) => this.#read(find(pageOf(at)), at),
+      read: (at) => this.#read(find(pageOf(at)), at, pageBase),
       isHot: (at) => isGrown && this.#isHot(find(pageOf(at)), at),
-      jumpTargets: () => (isGrown ? this.#jumpTargets(growsAt - BigInt(offset)) : []),
+      jumpTargets: () => (isGrown ? this.#jumpTargets(pageBase) : []),
       limit: isGrown ? MAX_GROWN_INSTRUCTIONS : MAX_INSTRUCTIONS,
     });
     if (!graph) return undefined;
@@ -132,9 +141,9 @@ export class RegionMaker<Page extends PlacedPage> {
   }
 
   /** The decoded instruction at a place, if a region can hold it. */
-  #read(page: Page | undefined, offset: number): RegionInstruction | undefined {
+  #read(page: Page | undefined, offset: number, firstPageBase: bigint): RegionInstruction | undefined {
     if (!page) return undefined;
-    const { view } = this.#options.memory;
+    const { view, bytes, layout } = this.#options.memory;
     const record = this.#recordAt(page, offset);
     if (record === 0) return undefined;
     const handler = view.getUint16(record + RecordField.handler, true);
@@ -145,13 +154,27 @@ export class RegionMaker<Page extends PlacedPage> {
     if (!shapeCode) return undefined;
     const lengthBytes = view.getUint8(record + RecordField.length);
     const u16 = (field: number) => BigInt(view.getUint16(record + field, true));
+    const imm = view.getBigInt64(record + RecordField.imm, true);
+    const disp = view.getBigInt64(record + RecordField.disp, true);
+    const host = hostOf(layout, page) + inPage;
+    const addresses = addressFields({
+      bytes: bytes.subarray(host, host + lengthBytes),
+      mode: page.mode,
+      pageBase: firstPageBase + BigInt(pageOf(offset)),
+      pageOffset: inPage,
+      imm,
+      disp,
+      ripRelative: view.getUint16(record + RecordField.base, true) === PAGE_BASE.offset,
+      branches: shape.operands.some((operand) => operand.kind === 'rel'),
+    });
     return {
       code: shapeCode,
       offset,
       pageOffset: pageOf(offset),
       lengthBytes,
-      imm: view.getBigInt64(record + RecordField.imm, true),
-      disp: view.getBigInt64(record + RecordField.disp, true),
+      imm,
+      disp,
+      addresses,
       scale: BigInt(view.getUint8(record + RecordField.scale)),
       reg: u16(RecordField.reg),
       rm: u16(RecordField.rm),
@@ -177,22 +200,37 @@ export class RegionMaker<Page extends PlacedPage> {
 }
 
 function partsOf<Page>(graph: RegionGraph, pages: ReadonlyMap<number, Page | undefined>): RegionPart<Page>[] {
-  const parts = new Map<number, number[]>();
+  const parts = new Map<number, { blocks: number[]; addresses: number[]; sizeBytes: number }>();
   for (const { offset, instructions } of graph.blocks.values()) {
     if (instructions.length === 0) continue;
-    const last = instructions[instructions.length - 1];
     const distance = pageOf(offset);
-    const blocks = parts.get(distance) ?? [];
-    blocks.push(offset - distance, last.offset + last.lengthBytes - distance);
-    parts.set(distance, blocks);
+    const part = parts.get(distance) ?? { blocks: [], addresses: [], sizeBytes: 0 };
+    parts.set(distance, part);
+    const first = offset - distance;
+    for (const { addresses } of instructions)
+      for (const { firstByte, sizeBytes, direction } of addresses)
+        part.addresses.push(part.sizeBytes + firstByte - first, sizeBytes, direction);
+    const last = instructions[instructions.length - 1];
+    const end = last.offset + last.lengthBytes - distance;
+    part.blocks.push(first, end);
+    part.sizeBytes += end - first;
   }
-  return [...parts].map(([distance, blocks]) => ({ page: pages.get(distance) as Page, distance, blocks }));
+  return [...parts].map(([distance, { blocks, addresses }]) => {
+    const page = pages.get(distance) as Page;
+    return { page, distance, blocks, addresses };
+  });
 }
+
+/** Host address of a page. */
+export const hostOf = (layout: MemoryLayout, { physicalPage }: PlacedPage): number =>
+  layout.ram + physicalPage * PAGE_SIZE_BYTES;
 
 /** In a batch's module: the function of a region, by its number in the batch. */
 export const regionName = (number: number): string => `region${number}`;
 /** The global that one of its entry tables is to be put into: see {@link RegionCode.tables}. */
 export const tableName = (number: number, table: number): string => `region${number}table${table}`;
+/** The global for how far its code has moved, if it holds addresses that move with it: see {@link RegionCode.moves}. */
+export const slideName = (number: number): string => `region${number}slide`;
 
 /** The module of a batch of regions. */
 export function batchModule(layout: MemoryLayout, batch: readonly RegionCode[]): Uint8Array {
@@ -201,10 +239,11 @@ export function batchModule(layout: MemoryLayout, batch: readonly RegionCode[]):
   module.importFunction('regionWrite', ['i64', 'i32'], ['i32']);
   module.importFunction('helper', ['i32'], ['i32']);
   let globals = 0;
-  for (const [i, { body, locals, tables }] of batch.entries()) {
+  for (const [i, { body, locals, tables, moves }] of batch.entries()) {
     body.shiftGlobals(globals);
-    for (const k of tables.keys()) module.ownGlobal(tableName(i, k));
-    globals += tables.length;
+    if (moves) module.ownGlobal(slideName(i), 'i64');
+    for (const k of tables.keys()) module.ownGlobal(tableName(i, k), 'i32');
+    globals += tables.length + (moves ? 1 : 0);
     module.addFunction(regionName(i), REGION_SIGNATURE, locals, body);
   }
   return module.finish();

@@ -48,6 +48,8 @@ export interface RegionCode {
    * the code runs, which it reads from globals, numbered in this order.
    */
   readonly tables: readonly number[];
+  /** It holds addresses that move with the code; how far that has moved, in bytes, is its first global. */
+  readonly moves: boolean;
 }
 
 const PARAMETERS = 3;
@@ -78,6 +80,7 @@ export class RegionFunction implements InstructionPlace {
   readonly #locals = new Map<number, number>();
   /** Pages whose entry tables are in globals. */
   readonly #tables: number[] = [];
+  readonly #moves: boolean;
   /** Where code is being written: registers that are in their locals, and those that may differ from the state block. */
   #loaded: RegisterSet = 0;
   #dirty: RegisterSet = 0;
@@ -89,7 +92,9 @@ export class RegionFunction implements InstructionPlace {
     this.base = options.base;
     this.flags = new RegionFlags(this.asm, options.base, { form: 5, a: 7, b: 8, result: 9, scratch: 10 });
     this.#registers = new RegisterPlan(graph);
-    const jumping = [...graph.blocks.values()].filter(({ successors }) => successors.has(DISPATCHER));
+    const blocks = [...graph.blocks.values()];
+    this.#moves = blocks.some(({ instructions }) => instructions.some(({ addresses }) => addresses.length > 0));
+    const jumping = blocks.filter(({ successors }) => successors.has(DISPATCHER));
     this.#jumpPages = jumping.map((block) => pageOf(lastOffset(block)));
     for (const register of membersOf(this.#registers.touched))
       this.#locals.set(register, this.pool.allocate(isVector(register) ? 'v128' : 'i64'));
@@ -119,7 +124,7 @@ export class RegionFunction implements InstructionPlace {
     }
     asm.get(local.next);
     this.#pushRest(() => asm.get(local.code));
-    return { body: asm, locals: this.pool.types, tables: this.#tables };
+    return { body: asm, locals: this.pool.types, tables: this.#tables, moves: this.#moves };
   }
   /** Push the second answer: what is left of the budget, and how the region is left. */
   #pushRest(code: () => void): void {
@@ -129,6 +134,9 @@ export class RegionFunction implements InstructionPlace {
     asm.op(Op.i32Or);
   }
 
+  pushSlide(): void {
+    this.asm.global(0);
+  }
   helperNumber(name: string): number {
     return this.#options.helperNumber(name);
   }
@@ -361,7 +369,7 @@ export class RegionFunction implements InstructionPlace {
     asm
       .get(local.place)
       .mem(Op.i32Load, TLB_EXEC_OFFSET + 8)
-      .global(this.#tableOf(page))
+      .global(this.#tableOf(page) + (this.#moves ? 1 : 0))
       .op(Op.i32Ne);
     asm.op(Op.i32Or).unlikelyIf();
     this.labels.push(undefined);

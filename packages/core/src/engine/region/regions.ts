@@ -4,9 +4,9 @@ import { type CodeKeeper, compileOnly } from '../code-keeper.ts';
 import { REGION_TABLE_SIZE } from '../interpreter.ts';
 import type { EngineMemory } from '../memory.ts';
 import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
-import { findParts, holdsPart, hostOf, type KeptModule, keep, madeFor, type RegionStarts } from './kept-regions.ts';
+import { findParts, holdsPart, type KeptModule, keep, madeFor, type RegionStarts, slideOf } from './kept-regions.ts';
 import { knownTable } from './known-table.ts';
-import { batchModule, RegionMaker, type RegionPart, regionName, tableName } from './maker.ts';
+import { batchModule, hostOf, RegionMaker, type RegionPart, regionName, slideName, tableName } from './maker.ts';
 import type { RegionCode } from './region-function.ts';
 import type { RegionThread } from './thread-messages.ts';
 import { type AskedRegion, type RegionSource, ThreadRegions } from './thread-regions.ts';
@@ -184,8 +184,8 @@ export class Regions {
     const { memory, code, batch } = this.#options;
     const region = this.#maker.make({
       page,
-      offset: Number(linear & 0xfffn),
-      growsAt: isGrown ? linear : undefined,
+      linear,
+      isGrown,
       pageAt: (distance) => {
         const table = knownTable(memory.view, lookup, linear + BigInt(distance));
         return table === undefined ? undefined : code.pageOfTable(table);
@@ -194,7 +194,7 @@ export class Regions {
     if (region) {
       this.#statistics.instructions += region.instructions;
       const { code: made, parts } = region;
-      this.#waiting.push({ record, code: made, parts, tables: made.tables, isGrown });
+      this.#waiting.push({ record, linear, code: made, parts, tables: made.tables, isGrown });
     }
     this.#statistics.generateMs += performance.now() - started;
     if (this.#waiting.length >= batch) this.compileWaiting();
@@ -230,7 +230,9 @@ export class Regions {
   #putInPlace(batch: readonly (RegionSource | undefined)[], module: WebAssembly.Module, bytes: Uint8Array): void {
     const started = performance.now();
     const { keeper, memory } = this.#options;
-    const regions = keeper ? batch.map((region) => region && keep(memory, region.parts, region)) : [];
+    const regions = keeper
+      ? batch.map((region) => region && keep(memory, region.parts, { ...region, pageBase: pageBaseOf(region.linear) }))
+      : [];
     const kept = { madeFor: this.#madeFor, regions, bytes };
     keeper?.keep(kept, module);
     const instance = this.#instantiate(module);
@@ -252,7 +254,7 @@ export class Regions {
     const { memory, keeper } = this.#options;
     if (!keeper?.regions.filter.mayStart(memory.bytes, hostOf(memory.layout, page) + offset, offset)) return false;
     const places = this.#keptStarts?.[page.mode]?.[offset];
-    return places?.some(({ region }) => holdsPart(memory, page, region.parts[0])) ?? false;
+    return places?.some(({ region }) => holdsPart(memory, page, region.parts[0], 'any')) ?? false;
   }
 
   /** Put a region in place that is kept from before, if there is one for what stands there. */
@@ -270,11 +272,12 @@ export class Regions {
     };
     for (const { module, number, region } of places) {
       if (present && !region.isGrown) continue;
-      const parts = findParts(memory, region, pageAt);
+      const slide = slideOf(region, pageBaseOf(linear));
+      const parts = findParts(memory, region, slide, pageAt);
       if (!parts) continue;
       for (const part of parts) this.#options.code.cover(part);
       const { isGrown, tables } = region;
-      this.#install({ record, parts, isGrown, tables }, this.#instanceFor(module, number), number);
+      this.#install({ record, linear, parts, isGrown, tables }, this.#instanceFor(module, number), number, slide);
       this.#statistics.reused++;
       return true;
     }
@@ -291,7 +294,8 @@ export class Regions {
     return instance;
   }
 
-  #install(source: RegionSource, instance: ModuleInstance, number: number): void {
+  /** `slide`: how far its code has moved since it was compiled. */
+  #install(source: RegionSource, instance: ModuleInstance, number: number, slide = 0): void {
     const { view } = this.#options.memory;
     const { record, parts, tables } = source;
     const before = this.#byRecord.get(record);
@@ -302,6 +306,8 @@ export class Regions {
       const { page } = parts.find((part) => part.distance === distance) as RegionPart<CodePage>;
       (exports[tableName(number, k)] as WebAssembly.Global).value = page.table;
     }
+    const slideGlobal = exports[slideName(number)] as WebAssembly.Global | undefined;
+    if (slideGlobal) slideGlobal.value = BigInt(slide);
     this.#table?.set(index, exports[regionName(number)] as () => number);
     instance.used.add(number);
     this.#live.add(instance);
@@ -393,6 +399,8 @@ export class Regions {
     for (let at = lookup; at < lookup + REGION_LOOKUP_BYTES; at += REGION_LOOKUP_ENTRY_BYTES) this.#emptyEntry(at);
   }
 }
+
+const pageBaseOf = (linear: bigint): bigint => linear & ~0xfffn;
 
 /** `ranges`: in their order, none overlapping another. */
 function holdsAny(blocks: readonly number[], ranges: readonly ByteRange[]): boolean {

@@ -32,11 +32,10 @@ export type ToThread =
       readonly newPages: readonly PageMessage[];
       /** Records before this address are complete. */
       readonly recordsEnd: number;
-      /** Page and offset in it. */
       readonly page: number;
-      readonly offset: number;
-      /** For one that is to grow: its linear address, and a copy of the code look-up. */
-      readonly reach: { readonly linear: bigint; readonly lookup: Uint8Array } | undefined;
+      readonly linear: bigint;
+      /** For one that is to grow: a copy of the code look-up. */
+      readonly lookup: Uint8Array | undefined;
     }
   /** Put regions that have been made into a module; others up to `seen` are not wanted any more. Answered with `compiled`. */
   | { readonly kind: 'compile'; readonly ids: readonly number[]; readonly seen: number }

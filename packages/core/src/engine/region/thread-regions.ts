@@ -19,6 +19,7 @@ export interface AskedRegion {
 export interface RegionSource {
   /** The record it starts at. */
   readonly record: number;
+  readonly linear: bigint;
   readonly parts: readonly RegionPart<CodePage>[];
   /** Distances of the pages whose entry tables it looks for. */
   readonly tables: readonly number[];
@@ -101,10 +102,8 @@ export class ThreadRegions {
       newPages,
       recordsEnd: code.recordsEnd,
       page: code.numberOf(page),
-      offset: Number(linear & 0xfffn),
-      reach: isGrown
-        ? { linear, lookup: memory.bytes.slice(lookup, lookup + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES) }
-        : undefined,
+      linear,
+      lookup: isGrown ? memory.bytes.slice(lookup, lookup + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES) : undefined,
     });
   }
 
@@ -173,7 +172,8 @@ export class ThreadRegions {
     }
     this.figures.made++;
     this.figures.instructions += instructions;
-    this.#waiting.set(id, { record: asked.record, isGrown: asked.isGrown, parts: here, tables });
+    const { record, linear, isGrown } = asked;
+    this.#waiting.set(id, { record, linear, isGrown, parts: here, tables });
     if (this.#waiting.size >= batch) this.compile();
   }
 

@@ -60,7 +60,12 @@ class Work {
   constructor({ buffer, ramSizeBytes, base, threshold }: Message<'start'>) {
     this.#layout = layoutFor(ramSizeBytes);
     this.#bytes = new Uint8Array(buffer);
-    const memory = { view: new DataView(buffer), words: new Int32Array(buffer), layout: this.#layout };
+    const memory = {
+      view: new DataView(buffer),
+      bytes: this.#bytes,
+      words: new Int32Array(buffer),
+      layout: this.#layout,
+    };
     this.#maker = new RegionMaker({
       memory,
       base,
@@ -69,7 +74,7 @@ class Work {
     });
   }
 
-  make({ id, newPages, recordsEnd, page, offset, reach }: Message<'make'>): FromThread {
+  make({ id, newPages, recordsEnd, page, linear, lookup }: Message<'make'>): FromThread {
     const started = performance.now();
     for (const each of newPages) this.#addPage(each);
     this.#maker.recordsEnd = recordsEnd;
@@ -77,9 +82,9 @@ class Work {
     try {
       const region = this.#maker.make({
         page: this.#pages[page],
-        offset,
-        growsAt: reach?.linear,
-        pageAt: (distance) => reach && this.#knownPage(reach.lookup, reach.linear + BigInt(distance)),
+        linear,
+        isGrown: lookup !== undefined,
+        pageAt: (distance) => lookup && this.#knownPage(lookup, linear + BigInt(distance)),
       });
       if (!region) return { kind: 'notMade', id, unable: false, elapsedMs: elapsedMs() };
       this.#made.set(id, region.code);
