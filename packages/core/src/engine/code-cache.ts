@@ -9,7 +9,16 @@ import {
   RECORD_BYTES,
   RECORD_INFO_BYTES,
 } from '../memory/layout.ts';
-import { MAX_RUN, NO_SEGMENT, RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from './record.ts';
+import {
+  MAX_RUN,
+  NO_SEGMENT,
+  RecordField,
+  RecordInfo,
+  recordInfoOffset,
+  SpecialHandler,
+  writeRecordHead,
+  writeSum,
+} from './record.ts';
 
 /** Decoded code of one guest page in one code mode. */
 export interface CodePage {
@@ -75,12 +84,15 @@ export interface HandlerChoice {
   /** The same without arithmetic flags; {@link handler} where there is no such. */
   quiet(): number;
   readonly flags: FlagUse;
+  /** It goes to a direct target. */
+  readonly branches: boolean;
 }
 
 const CROSSING_GUARD: HandlerChoice = {
   handler: SpecialHandler.crossing,
   quiet: () => SpecialHandler.crossing,
   flags: { writes: false, writesAll: false, observes: true, stores: false },
+  branches: false,
 };
 
 const UNDEFINED_VECTOR = 6;
@@ -93,6 +105,7 @@ export class CodeCache {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   readonly #words: Int32Array;
+  readonly #infoOffset: number;
   readonly #pages = new Map<number, CodePage[]>();
   /** In the order of their entry tables. */
   readonly #byTable: CodePage[] = [];
@@ -104,9 +117,10 @@ export class CodeCache {
   readonly #shapes: (InstructionShape | undefined)[] = [];
   /** An encoding of each shape decoded, in hexadecimal; kept only while someone asks for it. */
   examples: Map<InstructionShape, string> | undefined;
-  /** Handler choices of the run being decoded, and where their records are. */
+  /** Handler choices of the run being decoded, and where their records are: so many of each. */
   readonly #choices: HandlerChoice[] = [];
   readonly #choiceRecords: number[] = [];
+  #choiceCount = 0;
   readonly statistics = { decoded: 0, invalidations: 0, flushes: 0 };
 
   constructor(buffer: ArrayBufferLike, layout: MemoryLayout, hooks: CodeCacheHooks) {
@@ -116,6 +130,7 @@ export class CodeCache {
     this.#view = new DataView(buffer);
     this.#words = new Int32Array(buffer);
     this.#nextRecord = layout.records;
+    this.#infoOffset = recordInfoOffset(layout);
   }
 
   /** The code page for a host page, made if need be; {@link hasRoom} must hold. */
@@ -214,8 +229,7 @@ export class CodeCache {
     const start = this.#nextRecord;
     const firstByte = offset;
     let ordinal = 1;
-    this.#choices.length = 0;
-    this.#choiceRecords.length = 0;
+    this.#choiceCount = 0;
     for (;;) {
       const entry = (page.table >>> 2) + offset;
       if (offset >= PAGE_SIZE_BYTES || this.#words[entry] !== 0 || ordinal > MAX_RUN) {
@@ -229,6 +243,7 @@ export class CodeCache {
       offset = next;
       ordinal++;
     }
+    page.decoded.fill(1, firstByte, this.#coveredEnd);
     page.runs.push({ start, end: this.#nextRecord, firstByte, endByte: this.#coveredEnd });
     this.#silenceDeadFlags();
     this.#pairUp();
@@ -237,9 +252,10 @@ export class CodeCache {
   /** Records whose handler and the next one's have a common handler get that; the next one keeps its own for jumps to it. */
   #pairUp(): void {
     const records = this.#choiceRecords;
-    let first = records.length > 0 ? this.#view.getUint16(records[0] + RecordField.handler, true) : 0;
-    for (let i = 1; i < records.length; i++) {
-      const second = this.#view.getUint16(records[i] + RecordField.handler, true);
+    const handlerOf = (record: number) => this.#words[(record + RecordField.handler) >>> 2] & 0xffff;
+    let first = this.#choiceCount > 0 ? handlerOf(records[0]) : 0;
+    for (let i = 1; i < this.#choiceCount; i++) {
+      const second = handlerOf(records[i]);
       const pair = this.#hooks.pairFor(first, second);
       if (pair !== 0) this.#view.setUint16(records[i - 1] + RecordField.handler, pair, true);
       first = second;
@@ -252,13 +268,18 @@ export class CodeCache {
    */
   #silenceDeadFlags(): void {
     let live = true;
-    for (let i = this.#choices.length - 1; i >= 0; i--) {
+    for (let i = this.#choiceCount - 1; i >= 0; i--) {
       const choice = this.#choices[i];
       const { flags } = choice;
       if (flags.writes && !flags.stores && !live)
         this.#view.setUint16(this.#choiceRecords[i] + RecordField.handler, choice.quiet(), true);
       live = flags.observes || (live && !flags.writesAll);
     }
+  }
+
+  #choose(choice: HandlerChoice, record: number): void {
+    this.#choices[this.#choiceCount] = choice;
+    this.#choiceRecords[this.#choiceCount++] = record;
   }
 
   /** Decode one instruction; answers the offset of the next one, or −1 at the end of the run. */
@@ -270,18 +291,17 @@ export class CodeCache {
       const second = following();
       if (!second) {
         this.#special(SpecialHandler.fetch, ordinal, offset, offset);
-        this.#cover(page, offset, left);
+        this.#coveredEnd = PAGE_SIZE_BYTES;
         return -1;
       }
       const secondHost = this.#hostOf(second);
       result = this.#hooks.decode((i) => this.#bytes[i < left ? host + i : secondHost + i - left], page.mode);
       this.#special(SpecialHandler.crossing, ordinal, offset, offset);
       // The guard can leave, and fetching again can fault.
-      this.#choices.push(CROSSING_GUARD);
-      this.#choiceRecords.push(this.#nextRecord - RECORD_BYTES);
+      this.#choose(CROSSING_GUARD, this.#nextRecord - RECORD_BYTES);
       this.#view.setUint32(this.#nextRecord - RECORD_BYTES + RecordField.link, second.table, true);
       second.reachedFrom.add(page);
-      this.#cover(second, 0, 15);
+      second.decoded.fill(1, 0, 15);
     }
     if (!result.ok) {
       this.#special(
@@ -290,7 +310,7 @@ export class CodeCache {
         offset,
         result.reason === 'tooLong' ? PROTECTION_VECTOR : UNDEFINED_VECTOR,
       );
-      this.#cover(page, offset, Math.min(left, 15));
+      this.#coveredEnd = offset + Math.min(left, 15);
       return -1;
     }
     const { instruction } = result;
@@ -298,7 +318,7 @@ export class CodeCache {
     this.#keepExample(instruction, host);
     this.#write(page, instruction, ordinal, offset);
     this.#nextRecord += RECORD_BYTES;
-    this.#cover(page, offset, Math.min(left, instruction.lengthBytes));
+    this.#coveredEnd = offset + Math.min(left, instruction.lengthBytes);
     return instruction.shape.encoding.endsBlock ? -1 : offset + instruction.lengthBytes;
   }
 
@@ -328,11 +348,6 @@ export class CodeCache {
     this.examples.set(instruction.shape, bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(''));
   }
 
-  #cover(page: CodePage, offset: number, sizeBytes: number): void {
-    page.decoded.fill(1, offset, offset + sizeBytes);
-    this.#coveredEnd = offset + sizeBytes;
-  }
-
   #special(handler: number, ordinal: number, offset: number, imm: number): void {
     const at = this.#nextRecord;
     this.#shapes.push(undefined);
@@ -347,30 +362,28 @@ export class CodeCache {
   /** Write a record. Direct branches keep their target's offset from the page's base as immediate. */
   #write(page: CodePage, d: DecodedInstruction, ordinal: number, offset: number): void {
     const at = this.#nextRecord;
-    const view = this.#view;
     const choice = this.#hooks.handlerFor(d.shape);
     this.#shapes.push(d.shape);
-    this.#choices.push(choice);
-    this.#choiceRecords.push(at);
-    view.setUint16(at + RecordField.handler, choice.handler, true);
-    this.#bytes[at + RecordField.length] = d.lengthBytes;
-    this.#bytes[at + RecordField.ordinal] = ordinal;
-    view.setUint16(at + RecordField.pageOffset, offset, true);
-    view.setUint16(at + RecordField.reg, d.reg, true);
-    view.setUint16(at + RecordField.rm, d.rm, true);
-    view.setUint16(at + RecordField.base, d.ripRelative ? PAGE_BASE.offset : d.base, true);
-    view.setUint16(at + RecordField.index, d.index, true);
-    this.#bytes[at + RecordField.scale] = d.scale;
-    this.#bytes[at + RecordField.segment] = d.segment < 0 ? NO_SEGMENT : d.segment;
-    if (this.#hooks.isKept?.(page, offset)) {
-      const arrivals = (at >>> 2) + recordInfoOffset(this.#layout) + RecordInfo.arrivals;
-      view.setInt32(arrivals, this.#hooks.arrivalsOfKept, true);
-    }
+    this.#choose(choice, at);
     const after = offset + d.lengthBytes;
-    writeSum(view, at + RecordField.disp, d.dispLow, d.dispHigh, d.ripRelative ? after : 0);
-    const isBranch = d.shape.operands.some((operand) => operand.kind === 'rel');
-    writeSum(view, at + RecordField.imm, d.immLow, d.immHigh, isBranch ? after : 0);
-    if (isBranch) view.setUint32(at + RecordField.link, 0, true);
+    const words = this.#words;
+    writeRecordHead(words, at >>> 2, {
+      handler: choice.handler,
+      lengthBytes: d.lengthBytes,
+      ordinal,
+      pageOffset: offset,
+      reg: d.reg,
+      rm: d.rm,
+      base: d.ripRelative ? PAGE_BASE.offset : d.base,
+      index: d.index,
+      scale: d.scale,
+      segment: d.segment < 0 ? NO_SEGMENT : d.segment,
+    });
+    writeSum(words, (at + RecordField.disp) >>> 2, d.dispLow, d.dispHigh, d.ripRelative ? after : 0);
+    writeSum(words, (at + RecordField.imm) >>> 2, d.immLow, d.immHigh, choice.branches ? after : 0);
+    if (choice.branches) words[(at + RecordField.link) >>> 2] = 0;
+    if (this.#hooks.isKept?.(page, offset))
+      words[(at >>> 2) + this.#infoOffset + RecordInfo.arrivals] = this.#hooks.arrivalsOfKept;
   }
 
   /** Decode one instruction and a stop record behind it; answers the host address, for single-stepping. */
@@ -378,6 +391,7 @@ export class CodeCache {
     const known = page.singles.get(offset);
     if (known !== undefined && !this.isStale(known)) return known;
     const at = this.#nextRecord;
+    this.#choiceCount = 0;
     const next = this.#decodeOne(page, offset, 1, following);
     // What could not be fetched may be there the next time.
     if (this.shapeOf(at)) page.singles.set(offset, at);
@@ -385,6 +399,7 @@ export class CodeCache {
     const end = next < 0 ? offset + this.#bytes[record + RecordField.length] : next;
     this.#special(SpecialHandler.stop, 2, end, end);
     this.#stopAtTarget(record);
+    page.decoded.fill(1, offset, this.#coveredEnd);
     page.runs.push({ start: at, end: this.#nextRecord, firstByte: offset, endByte: this.#coveredEnd });
     return at;
   }
@@ -529,11 +544,4 @@ function joined(ranges: readonly ByteRange[]): ByteRange[] {
 function overlaps(decoded: Uint8Array, from: number, to: number): boolean {
   for (let i = from; i <= to; i++) if (decoded[i]) return true;
   return false;
-}
-
-/** Write a 64-bit value given as halves, plus a small number. */
-function writeSum(view: DataView, at: number, low: number, high: number, plus: number): void {
-  const sum = (low >>> 0) + plus;
-  view.setInt32(at, sum | 0, true);
-  view.setInt32(at + 4, high + (sum > 0xffffffff ? 1 : 0), true);
 }

@@ -54,7 +54,8 @@ export class Handlers {
   /** For the dispatch loop; numbered from FIRST_HANDLER on. */
   readonly inline: readonly InlineHandler[];
   readonly #options: HandlersOptions;
-  readonly #choices = new Map<InstructionShape, Choice>();
+  /** By the number of the shape. */
+  readonly #choices: (Choice | undefined)[] = [];
   /** Handlers of pairs, by first × table size + second. */
   readonly #pairs = new Map<number, number>();
   #next = FIRST_HANDLER;
@@ -90,22 +91,26 @@ export class Handlers {
     return this.#next > this.#limit - HANDLERS_PER_RUN;
   }
   forgetCompiled(): void {
-    for (const choice of this.#choices.values()) choice.forget(this.#firstCompiled);
+    for (const choice of this.#all) choice.forget(this.#firstCompiled);
     this.#next = this.#firstCompiled;
     this.#waiting = [];
     this.#commonAreCompiled = false;
     this.#compiledFor64 = 0;
   }
 
+  get #all(): Choice[] {
+    return this.#choices.filter((choice) => choice !== undefined);
+  }
+
   choiceFor(shape: InstructionShape): HandlerChoice {
     return this.#choiceOf(shape);
   }
   #choiceOf(shape: InstructionShape): Choice {
-    return this.#choices.get(shape) ?? this.#choose(shape);
+    return this.#choices[shape.id] ?? this.#choose(shape);
   }
   /** What has been compiled since the start that could stand in the list of common instructions. */
   compiled(examples: ReadonlyMap<InstructionShape, string>): Omit<ProfiledHandler, 'count'>[] {
-    return [...this.#choices.values()].flatMap((choice) => {
+    return this.#all.flatMap((choice) => {
       const example = examples.get(choice.shape);
       if (example === undefined || choice.shape.mode !== 'long64') return [];
       const { key } = choice.shape;
@@ -118,6 +123,8 @@ export class Handlers {
   }
   /** The handler that does both of two successive handlers' work; 0: there is none. */
   pairFor(first: number, second: number): number {
+    // Pairs are made of those that stand inline.
+    if (first >= this.#firstCompiled || second >= this.#firstCompiled) return 0;
     return this.#pairs.get(first * HANDLER_TABLE_SIZE + second) ?? 0;
   }
 
@@ -147,7 +154,7 @@ export class Handlers {
     const quiet = example.startsWith(QUIET_MARK);
     const shape = exampleShape(quiet ? example.slice(QUIET_MARK.length) : example);
     const program = buildProgram(shape, this.#options.directCode, quiet);
-    const choice = this.#choices.get(shape) ?? this.#choose(shape, quiet ? undefined : program);
+    const choice = this.#choices[shape.id] ?? this.#choose(shape, quiet ? undefined : program);
     if (!(quiet ? choice.hasQuiet : choice.hasHandler)) {
       handlers.push([program]);
       if (quiet) choice.setQuiet(this.#next++);
@@ -163,7 +170,7 @@ export class Handlers {
       if (is64) this.#compiledFor64++;
       return this.#addHandler(program);
     });
-    this.#choices.set(shape, choice);
+    this.#choices[shape.id] = choice;
     return choice;
   }
 
@@ -211,7 +218,7 @@ export class Handlers {
     const at = this.#options.profileAt;
     if (at === undefined) return [];
     const count = (offset: number) => this.#options.memory.view.getUint32(at + offset, true);
-    const named = [...this.#choices.values()].flatMap((choice) => {
+    const named = this.#all.flatMap((choice) => {
       const example = examples.get(choice.shape);
       if (example === undefined || choice.shape.mode !== 'long64') return [];
       const {
@@ -277,6 +284,7 @@ interface HotInstruction {
 class Choice implements HandlerChoice {
   readonly shape: InstructionShape;
   readonly flags: FlagUse;
+  readonly branches: boolean;
   /** May be the first of a pair: it cannot overwrite the second one, and goes on to it. */
   readonly leads: boolean;
   readonly #compile: (program: Program) => number;
@@ -294,6 +302,7 @@ class Choice implements HandlerChoice {
     this.#compile = compile;
     const program = built ?? buildProgram(shape, directCode);
     this.flags = flagUse(program);
+    this.branches = shape.operands.some((operand) => operand.kind === 'rel');
     this.leads = !storesIn(program.body) && !shape.encoding.endsBlock;
   }
   get hasHandler(): boolean {
