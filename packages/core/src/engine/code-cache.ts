@@ -113,8 +113,9 @@ export class CodeCache {
   #nextTable = 0;
   /** End of the bytes that were decoded last, in their page. */
   #coveredEnd = 0;
-  /** Shapes of the records, by number of the record; undefined for those that are no instruction. */
-  readonly #shapes: (InstructionShape | undefined)[] = [];
+  /** Number of the shape plus 1, by number of the record; 0 for those that are no instruction. An array of the shapes themselves grows slowly. */
+  readonly #shapeOfRecord: Int32Array;
+  readonly #shapes: InstructionShape[] = [];
   /** An encoding of each shape decoded, in hexadecimal; kept only while someone asks for it. */
   examples: Map<InstructionShape, string> | undefined;
   /** Handler choices of the run being decoded, and where their records are: so many of each. */
@@ -131,6 +132,7 @@ export class CodeCache {
     this.#words = new Int32Array(buffer);
     this.#nextRecord = layout.records;
     this.#infoOffset = recordInfoOffset(layout);
+    this.#shapeOfRecord = new Int32Array((layout.recordsEnd - layout.records) / RECORD_BYTES);
   }
 
   /** The code page for a host page, made if need be; {@link hasRoom} must hold. */
@@ -215,7 +217,6 @@ export class CodeCache {
     this.#bytes.fill(0, recordInfo, recordInfo + ((this.#nextRecord - records) / RECORD_BYTES) * RECORD_INFO_BYTES);
     this.#pages.clear();
     this.#byTable.length = 0;
-    this.#shapes.length = 0;
     this.#nextRecord = records;
     this.#nextTable = 0;
     this.#hooks.flushed();
@@ -332,9 +333,14 @@ export class CodeCache {
     this.#mark(page);
   }
 
+  #recordNumber(record: number): number {
+    return (record - this.#layout.records) / RECORD_BYTES;
+  }
   /** The shape of the instruction that a record stands for. */
   shapeOf(record: number): InstructionShape | undefined {
-    return this.#shapes[(record - this.#layout.records) / RECORD_BYTES];
+    if (record >= this.#nextRecord) return undefined;
+    const number = this.#shapeOfRecord[this.#recordNumber(record)];
+    return number > 0 ? this.#shapes[number - 1] : undefined;
   }
 
   /** What the record stood for is no longer there. */
@@ -350,7 +356,7 @@ export class CodeCache {
 
   #special(handler: number, ordinal: number, offset: number, imm: number): void {
     const at = this.#nextRecord;
-    this.#shapes.push(undefined);
+    this.#shapeOfRecord[this.#recordNumber(at)] = 0;
     this.#bytes.fill(0, at, at + RECORD_BYTES);
     this.#view.setUint16(at + RecordField.handler, handler, true);
     this.#bytes[at + RecordField.ordinal] = ordinal;
@@ -363,7 +369,9 @@ export class CodeCache {
   #write(page: CodePage, d: DecodedInstruction, ordinal: number, offset: number): void {
     const at = this.#nextRecord;
     const choice = this.#hooks.handlerFor(d.shape);
-    this.#shapes.push(d.shape);
+    const { shape } = d;
+    this.#shapes[shape.id] ??= shape;
+    this.#shapeOfRecord[this.#recordNumber(at)] = shape.id + 1;
     this.#choose(choice, at);
     const after = offset + d.lengthBytes;
     const words = this.#words;
