@@ -56,6 +56,15 @@ export default { name: 'typed', version: '1.0.0', api: '^1.2', guest: 'linux', o
 `,
 );
 
+/** One in TypeScript that a boot list asks for. */
+const named = path.join(directory, 'list-entry');
+writeFileSync(named, 'pvops-module named\n');
+const namedOps = "{ 'mmu.ptep_modify_prot_start': 'native' }";
+writeFileSync(
+  path.join(directory, 'named.ts'),
+  `export default { name: 'named', version: '1.0.0', api: '^1.2', guest: 'linux', ops: ${namedOps} };\n`,
+);
+
 /** A module that calls something: of the kernel's, or at a fixed address. */
 function calling(symbol: string, ops: Readonly<Record<string, string>>, address?: number): ModuleOptions {
   const text = { name: '.text', flags: 6, bytes: CODE, relocations: [{ at: 3, type: 4, symbol, addend: -4 }] };
@@ -79,6 +88,10 @@ describe.skipIf(skipped)(title, () => {
       name,
       '--boot-module',
       one,
+      '--boot-module',
+      named,
+      '--module-dir',
+      directory,
       '--module',
       typed,
       '--share',
@@ -101,7 +114,9 @@ describe.skipIf(skipped)(title, () => {
     expect(session.stderr).toMatch(/^vm: ops module count-cr3 1\.0\.0 loaded at boot: \d+ call sites written$/m);
     expect(session.console).not.toMatch(COMPLAINTS);
     expect(session.stderr).toMatch(/^vm: ops module typed 1\.0\.0 loaded at boot: \d+ call sites written$/m);
-    const [module] = await ops<ListedModule[]>('list', name);
+    expect(session.stderr).toMatch(/^vm: ops module named 1\.0\.0 loaded at boot: \d+ call sites? written$/m);
+    const [module, second] = await ops<ListedModule[]>('list', name);
+    expect(second).toMatchObject({ name: 'named', kind: 'typescript', slots: ['mmu.ptep_modify_prot_start'] });
     expect(module).toMatchObject({
       ...{ name: 'count-cr3', version: '1.0.0', kind: 'guestCode', slots: ['irq.save_fl', 'mmu.write_cr3'] },
     });
@@ -183,6 +198,7 @@ describe.skipIf(skipped)(title, () => {
   it('leave every call site as it was', async () => {
     await ops('unload', name, 'count-cr3');
     await ops('unload', name, 'typed');
+    await ops('unload', name, 'named');
     await startPrograms(session);
     expect(await ops('list', name)).toEqual([]);
     const { strays } = await ops<OpsReport>('report', '--vm', name);

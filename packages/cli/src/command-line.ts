@@ -55,6 +55,7 @@ interface ParsedFlags extends DeviceFlags {
   bootModule?: BootModuleRequest[];
   chip?: ExtraChip[];
   module?: string[];
+  moduleDir?: string;
   memory: number;
   cpus: number;
   console: ConsoleChoice;
@@ -211,6 +212,7 @@ function addRunOptions(run: Command): Command {
     .option('--boot-module <file[:text]>', 'a file and its text for a multiboot image (repeatable)', collectModule)
     .option('--chip <name>', 'a chip beside those of a PC: testdev (repeatable)', collectChip)
     .option('--module <module>', 'ops module for the kernel: NAME-ops of a plug-in, or a file (repeatable)', collect)
+    .option('--module-dir <directory>', 'ops modules that files of --boot-module may name')
     .addOption(
       new Option('--memory <size>', 'guest memory').argParser(parseMemory).default(DEFAULT_MEMORY_BYTES, '512M'),
     )
@@ -264,6 +266,7 @@ function toRunOptions(image: string, flags: ParsedFlags): RunOptions {
     bootModules: flags.bootModule ?? [],
     chips: flags.chip ?? [],
     modules: flags.module ?? [],
+    moduleDirectory: flags.moduleDir,
     memoryBytes: flags.memory,
     vcpus: flags.cpus,
     console: flags.console,

@@ -13,6 +13,9 @@ const text = path.join(directory, 'notes.txt');
 writeFileSync(text, 'no kernel\n');
 const truncated = path.join(directory, 'truncated.elf');
 writeFileSync(truncated, Buffer.from([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]));
+const named = path.join(directory, 'named');
+writeFileSync(named, 'pvops-module mine\n');
+const demo = fileURLToPath(new URL('../../../guests/demo/prebuilt/demo.elf', import.meta.url));
 const future = path.join(directory, 'future.mjs');
 writeFileSync(future, "export default { name: 'future', version: '1.0.0', api: '^2.0', apply() {} };\n");
 // In a folder without a package.json.
@@ -56,6 +59,12 @@ describe('what cannot be done is refused in one line with its own exit code', ()
       /PV3002: cannot read the initrd/,
       ['run', '--plugin', 'none', text, '--initrd', './nosuch'],
     ],
+    [
+      'an ops module that is named, but not allowed',
+      2,
+      /PV5030: \S+named asks for the ops module mine: none may be named/,
+      ['run', demo, '--plugin', 'none', '--boot-module', named],
+    ],
     ['entries of nothing', 2, /PV3001: missing required argument 'image'/, ['entries']],
     ['entries of a text file', 3, /PV2003: notes\.txt is no kernel image/, ['entries', text]],
     ['a directory as image', 3, /PV3002: .*is a directory/, ['run', '--plugin', 'none', directory]],
@@ -76,7 +85,7 @@ describe('what cannot be done is refused in one line with its own exit code', ()
   });
 
   it('nothing is left behind', () => {
-    expect(readdirSync(directory).sort()).toEqual(['future.mjs', 'notes.txt', 'truncated.elf', 'typed.ts']);
+    expect(readdirSync(directory).sort()).toEqual(['future.mjs', 'named', 'notes.txt', 'truncated.elf', 'typed.ts']);
   });
 });
 

@@ -89,6 +89,7 @@ it('`vm run` has defaults, and collects plug-ins', () => {
       initrdPath: undefined,
       bootModules: [],
       modules: [],
+      moduleDirectory: undefined,
       chips: [],
       memoryBytes: 512 * 2 ** 20,
       vcpus: 1,

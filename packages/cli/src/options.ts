@@ -22,6 +22,8 @@ export interface RunOptions {
   readonly chips: readonly ExtraChip[];
   /** Ops modules for the kernel, in the order in which they are loaded. */
   readonly modules: readonly string[];
+  /** Whose ops modules files of the boot list may name. */
+  readonly moduleDirectory: string | undefined;
   readonly memoryBytes: number;
   readonly vcpus: number;
   readonly console: ConsoleChoice;

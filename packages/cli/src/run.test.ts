@@ -28,6 +28,7 @@ function options(changes: Partial<RunOptions> = {}): RunOptions {
     bootModules: [],
     chips: [],
     modules: [],
+    moduleDirectory: undefined,
     memoryBytes: 2 ** 24,
     vcpus: 1,
     console: { kind: 'file', path: consoleFile },

@@ -62,7 +62,7 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
     );
     refuseInsideDoor(guest.image, findDoors(guest.image, registry.calls).entries, options.entryName);
     const { ops, guests } = splitBootList(guest.bootModules);
-    const modules = await BootModules.open(options.modules, ops, guest.image);
+    const modules = await BootModules.open(options, ops, guest.image);
     say(`${guest.image.name}: ${guest.image.description}`);
     const equipped = { ...guest, bootModules: guests, devices, modules };
     return await new Session(options, equipped, ending, createMachine, { trace, profile, functions }).run(registry);

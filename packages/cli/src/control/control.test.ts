@@ -82,6 +82,7 @@ async function start(name: string, changes: Partial<RunOptions> = {}): Promise<S
       bootModules: [],
       chips: [],
       modules: [],
+      moduleDirectory: undefined,
     },
     ...changes,
   };

@@ -20,8 +20,9 @@ import {
 } from '@polyvisor/plugin-api';
 import { say } from '../diagnostics.ts';
 import { ExitCode } from '../exit-codes.ts';
-import type { RunnableMachine } from '../options.ts';
+import type { RunnableMachine, RunOptions } from '../options.ts';
 import type { FileModule } from '../prepare.ts';
+import { allowedModule, namedModule } from './named-modules.ts';
 import { type OpsFile, opsFileOf, readOpsFile } from './ops-file.ts';
 import { opsHost, type VmOps } from './vm-ops.ts';
 
@@ -30,7 +31,7 @@ export function splitBootList(list: readonly FileModule[]): {
   ops: readonly FileModule[];
   guests: readonly FileModule[];
 } {
-  const ops = list.filter(({ bytes }) => isOpsObject(bytes));
+  const ops = list.filter(({ bytes }) => isOpsObject(bytes) || namedModule(bytes) !== undefined);
   return { ops, guests: list.filter((module) => !ops.includes(module)) };
 }
 
@@ -44,14 +45,23 @@ export class BootModules {
   /** Those that are in, or have been refused. */
   #done = 0;
 
-  /** Reads the modules and compares them with the kernel's file. Throws what can be refused before the guest starts. */
+  /**
+   * Reads the modules and compares them with the kernel's file. Throws what can be refused before the guest starts.
+   * `directory`: whose modules the list may name.
+   */
   static async open(
-    references: readonly string[],
+    { modules: references, moduleDirectory: directory }: Pick<RunOptions, 'modules' | 'moduleDirectory'>,
     list: readonly FileModule[],
     image: GuestImage,
   ): Promise<BootModules | undefined> {
     if (references.length + list.length === 0) return undefined;
-    const files = list.map(({ bytes, file }) => opsFileOf(bytes, file));
+    const files: OpsFile[] = [];
+    for (const { bytes, file } of list) {
+      const name = namedModule(bytes);
+      files.push(
+        name === undefined ? opsFileOf(bytes, file) : await readOpsFile(await allowedModule(name, file, directory)),
+      );
+    }
     for (const reference of references) files.push(await readOpsFile(reference));
     const { elf } = image;
     if (!elf) {
