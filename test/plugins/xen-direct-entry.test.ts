@@ -2,10 +2,10 @@
  * SYSCALL of a PV64 guest, into its kernel and back, and its kernel's IRET to itself, without an exit: everything that can be
  * seen afterwards is as if it had left each time.
  */
-import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import xen from '../../packages/plugin-xen/src/index.ts';
+import { seen } from '../guests/ended.ts';
 import { machineInProcess } from '../guests/in-process.ts';
 import { imm32, pvKernel, reason, SHUTDOWN_BY_EDI, VIRT_BASE } from '../guests/pv-kernel.ts';
 
@@ -117,8 +117,6 @@ async function run(state: State, exits?: 'all') {
   const left = (kind: string) => Number(machine.stats()[`exit.${kind}`] ?? 0);
   return { machine, reason, left };
 }
-type Ended = Awaited<ReturnType<typeof run>>;
-
 /** The page that has nothing in it but 32 upcall masks that are set. */
 function sharedInfoGpa(memory: { sizeBytes: number; read8(gpa: number): number }): number {
   for (let gpa = memory.sizeBytes - 4096; gpa > 0; gpa -= 4096) {
@@ -126,22 +124,6 @@ function sharedInfoGpa(memory: { sizeBytes: number; read8(gpa: number): number }
     if (masks.every((mask) => mask === 1) && memory.read8(gpa + 2) === 0) return gpa;
   }
   throw new Error('no shared_info');
-}
-
-function seen({ machine, reason }: Ended) {
-  const [vcpu] = machine.vcpus;
-  const memory = machine.memory.readBytes(0, machine.memory.sizeBytes);
-  return {
-    reason,
-    rip: vcpu.rip,
-    rflags: vcpu.rflags,
-    gpr: [...vcpu.gpr],
-    segments: [0, 1, 2, 3, 4, 5].map((index) => vcpu.segment(index)),
-    kernelGsBase: vcpu.kernelGsBase,
-    cr3: vcpu.cr3,
-    memory: createHash('sha256').update(memory).digest('hex'),
-    instructions: machine.stats().instructions,
-  };
 }
 
 describe("a PV64 guest's system calls", () => {

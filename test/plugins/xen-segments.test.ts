@@ -5,11 +5,15 @@
 import { describe, expect, it } from 'vitest';
 import xen from '../../packages/plugin-xen/src/index.ts';
 import { machineInProcess } from '../guests/in-process.ts';
+import {
+  BASE_32 as BASE,
+  call32 as call,
+  imm32,
+  move,
+  pv32Kernel,
+  SEGMENT_BYTES_32 as SEGMENT_BYTES,
+} from '../guests/pv32-kernel.ts';
 
-const VIRT_BASE = 0xc000_0000;
-const LOAD_ADDRESS = 0x10_0000;
-const BASE = VIRT_BASE + LOAD_ADDRESS;
-const SEGMENT_BYTES = 0x4000;
 const At = {
   FRAMES: 0x2000,
   TRAPS: 0x2040,
@@ -27,43 +31,7 @@ const ASSIST = { SEGMENTS: 0, NOTIFY: 1 } as const;
 const FLAT_RING1_CS = 0xe019;
 /** Of the second descriptor, by table. */
 const SELECTOR = { gdt: 0x09, ldt: 0x0d } as const;
-/** XEN_ELFNOTE_* (public/elfnote.h). */
-const Note = { ENTRY: 1, VIRT_BASE: 3, XEN_VERSION: 5, LOADER: 8, PAE_MODE: 9 } as const;
-const [EBX, ECX, EDX, ESI, EDI] = [3, 1, 2, 6, 7];
-
-const imm32 = (value: number): number[] => [...new Uint8Array(Uint32Array.of(value >>> 0).buffer)];
-const move = (register: number, value: number): number[] => [0xb8 + register, ...imm32(value)];
-const call = (number: number, ...args: number[]): number[] => [
-  ...args.flatMap((value, index) => move([EBX, ECX, EDX, ESI, EDI][index], value)),
-  ...move(0, number),
-  ...[0xcd, 0x82],
-];
-
-function note(type: number, value: string | number): Buffer {
-  const desc = typeof value === 'string' ? Buffer.from(`${value}\0`) : Buffer.from(imm32(value));
-  const header = Buffer.from([...imm32(4), ...imm32(desc.length), ...imm32(type), ...Buffer.from('Xen\0')]);
-  return Buffer.concat([header, desc, Buffer.alloc(-desc.length & 3)]);
-}
-
-/** An ELF file of one PT_LOAD and one PT_NOTE (System V ABI, chapters 4 and 5). */
-function kernel(bytes: readonly number[]): Buffer {
-  const notes = Buffer.concat([
-    note(Note.ENTRY, BASE),
-    note(Note.VIRT_BASE, VIRT_BASE),
-    note(Note.XEN_VERSION, 'xen-3.0'),
-    note(Note.LOADER, 'generic'),
-    note(Note.PAE_MODE, 'yes'),
-  ]);
-  const file = Buffer.alloc(0x1000 + SEGMENT_BYTES);
-  file.set([0x7f, 0x45, 0x4c, 0x46, 1, 1, 1]);
-  const header = (type: number, offset: number, size: number) =>
-    [type, offset, BASE, LOAD_ADDRESS, size, size, 7, 0x1000].flatMap(imm32);
-  file.set([2, 0, 3, 0, ...imm32(1), ...imm32(BASE), ...imm32(52), ...imm32(0), ...imm32(0), 52, 0, 32, 0, 2, 0], 16);
-  file.set([...header(1, 0x1000, SEGMENT_BYTES), ...header(4, 0x200, notes.length)], 52);
-  notes.copy(file, 0x200);
-  file.set(bytes, 0x1000);
-  return file;
-}
+const [EBX, ECX, EDX] = [3, 1, 2];
 
 /** Data of 4 GiB at the thread's base, DPL 3, as Linux describes TLS. */
 const DESCRIPTOR = [
@@ -109,7 +77,7 @@ async function run({ table, assists, handles, code }: Plan) {
   put(At.MMUEXT, [MMUEXT_SET_LDT, BASE + At.GDT, 512].flatMap(imm32));
   put(At.GDT + 8, DESCRIPTOR);
   put(At.LOCAL - 8, [...imm32(0x1111), ...imm32(0x2222)]);
-  const { machine } = await machineInProcess({ name: 'kernel', file: kernel(bytes), plugins: [[xen]] });
+  const { machine } = await machineInProcess({ name: 'kernel', file: pv32Kernel(bytes), plugins: [[xen]] });
   const [vcpu] = machine.vcpus;
   const gpaOf = (offset: number) => {
     const found = vcpu.translate(BigInt(BASE + offset), 'read', { as: 'supervisor' });

@@ -27,6 +27,8 @@ export interface DirectCode {
   and<T extends 'i32' | 'i64'>(a: CodeValue<T>, b: CodeValue<T>): CodeValue<T>;
   or<T extends 'i32' | 'i64'>(a: CodeValue<T>, b: CodeValue<T>): CodeValue<T>;
   shiftLeft(value: Word, bits: number): Word;
+  /** Zeros come in. Since API 1.3. */
+  shiftRight<T extends 'i32' | 'i64'>(value: CodeValue<T>, bits: number): CodeValue<T>;
   /** Conditions: 0 or 1; `below` compares unsigned. */
   equal<T extends 'i32' | 'i64'>(a: CodeValue<T>, b: CodeValue<T>): Word;
   below<T extends 'i32' | 'i64'>(a: CodeValue<T>, b: CodeValue<T>): Word;
@@ -75,7 +77,10 @@ export interface DirectCode {
    * the exit may find them all the same.
    */
   reach(root: 0 | 1 | 'present', address: Quad, sizeBytes: number, access: 'read' | 'write'): Word;
-  /** The place that {@link DirectState.setPlace} has put into a cell; 0: none. */
+  /**
+   * The place that {@link DirectState.setPlace} has put into a cell; 0: none. Where that is the first byte of a table of the
+   * plug-in's own, or of guest-physical memory, places in it are sums: what is added must have been found to be within.
+   */
   place(cell: number): Word;
   load(place: Word, offsetBytes: number, sizeBytes: 1 | 4): Word;
   load(place: Word, offsetBytes: number, sizeBytes: 8): Quad;

@@ -20,6 +20,7 @@ import { startHvm } from './hvm/start.ts';
 import { startPvh } from './hvm/startPvh.ts';
 import { dispatchHypercall, dispatchWords } from './hypercall/dispatch.ts';
 import { mmHypercalls, mmWordHypercalls } from './mm/calls.ts';
+import { buildHypercall32 } from './mm/directCalls.ts';
 import { overheadBytes } from './mm/hole.ts';
 import { PvL1Entries } from './mm/l1Entries.ts';
 import { findXenEntries } from './notes/finder.ts';
@@ -167,6 +168,7 @@ function configure(platform: PlatformDefinition): void {
     platform.mostVcpus = MOST_VCPUS;
     platform.direct('syscall', buildSystemCall);
     platform.direct('iret', buildInterruptReturn);
+    platform.direct('softwareInterrupt', buildHypercall32);
     return;
   }
   if (entry.plugin === 'xen') {

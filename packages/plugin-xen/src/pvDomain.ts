@@ -14,6 +14,7 @@ import type {
   XenVcpu,
 } from './domain.ts';
 import { PAGE_BYTES } from './layout.ts';
+import { DirectCalls } from './mm/directCalls.ts';
 import { FrameTable } from './mm/frames.ts';
 import { PvMemory } from './mm/manager.ts';
 
@@ -116,6 +117,8 @@ export class PvDomain implements XenDomain {
   l1Entries: L1Entries | undefined;
   /** Of each vCPU of a PV64 guest. */
   readonly directEntries: readonly DirectEntry[];
+  /** Of each vCPU. */
+  readonly directCalls: readonly DirectCalls[];
   totalPages = 0;
   maxPages = 0;
   vmAssist = 0;
@@ -133,7 +136,8 @@ export class PvDomain implements XenDomain {
     this.clock = machine.clock;
     this.vcpus = machine.vcpus.map((cpu) => createVcpu(cpu, model));
     this.directEntries = model.kernelCpl === 3 ? this.vcpus.map(() => new DirectEntry()) : [];
-    const frames = new FrameTable(Math.floor(machine.memory.sizeBytes / PAGE_BYTES));
+    this.directCalls = this.vcpus.map(() => new DirectCalls());
+    const frames = new FrameTable(machine.memory);
     const validate = (mfn: number) =>
       descriptorsAreSafe(machine.memory, mfn, model, (this.vmAssist & TRUNCATES_SEGMENTS) !== 0);
     this.mm = new PvMemory(machine.memory, frames, this.vcpus, validate, model);

@@ -51,6 +51,10 @@ export class BuilderCode implements DirectCode {
   shiftLeft(value: Word, bits: number): Word {
     return word(this.#b.shl(irOf(value), this.#b.i32(bits)));
   }
+  shiftRight<T extends Type>(value: CodeValue<T>, bits: number): CodeValue<T> {
+    const b = this.#b;
+    return same(value, b.shrU(irOf(value), value.type === 'i64' ? b.i64(bits) : b.i32(bits)));
+  }
   equal<T extends Type>(a: CodeValue<T>, b: CodeValue<T>): Word {
     return word(this.#b.eq(irOf(a), irOf(b)));
   }

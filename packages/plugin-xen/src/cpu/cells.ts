@@ -2,7 +2,7 @@ import type { Segment } from '@polyvisor/plugin-api';
 import type { XenVcpu } from '../domain.ts';
 import { KERNEL_CS, KERNEL_SS } from './segments.ts';
 
-/** Cells of a PV64 guest's vCPU (plugin-api, DirectState). */
+/** Cells of a PV guest's vCPU (plugin-api, DirectState); those before RAM are a PV64 guest's alone. */
 export const Cell = {
   /** 1 while the guest's kernel runs. */
   KERNEL_MODE: 0,
@@ -18,6 +18,17 @@ export const Cell = {
   RETURNS: 6,
   /** {@link selectorPair} by which the GDT is known to hold the flat segments; 0: none. */
   USER_SELECTORS: 7,
+  /** Place of machine memory; 0: changes of page tables are the exit's. */
+  RAM: 8,
+  /** Places in the frame table, and how many frames there are. */
+  FRAME_REFS: 9,
+  FRAME_TYPES: 10,
+  FRAME_OWNERS: 11,
+  FRAME_COUNT: 12,
+  /** Frame of the kernel's root. */
+  KERNEL_ROOT: 13,
+  /** Calls made since they were counted: mmu_update in the low half, update_va_mapping in the high one. */
+  UPDATES: 14,
 } as const;
 
 /** A selector of the LDT. */

@@ -1,9 +1,17 @@
 import { type DirectCode, Gpr, type Quad, SegmentIndex, type Word } from '@polyvisor/plugin-api';
 import { VcpuInfo } from '../abi/sharedPages.ts';
-import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from '../access.ts';
 import type { XenDomain, XenVcpu } from '../domain.ts';
 import { HYPERCALLS, type HypercallInfo } from '../hypercall/table.ts';
 import { FLAT_KERNEL_CS, FLAT_KERNEL_SS } from '../layout.ts';
+import {
+  buildMmuUpdate,
+  buildUpdateVaMapping,
+  isGuestAddress,
+  MMU_UPDATE,
+  mayUpdate,
+  UPDATE_VA_MAPPING,
+} from '../mm/directCalls.ts';
+import { all, isZero } from '../mm/directL1.ts';
 import { rootAddress } from '../mm/manager.ts';
 import { Entry, isHypervisorStackAt, RFLAGS_DF, RFLAGS_IF, RFLAGS_IOPL, VMASST_ARCHITECTURAL_IOPL } from './bounce.ts';
 import { Cell, selectorPair } from './cells.ts';
@@ -35,6 +43,34 @@ export function buildSystemCall(code: DirectCode): void {
     code.when(code.not(inKernel()), () => enterKernel(code, flags));
     const isReturn = code.equal(code.lowWord(code.register(Gpr.RAX)), code.word(IRET_CALL));
     code.when(all(code, inKernel(), isReturn, code.lowWord(code.cell(Cell.MAY_RETURN))), () => leaveKernel(code));
+    const isFlat = isFlatKernel(code, code.selector(SegmentIndex.CS), code.selector(SegmentIndex.SS));
+    code.when(all(code, inKernel(), isFlat, mayUpdate(code)), () => updateTables(code, flags));
+  });
+}
+
+/** Hypercalls of a kernel that change one entry of an L1 table; RCX and R11 come back as SYSRET leaves them. */
+function updateTables(code: DirectCode, flags: () => Word): void {
+  const word = (register: number) => code.lowWord(code.register(register));
+  const kept = (register: number) => code.keep(word(register));
+  const finish = () => {
+    const shown = code.and(flags(), code.word(~RFLAGS_IOPL));
+    code.setRegister(Gpr.RAX, code.quad(0n));
+    code.setRegister(Gpr.RCX, code.nextRip());
+    code.setRegister(Gpr.R11, code.toQuad(code.or(shown, code.word(RFLAGS_IF))));
+    code.jump(code.nextRip());
+  };
+  const number = kept(Gpr.RAX);
+  const first = code.keep(code.register(Gpr.RDI));
+  code.when(code.equal(number(), code.word(MMU_UPDATE)), () => {
+    const [count, done, domid] = [word(Gpr.RSI), code.register(Gpr.RDX), word(Gpr.R10)];
+    buildMmuUpdate(code, 4, { requests: first, count, done, domid }, finish);
+  });
+  code.when(code.equal(number(), code.word(UPDATE_VA_MAPPING)), () => {
+    const hi = code.keep(code.lowWord(code.shiftRight(code.register(Gpr.RSI), 32)));
+    const isPlain = code.equal(code.toQuad(word(Gpr.RDX)), code.register(Gpr.RDX));
+    code.when(isPlain, () =>
+      buildUpdateVaMapping(code, 4, { address: first, lo: kept(Gpr.RSI), hi, flags: kept(Gpr.RDX) }, finish),
+    );
   });
 }
 
@@ -171,16 +207,6 @@ export function buildInterruptReturn(code: DirectCode): void {
 }
 const isFlatKernel = (code: DirectCode, cs: Word, ss: Word): Word =>
   code.and(code.equal(cs, code.word(FLAT_KERNEL_CS)), code.equal(ss, code.word(FLAT_KERNEL_SS)));
-
-const isZero = (code: DirectCode, value: Word): Word => code.not(value);
-function all(code: DirectCode, ...conditions: readonly Word[]): Word {
-  return conditions.map((each) => code.not(code.not(each))).reduce((sum, each) => code.and(sum, each));
-}
-/** Below or above the hypervisor's area; what is not canonical is not mapped anyway. */
-function isGuestAddress(code: DirectCode, address: () => Quad): Word {
-  const isBelow = code.below(address(), code.quad(HYPERVISOR_VIRT_START));
-  return code.or(isBelow, code.not(code.below(address(), code.quad(HYPERVISOR_VIRT_END))));
-}
 
 /** Keeps a vCPU's cells in step with what the guest has asked for. */
 export class DirectEntry {

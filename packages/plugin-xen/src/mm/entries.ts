@@ -13,8 +13,8 @@ export const L1_DISALLOWED = 0x098;
 export const TABLE_DISALLOWED = 0x198;
 
 /** What a guest may change in a present entry without the target being looked at again: U A D G, AVL, and bits 52–63. */
-const FAST_LO = PTE_USER | PTE_ACCESSED | PTE_DIRTY | PTE_GLOBAL | 0xe00;
-const FAST_HI = 0xfff0_0000;
+export const FAST_LO = PTE_USER | PTE_ACCESSED | PTE_DIRTY | PTE_GLOBAL | 0xe00;
+export const FAST_HI = 0xfff0_0000;
 
 /** Frame number of an entry: bits 12–51. */
 export function entryFrame(lo: number, hi: number): number {

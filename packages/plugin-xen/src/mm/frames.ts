@@ -1,3 +1,6 @@
+import type { GuestMemory } from '@polyvisor/plugin-api';
+import { PAGE_BYTES } from '../layout.ts';
+
 /** Who a machine frame belongs to. Values of {@link FrameTable.owner}. */
 export const Owner = {
   FREE: 0,
@@ -28,12 +31,20 @@ export const TYPE_VALIDATED = 1 << 28;
 
 const NO_FRAME = 0;
 
+/** In machine memory, for each frame: references and type, words each, and a byte for the owner. */
+const RECORD_BYTES = 9;
+/** Machine memory that the table of these frames takes. */
+export const frameTableBytes = (frames: number): number => Math.ceil((frames * RECORD_BYTES) / PAGE_BYTES) * PAGE_BYTES;
+
 /**
  * One record per machine frame: owner, references, type and type references, as a struct of arrays.
  * Frames live while referenced: `refs` counts the allocation itself and every mapping.
+ * What generated code needs of it is in machine memory, in frames of the hypervisor's own, as on Xen.
  */
 export class FrameTable {
   readonly count: number;
+  /** Where in machine memory `refs`, `typeInfo` and `owner` begin. */
+  readonly places: { readonly refs: number; readonly typeInfo: number; readonly owner: number };
   readonly owner: Uint8Array;
   readonly refs: Int32Array;
   readonly typeInfo: Int32Array;
@@ -45,16 +56,21 @@ export class FrameTable {
   #freeCount = 0;
 
   /** Frame 0 is never handed out, so that 0 can mean "none"; low frames are handed out first. */
-  constructor(count: number) {
+  constructor({ words, sizeBytes }: Pick<GuestMemory, 'words' | 'sizeBytes'>) {
+    const count = Math.floor(sizeBytes / PAGE_BYTES);
     this.count = count;
-    this.owner = new Uint8Array(count);
-    this.refs = new Int32Array(count);
-    this.typeInfo = new Int32Array(count);
+    const refs = PAGE_BYTES;
+    this.places = { refs, typeInfo: refs + count * 4, owner: refs + count * 8 };
+    const from = words.byteOffset;
+    this.refs = new Int32Array(words.buffer, from + this.places.refs, count).fill(0);
+    this.typeInfo = new Int32Array(words.buffer, from + this.places.typeInfo, count).fill(0);
+    this.owner = new Uint8Array(words.buffer, from + this.places.owner, count).fill(Owner.FREE);
     this.allocated = new Uint8Array(count);
     this.typeEndedAt = new Int32Array(count);
     this.#free = new Int32Array(count);
     for (let mfn = count - 1; mfn > NO_FRAME; mfn--) this.#free[this.#freeCount++] = mfn;
     this.owner[NO_FRAME] = Owner.HYPERVISOR;
+    for (let taken = 0; taken < frameTableBytes(count); taken += PAGE_BYTES) this.take(Owner.HYPERVISOR);
   }
 
   get freeCount(): number {

@@ -12,7 +12,7 @@ import {
   PER_DOMAIN_SLOT,
 } from '../layout.ts';
 import { PTE_ACCESSED, PTE_DIRTY, PTE_PRESENT, PTE_USER, PTE_WRITE } from './entries.ts';
-import { type FrameTable, Owner } from './frames.ts';
+import { type FrameTable, frameTableBytes, Owner } from './frames.ts';
 
 const M2P_TABLE = PTE_PRESENT | PTE_USER | PTE_ACCESSED;
 const M2P_PAGE = PTE_PRESENT | PTE_USER | PTE_ACCESSED;
@@ -41,8 +41,15 @@ const RESERVED_DESCRIPTORS: Readonly<Record<WordBytes, readonly (readonly [offse
 
 const PAGES_FOR_ROOMS = 512;
 
-/** Machine memory that a PV guest needs beside its own: M2P and its tables, per-vCPU pages, shared pages. */
+/** Machine memory that a PV guest needs beside its own: M2P and its tables, per-vCPU pages, shared pages, the frame table. */
 export function overheadBytes(memoryBytes: number, vcpus: number): number {
+  const without = overheadWithoutFrames(memoryBytes, vcpus);
+  // The table has records of its own frames, too: less than one in 400.
+  const frames = Math.ceil((memoryBytes + without) / PAGE_BYTES / (1 - 1 / 400));
+  return without + frameTableBytes(frames) + PAGE_BYTES;
+}
+
+function overheadWithoutFrames(memoryBytes: number, vcpus: number): number {
   const m2pPages = Math.ceil(memoryBytes / PAGE_BYTES / 500) + 4;
   const tables = 8 + Math.ceil(m2pPages / ENTRIES_PER_TABLE) + Math.ceil(vcpus / 16);
   return (m2pPages + tables + vcpus + PAGES_FOR_ROOMS) * PAGE_BYTES;
