@@ -70,5 +70,5 @@ export function onBeforeEntry(domain: PvDomain, vcpu: XenVcpu): void {
   }
   if (services.upcallPending(vcpu)) deliverUpcall(domain, vcpu);
   domain.directEntries[vcpu.id]?.update(domain, vcpu);
-  domain.directCalls[vcpu.id].update(domain, vcpu);
+  domain.directCalls[vcpu.id].update(domain.host, domain.mm.frames, vcpu);
 }

@@ -1,12 +1,12 @@
 /** mmu_update of one L1 entry and update_va_mapping, without an exit (docs/decisions/0042). */
-import { type DirectCode, Gpr, type Quad, type Word } from '@polyvisor/plugin-api';
+import { type DirectCode, Gpr, type PluginHost, type Quad, type Word } from '@polyvisor/plugin-api';
 import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from '../access.ts';
 import { Cell } from '../cpu/cells.ts';
 import type { XenVcpu } from '../domain.ts';
 import { Domid } from '../hypercall/domid.ts';
 import { HYPERCALLS, type HypercallInfo } from '../hypercall/table.ts';
-import type { PvDomain } from '../pvDomain.ts';
 import { all, isZero, updateAtMachineAddress, updateAtSlots } from './directL1.ts';
+import type { FrameTable } from './frames.ts';
 
 export const MMU_UPDATE = 1;
 export const UPDATE_VA_MAPPING = 14;
@@ -130,20 +130,20 @@ export class DirectCalls {
   #isAllowed: boolean | undefined;
 
   /** Before guest code is entered. */
-  update(domain: PvDomain, vcpu: XenVcpu): void {
+  update(host: PluginHost, frames: FrameTable, vcpu: XenVcpu): void {
     const { directState } = vcpu.cpu;
     const { cells } = directState;
     for (const [half, counter] of COUNTERS.entries()) {
       const made = cells[2 * Cell.UPDATES + half];
       if (made === 0) continue;
-      domain.host.count(counter, made);
+      host.count(counter, made);
       cells[2 * Cell.UPDATES + half] = 0;
     }
     cells[2 * Cell.KERNEL_ROOT] = vcpu.kernelRootMfn;
-    const isAllowed = !domain.host.isTraced('hypercalls');
+    const isAllowed = !host.isTraced('hypercalls');
     if (isAllowed === this.#isAllowed) return;
     this.#isAllowed = isAllowed;
-    const { places, count } = domain.mm.frames;
+    const { places, count } = frames;
     directState.setPlace(Cell.RAM, isAllowed ? 0 : undefined);
     directState.setPlace(Cell.FRAME_REFS, places.refs);
     directState.setPlace(Cell.FRAME_TYPES, places.typeInfo);
