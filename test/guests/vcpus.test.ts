@@ -1,13 +1,19 @@
 /** Debian's stock amd64 kernel with two vCPUs, through each door that takes them: both are started, interrupted, given work and stopped. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testsOf } from './catalogue-guest.ts';
 import { reachShell, runCommand, startDebian, startNativeDebian } from './debian-shell.ts';
 import type { GuestSession } from './guest-session.ts';
-import { type OpsChange, type OpsReport, ops, underLoad } from './ops-commands.ts';
+import { type OpsChange, type OpsReport, ops, probeModule, underLoad } from './ops-commands.ts';
 import { expectOnlyReports } from './said-by-vm.ts';
 
 const countCr3 = fileURLToPath(new URL('../../docs/examples/count-cr3.ts', import.meta.url));
+
+const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-vcpus-'));
+afterAll(() => rmSync(directory, { recursive: true }));
 
 const { title, skipped } = await testsOf('debian', "Debian's amd64 kernel on two vCPUs");
 
@@ -70,10 +76,30 @@ describe.skipIf(skipped).each(DOORS)(`${title}: %s`, (door, start, timers) => {
     });
   });
 
+  const online = '/sys/devices/system/cpu/cpu1/online';
   it('takes one away and brings it back', async () => {
-    const online = '/sys/devices/system/cpu/cpu1/online';
     expect(await output(`echo 0 > ${online}; nproc; echo 1 > ${online}; nproc`)).toMatch(/1\n(.*\n)*2\n$/);
   });
+
+  it.runIf(door === 'native')(
+    'takes operations while one is away, and gives them back once it works again',
+    async () => {
+      const file = probeModule(directory, '1.0.0', `{ 'mmu.write_cr3': () => 'previous' }`);
+      const taken = async () => (await ops<OpsReport>('report', '--vm', name)).strays;
+      expect(await output(`echo 0 > ${online}; nproc`)).toMatch(/1\n$/);
+      const { sites } = await ops<OpsChange>('load', name, file);
+      expect([sites > 0, await taken()]).toEqual([true, 0]);
+      expect(await output(`echo 1 > ${online}; nproc`)).toMatch(/2\n$/);
+      await underLoad(session, async () => {
+        // By static keys, the kernel changes code of its own when a processor comes.
+        expect(await ops<OpsChange>('unload', name, 'probe')).toMatchObject({ sites });
+        expect((await ops<OpsChange>('load', name, file)).sites).toBe(sites);
+        expect(await taken()).toBe(0);
+        expect(await ops<OpsChange>('unload', name, 'probe')).toMatchObject({ sites, textIsAsBefore: true });
+      });
+      expect(session.console).not.toMatch(/\bBUG\b|Oops|WARNING:|Call Trace|soft lockup/);
+    },
+  );
 
   it('powers off with exit code 0', async () => {
     session.send('poweroff');

@@ -40,6 +40,7 @@ const callSite = (at: number) => callTo(gvaOf(at));
 /** `mov rdi, 21; call value; mov rbp, rax`, then `halt`. */
 const BOTH = `48c7c715000000${callSite(SITE.value)}4889c5${callSite(SITE.halt)}`;
 const RBX = 3;
+const RSP = 4;
 const RBP = 5;
 const manifest = { name: 'mine', version: '1.0.0', api: '^1.2', guest: 'linux64' } as const;
 
@@ -72,9 +73,18 @@ describe('a kernel with two vCPUs', () => {
         other.offline = false;
         // In the kernel, wherever that is.
         expect(load(live, machine, { value: () => 5n })).toBeUndefined();
+        // Halted with interrupts off, in the handler of an interrupt that came within a site.
         other.blocked = true;
+        other.gpr[RSP] = 0x180000n;
+        machine.memory.write64(0x180010, gvaOf(SITE.value) + 2n);
         expect(load(live, machine, { value: () => 5n })).toBeUndefined();
         other.eflags |= 0x200;
+        expect(load(live, machine, { value: () => 5n })).toBeDefined();
+        live.unload('mine');
+        // As a processor that has been taken offline.
+        other.eflags &= ~0x200;
+        expect(load(live, machine, { value: () => 5n })).toBeUndefined();
+        machine.memory.write64(0x180010, gvaOf(SITE.value));
         expect(load(live, machine, { value: () => 5n })).toBeDefined();
       },
       BOTH,

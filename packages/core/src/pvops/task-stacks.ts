@@ -1,4 +1,4 @@
-import type { ElfImage } from '@polyvisor/plugin-api';
+import type { ElfImage, Vcpu } from '@polyvisor/plugin-api';
 import { preemptsAnywhere, typesOf } from './kernel-state.ts';
 import type { RunningKernel } from './running-kernel.ts';
 import { offsetOf } from './struct-layout.ts';
@@ -32,7 +32,7 @@ export function sleepersAreClear(kernel: RunningKernel, isWithin: IsWithin): boo
   if (!layout) return !preemptsAnywhere(kernel);
   for (const task of tasks(kernel, layout)) {
     if (task === undefined) return false;
-    if (!stackIsClear(kernel, isWithin, task, layout)) return false;
+    if (!taskIsClear(kernel, isWithin, task, layout)) return false;
   }
   return true;
 }
@@ -86,17 +86,29 @@ function* list(kernel: RunningKernel, head: bigint): Generator<bigint | undefine
   } while (node !== head);
 }
 
-/** From where the task went to sleep to the end of its stack, which is aligned to its size, or, at worst, of the next one. */
-function stackIsClear(kernel: RunningKernel, isWithin: IsWithin, task: bigint, layout: TaskLayout): boolean {
+/** From where the task went to sleep. */
+function taskIsClear(kernel: RunningKernel, isWithin: IsWithin, task: bigint, layout: TaskLayout): boolean {
   const pointer = word(kernel, task + BigInt(layout.stackPointer));
-  if (pointer === undefined) return false;
+  return pointer !== undefined && stackIsClear(kernel, isWithin, pointer);
+}
+
+/**
+ * Whether no word of a stack in the kernel, from `pointer` to its end, is an address that `isWithin` says. A stack is aligned to its size, or,
+ * at worst, the next one is searched, too.
+ */
+export function stackIsClear(
+  kernel: RunningKernel,
+  isWithin: IsWithin,
+  pointer: bigint,
+  vcpu: Pick<Vcpu, 'translate'> = kernel.machine.running,
+): boolean {
   const { words } = kernel.machine.memory;
   const step = kernel.wordBytes;
   const first = pointer & -BigInt(step);
   const sizeBytes = Number((first / SMALLEST_STACK_BYTES + 1n) * SMALLEST_STACK_BYTES - first);
   for (let done = 0; done < sizeBytes; ) {
     const chunk = Math.min(sizeBytes - done, PAGE - Number((first + BigInt(done)) & 0xfffn));
-    const gpa = gpaOf(kernel, first + BigInt(done), chunk);
+    const gpa = gpaOf(kernel, first + BigInt(done), chunk, vcpu);
     // A guard page, or a stack that is smaller than that.
     if (gpa === undefined) break;
     for (let at = gpa >>> 2; at < (gpa + chunk) >>> 2; at += step >>> 2) {
@@ -112,9 +124,13 @@ const PAGE = 4096;
 const SMALLEST_STACK_BYTES = 1n << 14n;
 
 /** Where any memory of the kernel's is, as it is mapped at this moment. */
-function gpaOf(kernel: RunningKernel, gva: bigint, sizeBytes: number): number | undefined {
-  const { running, memory } = kernel.machine;
-  const found = running.translate(gva, 'read', { as: 'supervisor' });
+function gpaOf(
+  { machine: { memory, running } }: RunningKernel,
+  gva: bigint,
+  sizeBytes: number,
+  vcpu: Pick<Vcpu, 'translate'> = running,
+): number | undefined {
+  const found = vcpu.translate(gva, 'read', { as: 'supervisor' });
   return found.ok && found.gpa + sizeBytes <= memory.sizeBytes ? found.gpa : undefined;
 }
 function word(kernel: RunningKernel, gva: bigint): bigint | undefined {
