@@ -1,5 +1,5 @@
 /**
- * mmu_update and update_va_mapping of PV kernels without an exit: everything that can be seen afterwards, the frame table among
+ * mmu_update, update_va_mapping and mmuext_op of PV kernels without an exit: everything that can be seen afterwards, the frame table among
  * it, is as if each had left.
  */
 import fc from 'fast-check';
@@ -13,9 +13,10 @@ import { BASE_32, call32, move, pv32Kernel, SEGMENT_BYTES_32 } from '../guests/p
 const LIST = 0x1000;
 const STACK = 0x1f00;
 /** One call to be made: number and four arguments, what comes back, and a request that the arguments may point to. */
-const Step = { NUMBER: 0, ARGS: 8, RESULTS: 40, REQUEST: 64, TOUCH: 80, TOUCHED: 88, SIZE: 96 } as const;
+const Step = { NUMBER: 0, ARGS: 8, RESULTS: 40, REQUEST: 64, TOUCH: 88, TOUCHED: 96, SIZE: 104 } as const;
 const MOST_STEPS = 30;
-const Call = { MMU_UPDATE: 1, UPDATE_VA: 14, XEN_VERSION: 17 } as const;
+const Call = { mmu_update: 1, update_va_mapping: 14, xen_version: 17, mmuext_op: 26 } as const;
+const MMUEXT_INVLPG_LOCAL = 7;
 const SPARES = 6;
 const PTE_FRAME = 0x000f_ffff_ffff_f000n;
 
@@ -46,12 +47,12 @@ const PV64: Model = {
       ...[0x48, 0x89, 0x43, 0x28], // mov [rbx+40], rax
       ...[0x48, 0x89, 0x4b, 0x30], // mov [rbx+48], rcx
       ...[0x4c, 0x89, 0x5b, 0x38], // mov [rbx+56], r11
-      ...[0x48, 0x8b, 0x4b, 0x50], // mov rcx, [rbx+80]
-      ...[0x8a, 0x09, 0x88, 0x4b, 0x58], // mov cl, [rcx]; mov [rbx+88], cl
+      ...[0x48, 0x8b, 0x4b, Step.TOUCH], // mov rcx, [rbx]
+      ...[0x8a, 0x09, 0x88, 0x4b, Step.TOUCHED], // mov cl, [rcx]; mov [rbx], cl
       ...[0x48, 0x83, 0xc3, Step.SIZE], // add rbx
       ...[0x83, 0x3b, 0xff], // cmp dword [rbx], -1
       ...[0x75, 0xcd], // jne
-      ...[0xb8, ...imm32(Call.XEN_VERSION), 0x31, 0xff, 0x0f, 0x05], // xen_version(0)
+      ...[0xb8, ...imm32(Call.xen_version), 0x31, 0xff, 0x0f, 0x05], // xen_version(0)
       ...reason(0),
       ...SHUTDOWN_BY_EDI,
     ],
@@ -70,12 +71,12 @@ function kernel32(): Buffer {
     ...[0x8b, 0x75, 0x20], // mov esi, [ebp+32]
     ...[0xcd, 0x82], // int 0x82
     ...[0x89, 0x45, 0x28], // mov [ebp+40], eax
-    ...[0x8b, 0x4d, 0x50], // mov ecx, [ebp+80]
-    ...[0x8a, 0x09, 0x88, 0x4d, 0x58], // mov cl, [ecx]; mov [ebp+88], cl
+    ...[0x8b, 0x4d, Step.TOUCH], // mov ecx, [ebp]
+    ...[0x8a, 0x09, 0x88, 0x4d, Step.TOUCHED], // mov cl, [ecx]; mov [ebp], cl
     ...[0x83, 0xc5, Step.SIZE], // add ebp
     ...[0x83, 0x7d, 0x00, 0xff], // cmp dword [ebp], -1
     ...[0x75, 0xdb], // jne
-    ...call32(Call.XEN_VERSION, 0),
+    ...call32(Call.xen_version, 0),
     ...[0x6a, 0x00, 0x89, 0xe1], // push 0; mov ecx, esp
     ...move(3, 2), // SCHEDOP_shutdown
     ...move(0, 29),
@@ -99,7 +100,7 @@ interface Entry {
   readonly flags: bigint;
 }
 interface AnyStep {
-  readonly call: 'mmu_update' | 'update_va_mapping';
+  readonly call: Exclude<keyof typeof Call, 'xen_version'>;
   /** Which L1 entry: that of a spare page, or one of the pinned table. */
   readonly page: number;
   readonly entry: Entry;
@@ -109,6 +110,8 @@ interface AnyStep {
   readonly done: bigint;
   readonly domid: bigint;
   readonly flushFlags: bigint;
+  /** mmuext_op: which, on a page's address. */
+  readonly operation: number;
   /** A page to look at afterwards. */
   readonly touches: number | undefined;
 }
@@ -144,15 +147,20 @@ async function run(model: Model, steps: readonly AnyStep[], exits?: 'all') {
     const value = (mfnOf(step.entry.frame) << 12n) ^ step.entry.flags;
     const gva = spare(step.page);
     const args =
-      step.call === 'mmu_update'
+      step.call !== 'update_va_mapping'
         ? [model.base + BigInt(LIST + at + Step.REQUEST), step.count, step.done, step.domid]
         : model.name === 'PV64'
           ? [gva + step.offset, value, step.flushFlags, 0n]
           : [gva + step.offset, value & 0xffff_ffffn, value >> 32n, step.flushFlags];
-    put(at + Step.NUMBER, BigInt(step.call === 'mmu_update' ? Call.MMU_UPDATE : Call.UPDATE_VA));
+    put(at + Step.NUMBER, BigInt(Call[step.call]));
     args.forEach((argument, i) => put(at + Step.ARGS + i * 8, argument));
-    memory.write64(list + at + Step.REQUEST, BigInt.asUintN(64, entryAt(gva) + step.offset));
-    memory.write64(list + at + Step.REQUEST + 8, BigInt.asUintN(64, value));
+    const request =
+      step.call === 'mmu_update'
+        ? [entryAt(gva) + step.offset, value]
+        : model.name === 'PV64'
+          ? [BigInt(step.operation), gva + step.offset, 0n]
+          : [((gva + step.offset) << 32n) | BigInt(step.operation), 0n];
+    request.forEach((word, i) => memory.write64(list + at + Step.REQUEST + i * 8, BigInt.asUintN(64, word)));
     put(at + Step.TOUCH, step.touches === undefined ? model.base : spare(step.touches));
   });
   memory.write32(list + steps.length * Step.SIZE, 0xffff_ffff);
@@ -161,7 +169,10 @@ async function run(model: Model, steps: readonly AnyStep[], exits?: 'all') {
   const calls = Object.fromEntries(Object.entries(counters()).filter(([name]) => name.includes('hypercall')));
   const left = Number(stats['exit.syscall'] ?? 0) + Number(stats['exit.softwareInterrupt'] ?? 0);
   const results = steps.map((_, index) => memory.read32(list + index * Step.SIZE + Step.RESULTS) | 0);
-  return { ...seen({ machine, reason: ended.reason }), calls, left, results };
+  const touched = steps.flatMap(({ touches }, index) =>
+    touches === undefined ? [] : [memory.read8(list + index * Step.SIZE + Step.TOUCHED)],
+  );
+  return { ...seen({ machine, reason: ended.reason }), calls, left, results, touched };
 }
 
 const PLAIN: AnyStep = {
@@ -173,6 +184,7 @@ const PLAIN: AnyStep = {
   done: 0n,
   domid: 0x7ff0n,
   flushFlags: 0n,
+  operation: MMUEXT_INVLPG_LOCAL,
   touches: undefined,
 };
 const ABSENT: Entry = { frame: { mfn: 0n }, flags: 0n };
@@ -193,7 +205,7 @@ const anyEntry = fc.record<Entry>({
   ),
 });
 const anyStep = fc.record<AnyStep>({
-  call: fc.constantFrom('mmu_update', 'update_va_mapping'),
+  call: fc.constantFrom('mmu_update', 'mmu_update', 'update_va_mapping', 'update_va_mapping', 'mmuext_op'),
   page: fc.nat(SPARES - 1),
   entry: anyEntry,
   offset: usual(0n, 2n, 1n, 3n, 4n, 7n, 8n, -8n, 0x1000n, 0x8000_0000n, 0x1_0000_0000n, 0x8000_0000_0000n),
@@ -201,10 +213,11 @@ const anyStep = fc.record<AnyStep>({
   done: usual(0n, 8n),
   domid: usual(0x7ff0n, 1n, 0n, 0x7ff1n, 0x1_7ff0n, 0x2_7ff0n, 0x1_0000_7ff0n),
   flushFlags: usual(0n, 1n, 2n, 2n, 3n, 4n, 6n, 0x1_0000_0002n),
+  operation: usual(MMUEXT_INVLPG_LOCAL, 6, 11, 10, 9, 0, 99),
   touches: fc.option(fc.nat(SPARES - 1), { nil: undefined, freq: 8 }),
 });
 
-describe.each([PV64, PV32])('changes of L1 entries by a $name kernel', (model) => {
+describe.each([PV64, PV32])('changes of L1 entries and INVLPG by a $name kernel', (model) => {
   it('do not leave, and end as if they had', async () => {
     const update = (page: number, entry: Entry, more: Partial<AnyStep> = {}) => ({ ...PLAIN, page, entry, ...more });
     const byAddress = { call: 'update_va_mapping', flushFlags: 2n } as const;
@@ -215,6 +228,8 @@ describe.each([PV64, PV32])('changes of L1 entries by a $name kernel', (model) =
       update(2, ABSENT),
       update(2, { frame: { spare: 3 }, flags: 0x25n }, { offset: 2n }),
       update(2, { frame: { spare: 4 }, flags: 0x63n }, { ...byAddress, touches: 2 }),
+      update(2, { frame: { spare: 3 }, flags: 0x63n }),
+      update(2, ABSENT, { call: 'mmuext_op', touches: 2 }),
     ];
     const [direct, whole] = [await run(model, steps), await run(model, steps, 'all')];
     const { left, ...rest } = direct;
@@ -222,6 +237,7 @@ describe.each([PV64, PV32])('changes of L1 entries by a $name kernel', (model) =
     expect(rest).toEqual(all);
     expect(all.reason).toEqual({ kind: 'poweroff' });
     expect(all.results).toEqual(steps.map(() => 0));
+    expect(all.touched).toEqual([0x11, 0x14, 0x13]);
     // Two of them drop the only writable mapping of a page: its type ends, which is the exit's.
     expect(leftWhole - left).toBe(steps.length - 2);
   });

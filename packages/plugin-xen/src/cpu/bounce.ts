@@ -34,7 +34,7 @@ export interface Bounce {
   readonly masksEvents: boolean;
   readonly errorCode?: number;
   /** What is being delivered, for the crash report. */
-  readonly what: string;
+  readonly what: string | (() => string);
 }
 
 /** The frame of {@link bounce64} without an error code: offsets in bytes. */
@@ -49,9 +49,13 @@ const AS_SUPERVISOR = { as: 'supervisor' } as const;
  * stack cannot be written, is crashed.
  */
 export function bounce(domain: XenDomain, vcpu: XenVcpu, target: Bounce): void {
-  if (target.address === 0n) domain.crash(vcpu, `${target.what}: the guest registered no handler`);
+  if (target.address === 0n) crash(domain, vcpu, target, 'the guest registered no handler');
   else if (vcpu.ring1) bounce32(domain, vcpu, target);
   else bounce64(domain, vcpu, target);
+}
+
+function crash(domain: XenDomain, vcpu: XenVcpu, { what }: Bounce, problem: string): void {
+  domain.crash(vcpu, `${typeof what === 'string' ? what : what()}: ${problem}`);
 }
 
 /** The upcall mask as it was; it is set if the handler asked for that. */
@@ -72,7 +76,7 @@ function bounce32(domain: XenDomain, vcpu: XenVcpu, target: Bounce): void {
     cs: target.cs,
     address: Number(target.address),
   });
-  if (problem !== undefined) domain.crash(vcpu, `${target.what}: ${problem}`);
+  if (problem !== undefined) crash(domain, vcpu, target, problem);
   else cpu.eflags = eflags & ~CLEARED_ON_ENTRY;
 }
 
@@ -96,7 +100,7 @@ function bounce64(domain: XenDomain, vcpu: XenVcpu, target: Bounce): void {
   const bottomHigh = topLow >>> 0 < words * 8 ? (topHigh - 1) | 0 : topHigh;
   if (isHypervisorStack(topLow >>> 0, topHigh >>> 0)) {
     const top = join(topLow, topHigh);
-    domain.crash(vcpu, `${target.what}: kernel stack 0x${top.toString(16)} lies in the hypervisor's area`);
+    crash(domain, vcpu, target, `kernel stack 0x${top.toString(16)} lies in the hypervisor's area`);
     return;
   }
 
@@ -124,7 +128,7 @@ function bounce64(domain: XenDomain, vcpu: XenVcpu, target: Bounce): void {
   frame[at++] = 0;
   if (!cpu.writeWords(bottomLow, bottomHigh, frame, words * 2, AS_SUPERVISOR)) {
     const bottom = join(bottomLow, bottomHigh);
-    domain.crash(vcpu, `${target.what}: kernel stack 0x${bottom.toString(16)} cannot be written`);
+    crash(domain, vcpu, target, `kernel stack 0x${bottom.toString(16)} cannot be written`);
     return;
   }
 

@@ -27,8 +27,9 @@ export const Cell = {
   FRAME_COUNT: 12,
   /** Frame of the kernel's root. */
   KERNEL_ROOT: 13,
-  /** Calls made since they were counted: mmu_update in the low half, update_va_mapping in the high one. */
+  /** Calls made since they were counted: mmu_update in the low half, update_va_mapping in the high one; mmuext_op. */
   UPDATES: 14,
+  MMUEXT_OPS: 15,
 } as const;
 
 /** A selector of the LDT. */

@@ -4,10 +4,12 @@ import type { XenDomain, XenVcpu } from '../domain.ts';
 import { HYPERCALLS, type HypercallInfo } from '../hypercall/table.ts';
 import { FLAT_KERNEL_CS, FLAT_KERNEL_SS } from '../layout.ts';
 import {
+  buildMmuextOp,
   buildMmuUpdate,
   buildUpdateVaMapping,
   isGuestAddress,
   MMU_UPDATE,
+  MMUEXT_OP,
   mayUpdate,
   UPDATE_VA_MAPPING,
 } from '../mm/directCalls.ts';
@@ -48,7 +50,7 @@ export function buildSystemCall(code: DirectCode): void {
   });
 }
 
-/** Hypercalls of a kernel that change one entry of an L1 table; RCX and R11 come back as SYSRET leaves them. */
+/** Hypercalls of a kernel about one entry of an L1 table or one page; RCX and R11 come back as SYSRET leaves them. */
 function updateTables(code: DirectCode, flags: () => Word): void {
   const word = (register: number) => code.lowWord(code.register(register));
   const kept = (register: number) => code.keep(word(register));
@@ -61,10 +63,14 @@ function updateTables(code: DirectCode, flags: () => Word): void {
   };
   const number = kept(Gpr.RAX);
   const first = code.keep(code.register(Gpr.RDI));
-  code.when(code.equal(number(), code.word(MMU_UPDATE)), () => {
-    const [count, done, domid] = [word(Gpr.RSI), code.register(Gpr.RDX), word(Gpr.R10)];
-    buildMmuUpdate(code, 4, { requests: first, count, done, domid }, finish);
+  const listArguments = () => ({
+    list: first,
+    ...{ count: word(Gpr.RSI), done: code.register(Gpr.RDX), domid: word(Gpr.R10) },
   });
+  code.when(code.equal(number(), code.word(MMU_UPDATE)), () => {
+    buildMmuUpdate(code, 4, listArguments(), finish);
+  });
+  code.when(code.equal(number(), code.word(MMUEXT_OP)), () => buildMmuextOp(code, 4, listArguments(), finish));
   code.when(code.equal(number(), code.word(UPDATE_VA_MAPPING)), () => {
     const hi = code.keep(code.lowWord(code.shiftRight(code.register(Gpr.RSI), 32)));
     const isPlain = code.equal(code.toQuad(word(Gpr.RDX)), code.register(Gpr.RDX));

@@ -39,15 +39,19 @@ export function vectorName(vector: number): string {
 export function injectException(domain: XenDomain, vcpu: XenVcpu, vector: number, errorCode = 0): void {
   const trap = vcpu.traps[vector];
   const code = (HAS_ERROR_CODE >>> vector) & 1 ? errorCode : undefined;
-  const detail = code === undefined ? '' : `[${code.toString(16).padStart(4, '0')}]`;
-  const cr2 = vector === Vector.PF ? ` at 0x${vcpu.cpu.cr2.toString(16)}` : '';
   bounce(domain, vcpu, {
     address: trap.address,
     cs: trap.cs,
     masksEvents: (trap.flags & TRAP_MASKS_EVENTS) !== 0,
     errorCode: code,
-    what: `unhandled ${vectorName(vector)}${detail}${cr2}`,
+    what: () => unhandled(vcpu, vector, code),
   });
+}
+
+function unhandled(vcpu: XenVcpu, vector: number, code: number | undefined): string {
+  const detail = code === undefined ? '' : `[${code.toString(16).padStart(4, '0')}]`;
+  const cr2 = vector === Vector.PF ? ` at 0x${vcpu.cpu.cr2.toString(16)}` : '';
+  return `unhandled ${vectorName(vector)}${detail}${cr2}`;
 }
 
 /** vcpu_info.arch.cr2, a word of the guest's. */

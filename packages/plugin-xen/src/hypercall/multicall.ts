@@ -2,12 +2,15 @@ import { readWord, struct } from '../abi/struct.ts';
 import { copyFromGuest, wordsFromGuest } from '../access.ts';
 import type { HypercallContext, HypercallHandler, HypercallResult } from '../domain.ts';
 import { E2BIG, EFAULT, EINVAL } from '../errno.ts';
+import { HIGH, halves, LOW, split } from '../halves.ts';
 import { dispatchHypercall, dispatchWords } from './dispatch.ts';
 import { writeGuestWord } from './guestCopy.ts';
 import { HypercallNumber } from './table.ts';
 
 /** struct multicall_entry (public/xen.h). */
 const Entry = struct({ op: 'word', result: 'word', args: ['word', 6] });
+/** Numbers above are no call's. */
+const LAST_NUMBER = 0xffff;
 /** Longest list; Xen would take more, in pieces between which the guest can be interrupted. */
 const MAX_ENTRIES = 65_536n;
 
@@ -25,7 +28,10 @@ export const multicall: HypercallHandler = (context, args) => {
   const count = BigInt.asUintN(32, args[1]);
   const { sizeBytes, at } = Entry[context.wordBytes];
   if (count > MAX_ENTRIES) return E2BIG;
-  if (context.wordBytes === 4 && !context.vcpu.isHvm) return multicall32(context, Number(list), Number(count));
+  if (!context.vcpu.isHvm) {
+    if (context.wordBytes === 4) return multicall32(context, Number(list), Number(count));
+    return multicall64(context, list, Number(count));
+  }
   for (let i = 0n; i < count; i++) {
     const entry = BigInt.asUintN(64, list + i * BigInt(sizeBytes));
     const view = copyFromGuest(context.vcpu, entry, sizeBytes);
@@ -58,6 +64,33 @@ function multicall32(context: HypercallContext, list: number, count: number): Hy
   return 0n;
 }
 
+/** The same for a 64-bit guest, whose words are two each; a handler's arguments are those of the entry at hand. */
+const entry64 = new BigUint64Array(Words.SIZE);
+const entryHalves = new Int32Array(entry64.buffer);
+const arguments64 = entry64.subarray(Words.ARGUMENTS);
+const result64 = new BigInt64Array(1);
+const resultHalves = new Int32Array(result64.buffer);
+
+function multicall64(context: HypercallContext, list: bigint, count: number): HypercallResult {
+  const { cpu } = context.vcpu;
+  split(list);
+  let [low, high] = [halves[LOW] >>> 0, halves[HIGH]];
+  for (let i = 0; i < count; i++) {
+    if (!wordsFromGuest(context.vcpu, low | 0, high, entryHalves, 2 * Words.SIZE)) return EFAULT;
+    const op = entryHalves[HIGH] === 0 && entryHalves[LOW] >>> 0 <= LAST_NUMBER ? entryHalves[LOW] : -1;
+    const result = op === HypercallNumber.MULTICALL ? EINVAL : dispatchHypercall(context, op, arguments64);
+    if (typeof result !== 'bigint') return result;
+    result64[0] = result;
+    const at = low + Words.RESULT * 8;
+    if (!cpu.writeWords(at | 0, at > 0xffff_ffff ? (high + 1) | 0 : high, resultHalves, 2)) return EFAULT;
+    low += Words.SIZE * 8;
+    if (low <= 0xffff_ffff) continue;
+    low -= 2 ** 32;
+    high = (high + 1) | 0;
+  }
+  return 0n;
+}
+
 function runEntry(context: HypercallContext, view: DataView): HypercallResult {
   const { wordBytes } = context;
   const { at } = Entry[wordBytes];
@@ -65,5 +98,5 @@ function runEntry(context: HypercallContext, view: DataView): HypercallResult {
   if (op === BigInt(HypercallNumber.MULTICALL)) return EINVAL;
   const args = [0n, 0n, 0n, 0n, 0n, 0n];
   for (let i = 0; i < args.length; i++) args[i] = readWord(view, at.args + i * wordBytes, wordBytes);
-  return dispatchHypercall(context, op > 0xffffn ? -1 : Number(op), args);
+  return dispatchHypercall(context, op > BigInt(LAST_NUMBER) ? -1 : Number(op), args);
 }

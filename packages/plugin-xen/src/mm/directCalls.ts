@@ -1,4 +1,4 @@
-/** mmu_update of one L1 entry and update_va_mapping, without an exit (docs/decisions/0042). */
+/** mmu_update of one L1 entry, update_va_mapping, and mmuext_op of one INVLPG, without an exit (docs/decisions/0042). */
 import { type DirectCode, Gpr, type PluginHost, type Quad, type Word } from '@polyvisor/plugin-api';
 import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from '../access.ts';
 import { Cell } from '../cpu/cells.ts';
@@ -10,14 +10,22 @@ import type { FrameTable } from './frames.ts';
 
 export const MMU_UPDATE = 1;
 export const UPDATE_VA_MAPPING = 14;
+export const MMUEXT_OP = 26;
+const MMUEXT_INVLPG_LOCAL = 7;
 const MmuCommand = { MASK: 7, NORMAL: 0, PRESERVE_AD: 2 } as const;
 const REQUEST_BYTES = 16;
 /** UVMF_*: no flush, and the page on this vCPU alone. */
 const Flush = { NONE: 0, LOCAL_PAGE: 2 } as const;
 
 const counterOf = (number: number) => (HYPERCALLS[number] as HypercallInfo).counter;
-const COUNTERS = [counterOf(MMU_UPDATE), counterOf(UPDATE_VA_MAPPING)];
-const ONE_OF = { [MMU_UPDATE]: 1n, [UPDATE_VA_MAPPING]: 1n << 32n };
+/** By the halves of the cells that count them. */
+const COUNTERS = [MMU_UPDATE, UPDATE_VA_MAPPING, MMUEXT_OP].map(counterOf);
+type Counted = { readonly cell: number; readonly one: bigint };
+const Count = {
+  MMU_UPDATE: { cell: Cell.UPDATES, one: 1n },
+  UPDATE_VA_MAPPING: { cell: Cell.UPDATES, one: 1n << 32n },
+  MMUEXT_OP: { cell: Cell.MMUEXT_OPS, one: 1n },
+} as const;
 
 /** What is built where a call is done: it answers 0 and goes on. */
 type Finish = () => void;
@@ -26,38 +34,58 @@ type Finish = () => void;
 export const mayUpdate = (code: DirectCode): Word => code.place(Cell.RAM);
 
 /** Count a call that has been made. */
-function count(code: DirectCode, call: keyof typeof ONE_OF): void {
-  code.setCell(Cell.UPDATES, code.add(code.cell(Cell.UPDATES), code.quad(ONE_OF[call])));
+function count(code: DirectCode, { cell, one }: Counted): void {
+  code.setCell(cell, code.add(code.cell(cell), code.quad(one)));
 }
 
-/** Of the arguments requests, count, done, domid: one request, of an L1 entry, by the guest for itself. */
-export function buildMmuUpdate(
-  code: DirectCode,
-  levels: 3 | 4,
-  args: { readonly requests: () => Quad; readonly count: Word; readonly done: Quad; readonly domid: Word },
-  finish: Finish,
-): void {
+/** Of the arguments that mmu_update and mmuext_op have. */
+export interface ListArguments {
+  readonly list: () => Quad;
+  readonly count: Word;
+  readonly done: Quad;
+  readonly domid: Word;
+}
+/** A list of one, by the guest for itself; `then` gets its place. */
+function withOnlyOne(code: DirectCode, args: ListArguments, sizeBytes: number, then: (at: () => Word) => void): void {
   const isOne = all(
     code,
     code.equal(args.count, code.word(1)),
     code.equal(args.done, code.quad(0n)),
     code.equal(args.domid, code.word(Domid.SELF)),
-    isGuestAddress(code, args.requests),
+    isGuestAddress(code, args.list),
   );
   code.when(isOne, () => {
-    const request = code.keep(code.reach('present', args.requests(), REQUEST_BYTES, 'read'));
-    code.when(request(), () => {
-      const [pointer, lo, hi] = [0, 8, 12].map((at) => code.keep(code.load(request(), at, 4)));
-      const command = code.keep(code.and(pointer(), code.word(MmuCommand.MASK)));
-      const preservesAd = code.keep(code.equal(command(), code.word(MmuCommand.PRESERVE_AD)));
-      const isKnown = code.or(preservesAd(), code.equal(command(), code.word(MmuCommand.NORMAL)));
-      const isLow = isZero(code, code.load(request(), 4, 4));
-      code.when(all(code, isKnown, isLow), () =>
-        updateAtMachineAddress(code, levels, pointer, { lo, hi, preservesAd }, () => {
-          count(code, MMU_UPDATE);
-          finish();
-        }),
-      );
+    const place = code.keep(code.reach('present', args.list(), sizeBytes, 'read'));
+    code.when(place(), () => then(place));
+  });
+}
+
+/** mmu_update of an L1 entry. */
+export function buildMmuUpdate(code: DirectCode, levels: 3 | 4, args: ListArguments, finish: Finish): void {
+  withOnlyOne(code, args, REQUEST_BYTES, (request) => {
+    const [pointer, lo, hi] = [0, 8, 12].map((at) => code.keep(code.load(request(), at, 4)));
+    const command = code.keep(code.and(pointer(), code.word(MmuCommand.MASK)));
+    const preservesAd = code.keep(code.equal(command(), code.word(MmuCommand.PRESERVE_AD)));
+    const isKnown = code.or(preservesAd(), code.equal(command(), code.word(MmuCommand.NORMAL)));
+    const isLow = isZero(code, code.load(request(), 4, 4));
+    code.when(all(code, isKnown, isLow), () =>
+      updateAtMachineAddress(code, levels, pointer, { lo, hi, preservesAd }, () => {
+        count(code, Count.MMU_UPDATE);
+        finish();
+      }),
+    );
+  });
+}
+
+/** mmuext_op of INVLPG on this vCPU. */
+export function buildMmuextOp(code: DirectCode, levels: 3 | 4, args: ListArguments, finish: Finish): void {
+  const wordBytes = levels === 4 ? 8 : 4;
+  withOnlyOne(code, args, 3 * wordBytes, (op) => {
+    code.when(code.equal(code.load(op(), 0, 4), code.word(MMUEXT_INVLPG_LOCAL)), () => {
+      const address = levels === 4 ? code.load(op(), 8, 8) : code.toQuad(code.load(op(), 4, 4));
+      count(code, Count.MMUEXT_OP);
+      code.invalidatePage(address);
+      finish();
     });
   });
 }
@@ -77,7 +105,7 @@ export function buildUpdateVaMapping(
     const slots = [39, 30, 21, 12].slice(4 - levels).map((bit) => code.lowWord(code.shiftRight(address(), bit)));
     const preservesAd = code.keep(code.word(0));
     updateAtSlots(code, levels, slots, { lo, hi, preservesAd }, () => {
-      count(code, UPDATE_VA_MAPPING);
+      count(code, Count.UPDATE_VA_MAPPING);
       code.when(flushesPage(), () => code.invalidatePage(address()));
       finish();
     });
@@ -104,10 +132,14 @@ export function buildHypercall32(code: DirectCode): void {
     };
     const number = code.keep(word(Gpr.RAX));
     const first = code.keep(code.toQuad(word(Gpr.RBX)));
-    code.when(code.equal(number(), code.word(MMU_UPDATE)), () => {
-      const [count, done, domid] = [word(Gpr.RCX), code.toQuad(word(Gpr.RDX)), word(Gpr.RSI)];
-      buildMmuUpdate(code, 3, { requests: first, count, done, domid }, finish);
+    const listArguments = () => ({
+      list: first,
+      ...{ count: word(Gpr.RCX), done: code.toQuad(word(Gpr.RDX)), domid: word(Gpr.RSI) },
     });
+    code.when(code.equal(number(), code.word(MMU_UPDATE)), () => {
+      buildMmuUpdate(code, 3, listArguments(), finish);
+    });
+    code.when(code.equal(number(), code.word(MMUEXT_OP)), () => buildMmuextOp(code, 3, listArguments(), finish));
     code.when(code.equal(number(), code.word(UPDATE_VA_MAPPING)), () =>
       buildUpdateVaMapping(
         code,

@@ -3,6 +3,7 @@ import { copyFromGuest, isGuestAddress, wordsFromGuest } from '../access.ts';
 import { setLdt } from '../cpu/descriptors.ts';
 import type { HypercallArguments, HypercallContext } from '../domain.ts';
 import { E2BIG, EACCES, EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, ESRCH } from '../errno.ts';
+import { HIGH, halves, LOW, split } from '../halves.ts';
 import { isOwnDomid } from '../hypercall/domid.ts';
 import { writeU32 } from '../hypercall/guestCopy.ts';
 import { PAGE_BYTES } from '../layout.ts';
@@ -56,6 +57,7 @@ export function mmuextOp(domain: PvDomain, context: HypercallContext, args: Hype
   const count = Number(args[1] & 0xffff_ffffn) & COUNT_MASK;
   if (count > MAX_OPS) return E2BIG;
   if (!isOwnDomid(Number(args[3] & 0xffffn))) return ESRCH;
+  if (wordBytes === 8) return mmuextOp64(domain, context, args, count);
   let done = 0;
   let result = 0n;
   while (done < count) {
@@ -71,6 +73,28 @@ export function mmuextOp(domain: PvDomain, context: HypercallContext, args: Hype
     done++;
   }
   if (args[2] !== 0n) writeU32(vcpu, args[2], done);
+  return result;
+}
+
+/** struct mmuext_op of a 64-bit guest: cmd in the low half of the first word, then the arguments. */
+const op64 = new BigUint64Array(3);
+const opHalves = new Int32Array(op64.buffer);
+
+function mmuextOp64(domain: PvDomain, context: HypercallContext, args: HypercallArguments, count: number): bigint {
+  const { vcpu } = context;
+  const list = args[0];
+  const donePointer = args[2];
+  let done = 0;
+  let result = 0n;
+  while (done < count) {
+    split(list + BigInt(done * op64.byteLength));
+    if (wordsFromGuest(vcpu, halves[LOW], halves[HIGH], opHalves, opHalves.length))
+      result = run(opHalves[0] >>> 0, { domain, context, first: op64[1], second: op64[2] });
+    else result = EFAULT;
+    if (result !== 0n) break;
+    done++;
+  }
+  if (donePointer !== 0n) writeU32(vcpu, donePointer, done);
   return result;
 }
 

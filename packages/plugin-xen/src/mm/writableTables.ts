@@ -1,6 +1,7 @@
 import { Gpr, SegmentIndex } from '@polyvisor/plugin-api';
 import { instructionAddress } from '../cpu/segments.ts';
 import type { XenVcpu } from '../domain.ts';
+import { HIGH, LOW } from '../halves.ts';
 import { PAGE_BYTES } from '../layout.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { type Computed, compute, setZero, step, withCarry, withZero } from './compute.ts';
@@ -24,11 +25,14 @@ export function emulateTableWrite(domain: PvDomain, vcpu: XenVcpu, gva: bigint):
   const table = writtenTable(domain, vcpu, gva);
   if (table === undefined) return false;
   const write = writeAt(vcpu);
-  if (write === undefined || (gva & BigInt(write.sizeBytes - 1)) !== 0n) return false;
   const offset = Number(gva & 0xfffn);
+  if (write === undefined || (offset & (write.sizeBytes - 1)) !== 0) return false;
+  const index = table * 1024 + (offset >>> 2);
   const done = write.word
-    ? writeWord(domain, vcpu, write, write.word, table * 1024 + (offset >>> 2))
-    : new Emulation(domain, vcpu, write, table * PAGE_BYTES + offset).run();
+    ? writeWord(domain, vcpu, write, write.word, index)
+    : write.pair
+      ? writePair(domain, vcpu, write, write.pair, index)
+      : new Emulation(domain, vcpu, write, table * PAGE_BYTES + offset).run();
   if (done) domain.host.count('writablePageTables');
   return done;
 }
@@ -45,9 +49,46 @@ function writtenTable(domain: PvDomain, vcpu: XenVcpu, gva: bigint): number | un
   return isTable && frames.typeCount(mfn) > 0 ? mfn : undefined;
 }
 
-/** A write as it was decoded, and in words if it is a frequent one of 32-bit code. */
+/** A write as it was decoded, and in words if it is a frequent one: of 32-bit code, of an entry in 64-bit code. */
 interface DecodedWrite extends MemoryWrite {
   readonly word: WordWrite | undefined;
+  readonly pair: PairWrite | undefined;
+}
+/** MOV and XCHG of a whole entry: the other operand is a register, or -1 and an immediate. */
+interface PairWrite {
+  readonly kind: 'mov' | 'xchg';
+  readonly register: number;
+  readonly lo: number;
+  readonly hi: number;
+}
+
+function pairWrite({ sizeBytes, operation: { kind }, source }: MemoryWrite, mode: 32 | 64): PairWrite | undefined {
+  if (mode !== 64 || sizeBytes !== 8 || source === undefined || (kind !== 'mov' && kind !== 'xchg')) return undefined;
+  if ('register' in source) return { kind, register: source.register, lo: 0, hi: 0 };
+  const half = (shift: bigint) => Number(BigInt.asIntN(32, source.immediate >> shift));
+  return { kind, register: -1, lo: half(0n), hi: half(32n) };
+}
+
+/** Carry such a write out on the entry whose lower half has this index in guest memory. */
+function writePair(
+  { memory: { words }, mm }: PvDomain,
+  { cpu }: XenVcpu,
+  { length }: MemoryWrite,
+  { kind, register, ...immediate }: PairWrite,
+  index: number,
+): boolean {
+  const { gprHalves, ripHalves } = cpu;
+  const [oldLo, oldHi] = [words[index], words[index + 1]];
+  const lo = register < 0 ? immediate.lo : gprHalves[2 * register];
+  const hi = register < 0 ? immediate.hi : gprHalves[2 * register + 1];
+  if (mm.tables.update(index >>> 10, (index & 1023) >>> 1, lo, hi, false) !== OK) return false;
+  if (kind === 'xchg') {
+    gprHalves[2 * register] = oldLo;
+    gprHalves[2 * register + 1] = oldHi;
+  }
+  const next = (ripHalves[LOW] >>> 0) + length;
+  cpu.setRip(next | 0, next > 0xffff_ffff ? ripHalves[HIGH] + 1 : ripHalves[HIGH]);
+  return true;
 }
 /** MOV, XCHG, and the bit instructions on a doubleword: the other operand is a register, or -1 and an immediate. */
 interface WordWrite {
@@ -66,7 +107,7 @@ function wordWrite({ sizeBytes, operation, source }: MemoryWrite, mode: 32 | 64)
 
 function decode(code: Uint8Array, mode: 32 | 64): DecodedWrite | undefined {
   const write = decodeMemoryWrite(code, mode);
-  return write && { ...write, word: wordWrite(write, mode) };
+  return write && { ...write, word: wordWrite(write, mode), pair: pairWrite(write, mode) };
 }
 
 /** Carry such a write out on the word of this index in guest memory: {@link Emulation} for what comes thousands of times. */
