@@ -165,10 +165,10 @@ export class DirectCalls {
   update(host: PluginHost, frames: FrameTable, vcpu: XenVcpu): void {
     const { directState } = vcpu.cpu;
     const { cells } = directState;
-    for (const [half, counter] of COUNTERS.entries()) {
+    for (let half = 0; half < COUNTERS.length; half++) {
       const made = cells[2 * Cell.UPDATES + half];
       if (made === 0) continue;
-      host.count(counter, made);
+      host.count(COUNTERS[half], made);
       cells[2 * Cell.UPDATES + half] = 0;
     }
     cells[2 * Cell.KERNEL_ROOT] = vcpu.kernelRootMfn;

@@ -146,13 +146,13 @@ function storeHalf({ memory: { words }, mm }: PvDomain, index: number, value: nu
   return isUpper && mm.tables.update(mfn, slot, lo & ~PTE_PRESENT, hi, false) === OK;
 }
 
-/** An instruction as it was found, by the words that it begins with; a kernel writes its tables in a few places only. */
+/** An instruction as it was found, by the words that it is in, whole; a kernel writes its tables in a few places only. */
 interface Found {
   readonly words: Int32Array;
   readonly mode: 32 | 64;
   readonly write: DecodedWrite | undefined;
 }
-const FOUND_WORDS = 4;
+const FOUND_WORDS = 5;
 const MOST_FOUND = 512;
 const found = new Map<number, Found>();
 const words = new Int32Array(FOUND_WORDS);
@@ -162,14 +162,15 @@ function writeAt(vcpu: XenVcpu): DecodedWrite | undefined {
   const at = instructionAddress(vcpu);
   const mode = vcpu.ring1 ? 32 : 64;
   const low = Number(at & 0xffff_ffffn) | 0;
-  if (!vcpu.cpu.readWords(low, Number(at >> 32n) | 0, words, FOUND_WORDS)) {
+  const inWord = low & 3;
+  if (!vcpu.cpu.readWords(low - inWord, Number(at >> 32n) | 0, words, FOUND_WORDS)) {
     const code = readCode(vcpu, at);
     return code && decode(code, mode);
   }
   const before = found.get(low);
   if (before?.mode === mode && isSame(before.words)) return before.write;
   const own = words.slice();
-  const write = decode(new Uint8Array(own.buffer, 0, MAX_INSTRUCTION_BYTES), mode);
+  const write = decode(new Uint8Array(own.buffer, inWord, MAX_INSTRUCTION_BYTES), mode);
   if (found.size >= MOST_FOUND) found.clear();
   found.set(low, { words: own, mode, write });
   return write;
