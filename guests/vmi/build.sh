@@ -8,7 +8,7 @@ trap 'rm -rf "$objects"' EXIT
 for part in start traps native sites; do
   gcc -m32 -c -o "$objects/$part.o" "$part.S"
 done
-for part in main print machine rom cpu descriptors switches memory pae timers; do
+for part in main print machine rom cpu descriptors switches memory pae timers processors; do
   gcc -m32 -march=i686 -mregparm=3 -O2 -ffreestanding -fno-pic -fno-stack-protector -mgeneral-regs-only \
     -fcf-protection=none -fno-asynchronous-unwind-tables -Wall -Wextra -Werror -c -o "$objects/$part.o" "$part.c"
 done

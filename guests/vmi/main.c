@@ -41,6 +41,7 @@ void main(const char *command_line) {
   test_descriptors();
   test_switches();
   test_timers(!says(command_line, "irq0"));
+  if (says(command_line, "processors")) test_second_processor();
   test_memory();
   test_pae();
   end();

@@ -82,6 +82,8 @@ void test_memory(void);
 void test_pae(void);
 /* `local`: alarms can be wired to the local APIC, too. */
 void test_timers(int local);
+/* On a machine with two processors. */
+void test_second_processor(void);
 
 static inline void outb(u16 port, u8 value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
 static inline u8 inb(u16 port) {

@@ -38,6 +38,19 @@ describe.each([
     expect(silent).toEqual([]);
   });
 
+  it('starts a second processor in a state of its own, which then has alarms of its own', async () => {
+    const two = { engine, vcpus: 2, commandLine: 'processors' };
+    const [direct, whole] = [
+      await runVmiGuest('trap', undefined, two),
+      await runVmiGuest('trap', undefined, { ...two, exits: 'all' }),
+    ];
+    expect(direct.printed).not.toContain('FAILED');
+    expect(direct.printed).toMatch(/^29\d checks, 0 failed$/m);
+    expect(direct.end.reason).toEqual({ kind: 'poweroff' });
+    expect(direct.counters.get('ap.refused')).toBe(1);
+    expect(whole.printed).toBe(direct.printed);
+  });
+
   it('makes the calls of the interrupt flag and of page tables, among others, without an exit, and all as with one', async () => {
     const [direct, whole] = [
       await runVmiGuest('trap', undefined, { engine }),

@@ -163,6 +163,11 @@ export interface Vcpu {
   /** `true`: not started yet, or taken down; only the owning plug-in brings it up. */
   offline: boolean;
   wake(): void;
+  /**
+   * Called once, when a SIPI next starts this vCPU, with it at the beginning of that page in real-address mode: a plug-in may give it other
+   * registers to begin with, or take it {@link offline} again. Since API 1.4.
+   */
+  atStartup: (() => void) | undefined;
 }
 
 export interface DescriptorTable {

@@ -1,4 +1,4 @@
-import type { Machine, PluginHost } from '@polyvisor/plugin-api';
+import type { Machine, PluginHost, Vcpu } from '@polyvisor/plugin-api';
 import { Alarms } from './calls/alarms.ts';
 import { Cell } from './calls/cells.ts';
 import { PageTypes } from './mmu/page-types.ts';
@@ -20,15 +20,16 @@ export class VmiGuest {
   readonly rom: VmiRom;
   readonly pageTypes: PageTypes;
   readonly pending: PendingUpdates;
-  readonly alarms: Alarms;
+  /** By vCPU. */
+  readonly #alarms: readonly Alarms[];
   /** By slot; see {@link LinearMapping}. */
   readonly linearMappings: (LinearMapping | undefined)[] = [];
-  /** 0: none, 1: of the MMU, 2: of the CPU (VMI_SetLazyMode). Generated code sets it, too. */
-  get lazyMode(): number {
-    return this.machine.vcpus[0].directState.cells[2 * Cell.LAZY_MODE];
+  alarmsOf({ id }: Vcpu): Alarms {
+    return this.#alarms[id];
   }
-  set lazyMode(mode: number) {
-    this.machine.vcpus[0].directState.cells[2 * Cell.LAZY_MODE] = mode;
+  /** A vCPU's; 0: none, 1: of the MMU, 2: of the CPU (VMI_SetLazyMode). Generated code sets it, too. */
+  setLazyMode({ directState }: Vcpu, mode: number): void {
+    directState.cells[2 * Cell.LAZY_MODE] = mode;
   }
   /** Linear address at which the guest has called the ROM last. */
   get romGva(): number | undefined {
@@ -42,7 +43,7 @@ export class VmiGuest {
     this.rom = rom;
     this.pageTypes = new PageTypes(Math.floor(machine.memory.sizeBytes / 4096));
     this.pending = new PendingUpdates(machine.memory);
-    this.alarms = new Alarms(machine);
+    this.#alarms = machine.vcpus.map((vcpu) => new Alarms(machine, vcpu));
     machine.memory.writeBytes(ROM_AREA.first, rom.bytes);
   }
 
@@ -57,6 +58,6 @@ export class VmiGuest {
   }
 
   stop(): void {
-    this.alarms.stop();
+    for (const alarms of this.#alarms) alarms.stop();
   }
 }

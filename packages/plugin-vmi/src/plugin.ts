@@ -32,8 +32,8 @@ export const vmiPlugin: Plugin = {
     host.claim({ kind: 'hypercall', abi: 'vmi', first: 0, last: LAST_CALL });
     host.hooks.configure.tap('vmi', (platform) => {
       if (platform.entry.plugin !== PC_DOORS) return;
-      // What a ROM keeps, it keeps for one.
-      platform.mostVcpus = 1;
+      // What this ROM keeps in itself, it keeps for one: Xen's shared_info and timer.
+      if (!traps) platform.mostVcpus = 1;
       if (traps) platform.direct('hypercall', buildCall);
     });
     if (traps) {

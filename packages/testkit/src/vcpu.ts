@@ -49,6 +49,7 @@ export class FakeVcpu implements Vcpu {
   kernelGsBase = 0n;
   blocked = false;
   offline = false;
+  atStartup: (() => void) | undefined;
   readonly tables: DescriptorTables = {
     gdtr: { base: 0n, limit: 0 },
     idtr: { base: 0n, limit: 0 },

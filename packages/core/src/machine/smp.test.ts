@@ -87,6 +87,36 @@ describe.each(TIERS)('two processors: %s', (_name, engine) => {
     expect(end.reason).toEqual({ kind: 'poweroff' });
   });
 
+  it('a plug-in may have the second begin otherwise, once, or not at all', async () => {
+    // It is started four times: once elsewhere in the page, and the last time not.
+    const starts: string[] = [];
+    const again = (value: number) => `${INIT}${SIPI}${waitFor(0, value)}`;
+    const startup = `fe060090 f4`;
+    const { machine } = await run(`${again(1)}${again(5)}${again(6)}${INIT}${SIPI}`, startup, engine, (made) => {
+      const [, second] = made.vcpus;
+      // `mov byte [TOLD], 5; hlt` in the same page.
+      made.memory.writeBytes(STARTUP + 0x80, hex('c606009005 f4'));
+      const others: (() => void)[] = [
+        () => {},
+        () => {
+          second.rip = 0x80n;
+        },
+        () => {},
+        () => {
+          second.offline = true;
+        },
+      ];
+      const begin = () => {
+        starts.push(`0x${second.segment(1).base.toString(16)}:${second.rip}`);
+        others.shift()?.();
+        if (others.length > 0) second.atStartup = begin;
+      };
+      second.atStartup = begin;
+    });
+    expect(starts).toEqual(Array.from({ length: 4 }, () => `0x${STARTUP.toString(16)}:0`));
+    expect([machine.memory.read8(TOLD), machine.vcpus[1].offline]).toEqual([6, true]);
+  });
+
   it('a lock is held by one at a time', async () => {
     // Each 500 times: take a lock at TOLD + 8 by XCHG, pausing while it is held; load the word at TOLD + 0x10, PAUSE, add 1,
     // store it; release. The same instructions in 64-bit and in real-address mode.

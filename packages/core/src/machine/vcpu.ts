@@ -91,6 +91,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   readonly directState: VcpuDirectState;
   blocked = false;
   offline = false;
+  atStartup: (() => void) | undefined;
   /** INIT and SIPI that have come and not been taken yet. */
   readonly startup = new StartupSignals(this);
   /** Leave after each instruction: RFLAGS.TF is set. */

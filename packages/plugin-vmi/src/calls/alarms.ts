@@ -1,4 +1,4 @@
-import type { Machine, Timer } from '@polyvisor/plugin-api';
+import type { Machine, Timer, Vcpu } from '@polyvisor/plugin-api';
 
 /** The counters of cycles (Linux 2.6.32, arch/x86/include/asm/vmi_time.h). */
 export const Cycles = { REAL: 0, AVAILABLE: 1, STOLEN: 2 } as const;
@@ -18,13 +18,15 @@ interface Alarm {
   timer: Timer | undefined;
 }
 
-/** The alarms of a guest with one vCPU. No cycle is ever stolen: real and available cycles are the same. */
+/** The alarms of a vCPU. No cycle is ever stolen: real and available cycles are the same. */
 export class Alarms {
   readonly #machine: Machine;
+  readonly #vcpu: Vcpu;
   readonly #alarms: (Alarm | undefined)[] = Array.from({ length: ALARMS });
 
-  constructor(machine: Machine) {
+  constructor(machine: Machine, vcpu: Vcpu) {
     this.#machine = machine;
+    this.#vcpu = vcpu;
   }
 
   /** `undefined`: there is no such counter. */
@@ -73,7 +75,7 @@ export class Alarms {
 
   #fire(counter: number, alarm: Alarm, deadlineNs: number): void {
     if (this.#alarms[counter] !== alarm) return;
-    if (alarm.flags & AlarmFlag.WIRED_LVTT) this.#machine.vcpus[0].raiseLocalTimerInterrupt();
+    if (alarm.flags & AlarmFlag.WIRED_LVTT) this.#vcpu.raiseLocalTimerInterrupt();
     else this.#machine.raiseTimerInterrupt();
     if (alarm.periodNs === 0) {
       this.#alarms[counter] = undefined;

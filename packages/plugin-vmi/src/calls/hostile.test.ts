@@ -54,7 +54,7 @@ it.each([...CALL_NAMES])('call %i, %s, with any arguments', (number) => {
 it('any call with any arguments is carried out, refused, or an exception of the guest', () => {
   fc.assert(
     fc.property(fc.array(call, { maxLength: 40 }), (calls) => {
-      const guest = new FakeGuest({ memoryBytes: MEMORY_BYTES });
+      const guest = new FakeGuest({ memoryBytes: MEMORY_BYTES, vcpus: 2 });
       for (const one of calls) make(guest, one);
       // Two alarms at most wait, whatever has been asked for.
       expect(guest.machine.clock.pending).toBeLessThanOrEqual(2);

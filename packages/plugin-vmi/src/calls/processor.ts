@@ -1,3 +1,4 @@
+import { AP_STATE_BYTES, enterApState, readApState, whyImpossible } from './ap-state.ts';
 import { type Call, type CallHandler, GuestFault, UNDEFINED_OPCODE } from './call.ts';
 
 const EFLAGS_IF = 1 << 9;
@@ -12,8 +13,6 @@ const TSS_ESP0 = 4;
 const TSS_SS0_END = 10;
 const APIC_PAGE_BYTES = 4096;
 const DEBUG_REGISTERS = 8;
-/** Bytes of struct vmi_ap_state (Linux 2.6.32, arch/x86/include/asm/vmi.h). */
-const AP_STATE_BYTES = 90;
 
 /** Write…Entry(table EAX, index EDX, low half ECX, high half on the stack). */
 const writeEntry =
@@ -45,10 +44,25 @@ function setIopl({ vcpu, eax }: Call): string | undefined {
   return undefined;
 }
 
-/** SetInitialAPState(state EAX, APIC ID EDX). NOT IMPLEMENTED beyond the check: there is one vCPU, and it runs. */
-function setInitialApState(call: Call): string {
-  call.readBytes(call.eax, AP_STATE_BYTES);
-  return call.edx === 0 ? 'the processor that runs' : 'no such processor: this machine has one';
+/**
+ * SetInitialAPState(state EAX, APIC ID EDX): what the processor of that ID begins with at the next SIPI that starts it, instead of
+ * real-address mode. The last state that it was given counts.
+ */
+function setInitialApState(call: Call): string | undefined {
+  const state = readApState(call.readBytes(call.eax, AP_STATE_BYTES));
+  const { machine, host } = call.guest;
+  if (call.edx >= machine.vcpus.length) return 'no such processor';
+  const vcpu = machine.vcpus[call.edx];
+  if (vcpu === call.vcpu) return 'the processor that runs';
+  const why = whyImpossible(state);
+  if (why !== undefined) return why;
+  vcpu.atStartup = () => {
+    if (enterApState(vcpu, state)) return;
+    vcpu.offline = true;
+    host.count('ap.refused');
+    host.log('info', `processor ${vcpu.id} is not started: its segments cannot be loaded`);
+  };
+  return undefined;
 }
 
 /** Registers of the local APIC by their offset, or by an address at which the guest has mapped them. */
@@ -86,10 +100,10 @@ const existingDebugRegister = ({ eax }: Call): undefined => {
 
 const applyPending = ({ guest }: Call): undefined => guest.pending.apply() as undefined;
 
-function setLazyMode({ guest, eax: mode }: Call): string | undefined {
+function setLazyMode({ guest, vcpu, eax: mode }: Call): string | undefined {
   if (mode > 2) return 'no such mode';
   if (mode === 0) guest.pending.apply();
-  guest.lazyMode = mode;
+  guest.setLazyMode(vcpu, mode);
   return undefined;
 }
 

@@ -5,12 +5,12 @@ const u64 = (low: number, high: number): bigint => (BigInt(high) << 32n) | BigIn
 /** SetAlarm(flags EAX, expiry EDX and ECX, period on the stack), in cycles of the counter that the flags name. */
 function setAlarm(call: Call): string | undefined {
   const period = u64(call.stack(0), call.stack(1));
-  return call.guest.alarms.set(call.eax, u64(call.edx, call.ecx), period);
+  return call.guest.alarmsOf(call.vcpu).set(call.eax, u64(call.edx, call.ecx), period);
 }
 
 /** GetCycleCounter(counter EAX): EDX:EAX. */
 function getCycleCounter(call: Call): string | undefined {
-  const cycles = call.guest.alarms.cycles(call.eax);
+  const cycles = call.guest.alarmsOf(call.vcpu).cycles(call.eax);
   call.answer64(cycles ?? 0n);
   return cycles === undefined ? 'no such counter' : undefined;
 }
@@ -19,7 +19,7 @@ export const timeCalls: Readonly<Record<string, CallHandler>> = {
   GetCycleFrequency: (call) => void call.answer64(BigInt(call.guest.machine.clock.tscHz)),
   GetCycleCounter: getCycleCounter,
   SetAlarm: setAlarm,
-  CancelAlarm: (call) => call.guest.alarms.cancel(call.eax),
+  CancelAlarm: (call) => call.guest.alarmsOf(call.vcpu).cancel(call.eax),
   /** Nanoseconds since the epoch. */
   GetWallclockTime: (call) => {
     const { clock } = call.guest.machine;

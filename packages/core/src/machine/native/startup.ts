@@ -63,4 +63,7 @@ function startAt(vcpu: MachineVcpu, vector: number): void {
   vcpu.rip = 0n;
   vcpu.offline = false;
   vcpu.blocked = false;
+  const { atStartup } = vcpu;
+  vcpu.atStartup = undefined;
+  atStartup?.();
 }
