@@ -52,6 +52,7 @@ const DIRECT: Readonly<Record<string, Build>> = {
   GetCR4: seen,
 };
 const NAMES = Object.keys(DIRECT);
+const COUNTERS = NAMES.map((name) => `call.${name}`);
 const numberOf = new Map([...CALL_NAMES].map(([number, name]) => [name, number]));
 
 /** What stands before the exit of VMCALL. */
@@ -146,7 +147,7 @@ export function updateDirectCalls({ host, rom, romGva, pending, machine }: VmiGu
   for (let index = 0; index < NAMES.length; index++) {
     const at = 2 * Cell.COUNTS + index;
     if (cells[at] === 0) continue;
-    host.count(`call.${NAMES[index]}`, cells[at]);
+    host.count(COUNTERS[index], cells[at]);
     cells[at] = 0;
   }
   cells[2 * Cell.PENDING] = pending.count;
