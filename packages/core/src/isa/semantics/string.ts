@@ -5,7 +5,6 @@
 import { EFLAGS_SYSTEM, GPR, TLB } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
-import { PAGE_SIZE_BYTES } from '../../memory/layout.ts';
 import { setSubFlags } from '../flags.ts';
 import { bytesOf, segmentAddress, write } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
@@ -17,6 +16,7 @@ const RSI = 6;
 const RDI = 7;
 const SEGMENT_ES = 0;
 const DIRECTION_BIT = 10;
+const PAGE_SIZE_BYTES = 4096;
 
 /** rSI, rDI or rCX in the address size, as i64. */
 function counter(b: Builder, shape: InstructionShape, register: number): Value {
