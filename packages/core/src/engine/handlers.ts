@@ -289,8 +289,6 @@ function storesIn(block: Block): boolean {
       node.kind === 'store' ||
       node.kind === 'storeUpdate' ||
       node.kind === 'storeReached' ||
-      node.kind === 'copyReached' ||
-      node.kind === 'fillReached' ||
       node.kind === 'helper' ||
       (node.kind === 'when' && (storesIn(node.then) || storesIn(node.otherwise))),
   );

@@ -109,14 +109,6 @@ function addHandler(
     allocate: (type) => pool.allocate(type),
     release: (type, local) => pool.release(type, local),
     helperNumber: options.helperNumber,
-    spare: () => asm.load(base, BUDGET).i32(1).op(Op.i32Sub),
-    spend(push) {
-      asm.store(base, BUDGET, (a) => {
-        a.load(base, BUDGET);
-        push();
-        a.op(Op.i32Sub);
-      });
-    },
     // The dispatch loop has done that.
     beforeOutside() {},
     afterOutside() {},
@@ -264,12 +256,6 @@ function emitInline(
     allocate: (type: ValueType) => pool.allocate(type),
     release: (type: ValueType, local: number) => pool.release(type, local),
     helperNumber: options.helperNumber,
-    spare: (offset) => asm.get(LOCAL.budget).get(LOCAL.record).mem(Op.i32Load8U, offset + RecordField.ordinal).op(Op.i32Sub),
-    spend(push) {
-      asm.get(LOCAL.budget);
-      push();
-      asm.op(Op.i32Sub).set(LOCAL.budget);
-    },
     beforeOutside: (offset) => storeBudget(asm, options.base, offset),
     afterOutside: (offset) => loadBudget(asm, options.base, offset),
     end(kind, depth) {

@@ -316,21 +316,6 @@ export class Builder {
     this.#effect({ kind: 'storeReached', host: this.#use(host), offset, bytes, value: this.#use(value) });
   }
 
-  copyReached(to: Value, from: Value, sizeBytes: Value): void {
-    this.#effect({ kind: 'copyReached', to: this.#use(to), from: this.#use(from), sizeBytes: this.#use(sizeBytes) });
-  }
-  fillReached(to: Value, value: Value, sizeBytes: Value): void {
-    this.#effect({ kind: 'fillReached', to: this.#use(to), value: this.#use(value), sizeBytes: this.#use(sizeBytes) });
-  }
-
-  // ---- the budget ----
-  spare(): Value {
-    return this.#value('i32', { kind: 'spare' } as Node);
-  }
-  spend(instructions: Value): void {
-    this.#effect({ kind: 'spend', instructions: this.#use(instructions) });
-  }
-
   // ---- variables and control ----
   variable(initial: Value): Variable {
     const variable = { type: initial.type, id: this.#nextId++ };
