@@ -55,7 +55,7 @@ describe('a kernel that plug-in xen has no door into', () => {
 
 it.each([
   ['lguest-like', 'lguest', 'lguest (hardware_subarch 1)'],
-  ['vmi', 'multiboot1', 'Multiboot'],
+  ['vmi=rom:xen', 'multiboot1', 'Multiboot'],
 ])('several vCPUs where the door or the plug-in takes one: %s', async (plugin, entry, abi) => {
   const image = fileURLToPath(new URL('../../guests/demo/prebuilt/demo32.elf', import.meta.url));
   const { exitCode, last } = await refusal(image, '--plugin', plugin, '--entry', entry, '--cpus', '2');
