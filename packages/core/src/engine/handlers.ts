@@ -10,7 +10,6 @@ import {
   HANDLER_TABLE_SIZE,
   type InlineHandler,
   type InterpreterOptions,
-  interpreterKey,
   ProfileLayout,
   type TableHandler,
 } from './interpreter.ts';
@@ -33,7 +32,7 @@ export interface ProfiledHandler {
 export interface HandlersOptions extends Omit<InterpreterOptions, 'inline'> {
   readonly memory: EngineMemory;
   readonly directCode: DirectPrograms;
-  readonly compiler: Pick<CodeKeeper, 'compile' | 'named' | 'instantiated'>;
+  readonly compiler: Pick<CodeKeeper, 'compile' | 'instantiated'>;
   /** Instructions and pairs to stand inline: see hot.ts. */
   readonly hot: readonly string[];
   /** Instructions to compile together, once some others have been: see common.ts. */
@@ -54,8 +53,6 @@ const QUIET_MARK = 'q:';
 export class Handlers {
   /** For the dispatch loop; numbered from FIRST_HANDLER on. */
   readonly inline: readonly InlineHandler[];
-  /** All that {@link inline} depends on; undefined: code of a plug-in, too. */
-  readonly inlineName: string | undefined;
   readonly #options: HandlersOptions;
   /** By the number of the shape. */
   readonly #choices: (Choice | undefined)[] = [];
@@ -75,8 +72,6 @@ export class Handlers {
   constructor(options: HandlersOptions) {
     this.#options = options;
     this.inline = this.#hotPrograms(options.hot);
-    const isNamed = !this.inline.flat().some((program) => withPluginCode.has(program));
-    this.inlineName = isNamed ? options.hot.join() : undefined;
     this.#firstCompiled = this.#next;
     this.#limit = Math.min(HANDLER_TABLE_SIZE, this.#firstCompiled + (options.maxCompiled ?? HANDLER_TABLE_SIZE));
   }
@@ -171,19 +166,18 @@ export class Handlers {
   /** `built` is its program, if there is one already. */
   #choose(shape: InstructionShape, built?: Program): Choice {
     const is64 = shape.mode === 'long64';
-    const choice = new Choice(shape, this.#options.directCode, built, (program, quiet) => {
+    const choice = new Choice(shape, this.#options.directCode, built, (program) => {
       if (is64) this.#compiledFor64++;
-      const name = (quiet ? QUIET_MARK : '') + shape.key;
-      return this.#addHandler(program, withPluginCode.has(program) ? undefined : name);
+      return this.#addHandler(program);
     });
     this.#choices[shape.id] = choice;
     return choice;
   }
 
-  #addHandler(program: Program, name: string | undefined): number {
+  #addHandler(program: Program): number {
     const number = this.#next++;
     if (number >= HANDLER_TABLE_SIZE) throw new Error('handler table is full');
-    this.#waiting.push({ name, program, number });
+    this.#waiting.push({ program, number });
     return number;
   }
 
@@ -209,24 +203,11 @@ export class Handlers {
     this.#askForCommon();
     const waiting = this.#waiting;
     this.#waiting = [];
-    const { compiler } = this.#options;
-    const named = waiting.filter(({ name }) => name !== undefined);
-    const others = waiting.filter(({ name }) => name === undefined);
-    if (named.length > 0) {
-      const names = named.map(({ name, number }) => `${number} ${name}`);
-      const moduleName = ['handlers', interpreterKey(this.#options), ...names].join('\n');
-      this.#instantiate(
-        compiler.named(moduleName, () => buildHandlers(this.#options, named)),
-        named,
-      );
-    }
-    if (others.length > 0) this.#instantiate(compiler.compile(buildHandlers(this.#options, others)), others);
-  }
-  #instantiate(module: WebAssembly.Module, handlers: readonly TableHandler[]): void {
     const { compiler, memory } = this.#options;
+    const module = compiler.compile(buildHandlers(this.#options, waiting));
     const { exports } = new WebAssembly.Instance(module, { env: { memory: memory.memory, ...this.#functions } });
     compiler.instantiated(module, exports);
-    for (const { number } of handlers) this.#table?.set(number, exports[`handler${number}`] as () => unknown);
+    for (const { number } of waiting) this.#table?.set(number, exports[`handler${number}`] as () => unknown);
   }
 
   /**
@@ -271,10 +252,8 @@ export class Handlers {
 function buildProgram(shape: InstructionShape, directCode: DirectPrograms, quietFlags = false): Program {
   const builder = new Builder({ quietFlags, directCode });
   shape.encoding.semantics(builder, shape);
-  if (builder.hasDirectCode) withPluginCode.add(builder.program);
   return builder.program;
 }
-const withPluginCode = new WeakSet<Program>();
 
 function exampleShape(hex: string): InstructionShape {
   const bytes = Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
@@ -308,7 +287,7 @@ class Choice implements HandlerChoice {
   readonly branches: boolean;
   /** May be the first of a pair: it cannot overwrite the second one, and goes on to it. */
   readonly leads: boolean;
-  readonly #compile: (program: Program, quiet: boolean) => number;
+  readonly #compile: (program: Program) => number;
   #handler = 0;
   #quiet = 0;
   readonly #directCode: DirectPrograms;
@@ -316,7 +295,7 @@ class Choice implements HandlerChoice {
     shape: InstructionShape,
     directCode: DirectPrograms,
     built: Program | undefined,
-    compile: (program: Program, quiet: boolean) => number,
+    compile: (program: Program) => number,
   ) {
     this.shape = shape;
     this.#directCode = directCode;
@@ -344,7 +323,7 @@ class Choice implements HandlerChoice {
     this.#quiet = handler;
   }
   get handler(): number {
-    if (this.#handler === 0) this.#handler = this.#compile(buildProgram(this.shape, this.#directCode), false);
+    if (this.#handler === 0) this.#handler = this.#compile(buildProgram(this.shape, this.#directCode));
     return this.#handler;
   }
   /** Have it compiled, if it is not. */
@@ -352,7 +331,7 @@ class Choice implements HandlerChoice {
     void this.handler;
   }
   quiet(): number {
-    if (this.#quiet === 0) this.#quiet = this.#compile(buildProgram(this.shape, this.#directCode, true), true);
+    if (this.#quiet === 0) this.#quiet = this.#compile(buildProgram(this.shape, this.#directCode, true));
     return this.#quiet;
   }
 }

@@ -45,10 +45,6 @@ const LOCAL = { record: 0, budget: 1, tlb: 2, table: 3, entry: 4, rip: 5 } as co
 /** Blocks around the handlers, innermost first. */
 const TAILS = ['jump', 'branch', 'repeat', 'fault', 'instruction'] as const;
 
-/** All that the code depends on beside what its handlers do: equal for equal options. */
-export const interpreterKey = (options: Omit<InterpreterOptions, 'inline'>): string =>
-  [options.layout.ramSizeBytes, options.base, options.regionLookup, options.hotThreshold, options.growAfter, options.profileAt ?? ''].join();
-
 /** The core module of one vCPU: memory code and the interpreter's `run`. */
 export function buildInterpreter(options: InterpreterOptions): Uint8Array {
   const { layout, base } = options;
@@ -73,8 +69,6 @@ export function buildInterpreter(options: InterpreterOptions): Uint8Array {
 
 /** A handler that is not inline: what it does, and its place in the table. */
 export interface TableHandler {
-  /** All that the program depends on; undefined: code of a plug-in, too. */
-  readonly name: string | undefined;
   readonly program: Program;
   readonly number: number;
 }

@@ -33,8 +33,6 @@ export class Builder {
 
   /** Code that a plug-in has built for an instruction, by its exit. */
   readonly directCode: DirectPrograms;
-  /** Some of that is in the program. */
-  hasDirectCode = false;
 
   /** `quietFlags`: leave the arithmetic flags alone; for instructions whose flags nobody will see. */
   constructor(options: { quietFlags?: boolean; directCode?: DirectPrograms } = {}) {
