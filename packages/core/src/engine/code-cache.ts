@@ -391,7 +391,7 @@ export class CodeCache {
     writeSum(words, (at + RecordField.imm) >>> 2, d.immLow, d.immHigh, choice.branches ? after : 0);
     if (choice.branches) words[(at + RecordField.link) >>> 2] = 0;
     if (this.#hooks.isKept?.(page, offset))
-      words[(at >>> 2) + this.#infoOffset + RecordInfo.arrivals] = this.#hooks.arrivalsOfKept;
+      words[((at >>> 2) + this.#infoOffset + RecordInfo.arrivals) >>> 2] = this.#hooks.arrivalsOfKept;
   }
 
   /** Decode one instruction and a stop record behind it; answers the host address, for single-stepping. */

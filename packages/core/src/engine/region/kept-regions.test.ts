@@ -50,6 +50,14 @@ describe('regions that are kept', () => {
     expect(figures(second)['instructions in regions']).toBeGreaterThan(150);
   });
 
+  it('are used after a few arrivals, long before a place is hot', () => {
+    loop(machine().put(0x1000, LOOP), 0x1000n);
+    const [known, unknown] = [machine(), machine({ codeKeeper: new MemoryKeeper() })];
+    for (const each of [known, unknown]) loop(each.put(0x1000, LOOP), 0x1000n, 7n);
+    expect(figures(known)).toMatchObject({ 'regions from before': 1 });
+    expect(figures(unknown)).toMatchObject({ regions: 0 });
+  });
+
   it('are there again after all decoded code has been dropped', () => {
     const bench = machine().put(0x1000, LOOP);
     loop(bench, 0x1000n);
