@@ -162,6 +162,7 @@ describe("the demo guest's boot", () => {
 
   it('is the same each time', async () => {
     const again = await boot('second.jsonl');
+    expect(again.exitCode, again.stderr).toBe(0);
     expect(again.trace).toBe(run.trace);
     expect(again.console).toBe(run.console);
     expect(countersOf(again.stderr)).toEqual(countersOf(run.stderr));

@@ -1,3 +1,5 @@
+import { isMainThread } from 'node:worker_threads';
+
 /** Functions of the C library that speed depends on, and nothing else. */
 export interface LibC {
   /** madvise(2). Answers 0, or -1 where the host does not take the advice. */
@@ -23,9 +25,12 @@ const MAP_FIXED_NOREPLACE = 0x100000;
 const PROT_NONE = 0;
 const MAP_FAILED = (1n << 64n) - 1n;
 
-/** Linux's, by a library that calls native code; undefined elsewhere, or where that has no build for this machine. */
+/**
+ * Linux's, by a library that calls native code; undefined elsewhere, or where that has no build for this machine, and in any
+ * thread but the first: one that is ended while it loads native code takes the process with it (napi_throw is fatal then).
+ */
 export async function linuxLibC(): Promise<LibC | undefined> {
-  if (process.platform !== 'linux') return undefined;
+  if (process.platform !== 'linux' || !isMainThread) return undefined;
   loading ??= load();
   return loading;
 }

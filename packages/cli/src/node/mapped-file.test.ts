@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { afterAll, describe, expect, it } from 'vitest';
 import { mapFile } from './mapped-file.ts';
 
@@ -27,5 +28,15 @@ describe.runIf(process.platform === 'linux')('a mapped file', () => {
     writeFileSync(file, '');
     expect(await mapFile(file)).toBeUndefined();
     await expect(mapFile(path.join(folder, 'none'))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  it('is not mapped in a thread, which may be ended while it loads native code', async () => {
+    const source = new URL('mapped-file.ts', import.meta.url).href;
+    const program = `import('tsx/esm/api').then(({ tsImport }) => tsImport(${JSON.stringify(source)}, ${JSON.stringify(import.meta.url)}))
+      .then(({ mapFile }) => mapFile(${JSON.stringify(import.meta.filename)}))
+      .then((mapped) => require('node:worker_threads').parentPort.postMessage(mapped === undefined));`;
+    const worker = new Worker(program, { eval: true });
+    expect(await new Promise((resolve, reject) => worker.on('message', resolve).on('error', reject))).toBe(true);
+    await worker.terminate();
   });
 });
