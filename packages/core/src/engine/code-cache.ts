@@ -9,16 +9,7 @@ import {
   RECORD_BYTES,
   RECORD_INFO_BYTES,
 } from '../memory/layout.ts';
-import {
-  MAX_RUN,
-  NO_SEGMENT,
-  RecordField,
-  RecordInfo,
-  recordInfoOffset,
-  SpecialHandler,
-  writeRecordHead,
-  writeSum,
-} from './record.ts';
+import { MAX_RUN, NO_SEGMENT, RecordField, RecordInfo, recordInfoOffset, SpecialHandler, writeSum } from './record.ts';
 
 /** Decoded code of one guest page in one code mode. */
 export interface CodePage {
@@ -27,15 +18,15 @@ export interface CodePage {
   /** Host address of its entry table. */
   readonly table: number;
   /** What has been decoded in it, a run at a time; without records what is only known to be part of kept regions. */
-  runs: Run[];
+  readonly runs: Run[];
   /** One flag per byte: part of a decoded instruction, or of one that has gone since the page was last in order. */
   readonly decoded: Uint8Array;
   /** Pages that have an instruction reaching into this one. */
   readonly reachedFrom: Set<CodePage>;
   /** Records of single instructions, each with a stop behind it, by offset. */
   readonly singles: Map<number, number>;
-  /** Bytes of runs that have gone since the page was last in order: see {@link CodeCache.settle}. */
-  gone: readonly ByteRange[];
+  /** Bytes of runs that have gone since the page was last in order, in any order: see {@link CodeCache.settle}. */
+  gone: ByteRange[];
 }
 
 /** Bytes that have been put into guest memory, within a page. */
@@ -43,6 +34,9 @@ export interface MemoryWrite {
   readonly gpa: number;
   readonly bytes: Uint8Array;
 }
+
+/** What is kept of bytes that have gone is put together when it is more than this. */
+const MANY_RANGES = 64;
 
 /** How far an instruction of another page may reach into one (SDM vol. 2A, 2.3.11: 15 bytes at most). */
 const REACH_BYTES = 15;
@@ -278,6 +272,11 @@ export class CodeCache {
     }
   }
 
+  /** Bytes of the instruction being decoded, as far as its page goes. Made once: there are hundreds of thousands of instructions. */
+  readonly #fetch: FetchByte = (i) => (i < this.#fetchBytes ? this.#bytes[this.#fetchStart + i] : -1);
+  #fetchStart = 0;
+  #fetchBytes = 0;
+
   #choose(choice: HandlerChoice, record: number): void {
     this.#choices[this.#choiceCount] = choice;
     this.#choiceRecords[this.#choiceCount++] = record;
@@ -287,7 +286,9 @@ export class CodeCache {
   #decodeOne(page: CodePage, offset: number, ordinal: number, following: () => CodePage | undefined): number {
     const host = this.#hostOf(page) + offset;
     const left = PAGE_SIZE_BYTES - offset;
-    let result = this.#hooks.decode((i) => (i < left ? this.#bytes[host + i] : -1), page.mode);
+    this.#fetchStart = host;
+    this.#fetchBytes = left;
+    let result = this.#hooks.decode(this.#fetch, page.mode);
     if (!result.ok && result.reason === 'fetch') {
       const second = following();
       if (!second) {
@@ -344,9 +345,8 @@ export class CodeCache {
   }
 
   /** What the record stood for is no longer there. */
-  isStale(record: number): boolean {
-    return record === 0 || this.#view.getUint16((record >>> 0) + RecordField.handler, true) === SpecialHandler.refetch;
-  }
+  readonly isStale = (record: number): boolean =>
+    record === 0 || this.#view.getUint16((record >>> 0) + RecordField.handler, true) === SpecialHandler.refetch;
 
   #keepExample(instruction: DecodedInstruction, host: number): void {
     if (!this.examples || this.examples.has(instruction.shape)) return;
@@ -375,18 +375,12 @@ export class CodeCache {
     this.#choose(choice, at);
     const after = offset + d.lengthBytes;
     const words = this.#words;
-    writeRecordHead(words, at >>> 2, {
-      handler: choice.handler,
-      lengthBytes: d.lengthBytes,
-      ordinal,
-      pageOffset: offset,
-      reg: d.reg,
-      rm: d.rm,
-      base: d.ripRelative ? PAGE_BASE.offset : d.base,
-      index: d.index,
-      scale: d.scale,
-      segment: d.segment < 0 ? NO_SEGMENT : d.segment,
-    });
+    const first = at >>> 2;
+    // Fields of a record, a word at a time: see RecordField.
+    words[first] = choice.handler | (d.lengthBytes << 16) | (ordinal << 24);
+    words[first + 1] = offset | (d.reg << 16);
+    words[first + 2] = d.rm | ((d.ripRelative ? PAGE_BASE.offset : d.base) << 16);
+    words[first + 3] = d.index | (d.scale << 16) | ((d.segment < 0 ? NO_SEGMENT : d.segment) << 24);
     writeSum(words, (at + RecordField.disp) >>> 2, d.dispLow, d.dispHigh, d.ripRelative ? after : 0);
     writeSum(words, (at + RecordField.imm) >>> 2, d.immLow, d.immHigh, choice.branches ? after : 0);
     if (choice.branches) words[(at + RecordField.link) >>> 2] = 0;
@@ -463,13 +457,11 @@ export class CodeCache {
     if (page.runs.length === 0 && page.reachedFrom.size === 0) return;
     this.statistics.invalidations++;
     const written = joined(ranges);
-    const stale: Run[] = [];
-    const kept: Run[] = [];
-    for (const run of page.runs) (hitsAny(run, written) ? stale : kept).push(run);
-    page.runs = kept;
+    const stale = takeOut(page.runs, (run) => hitsAny(run, written));
     for (const run of stale) this.#dropRun(page, run);
-    this.#hooks.invalidated(page, joined([...written, ...stale]), (record) => this.isStale(record));
-    if (stale.length > 0) page.gone = joined([...page.gone, ...stale]);
+    this.#hooks.invalidated(page, stale.length > 0 ? joined([...written, ...stale]) : written, this.isStale);
+    page.gone.push(...stale);
+    if (page.gone.length > MANY_RANGES) page.gone = joined(page.gone);
     const reaching = ranges.some(({ firstByte }) => firstByte < REACH_BYTES) ? [...page.reachedFrom] : [];
     for (const other of reaching) {
       page.reachedFrom.delete(other);
@@ -487,7 +479,7 @@ export class CodeCache {
   settle(page: CodePage): void {
     if (page.gone.length === 0) return;
     for (const run of page.runs) this.#unlink(run);
-    this.#recover(page, page.gone);
+    this.#recover(page, joined(page.gone));
     page.gone = [];
   }
 
@@ -527,6 +519,22 @@ export class CodeCache {
     }
   }
 }
+
+/** Take the runs out of a list that are stale. */
+function takeOut(runs: Run[], isStale: (run: Run) => boolean): readonly Run[] {
+  const first = runs.findIndex(isStale);
+  if (first < 0) return NO_RUNS;
+  const taken: Run[] = [];
+  let end = first;
+  for (let i = first; i < runs.length; i++) {
+    const run = runs[i];
+    if (isStale(run)) taken.push(run);
+    else runs[end++] = run;
+  }
+  runs.length = end;
+  return taken;
+}
+const NO_RUNS: readonly Run[] = [];
 
 /** `ranges`: as {@link joined} answers them. */
 function hitsAny(run: ByteRange, ranges: readonly ByteRange[]): boolean {

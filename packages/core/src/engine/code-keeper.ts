@@ -6,6 +6,11 @@ export interface CodeKeeper {
   readonly regions: KeptRegions;
   /** A module of these bytes, which may have been compiled before. */
   compile(bytes: Uint8Array): WebAssembly.Module;
+  /**
+   * A module of the bytes that `generate` answers, which depend on nothing but this name and the program. They need not be generated where
+   * they have been before.
+   */
+  named(name: string, generate: () => Uint8Array): WebAssembly.Module;
   /** Add a module of regions, here or elsewhere compiled. */
   keep(regions: KeptModule, module: WebAssembly.Module): void;
   /** A module is in use: from its functions can be seen later on what there is to keep. */
@@ -13,7 +18,8 @@ export interface CodeKeeper {
 }
 
 /** Keeps nothing. */
-export const compileOnly: Pick<CodeKeeper, 'compile' | 'instantiated'> = {
+export const compileOnly: Pick<CodeKeeper, 'compile' | 'named' | 'instantiated'> = {
   compile: (bytes) => new WebAssembly.Module(bytes as BufferSource),
+  named: (_name, generate) => new WebAssembly.Module(generate() as BufferSource),
   instantiated() {},
 };

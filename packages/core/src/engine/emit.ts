@@ -39,6 +39,9 @@ export interface EmitTarget {
   release(type: ValueType, local: number): void;
   /** Code for the ways to end, given how many blocks deep we are inside the handler. */
   end(kind: EndKind, depth: number): void;
+  /** Push how much of the budget an instruction leaves that is `recordOffset` from the record; take from it. */
+  spare(recordOffset: number): void;
+  spend(push: () => void): void;
   /** Number of a TypeScript helper. */
   helperNumber(name: string): number;
   /**
@@ -215,6 +218,12 @@ class Emitter extends ProgramEmitter {
     }
   }
 
+  protected spare(): void {
+    this.#target.spare(this.#place.recordOffset);
+  }
+  protected spend(push: () => void): void {
+    this.#target.spend(push);
+  }
   protected tlb(): number {
     return this.#target.tlb;
   }

@@ -37,7 +37,7 @@ import { ExitCode } from './exit-code.ts';
 import { Handlers, type ProfiledHandler } from './handlers.ts';
 import { HELPER_NAMES, type HostHelper, helperNumber } from './helper-numbers.ts';
 import { HOT_INSTRUCTIONS } from './hot.ts';
-import { buildInterpreter, ProfileLayout } from './interpreter.ts';
+import { buildInterpreter, interpreterKey, ProfileLayout } from './interpreter.ts';
 import type { EngineMemory } from './memory.ts';
 import { WALK_FAULT, WALK_MMIO } from './memory-code.ts';
 import { RecordField, SpecialHandler } from './record.ts';
@@ -173,9 +173,13 @@ export class Engine {
       },
     });
     if (options.profile) this.code.examples = new Map();
-    const bytes = buildInterpreter({ ...forInterpreter, inline: this.#handlers.inline });
+    const { inline, inlineName } = this.#handlers;
+    const generate = () => buildInterpreter({ ...forInterpreter, inline });
     const imports = this.#imports();
-    const module = compiler.compile(bytes);
+    const module =
+      inlineName === undefined
+        ? compiler.compile(generate())
+        : compiler.named(['interpreter', interpreterKey(forInterpreter), inlineName].join('\n'), generate);
     const instance = new WebAssembly.Instance(module, { env: { memory: memory.memory, ...imports } });
     compiler.instantiated(module, instance.exports);
     this.#core = instance.exports as unknown as CoreExports;

@@ -10,6 +10,7 @@ import {
   HANDLER_TABLE_SIZE,
   type InlineHandler,
   type InterpreterOptions,
+  interpreterKey,
   ProfileLayout,
   type TableHandler,
 } from './interpreter.ts';
@@ -32,7 +33,7 @@ export interface ProfiledHandler {
 export interface HandlersOptions extends Omit<InterpreterOptions, 'inline'> {
   readonly memory: EngineMemory;
   readonly directCode: DirectPrograms;
-  readonly compiler: Pick<CodeKeeper, 'compile' | 'instantiated'>;
+  readonly compiler: Pick<CodeKeeper, 'compile' | 'named' | 'instantiated'>;
   /** Instructions and pairs to stand inline: see hot.ts. */
   readonly hot: readonly string[];
   /** Instructions to compile together, once some others have been: see common.ts. */
@@ -53,6 +54,8 @@ const QUIET_MARK = 'q:';
 export class Handlers {
   /** For the dispatch loop; numbered from FIRST_HANDLER on. */
   readonly inline: readonly InlineHandler[];
+  /** All that {@link inline} depends on; undefined: code of a plug-in, too. */
+  readonly inlineName: string | undefined;
   readonly #options: HandlersOptions;
   /** By the number of the shape. */
   readonly #choices: (Choice | undefined)[] = [];
@@ -72,6 +75,8 @@ export class Handlers {
   constructor(options: HandlersOptions) {
     this.#options = options;
     this.inline = this.#hotPrograms(options.hot);
+    const isNamed = !this.inline.flat().some((program) => withPluginCode.has(program));
+    this.inlineName = isNamed ? options.hot.join() : undefined;
     this.#firstCompiled = this.#next;
     this.#limit = Math.min(HANDLER_TABLE_SIZE, this.#firstCompiled + (options.maxCompiled ?? HANDLER_TABLE_SIZE));
   }
@@ -166,18 +171,19 @@ export class Handlers {
   /** `built` is its program, if there is one already. */
   #choose(shape: InstructionShape, built?: Program): Choice {
     const is64 = shape.mode === 'long64';
-    const choice = new Choice(shape, this.#options.directCode, built, (program) => {
+    const choice = new Choice(shape, this.#options.directCode, built, (program, quiet) => {
       if (is64) this.#compiledFor64++;
-      return this.#addHandler(program);
+      const name = (quiet ? QUIET_MARK : '') + shape.key;
+      return this.#addHandler(program, withPluginCode.has(program) ? undefined : name);
     });
     this.#choices[shape.id] = choice;
     return choice;
   }
 
-  #addHandler(program: Program): number {
+  #addHandler(program: Program, name: string | undefined): number {
     const number = this.#next++;
     if (number >= HANDLER_TABLE_SIZE) throw new Error('handler table is full');
-    this.#waiting.push({ program, number });
+    this.#waiting.push({ name, program, number });
     return number;
   }
 
@@ -203,11 +209,24 @@ export class Handlers {
     this.#askForCommon();
     const waiting = this.#waiting;
     this.#waiting = [];
+    const { compiler } = this.#options;
+    const named = waiting.filter(({ name }) => name !== undefined);
+    const others = waiting.filter(({ name }) => name === undefined);
+    if (named.length > 0) {
+      const names = named.map(({ name, number }) => `${number} ${name}`);
+      const moduleName = ['handlers', interpreterKey(this.#options), ...names].join('\n');
+      this.#instantiate(
+        compiler.named(moduleName, () => buildHandlers(this.#options, named)),
+        named,
+      );
+    }
+    if (others.length > 0) this.#instantiate(compiler.compile(buildHandlers(this.#options, others)), others);
+  }
+  #instantiate(module: WebAssembly.Module, handlers: readonly TableHandler[]): void {
     const { compiler, memory } = this.#options;
-    const module = compiler.compile(buildHandlers(this.#options, waiting));
     const { exports } = new WebAssembly.Instance(module, { env: { memory: memory.memory, ...this.#functions } });
     compiler.instantiated(module, exports);
-    for (const { number } of waiting) this.#table?.set(number, exports[`handler${number}`] as () => unknown);
+    for (const { number } of handlers) this.#table?.set(number, exports[`handler${number}`] as () => unknown);
   }
 
   /**
@@ -252,8 +271,10 @@ export class Handlers {
 function buildProgram(shape: InstructionShape, directCode: DirectPrograms, quietFlags = false): Program {
   const builder = new Builder({ quietFlags, directCode });
   shape.encoding.semantics(builder, shape);
+  if (builder.hasDirectCode) withPluginCode.add(builder.program);
   return builder.program;
 }
+const withPluginCode = new WeakSet<Program>();
 
 function exampleShape(hex: string): InstructionShape {
   const bytes = Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
@@ -268,6 +289,8 @@ function storesIn(block: Block): boolean {
       node.kind === 'store' ||
       node.kind === 'storeUpdate' ||
       node.kind === 'storeReached' ||
+      node.kind === 'copyReached' ||
+      node.kind === 'fillReached' ||
       node.kind === 'helper' ||
       (node.kind === 'when' && (storesIn(node.then) || storesIn(node.otherwise))),
   );
@@ -287,7 +310,7 @@ class Choice implements HandlerChoice {
   readonly branches: boolean;
   /** May be the first of a pair: it cannot overwrite the second one, and goes on to it. */
   readonly leads: boolean;
-  readonly #compile: (program: Program) => number;
+  readonly #compile: (program: Program, quiet: boolean) => number;
   #handler = 0;
   #quiet = 0;
   readonly #directCode: DirectPrograms;
@@ -295,7 +318,7 @@ class Choice implements HandlerChoice {
     shape: InstructionShape,
     directCode: DirectPrograms,
     built: Program | undefined,
-    compile: (program: Program) => number,
+    compile: (program: Program, quiet: boolean) => number,
   ) {
     this.shape = shape;
     this.#directCode = directCode;
@@ -323,7 +346,7 @@ class Choice implements HandlerChoice {
     this.#quiet = handler;
   }
   get handler(): number {
-    if (this.#handler === 0) this.#handler = this.#compile(buildProgram(this.shape, this.#directCode));
+    if (this.#handler === 0) this.#handler = this.#compile(buildProgram(this.shape, this.#directCode), false);
     return this.#handler;
   }
   /** Have it compiled, if it is not. */
@@ -331,7 +354,7 @@ class Choice implements HandlerChoice {
     void this.handler;
   }
   quiet(): number {
-    if (this.#quiet === 0) this.#quiet = this.#compile(buildProgram(this.shape, this.#directCode, true));
+    if (this.#quiet === 0) this.#quiet = this.#compile(buildProgram(this.shape, this.#directCode, true), true);
     return this.#quiet;
   }
 }

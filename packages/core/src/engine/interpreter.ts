@@ -45,6 +45,10 @@ const LOCAL = { record: 0, budget: 1, tlb: 2, table: 3, entry: 4, rip: 5 } as co
 /** Blocks around the handlers, innermost first. */
 const TAILS = ['jump', 'branch', 'repeat', 'fault', 'instruction'] as const;
 
+/** All that the code depends on beside what its handlers do: equal for equal options. */
+export const interpreterKey = (options: Omit<InterpreterOptions, 'inline'>): string =>
+  [options.layout.ramSizeBytes, options.base, options.regionLookup, options.hotThreshold, options.growAfter, options.profileAt ?? ''].join();
+
 /** The core module of one vCPU: memory code and the interpreter's `run`. */
 export function buildInterpreter(options: InterpreterOptions): Uint8Array {
   const { layout, base } = options;
@@ -69,6 +73,8 @@ export function buildInterpreter(options: InterpreterOptions): Uint8Array {
 
 /** A handler that is not inline: what it does, and its place in the table. */
 export interface TableHandler {
+  /** All that the program depends on; undefined: code of a plug-in, too. */
+  readonly name: string | undefined;
   readonly program: Program;
   readonly number: number;
 }
@@ -103,6 +109,14 @@ function addHandler(
     allocate: (type) => pool.allocate(type),
     release: (type, local) => pool.release(type, local),
     helperNumber: options.helperNumber,
+    spare: () => asm.load(base, BUDGET).i32(1).op(Op.i32Sub),
+    spend(push) {
+      asm.store(base, BUDGET, (a) => {
+        a.load(base, BUDGET);
+        push();
+        a.op(Op.i32Sub);
+      });
+    },
     // The dispatch loop has done that.
     beforeOutside() {},
     afterOutside() {},
@@ -250,6 +264,12 @@ function emitInline(
     allocate: (type: ValueType) => pool.allocate(type),
     release: (type: ValueType, local: number) => pool.release(type, local),
     helperNumber: options.helperNumber,
+    spare: (offset) => asm.get(LOCAL.budget).get(LOCAL.record).mem(Op.i32Load8U, offset + RecordField.ordinal).op(Op.i32Sub),
+    spend(push) {
+      asm.get(LOCAL.budget);
+      push();
+      asm.op(Op.i32Sub).set(LOCAL.budget);
+    },
     beforeOutside: (offset) => storeBudget(asm, options.base, offset),
     afterOutside: (offset) => loadBudget(asm, options.base, offset),
     end(kind, depth) {

@@ -4,6 +4,9 @@ import { TLB_INDEX_MASK, TLB_WRITE_OFFSET } from '../memory/layout.ts';
 import type { Asm } from './asm.ts';
 import { Op } from './wasm.ts';
 
+/** memory.copy and memory.fill of memory 0. */
+const MEMORY_COPY = [0xfc, 0x0a, 0, 0];
+const MEMORY_FILL = [0xfc, 0x0b, 0];
 const LOADS: Record<AccessBytes, readonly number[]> = {
   1: [Op.i32Load8U],
   2: [Op.i32Load16U],
@@ -76,6 +79,10 @@ export abstract class ProgramEmitter {
   protected abstract missFunction(write: boolean): number;
   /** The function that was called for a miss answered 0: the instruction ends, two blocks further in than {@link depth}. */
   protected abstract missFailed(): void;
+  /** Push how many more instructions there could be: see the node. */
+  protected abstract spare(): void;
+  /** Take from the budget what `push` pushes. */
+  protected abstract spend(push: () => void): void;
   /** A guest store to a host address is done. */
   protected abstract stored(host: number): void;
   protected abstract raise(node: NodeOf<'raise'>): void;
@@ -143,6 +150,9 @@ export abstract class ProgramEmitter {
       case 'getFixed':
         this.pushState(node);
         return;
+      case 'spare':
+        this.spare();
+        return;
       default:
         throw new Error(`${node.kind} has no value to push`);
     }
@@ -176,6 +186,7 @@ export abstract class ProgramEmitter {
       case 'getSlot':
       case 'getRegister':
       case 'getFixed':
+      case 'spare':
         if (this.usesOf(node.result) > 0) this.#computeAndKeep(node);
         return;
       case 'setSlot':
@@ -206,7 +217,12 @@ export abstract class ProgramEmitter {
       case 'reach':
       case 'loadReached':
       case 'storeReached':
+      case 'copyReached':
+      case 'fillReached':
         this.#reached(node);
+        return;
+      case 'spend':
+        this.spend(() => this.push(node.instructions));
         return;
       default:
         this.#control(node);
@@ -319,7 +335,7 @@ export abstract class ProgramEmitter {
     }
   }
 
-  #reached(node: NodeOf<'reach' | 'loadReached' | 'storeReached'>): void {
+  #reached(node: NodeOf<'reach' | 'loadReached' | 'storeReached' | 'copyReached' | 'fillReached'>): void {
     switch (node.kind) {
       case 'reach':
         this.#reach(node);
@@ -333,6 +349,14 @@ export abstract class ProgramEmitter {
         this.push(node.host);
         this.push(node.value);
         this.store(node.bytes, node.value.type, node.offset);
+        return;
+      case 'copyReached':
+        for (const each of [node.to, node.from, node.sizeBytes]) this.push(each);
+        this.asm.op(...MEMORY_COPY);
+        return;
+      case 'fillReached':
+        for (const each of [node.to, node.value, node.sizeBytes]) this.push(each);
+        this.asm.op(...MEMORY_FILL);
     }
   }
 

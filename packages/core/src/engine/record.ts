@@ -32,26 +32,6 @@ export const RecordField = {
   imm: 24,
 } as const;
 
-/** What stands in a record, besides its 64-bit fields. */
-interface RecordHead {
-  readonly handler: number;
-  readonly lengthBytes: number;
-  readonly ordinal: number;
-  readonly pageOffset: number;
-  readonly reg: number;
-  readonly rm: number;
-  readonly base: number;
-  readonly index: number;
-  readonly scale: number;
-  readonly segment: number;
-}
-/** Write the first 16 bytes of a record, a word at a time: `at` is a quarter of its address. */
-export function writeRecordHead(words: Int32Array, at: number, head: RecordHead): void {
-  words[at] = head.handler | (head.lengthBytes << 16) | (head.ordinal << 24);
-  words[at + 1] = head.pageOffset | (head.reg << 16);
-  words[at + 2] = head.rm | (head.base << 16);
-  words[at + 3] = head.index | (head.scale << 16) | (head.segment << 24);
-}
 /** Write a 64-bit field that is given as halves, plus a small number: `at` is a quarter of its address. */
 export function writeSum(words: Int32Array, at: number, low: number, high: number, plus: number): void {
   const sum = (low >>> 0) + plus;

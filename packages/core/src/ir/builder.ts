@@ -33,6 +33,8 @@ export class Builder {
 
   /** Code that a plug-in has built for an instruction, by its exit. */
   readonly directCode: DirectPrograms;
+  /** Some of that is in the program. */
+  hasDirectCode = false;
 
   /** `quietFlags`: leave the arithmetic flags alone; for instructions whose flags nobody will see. */
   constructor(options: { quietFlags?: boolean; directCode?: DirectPrograms } = {}) {
@@ -312,6 +314,21 @@ export class Builder {
   }
   storeReached(host: Value, offset: number, bytes: AccessBytes, value: Value): void {
     this.#effect({ kind: 'storeReached', host: this.#use(host), offset, bytes, value: this.#use(value) });
+  }
+
+  copyReached(to: Value, from: Value, sizeBytes: Value): void {
+    this.#effect({ kind: 'copyReached', to: this.#use(to), from: this.#use(from), sizeBytes: this.#use(sizeBytes) });
+  }
+  fillReached(to: Value, value: Value, sizeBytes: Value): void {
+    this.#effect({ kind: 'fillReached', to: this.#use(to), value: this.#use(value), sizeBytes: this.#use(sizeBytes) });
+  }
+
+  // ---- the budget ----
+  spare(): Value {
+    return this.#value('i32', { kind: 'spare' } as Node);
+  }
+  spend(instructions: Value): void {
+    this.#effect({ kind: 'spend', instructions: this.#use(instructions) });
   }
 
   // ---- variables and control ----

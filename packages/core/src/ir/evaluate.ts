@@ -155,6 +155,9 @@ class Evaluation {
         // There is no TLB here: nothing is at hand.
         this.#values.set(node.result, 0);
         return;
+      case 'spare':
+        this.#values.set(node.result, 0);
+        return;
       default:
         return this.#stepControl(node);
     }

@@ -37,6 +37,8 @@ function observesFlags(node: Node, written: ReadonlySet<object>): boolean {
     case 'store':
     case 'storeUpdate':
     case 'storeReached':
+    case 'copyReached':
+    case 'fillReached':
     case 'raise':
     case 'jump':
     case 'branch':
@@ -57,6 +59,8 @@ function stores(block: Block): boolean {
       node.kind === 'store' ||
       node.kind === 'storeUpdate' ||
       node.kind === 'storeReached' ||
+      node.kind === 'copyReached' ||
+      node.kind === 'fillReached' ||
       (node.kind === 'when' && (stores(node.then) || stores(node.otherwise))),
   );
 }

@@ -96,6 +96,13 @@ export type Node =
   /** At a host address that `reach` has answered. */
   | { readonly kind: 'loadReached'; readonly host: Value; readonly offset: number; readonly bytes: AccessBytes; result: Value }
   | { readonly kind: 'storeReached'; readonly host: Value; readonly offset: number; readonly bytes: AccessBytes; readonly value: Value }
+  /** The same for many bytes (i32), which do not overlap, or move down. `value`: a byte (i32). */
+  | { readonly kind: 'copyReached'; readonly to: Value; readonly from: Value; readonly sizeBytes: Value }
+  | { readonly kind: 'fillReached'; readonly to: Value; readonly value: Value; readonly sizeBytes: Value }
+  /** How many more instructions could be done before this one without using the budget up (i32); where less than 1, none. */
+  | { readonly kind: 'spare'; result: Value }
+  /** So many (i32) have been done: iterations of this one. */
+  | { readonly kind: 'spend'; readonly instructions: Value }
   | { readonly kind: 'getVariable'; readonly variable: Variable; result: Value }
   | { readonly kind: 'setVariable'; readonly variable: Variable; readonly value: Value }
   | { readonly kind: 'when'; readonly condition: Value; readonly then: Block; readonly otherwise: Block }

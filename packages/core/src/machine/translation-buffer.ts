@@ -79,9 +79,13 @@ export class TranslationBuffer {
   /** Drop everything; the caller takes a bank anew. */
   flush(): void {
     const { memory, base, banks } = this.#engine;
-    memory.view.setInt32(base + LARGE_PAGES_OFFSET, 0, true);
-    const map = largePageMap(memory.layout, base) >>> 2;
-    memory.words.fill(0, map, map + LARGE_PAGE_INDEX_MASK + 1);
+    const sizes = (base + LARGE_PAGES_OFFSET) >>> 2;
+    // Without large pages there is nothing in the map.
+    if (memory.words[sizes] !== 0) {
+      memory.words[sizes] = 0;
+      const map = largePageMap(memory.layout, base) >>> 2;
+      memory.words.fill(0, map, map + LARGE_PAGE_INDEX_MASK + 1);
+    }
     banks.flushAll();
   }
   /** INVLPG: drop the page around an address in every address space. */

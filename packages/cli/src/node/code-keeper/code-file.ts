@@ -7,6 +7,8 @@ import { readCached, replaceFile } from '../cache.ts';
 
 /** A module in a file of compiled code. */
 export interface CodeRecord {
+  /** Digest of the name that it can be asked for by. */
+  readonly name: string | undefined;
   /** Of its regions, if it is one of regions. */
   readonly madeFor: string | undefined;
   readonly regions: readonly (KeptRegion | undefined)[];
@@ -21,7 +23,7 @@ export interface CodeRecord {
   readonly nativeBytes: number;
 }
 /** What is said of a module beside its code. The bytes of all parts are together: thousands of small arrays take long to read. */
-interface Description extends Pick<CodeRecord, 'madeFor' | 'goodFunctions'> {
+interface Description extends Pick<CodeRecord, 'name' | 'madeFor' | 'goodFunctions'> {
   readonly regions: readonly (DescribedRegion | undefined)[];
   readonly partBytes: Uint8Array;
 }
@@ -29,12 +31,12 @@ interface DescribedRegion extends Omit<KeptRegion, 'parts'> {
   readonly parts: readonly Omit<KeptRegion['parts'][number], 'bytes'>[];
 }
 
-function describe({ madeFor, regions, goodFunctions }: CodeRecord): Description {
+function describe({ name, madeFor, regions, goodFunctions }: CodeRecord): Description {
   const all = regions.flatMap((region) => region?.parts.map(({ bytes }) => bytes) ?? []);
   const described = regions.map(
     (region) => region && { ...region, parts: region.parts.map(({ bytes: _, ...part }) => part) },
   );
-  return { madeFor, goodFunctions, regions: described, partBytes: Buffer.concat(all) };
+  return { name, madeFor, goodFunctions, regions: described, partBytes: Buffer.concat(all) };
 }
 
 function regionsOf({ regions, partBytes }: Description): (KeptRegion | undefined)[] {
@@ -106,6 +108,7 @@ function decoded(all: Uint8Array, at: number): { record: CodeRecord; end: number
   if (!isRight(description) || !isRight(bytes)) return undefined;
   const described = deserialize(description.content) as Description;
   const record = {
+    name: described.name,
     madeFor: described.madeFor,
     goodFunctions: described.goodFunctions,
     regions: regionsOf(described),

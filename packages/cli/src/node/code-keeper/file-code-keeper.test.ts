@@ -64,6 +64,23 @@ describe('code that is kept in a file', () => {
     expect(resultOf(last.compile(place.module.bytes))).toBe(1);
   });
 
+  it('is there by its name, and not generated again', async () => {
+    const named = async (name: string, value: number) => {
+      const keeper = await FileCodeKeeper.open(file);
+      let generated = 0;
+      const module = keeper.named(name, () => {
+        generated++;
+        return moduleOf(value);
+      });
+      keeper.instantiated(module, new WebAssembly.Instance(module).exports);
+      await keeper.save();
+      return { generated, result: resultOf(module) };
+    };
+    expect(await named('a', 1)).toEqual({ generated: 1, result: 1 });
+    expect(await named('a', 2)).toEqual({ generated: 0, result: 1 });
+    expect(await named('b', 2)).toEqual({ generated: 1, result: 2 });
+  });
+
   it('is written when there is something new only', async () => {
     await run([1, 2]);
     const { mtimeMs } = statSync(file);

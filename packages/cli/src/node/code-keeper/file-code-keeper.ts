@@ -22,6 +22,8 @@ const MAX_FOLDER_BYTES = 512 * 2 ** 20;
 interface Entry {
   readonly bytes: Uint8Array;
   readonly digest: string;
+  /** Digest of its name. */
+  name: string | undefined;
   /** As it is in the file. */
   record: CodeRecord | undefined;
   /** Of a module of regions. */
@@ -38,6 +40,8 @@ export class FileCodeKeeper implements CodeKeeper {
   readonly #content: CodeFileContent;
   /** By the digest of their bytes. */
   readonly #entries = new Map<string, Entry>();
+  /** By the digest of their names. */
+  readonly #named = new Map<string, Entry>();
   readonly #byModule = new WeakMap<WebAssembly.Module, Entry>();
 
   private constructor(file: string, natives: NativeModules | undefined, content: CodeFileContent) {
@@ -53,14 +57,28 @@ export class FileCodeKeeper implements CodeKeeper {
   }
 
   #load(record: CodeRecord): void {
-    const { madeFor, regions, bytes, digest } = record;
+    const { name, madeFor, regions, bytes, digest } = record;
     const kept = madeFor === undefined ? undefined : { madeFor, regions, bytes };
-    this.#entries.set(digest, { bytes, digest, record, kept, module: undefined, functions: [] });
+    const entry = { bytes, digest, name, record, kept, module: undefined, functions: [] };
+    this.#entries.set(digest, entry);
+    if (name !== undefined) this.#named.set(name, entry);
   }
 
   compile(bytes: Uint8Array): WebAssembly.Module {
-    const entry = this.#entryOf(bytes);
-    entry.module ??= this.#asBefore(entry) ?? new WebAssembly.Module(bytes as BufferSource);
+    return this.#moduleOf(this.#entryOf(bytes));
+  }
+  named(name: string, generate: () => Uint8Array): WebAssembly.Module {
+    const key = moduleDigest(Buffer.from(name));
+    let entry = this.#named.get(key);
+    if (!entry) {
+      entry = this.#entryOf(generate());
+      entry.name = key;
+      this.#named.set(key, entry);
+    }
+    return this.#moduleOf(entry);
+  }
+  #moduleOf(entry: Entry): WebAssembly.Module {
+    entry.module ??= this.#asBefore(entry) ?? new WebAssembly.Module(entry.bytes as BufferSource);
     this.#byModule.set(entry.module, entry);
     return entry.module;
   }
@@ -86,7 +104,7 @@ export class FileCodeKeeper implements CodeKeeper {
     const digest = moduleDigest(bytes);
     let entry = this.#entries.get(digest);
     if (!entry) {
-      entry = { bytes, digest, record: undefined, kept: undefined, module: undefined, functions: [] };
+      entry = { bytes, digest, name: undefined, record: undefined, kept: undefined, module: undefined, functions: [] };
       this.#entries.set(digest, entry);
     }
     return entry;
@@ -105,15 +123,16 @@ export class FileCodeKeeper implements CodeKeeper {
 
   /** The record that is to be written for an entry, if there is a better one than that of the file. */
   #better(entry: Entry): CodeRecord | undefined {
-    const { bytes, digest, record, kept, module, functions } = entry;
+    const { bytes, digest, name, record, kept, module, functions } = entry;
     const natives = this.#natives;
     if (!module) return undefined;
     const goodFunctions = natives ? functions.filter((each) => natives.isGood(each)).length : 0;
-    if (record ? goodFunctions <= record.goodFunctions : goodFunctions === 0 && !kept) return undefined;
+    if (record ? goodFunctions <= record.goodFunctions : goodFunctions === 0 && !kept && name === undefined)
+      return undefined;
     const native = natives && goodFunctions > 0 ? natives.serialize(module) : undefined;
     const { madeFor, regions } = kept ?? { madeFor: undefined, regions: [] };
     const nativeBytes = native?.length ?? 0;
-    entry.record = { madeFor, regions, goodFunctions, bytes, digest, native: () => native, nativeBytes };
+    entry.record = { name, madeFor, regions, goodFunctions, bytes, digest, native: () => native, nativeBytes };
     return entry.record;
   }
 

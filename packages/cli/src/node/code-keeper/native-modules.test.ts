@@ -43,7 +43,7 @@ it.runIf(openNativeModules())(
     const file = path.join(directory, 'guest');
     const native = openNativeModules()?.serialize(await goodModule()) as Uint8Array;
     const record = (bytes: Uint8Array, code: Uint8Array) => ({
-      ...{ madeFor: undefined, regions: [], goodFunctions: 1, bytes, digest: moduleDigest(bytes) },
+      ...{ name: undefined, madeFor: undefined, regions: [], goodFunctions: 1, bytes, digest: moduleDigest(bytes) },
       ...{ native: () => code, nativeBytes: code.length },
     });
     const otherwise = Uint8Array.from(SUM, (byte, i) => (i === SUM.length - 2 ? byte ^ 1 : byte));

@@ -181,6 +181,16 @@ class Analysis {
         this.#use(node.host, at);
         this.#use(node.value, at);
         return;
+      case 'copyReached':
+      case 'fillReached':
+        this.#stores = true;
+        this.#use(node.to, at);
+        this.#use(node.kind === 'copyReached' ? node.from : node.value, at);
+        this.#use(node.sizeBytes, at);
+        return;
+      case 'spend':
+        this.#use(node.instructions, at);
+        return;
       default:
         this.#control(node, at, top);
     }

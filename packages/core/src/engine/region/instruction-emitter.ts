@@ -347,6 +347,18 @@ export class InstructionEmitter extends ProgramEmitter {
   }
 
   // ---- memory ----
+  protected spare(): void {
+    this.asm.get(this.#region.local.budget);
+    // Those of its block have been taken from it already.
+    const others = this.#region.notExecuted(this.#instruction) - 1;
+    if (others > 0) this.asm.i32(others).op(Op.i32Add);
+  }
+  protected spend(push: () => void): void {
+    const { budget } = this.#region.local;
+    this.asm.get(budget);
+    push();
+    this.asm.op(Op.i32Sub).set(budget);
+  }
   protected tlb(): number {
     return this.#region.local.tlb;
   }

@@ -326,11 +326,12 @@ export class Regions {
 
   /** Drop the regions of a page that start at stale records or were made of any of these bytes, which are in their order. */
   drop(page: CodePage, stale: readonly ByteRange[], isStale: (record: number) => boolean): void {
-    const isGone = ({ record, parts }: RegionSource) =>
-      isStale(record) || parts.some((part) => part.page === page && holdsAny(part.blocks, stale));
+    const isGone = ({ record, parts }: RegionSource) => isStale(record) || areIn(parts, page, stale);
     this.#thread?.changed(page, isGone);
-    this.#waiting = this.#waiting.filter((waiting) => !isGone(waiting));
-    const gone = [...(this.#byPage.get(page) ?? [])].filter(isGone);
+    if (this.#waiting.length > 0) this.#waiting = this.#waiting.filter((waiting) => !isGone(waiting));
+    const here = this.#byPage.get(page);
+    if (!here || here.size === 0) return;
+    const gone = [...here].filter(isGone);
     if (gone.length === 0) return;
     for (const region of gone) this.#remove(region);
     this.#forget(gone.map(({ index }) => index));
@@ -401,6 +402,12 @@ export class Regions {
 }
 
 const pageBaseOf = (linear: bigint): bigint => linear & ~0xfffn;
+
+/** Some of these bytes of a page are in parts. Asked for each region that is on its way, at each change of code. */
+function areIn(parts: readonly RegionPart<CodePage>[], page: CodePage, ranges: readonly ByteRange[]): boolean {
+  for (const part of parts) if (part.page === page && holdsAny(part.blocks, ranges)) return true;
+  return false;
+}
 
 /** `ranges`: in their order, none overlapping another. */
 function holdsAny(blocks: readonly number[], ranges: readonly ByteRange[]): boolean {

@@ -199,10 +199,13 @@ export class ThreadRegions {
 
   /** Bytes of a page have changed; `isGone` says whether that touches a region. */
   changed(page: CodePage, isGone: (region: RegionSource) => boolean): void {
-    if (this.#inFlight.size === 0) this.#changedAt.clear();
-    else this.#changedAt.set(page, ++this.#changes);
+    // A map that is emptied is made anew, also where it was empty.
+    if (this.#inFlight.size > 0) this.#changedAt.set(page, ++this.#changes);
+    else if (this.#changedAt.size > 0) this.#changedAt.clear();
     for (const regions of [this.#waiting, this.#compiling])
-      for (const [id, region] of regions) if (isGone(region)) regions.delete(id);
+      regions.forEach((region, id) => {
+        if (isGone(region)) regions.delete(id);
+      });
   }
 
   /** All pages and records are gone. */

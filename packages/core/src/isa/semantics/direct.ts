@@ -154,7 +154,9 @@ export const softwareInterrupt: Semantics = (b, shape) => {
 
 function runPluginCode(b: Builder, shape: InstructionShape, kind: DirectKind): void {
   const build = b.directCode.get(kind);
-  if (build) b.when(isDirect(b, Direct.PLUGIN_CODE), () => build(new BuilderCode(b, shape)));
+  if (!build) return;
+  b.hasDirectCode = true;
+  b.when(isDirect(b, Direct.PLUGIN_CODE), () => build(new BuilderCode(b, shape)));
 }
 
 function enterKernel(b: Builder, shape: InstructionShape): void {
