@@ -10,6 +10,7 @@
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { MemoryWrites } from '../packages/core/src/engine/memory-writes.ts';
 import { TestBench } from '../packages/core/src/engine/testing/test-bench.ts';
 import { positive } from './request.ts';
 
@@ -31,7 +32,7 @@ function churn(): void {
   bytes[0] = 0xb8;
   new DataView(bytes.buffer).setUint32(1, ++value, true);
   bytes[5] = 0xf4;
-  bench.ram.writeAll(starts.map((gpa) => ({ gpa, bytes })));
+  bench.ram.writeAll(MemoryWrites.of(starts.map((gpa) => ({ gpa, bytes }))));
   for (const at of starts) bench.run(BigInt(at));
   bench.run(BigInt(starts[PER_MODULE / 2]));
   if (bench.vcpu.gpr[0] !== BigInt(value)) throw new Error(`a region of code that is gone has run in round ${value}`);

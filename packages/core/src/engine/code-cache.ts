@@ -9,6 +9,7 @@ import {
   RECORD_BYTES,
   RECORD_INFO_BYTES,
 } from '../memory/layout.ts';
+import type { MemoryWrites } from './memory-writes.ts';
 import { MAX_RUN, NO_SEGMENT, RecordField, RecordInfo, recordInfoOffset, SpecialHandler, writeSum } from './record.ts';
 
 /** Decoded code of one guest page in one code mode. */
@@ -27,12 +28,6 @@ export interface CodePage {
   readonly singles: Map<number, number>;
   /** Bytes of runs that have gone since the page was last in order, in any order: see {@link CodeCache.settle}. */
   gone: ByteRange[];
-}
-
-/** Bytes that have been put into guest memory, within a page. */
-export interface MemoryWrite {
-  readonly gpa: number;
-  readonly bytes: Uint8Array;
 }
 
 /** What is kept of bytes that have gone is put together when it is more than this. */
@@ -430,22 +425,22 @@ export class CodeCache {
     }
   }
   /** The same for many writes, each within a page: of those that follow each other, what was decoded of a page is gone through once. */
-  writtenAll(writes: readonly MemoryWrite[]): void {
+  writtenAll(writes: MemoryWrites): void {
     const { pageFlags } = this.#layout;
-    for (let i = 0; i < writes.length; ) {
-      const page = writes[i].gpa >>> 12;
+    const { count, gpas } = writes;
+    for (let i = 0; i < count; ) {
+      const page = gpas[i] >>> 12;
       const first = i;
-      while (i < writes.length && writes[i].gpa >>> 12 === page) i++;
+      while (i < count && gpas[i] >>> 12 === page) i++;
       if (this.#bytes[pageFlags + page] & 1) this.#pageWritten(page, writes, first, i);
     }
   }
-  #pageWritten(page: number, writes: readonly MemoryWrite[], first: number, end: number): void {
+  #pageWritten(page: number, { gpas, sizesBytes }: MemoryWrites, first: number, end: number): void {
     for (const code of this.#pages.get(page) ?? []) {
       const hit: ByteRange[] = [];
       for (let i = first; i < end; i++) {
-        const { gpa, bytes } = writes[i];
-        const firstByte = gpa & 0xfff;
-        const endByte = firstByte + bytes.length;
+        const firstByte = gpas[i] & 0xfff;
+        const endByte = firstByte + sizesBytes[i];
         if (overlaps(code.decoded, firstByte, endByte - 1)) hit.push({ firstByte, endByte });
       }
       if (hit.length > 0) this.#invalidate(code, hit);
@@ -484,8 +479,9 @@ export class CodeCache {
   }
 
   /** The same for pages that have been written to, at once. */
-  settleAll(writes: readonly MemoryWrite[]): void {
-    const pages = new Set(writes.map(({ gpa }) => gpa >>> 12));
+  settleAll({ count, gpas }: MemoryWrites): void {
+    const pages = new Set<number>();
+    for (let i = 0; i < count; i++) pages.add(gpas[i] >>> 12);
     for (const page of pages) for (const code of this.#pages.get(page) ?? []) this.settle(code);
   }
 

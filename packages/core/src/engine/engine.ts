@@ -29,7 +29,7 @@ import {
   TLB_EXEC_OFFSET,
 } from '../memory/layout.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
-import { CodeCache, type CodePage, type MemoryWrite } from './code-cache.ts';
+import { CodeCache, type CodePage } from './code-cache.ts';
 import { type CodeKeeper, compileOnly } from './code-keeper.ts';
 import { COMMON_INSTRUCTIONS } from './common.ts';
 import { NO_ERROR_CODE } from './emit.ts';
@@ -40,6 +40,7 @@ import { HOT_INSTRUCTIONS } from './hot.ts';
 import { buildInterpreter, interpreterKey, ProfileLayout } from './interpreter.ts';
 import type { EngineMemory } from './memory.ts';
 import { WALK_FAULT, WALK_MMIO } from './memory-code.ts';
+import type { MemoryWrites } from './memory-writes.ts';
 import { RecordField, SpecialHandler } from './record.ts';
 import { lookupOffset } from './region/known-table.ts';
 import { Regions } from './region/regions.ts';
@@ -231,7 +232,7 @@ export class Engine {
    * Bytes at many places of guest memory have been written, each within a page; best in the order of their addresses. `again`: they are
    * to be written to again soon.
    */
-  codeWritten(writes: readonly MemoryWrite[], again: boolean): void {
+  codeWritten(writes: MemoryWrites, again: boolean): void {
     const drop = () => this.code.writtenAll(writes);
     if (this.regions) this.regions.dropTogether(drop);
     else drop();

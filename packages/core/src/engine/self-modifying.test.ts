@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { MemoryWrites } from './memory-writes.ts';
 import { FORCED_REGIONS, PageTables, TestBench } from './testing/test-bench.ts';
 
 const benches = {
@@ -68,7 +69,7 @@ describe.each(Object.entries(benches))('self-modifying code (%s)', (_name, bench
     bench.run(0x1000n);
     if (way === 'GuestMemory') bench.ram.write8(0x1001, 9);
     else if (way.startsWith('many')) {
-      const writes = [0x1001, 0x1800, 0x3000].map((gpa) => ({ gpa, bytes: Uint8Array.of(9) }));
+      const writes = MemoryWrites.of([0x1001, 0x1800, 0x3000].map((gpa) => ({ gpa, bytes: Uint8Array.of(9) })));
       bench.ram.writeAll(writes);
     } else vcpu.write(0x1001n, Uint8Array.of(9));
     bench.run(0x1000n);
@@ -77,7 +78,7 @@ describe.each(Object.entries(benches))('self-modifying code (%s)', (_name, bench
 
   it('knows nothing more of code that is to be written to again, until that has run again', () => {
     bench.put(0x1000, 'b001 f4').put(0x1800, 'b302 f4');
-    const writes = [0x1001, 0x1004].map((gpa) => ({ gpa, bytes: Uint8Array.of(9) }));
+    const writes = MemoryWrites.of([0x1001, 0x1004].map((gpa) => ({ gpa, bytes: Uint8Array.of(9) })));
     const { statistics } = bench.engine.code;
     const invalidations = () => {
       const before = statistics.invalidations;

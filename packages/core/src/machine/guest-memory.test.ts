@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { EngineMemory } from '../engine/memory.ts';
+import { MemoryWrites } from '../engine/memory-writes.ts';
 import { MachineMemory } from './guest-memory.ts';
 
 const SIZE = 64 << 10;
@@ -84,13 +85,15 @@ it('many writes are told of together, and none is made if one is out of bounds',
   const ram = new MachineMemory(
     memory,
     () => told.push('one'),
-    (writes) => told.push(writes.map(({ gpa, bytes }) => [gpa, bytes.length])),
+    ({ count, gpas, sizesBytes }) => told.push(Array.from({ length: count }, (_, i) => [gpas[i], sizesBytes[i]])),
   );
   const bytes = Uint8Array.of(1, 2);
-  ram.writeAll([
-    { gpa: 0x1000, bytes },
-    { gpa: 0x2ffe, bytes },
-  ]);
+  ram.writeAll(
+    MemoryWrites.of([
+      { gpa: 0x1000, bytes },
+      { gpa: 0x2ffe, bytes },
+    ]),
+  );
   expect(told).toEqual([
     [
       [0x1000, 2],
@@ -98,10 +101,10 @@ it('many writes are told of together, and none is made if one is out of bounds',
     ],
   ]);
   expect([ram.read16(0x1000), ram.read16(0x2ffe)]).toEqual([0x201, 0x201]);
-  const bad = [
+  const bad = MemoryWrites.of([
     { gpa: 0x3000, bytes },
     { gpa: SIZE - 1, bytes },
-  ];
+  ]);
   expect(() => ram.writeAll(bad)).toThrow(RangeError);
   expect([ram.read16(0x3000), told.length]).toEqual([0, 1]);
 });

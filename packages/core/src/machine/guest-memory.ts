@@ -1,9 +1,9 @@
 import type { GuestMemory } from '@polyvisor/plugin-api';
-import type { MemoryWrite } from '../engine/code-cache.ts';
 import type { EngineMemory } from '../engine/memory.ts';
+import type { MemoryWrites } from '../engine/memory-writes.ts';
 
 /** Told of what has been written; `again`: it will be written to again soon. */
-type AllWritten = (writes: readonly MemoryWrite[], again: boolean) => void;
+type AllWritten = (writes: MemoryWrites, again: boolean) => void;
 
 /**
  * Guest-physical memory for everything outside generated code. A write to a page with decoded code
@@ -70,21 +70,24 @@ export class MachineMemory implements GuestMemory {
     this.#written(gpa, bytes.length);
   }
   /** Many small writes, each within a page, best in the order of their addresses: decoded code is dropped for all of them at once. */
-  writeAll(writes: readonly MemoryWrite[]): void {
+  writeAll(writes: MemoryWrites): void {
     this.#writeAll(writes, false);
   }
   /** The same for what is to be written to again soon: what is known of the code around it is put in order at once, so that the next time takes less. */
-  rewriteAll(writes: readonly MemoryWrite[]): void {
+  rewriteAll(writes: MemoryWrites): void {
     this.#writeAll(writes, true);
   }
-  #writeAll(writes: readonly MemoryWrite[], again: boolean): void {
-    for (const { gpa, bytes } of writes) this.#check(gpa, bytes.length);
-    for (const { gpa, bytes } of writes) {
-      const host = this.#ram + gpa;
-      for (let i = 0; i < bytes.length; i++) this.#bytes[host + i] = bytes[i];
+  #writeAll(writes: MemoryWrites, again: boolean): void {
+    const { count, gpas, starts, sizesBytes, bytes } = writes;
+    const memory = this.#bytes;
+    for (let n = 0; n < count; n++) this.#check(gpas[n], sizesBytes[n]);
+    for (let n = 0; n < count; n++) {
+      const host = this.#ram + gpas[n];
+      const start = starts[n];
+      for (let i = 0; i < sizesBytes[n]; i++) memory[host + i] = bytes[start + i];
     }
     if (this.#allWritten) this.#allWritten(writes, again);
-    else for (const { gpa, bytes } of writes) this.#written(gpa, bytes.length);
+    else for (let n = 0; n < count; n++) this.#written(gpas[n], sizesBytes[n]);
   }
   fill(gpa: number, sizeBytes: number, value: number): void {
     this.#check(gpa, sizeBytes);

@@ -1,10 +1,5 @@
-import type { Machine } from '../machine/index.ts';
 import { type Branch, siteTemplate, tailOfDirectBranch } from './code.ts';
 import type { PatchSite } from './sites.ts';
-
-export type MemoryWrite = Parameters<Machine['memory']['writeAll']>[0][number];
-
-const PAGE = 4096;
 
 /** A call site in a running kernel. */
 export interface LiveSite extends PatchSite {
@@ -29,10 +24,17 @@ interface SiteMemory {
   readonly lastGpa: number;
 }
 
-/**
- * A site, and all that is written to it, made once: the guest waits while it is used. Fields that change have one type for good, so
- * that the host's code for thousands of sites is made once, too.
- */
+/** Bytes of a site that lie in one page. */
+export interface SitePart {
+  readonly gpa: number;
+  /** Within the site. */
+  readonly offset: number;
+  readonly sizeBytes: number;
+}
+
+const PAGE = 4096;
+
+/** A site, and all that is known of what is written to it. Where it leads is in an array that it shares with others: {@link SiteTable}. */
 export class SitePlace implements LiveSite {
   readonly address: bigint;
   readonly sizeBytes: number;
@@ -41,19 +43,18 @@ export class SitePlace implements LiveSite {
   readonly alternatives: PatchSite['alternatives'];
   readonly gva: bigint;
   readonly gvaHigh: number;
-  readonly gpa: number;
   readonly original: Uint8Array;
   readonly module: string | undefined;
   /** Whether it holds instructions of the kernel's own, other than a branch and what is kept behind it. */
   readonly hasInline: boolean;
-  readonly #branch: Uint8Array;
-  readonly #displacementAt: number;
-  /** Where the displacement counts from. */
-  readonly #end: number;
-  readonly #patching: readonly MemoryWrite[];
-  readonly #restoring: readonly MemoryWrite[];
-  /** NaN: as the kernel had it. */
-  #to = Number.NaN;
+  /** The branch that stands there instead, but for its displacement, where that is, and where it counts from. */
+  readonly branch: Uint8Array;
+  readonly displacementAt: number;
+  readonly end: number;
+  /** One, or two if a page ends within it. */
+  readonly parts: readonly SitePart[];
+  #leads: Float64Array = new Float64Array([AS_BEFORE]);
+  #number = 0;
 
   constructor(site: Omit<LiveSite, 'bytes' | 'to'>, branch: Branch, { gpa, lastGpa }: SiteMemory) {
     this.address = site.address;
@@ -63,58 +64,54 @@ export class SitePlace implements LiveSite {
     this.alternatives = site.alternatives;
     this.gva = site.gva;
     this.gvaHigh = Number((site.gva >> 32n) & 0xffffffffn);
-    this.gpa = gpa;
     this.original = site.original;
     this.module = site.module;
     // What stays behind a direct branch: the same boundaries of instructions as before, so that nobody can be within.
     const tail = tailOfDirectBranch(site.original);
     this.hasInline = !tail;
     const template = siteTemplate(branch, site.sizeBytes, tail);
-    this.#branch = template.bytes;
-    this.#displacementAt = template.displacementAt;
-    this.#end = numberOf(site.gva) + template.endAt;
-    this.#patching = pageWrites(template.bytes, gpa, lastGpa);
-    this.#restoring = pageWrites(site.original, gpa, lastGpa);
+    this.branch = template.bytes;
+    this.displacementAt = template.displacementAt;
+    this.end = numberOf(site.gva) + template.endAt;
+    this.parts = pagesOf(site.sizeBytes, gpa, lastGpa);
   }
 
   get isAsBefore(): boolean {
-    return Number.isNaN(this.#to);
+    return Number.isNaN(this.#leads[this.#number]);
   }
   get to(): number | undefined {
-    return this.isAsBefore ? undefined : this.#to;
+    return this.isAsBefore ? undefined : this.#leads[this.#number];
   }
   get bytes(): Uint8Array {
-    return this.isAsBefore ? this.original : this.#branch;
-  }
-  /** What puts its bytes into guest memory. */
-  get writes(): readonly MemoryWrite[] {
-    return this.isAsBefore ? this.#restoring : this.#patching;
+    const { to } = this;
+    if (to === undefined) return this.original;
+    const bytes = this.branch.slice();
+    putDisplacement(bytes, this.displacementAt, to - this.end);
+    return bytes;
   }
 
-  /** `to`: NaN is as the kernel had it. */
-  leadsTo(to: number): boolean {
-    return to === this.#to || (Number.isNaN(to) && this.isAsBefore);
-  }
-  reaches(to: number): boolean {
-    const displacement = to - this.#end;
-    return displacement === (displacement | 0) || Number.isNaN(to);
-  }
-  /** From now on. A displacement that is too large for 32 bits wraps around. */
-  leadTo(to: number): void {
-    this.#to = to;
-    if (Number.isNaN(to)) return;
-    const displacement = to - this.#end;
-    for (let i = 0; i < 4; i++) this.#branch[this.#displacementAt + i] = displacement >> (8 * i);
+  /** Where it leads is there from now on, as it was. */
+  keepIn(leads: Float64Array, number: number): void {
+    leads[number] = this.#leads[this.#number];
+    this.#leads = leads;
+    this.#number = number;
   }
 }
 
-/** Content that ends at `lastGpa`, in one part or, if a page ends within it, in two. */
-function pageWrites(bytes: Uint8Array, gpa: number, lastGpa: number): MemoryWrite[] {
-  const firstBytes = Math.min(bytes.length, PAGE - (gpa % PAGE));
-  if (firstBytes === bytes.length) return [{ gpa, bytes }];
-  const nextGpa = lastGpa - (bytes.length - 1 - firstBytes);
-  return [
-    { gpa, bytes: bytes.subarray(0, firstBytes) },
-    { gpa: nextGpa, bytes: bytes.subarray(firstBytes) },
-  ];
+/** Where a site leads that is as the kernel had it. */
+export const AS_BEFORE = Number.NaN;
+
+/** One that is too large for 32 bits wraps around. */
+export function putDisplacement(bytes: Uint8Array, at: number, displacement: number): void {
+  for (let i = 0; i < 4; i++) bytes[at + i] = displacement >> (8 * i);
+}
+
+/** What ends at `lastGpa`, in one part or, if a page ends within it, in two. */
+function pagesOf(sizeBytes: number, gpa: number, lastGpa: number): SitePart[] {
+  const firstBytes = Math.min(sizeBytes, PAGE - (gpa % PAGE));
+  const restBytes = sizeBytes - firstBytes;
+  const first = { gpa, offset: 0, sizeBytes: firstBytes };
+  return restBytes === 0
+    ? [first]
+    : [first, { gpa: lastGpa - (restBytes - 1), offset: firstBytes, sizeBytes: restBytes }];
 }

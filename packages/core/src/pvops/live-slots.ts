@@ -4,7 +4,7 @@ import { type LiveSite, numberOf } from './live-site.ts';
 import { kernelState, type LiveSlot, type Loaded, type SlotReport } from './live-slot.ts';
 import type { OpState } from './model.ts';
 import type { RunningKernel } from './running-kernel.ts';
-import type { SlotTargets } from './site-patcher.ts';
+import type { SlotTargets } from './site-table.ts';
 
 /** Where gate blocks lie. */
 interface GatePlace {

@@ -1,21 +1,14 @@
 import { PolyvisorError } from '@polyvisor/plugin-api';
-import { type LiveSite, type MemoryWrite, SitePlace } from './live-site.ts';
+import { type LiveSite, SitePlace } from './live-site.ts';
 import type { RunningKernel } from './running-kernel.ts';
+import { SiteTable, type SiteTargets, type SlotTargets } from './site-table.ts';
 import type { ModuleSite, PatchSite } from './sites.ts';
 
 const OPCODE_GROUP_5 = 0xff;
 const SHORTEST_BYTES = 5;
-/** How many sites a step of a rehearsal takes. */
+/** How many parts of sites a step of a rehearsal takes. */
 const AT_A_TIME = 64;
 const JMP = 0xe9;
-
-/** Where sites are to lead, by index of their slots and by `numberOf`; NaN: as the kernel had them. Without `inModules` those stay as they are. */
-export interface SlotTargets {
-  readonly inKernel: Float64Array;
-  readonly inModules: Float64Array | undefined;
-}
-/** Where sites are to lead: by their slots, which is what takes less time, or site by site, `undefined` being as the kernel had it. */
-type SiteTargets = SlotTargets | ((site: LiveSite) => number | undefined);
 
 /**
  * The call sites of a running kernel, and writing to them. What is written is one instruction, or has the boundaries of
@@ -27,8 +20,10 @@ export class SitePatcher {
   readonly #initFirst: bigint;
   readonly #initEnd: bigint;
   #places: SitePlace[] = [];
-  /** The same by their addresses in memory, so that what is known of a page is gone through once; `undefined`: to be made. */
-  #inOrder: readonly SitePlace[] | undefined;
+  /** Where those of the kernel's own lead. */
+  readonly #kernelSites: SiteTable;
+  /** The same of its modules; `undefined`: to be made. */
+  #moduleSites: SiteTable | undefined;
   /** Sites that are left alone: in code that the kernel gives away once it has booted, or no calls through the table. */
   readonly leftOut: PatchSite[] = [];
   /**
@@ -46,6 +41,7 @@ export class SitePatcher {
     for (const { sites } of kernel.ops.slots) {
       for (const site of sites) this.#add(site, linkedOpcode(site));
     }
+    this.#kernelSites = new SiteTable(this.#places);
   }
 
   /** Code for the time of booting: its memory is used for other things afterwards. */
@@ -74,7 +70,7 @@ export class SitePatcher {
 
   #place(place: SitePlace): SitePlace {
     this.#places.push(place);
-    this.#inOrder = undefined;
+    this.#moduleSites = undefined;
     if (place.hasInline) {
       const first = Number(place.gva & 0xffffffffn);
       for (let i = 1; i < place.sizeBytes; i++) this.#within.set((first + i) >>> 0, place);
@@ -96,7 +92,7 @@ export class SitePatcher {
   forget(gone: ReadonlySet<LiveSite>): void {
     if (gone.size === 0) return;
     this.#places = this.#places.filter((place) => !gone.has(place));
-    this.#inOrder = undefined;
+    this.#moduleSites = undefined;
     for (const [gva, place] of this.#within) if (gone.has(place)) this.#within.delete(gva);
   }
 
@@ -115,27 +111,22 @@ export class SitePatcher {
    * branch would not reach.
    */
   retarget(targets: SiteTargets): number {
-    const ordered = this.#ordered();
-    const changes = this.#changes(ordered, targetsOf(ordered, targets));
-    this.#kernel.machine.memory.writeAll(made(changes));
-    return changes.places.length;
-  }
-
-  /** Which of some places would change, and to what. */
-  #changes(all: readonly SitePlace[], targets: Float64Array): Changes {
-    const places: SitePlace[] = [];
-    const changed = new Float64Array(all.length);
-    const wide = this.#kernel.wordBytes === 8;
-    for (let i = 0; i < all.length; i++) {
-      const place = all[i];
-      const to = targets[i];
-      if (place.leadsTo(to)) continue;
-      // 32-bit code reaches every address, since EIP wraps around.
-      if (wide && !place.reaches(to)) throw outOfReach(place.gva);
-      changed[places.length] = to;
-      places.push(place);
+    const tables = this.#tables();
+    for (const table of this.#kernel.wordBytes === 8 ? tables : []) {
+      const tooFar = table.outOfReach(targets);
+      if (tooFar) throw outOfReach(tooFar.gva);
     }
-    return { places, targets: changed };
+    let sites = 0;
+    for (const table of tables) {
+      const { writes, changed } = table.lead(targets);
+      this.#kernel.machine.memory.writeAll(writes);
+      sites += changed;
+    }
+    return sites;
+  }
+  #tables(): readonly SiteTable[] {
+    this.#moduleSites ??= new SiteTable(this.#places.filter(({ module }) => module !== undefined));
+    return [this.#kernelSites, this.#moduleSites];
   }
 
   /**
@@ -144,64 +135,31 @@ export class SitePatcher {
    * between the steps.
    */
   *rehearse(targets: SlotTargets): Generator<void> {
-    const ordered = this.#ordered();
-    for (let first = 0; first < ordered.length; first += AT_A_TIME) {
+    for (const table of this.#tables()) {
       yield;
-      const some = ordered.slice(first, first + AT_A_TIME).filter((place) => !this.#isStray(place));
-      const before = Float64Array.from(some, ({ to }) => to ?? Number.NaN);
-      const changes = this.#changes(some, targetsOf(some, targets));
-      made(changes);
-      this.#kernel.machine.memory.rewriteAll(made(this.#changes(some, before)));
+      table.outOfReach(targets);
+      const changing = table.wouldChange(targets);
+      const isStray = (place: SitePlace) => this.#isStray(place);
+      for (let first = 0; first < table.partCount; first += AT_A_TIME) {
+        yield;
+        // The guest has run: its modules may be others by now, whose sites are written to without this.
+        if (!this.#tables().includes(table)) return;
+        const end = Math.min(first + AT_A_TIME, table.partCount);
+        this.#kernel.machine.memory.rewriteAll(table.asTheyAre(first, end, changing, isStray));
+      }
     }
-  }
-
-  #ordered(): readonly SitePlace[] {
-    this.#inOrder ??= this.#places.toSorted((a, b) => a.gpa - b.gpa);
-    return this.#inOrder;
   }
 
   /** Sites whose bytes in the guest are not what has been put there; someone else writes to them. */
   strays(): LiveSite[] {
     return this.#places.filter((place) => this.#isStray(place));
   }
-  #isStray(place: SitePlace): boolean {
+  #isStray({ bytes, parts }: SitePlace): boolean {
     const { memory } = this.#kernel.machine;
-    return place.writes.some(({ gpa, bytes }) => {
-      const now = memory.readBytes(gpa, bytes.length);
-      return now.some((byte, i) => byte !== bytes[i]);
-    });
+    return parts.some(({ gpa, offset, sizeBytes }) =>
+      memory.readBytes(gpa, sizeBytes).some((byte, i) => byte !== bytes[offset + i]),
+    );
   }
-}
-
-/** Where each of some places is to lead; NaN: it is to be as the kernel had it. */
-function targetsOf(places: readonly SitePlace[], targets: SiteTargets): Float64Array {
-  const all = new Float64Array(places.length);
-  if (typeof targets === 'function') return all.map((_, i) => targets(places[i]) ?? Number.NaN);
-  const { inKernel, inModules } = targets;
-  for (let i = 0; i < places.length; i++) {
-    const place = places[i];
-    if (place.module === undefined) all[i] = inKernel[place.slot];
-    else all[i] = inModules ? inModules[place.slot] : (place.to ?? Number.NaN);
-  }
-  return all;
-}
-
-/** Places that change, and what they are to lead to; NaN: they are to be as the kernel had them. */
-interface Changes {
-  readonly places: readonly SitePlace[];
-  readonly targets: Float64Array;
-}
-
-/** The places know of it from now on; what is to be written to guest memory for it. */
-function made({ places, targets }: Changes): MemoryWrite[] {
-  const all: MemoryWrite[] = [];
-  for (let i = 0; i < places.length; i++) {
-    const place = places[i];
-    place.leadTo(targets[i]);
-    const { writes } = place;
-    for (let k = 0; k < writes.length; k++) all.push(writes[k]);
-  }
-  return all;
 }
 
 function notMapped(gva: bigint): PolyvisorError {

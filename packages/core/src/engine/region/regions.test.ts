@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { MemoryWrites } from '../memory-writes.ts';
 import { FORCED_REGIONS, TestBench } from '../testing/test-bench.ts';
 
 const [RAX, RCX, RSP] = [0, 1, 4];
@@ -57,7 +58,7 @@ describe('regions', () => {
       bench.put(at, `b00${i} f4`);
       bench.run(BigInt(at));
     }
-    bench.ram.writeAll([0x1001, 0x2001, 0x3900].map((gpa) => ({ gpa, bytes: Uint8Array.of(9) })));
+    bench.ram.writeAll(MemoryWrites.of([0x1001, 0x2001, 0x3900].map((gpa) => ({ gpa, bytes: Uint8Array.of(9) }))));
     expect(figures(bench)).toMatchObject({ 'regions in place': 2, 'regions dropped': 2 });
     const results = starts.map((at) => {
       bench.run(BigInt(at));
@@ -85,7 +86,7 @@ describe('regions', () => {
     for (let round = 0; round < 100; round++) {
       // mov eax,round ; hlt
       const bytes = Uint8Array.of(0xb8, round, 0, 0, 0, 0xf4);
-      many.ram.writeAll(starts.map((gpa) => ({ gpa, bytes })));
+      many.ram.writeAll(MemoryWrites.of(starts.map((gpa) => ({ gpa, bytes }))));
       for (const at of starts) many.run(BigInt(at));
       many.run(BigInt(starts[50]));
       expect(many.vcpu.gpr[RAX]).toBe(BigInt(round));

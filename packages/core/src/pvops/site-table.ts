@@ -1,0 +1,156 @@
+import { MemoryWrites } from '../engine/memory-writes.ts';
+import { AS_BEFORE, putDisplacement, type SitePlace } from './live-site.ts';
+
+/** Where sites are to lead, by index of their slots and by `numberOf`; NaN: as the kernel had them. Without `inModules` those stay as they are. */
+export interface SlotTargets {
+  readonly inKernel: Float64Array;
+  readonly inModules: Float64Array | undefined;
+}
+/** Where sites are to lead: by their slots, which is what takes less time, or site by site, `undefined` being as the kernel had it. */
+export type SiteTargets = SlotTargets | ((site: SitePlace) => number | undefined);
+
+/**
+ * Where the call sites of a kernel lead, and what is written to them for it, in flat arrays by number of the site: the guest waits while
+ * thousands of them change.
+ */
+export class SiteTable {
+  readonly places: readonly SitePlace[];
+  readonly #leads: Float64Array;
+  readonly #wanted: Float64Array;
+  readonly #slots: Int32Array;
+  readonly #inModules: Uint8Array;
+  /** Where displacements count from. */
+  readonly #ends: Float64Array;
+  /** What the kernel had in each site and the branch that stands there instead: where these and the displacement are in {@link #writes}. */
+  readonly #originals: Int32Array;
+  readonly #branches: Int32Array;
+  readonly #displacements: Int32Array;
+  /** Parts of sites, in the order of their addresses in memory. */
+  readonly #parts: {
+    readonly sites: Int32Array;
+    readonly gpas: Float64Array;
+    readonly offsets: Int32Array;
+    readonly sizesBytes: Int32Array;
+  };
+  readonly #changed: Uint8Array;
+  readonly #writes: MemoryWrites;
+
+  constructor(places: readonly SitePlace[]) {
+    this.places = places;
+    const numbers = (of: (place: SitePlace) => number) => Int32Array.from(places, of);
+    this.#leads = new Float64Array(places.length);
+    this.#wanted = new Float64Array(places.length);
+    this.#changed = new Uint8Array(places.length);
+    for (const [i, place] of places.entries()) place.keepIn(this.#leads, i);
+    this.#slots = numbers(({ slot }) => slot);
+    this.#inModules = Uint8Array.from(places, ({ module }) => (module === undefined ? 0 : 1));
+    this.#ends = Float64Array.from(places, ({ end }) => end);
+    let bytes = 0;
+    const after = (sizeBytes: number) => {
+      bytes += sizeBytes;
+      return bytes - sizeBytes;
+    };
+    this.#originals = numbers(({ sizeBytes }) => after(sizeBytes));
+    this.#branches = numbers(({ sizeBytes }) => after(sizeBytes));
+    this.#displacements = numbers(({ displacementAt }) => displacementAt).map((at, i) => this.#branches[i] + at);
+    const parts = places.flatMap((place, site) => place.parts.map((part) => ({ ...part, site })));
+    parts.sort((a, b) => a.gpa - b.gpa);
+    this.#parts = {
+      sites: Int32Array.from(parts, ({ site }) => site),
+      gpas: Float64Array.from(parts, ({ gpa }) => gpa),
+      offsets: Int32Array.from(parts, ({ offset }) => offset),
+      sizesBytes: Int32Array.from(parts, ({ sizeBytes }) => sizeBytes),
+    };
+    this.#writes = new MemoryWrites(new Uint8Array(bytes), parts.length);
+    for (const [i, { original, bytes: now }] of places.entries()) {
+      this.#writes.bytes.set(original, this.#originals[i]);
+      this.#writes.bytes.set(places[i].isAsBefore ? places[i].branch : now, this.#branches[i]);
+    }
+  }
+
+  /** How many parts there are, each in a page. */
+  get partCount(): number {
+    return this.#parts.sites.length;
+  }
+
+  /** The first site from which a branch would not reach where it is wanted to; 32-bit code reaches every address, since EIP wraps around. */
+  outOfReach(targets: SiteTargets): SitePlace | undefined {
+    this.#want(targets);
+    for (let i = 0; i < this.#wanted.length; i++) {
+      const displacement = this.#wanted[i] - this.#ends[i];
+      if (displacement !== (displacement | 0) && !Number.isNaN(displacement)) return this.places[i];
+    }
+    return undefined;
+  }
+
+  /**
+   * Sites lead there from now on. Answers what is to be written for it, until the next call, and how many sites have changed.
+   */
+  lead(targets: SiteTargets): { readonly writes: MemoryWrites; readonly changed: number } {
+    this.#want(targets);
+    const changed = this.#leadAsWanted();
+    return { writes: this.#collect(0, this.partCount), changed };
+  }
+  /** Sites that would change, by number: 1. They have done so, and back again, so the host's code for it is warm. */
+  wouldChange(targets: SiteTargets): Uint8Array {
+    const before = this.#leads.slice();
+    this.lead(targets);
+    const changed = this.#changed.slice();
+    this.#wanted.set(before);
+    this.#leadAsWanted();
+    return changed;
+  }
+  #leadAsWanted(): number {
+    let changed = 0;
+    for (let i = 0; i < this.#wanted.length; i++) {
+      const to = this.#wanted[i];
+      const before = this.#leads[i];
+      // Both may be NaN, which is not equal to itself.
+      const stays = to === before || (to !== to && before !== before);
+      this.#changed[i] = stays ? 0 : 1;
+      if (stays) continue;
+      changed++;
+      this.#leads[i] = to;
+      if (to === to) putDisplacement(this.#writes.bytes, this.#displacements[i], to - this.#ends[i]);
+    }
+    return changed;
+  }
+
+  #want(targets: SiteTargets): void {
+    const wanted = this.#wanted;
+    if (typeof targets === 'function') {
+      for (const [i, place] of this.places.entries()) wanted[i] = targets(place) ?? AS_BEFORE;
+      return;
+    }
+    const { inKernel, inModules } = targets;
+    for (let i = 0; i < wanted.length; i++) {
+      if (this.#inModules[i] === 0) wanted[i] = inKernel[this.#slots[i]];
+      else wanted[i] = inModules ? inModules[this.#slots[i]] : this.#leads[i];
+    }
+  }
+
+  /** What writes some parts of sites as they are: of those that `which` has 1 for, and that are not `left` alone. */
+  asTheyAre(firstPart: number, endPart: number, which: Uint8Array, left: (place: SitePlace) => boolean): MemoryWrites {
+    const { sites } = this.#parts;
+    for (let part = firstPart; part < endPart; part++) {
+      const site = sites[part];
+      this.#changed[site] = which[site] === 1 && !left(this.places[site]) ? 1 : 0;
+    }
+    return this.#collect(firstPart, endPart);
+  }
+
+  /** Of these parts, those of sites that have changed. */
+  #collect(firstPart: number, endPart: number): MemoryWrites {
+    const { sites, gpas, offsets, sizesBytes } = this.#parts;
+    const writes = this.#writes;
+    writes.clear();
+    for (let part = firstPart; part < endPart; part++) {
+      const site = sites[part];
+      if (this.#changed[site] === 0) continue;
+      const to = this.#leads[site];
+      const start = to === to ? this.#branches[site] : this.#originals[site];
+      writes.add(gpas[part], start + offsets[part], sizesBytes[part]);
+    }
+    return writes;
+  }
+}
