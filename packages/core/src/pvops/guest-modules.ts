@@ -19,13 +19,19 @@ interface Range {
   readonly end: bigint;
 }
 
-/** A kernel module that the guest has loaded. */
-export interface GuestModule {
+/** A kernel module that the guest has loaded, as far as it can be told from others. */
+export interface PresentModule {
   /** Of its struct module. */
   readonly address: bigint;
-  readonly name: string;
   /** Its initialisation has not ended yet: the code for that is there. */
   readonly coming: boolean;
+  /** Its address and where its code begins. */
+  readonly key: string;
+}
+
+/** A kernel module that the guest has loaded. */
+export interface GuestModule extends PresentModule {
+  readonly name: string;
   readonly text: Range;
   /** Code for the initialisation; freed afterwards. */
   readonly initText: Range;
@@ -71,20 +77,31 @@ export class GuestModules {
 
   /** `undefined`: the list cannot be read at this moment. `senseless`: how many modules of it make no sense. */
   all(): { readonly modules: GuestModule[]; readonly senseless: number } | undefined {
-    const modules: GuestModule[] = [];
-    let senseless = 0;
+    const listed = this.#listed();
+    const modules = listed?.flatMap(({ address }) => this.at(address) ?? []);
+    return modules && listed && { modules, senseless: listed.length - modules.length };
+  }
+  /** Which modules there are, those that make no sense included; `undefined`: the list cannot be read at this moment. */
+  present(): PresentModule[] | undefined {
+    const { states, text } = this.#layout;
+    return this.#listed()?.map(({ address, state }) => ({
+      ...{ address, coming: state === states.coming },
+      key: keyOf(address, this.#word(address + BigInt(text.base))),
+    }));
+  }
+
+  #listed(): { readonly address: bigint; readonly state: number | undefined }[] | undefined {
+    const { list, state: offset, states } = this.#layout;
+    const listed: { address: bigint; state: number | undefined }[] = [];
     let node = this.#word(this.#list);
     for (let count = 0; node !== undefined && node !== this.#list; count++) {
       if (count > MOST_MODULES) return undefined;
-      const state = this.#int(node - BigInt(this.#layout.list) + BigInt(this.#layout.state));
-      if (state !== this.#layout.states.unformed) {
-        const module = this.at(node - BigInt(this.#layout.list));
-        if (module) modules.push(module);
-        else senseless++;
-      }
+      const address = node - BigInt(list);
+      const state = this.#int(address + BigInt(offset));
+      if (state !== states.unformed) listed.push({ address, state });
       node = this.#word(node);
     }
-    return node === undefined ? undefined : { modules, senseless };
+    return node === undefined ? undefined : listed;
   }
 
   /** The module of a struct module; `undefined`: there is none that makes sense. */
@@ -96,7 +113,10 @@ export class GuestModules {
     const init = this.#range(address, initText);
     if (!title || now === undefined || !range || !init) return undefined;
     const sections = this.#sections(address, [range, init]);
-    return sections && { address, name: title, coming: now === states.coming, text: range, initText: init, sections };
+    const key = keyOf(address, range.first);
+    return (
+      sections && { address, key, name: title, coming: now === states.coming, text: range, initText: init, sections }
+    );
   }
 
   #range(module: bigint, { base, sizeBytes }: RangeLayout): Range | undefined {
@@ -143,6 +163,8 @@ export class GuestModules {
     return bytes && sizeBytes >= 0 ? latin1(bytes.subarray(0, sizeBytes)) : undefined;
   }
 }
+
+const keyOf = (address: bigint, textFirst: bigint | undefined) => `${address}:${textFirst}`;
 
 /** `undefined`: the types are others than are known here. */
 function layoutOf(btf: Btf): Layout | undefined {

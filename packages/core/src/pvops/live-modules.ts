@@ -66,9 +66,9 @@ export class LiveModules {
   /** Find what has come, forget what has gone. False: the list cannot be read at this moment. */
   refresh(): boolean {
     if (!this.#modules || !this.canWatch) return true;
-    const all = this.#modules.all()?.modules;
+    const all = this.#modules.present();
     if (!all) return false;
-    const present = new Map(all.map((module) => [keyOf(module), module]));
+    const present = new Map(all.map((module) => [module.key, module]));
     const gone = new Set<LiveSite>();
     for (const [key, { sites, initSites }] of this.#known) {
       const module = present.get(key);
@@ -78,7 +78,7 @@ export class LiveModules {
       this.#known.delete(key);
     }
     this.#patcher.forget(gone);
-    for (const module of all) if (!this.#known.has(keyOf(module))) this.#add(module);
+    for (const { address, key } of all) if (!this.#known.has(key)) this.#addAt(address);
     return true;
   }
 
@@ -87,10 +87,9 @@ export class LiveModules {
    * come.
    */
   *rehearse(): Generator<void> {
-    for (const { address } of (this.canWatch && this.#modules?.all()?.modules) || []) {
+    for (const { address, key } of (this.canWatch && this.#modules?.present()) || []) {
       yield;
-      const module = this.#modules?.at(address);
-      if (module && !this.#known.has(keyOf(module))) this.#add(module);
+      if (!this.#known.has(key)) this.#addAt(address);
     }
     yield;
     this.refresh();
@@ -100,9 +99,9 @@ export class LiveModules {
   arrived(address: bigint): boolean {
     const module = this.#modules?.at(address);
     if (!module) return false;
-    const before = this.#known.get(keyOf(module));
+    const before = this.#known.get(module.key);
     if (before) this.#patcher.forget(new Set([...before.sites, ...before.initSites]));
-    this.#known.delete(keyOf(module));
+    this.#known.delete(module.key);
     return this.refresh();
   }
 
@@ -113,6 +112,11 @@ export class LiveModules {
     this.#known.clear();
   }
 
+  /** What is known already of a module is not read again: a guest may wait meanwhile. */
+  #addAt(address: bigint): void {
+    const module = this.#modules?.at(address);
+    if (module && !this.#known.has(module.key)) this.#add(module);
+  }
   #add(module: GuestModule): void {
     const found = this.#finder.of(module);
     const added = found.sites.map((site) => [site, this.#patcher.addModuleSite(site, module.name)] as const);
@@ -120,8 +124,6 @@ export class LiveModules {
       added.flatMap(([{ gva }, site]) =>
         site && (gva >= module.initText.first && gva < module.initText.end) === isInit ? [site] : [],
       );
-    this.#known.set(keyOf(module), { sites: of(false), initSites: of(true), unknown: found.unknown });
+    this.#known.set(module.key, { sites: of(false), initSites: of(true), unknown: found.unknown });
   }
 }
-
-const keyOf = ({ address, text }: GuestModule) => `${address}:${text.first}`;

@@ -294,8 +294,8 @@ export class LiveOps {
     else if (!this.#stopSharing()) void this.kernel.machine.attempt(() => this.#stopSharing(), SHARING_NS);
     const sites = this.#patchSites(modulesAreKnown);
     this.#watchModules();
-    const end = this.#moment();
-    return { sites, pauseNs: end.ns - begin.ns, pauseCpuNs: end.cpuNs - begin.cpuNs };
+    const endNs = this.#nowNs();
+    return { sites, pauseNs: endNs - begin.ns, pauseCpuNs: this.#cpuNs() - begin.cpuNs };
   }
   #moment(): Moment {
     return { cpuNs: this.#cpuNs(), ns: this.#nowNs() };

@@ -1,4 +1,3 @@
-import { Gpr } from '@polyvisor/plugin-api';
 import type { RunningKernel } from './running-kernel.ts';
 import { type IsWithin, sleepersAreClear, stackIsClear } from './task-stacks.ts';
 
@@ -19,7 +18,7 @@ export function isSafePoint(kernel: RunningKernel, isWithin: IsWithin): boolean 
     if (vcpu.pending || isWithin(low, high)) return false;
     if (vcpu.cpl === 3) return true;
     if (!vcpu.blocked) return false;
-    return (vcpu.eflags & INTERRUPT_FLAG) !== 0 || stackIsClear(kernel, isWithin, vcpu.gpr[Gpr.RSP], vcpu);
+    return (vcpu.eflags & INTERRUPT_FLAG) !== 0 || stackIsClear(kernel, isWithin, vcpu);
   });
   return quiet && sleepersAreClear(kernel, isWithin);
 }
