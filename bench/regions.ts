@@ -10,8 +10,8 @@
 import { parseArgs } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { MemoryWrites } from '../packages/core/src/engine/memory-writes.ts';
 import { TestBench } from '../packages/core/src/engine/testing/test-bench.ts';
+import { MemoryWrites } from '../packages/core/src/memory/memory-writes.ts';
 import { positive } from './request.ts';
 
 const PER_MODULE = 100;

@@ -9,7 +9,7 @@ import {
   RECORD_BYTES,
   RECORD_INFO_BYTES,
 } from '../memory/layout.ts';
-import type { MemoryWrites } from './memory-writes.ts';
+import type { MemoryWrites } from '../memory/memory-writes.ts';
 import { MAX_RUN, NO_SEGMENT, RecordField, RecordInfo, recordInfoOffset, SpecialHandler, writeSum } from './record.ts';
 
 /** Decoded code of one guest page in one code mode. */

@@ -28,6 +28,7 @@ import {
   stateBase,
   TLB_EXEC_OFFSET,
 } from '../memory/layout.ts';
+import type { MemoryWrites } from '../memory/memory-writes.ts';
 import { MmuFlag, WalkAccess } from '../memory/walk.ts';
 import { CodeCache, type CodePage } from './code-cache.ts';
 import { type CodeKeeper, compileOnly } from './code-keeper.ts';
@@ -40,7 +41,6 @@ import { HOT_INSTRUCTIONS } from './hot.ts';
 import { buildInterpreter, interpreterKey, ProfileLayout } from './interpreter.ts';
 import type { EngineMemory } from './memory.ts';
 import { WALK_FAULT, WALK_MMIO } from './memory-code.ts';
-import type { MemoryWrites } from './memory-writes.ts';
 import { RecordField, SpecialHandler } from './record.ts';
 import { lookupOffset } from './region/known-table.ts';
 import { Regions } from './region/regions.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { EngineMemory } from '../engine/memory.ts';
-import { MemoryWrites } from '../engine/memory-writes.ts';
+import { MemoryWrites } from '../memory/memory-writes.ts';
 import { MachineMemory } from './guest-memory.ts';
 
 const SIZE = 64 << 10;

@@ -1,6 +1,6 @@
 import type { GuestMemory } from '@polyvisor/plugin-api';
 import type { EngineMemory } from '../engine/memory.ts';
-import type { MemoryWrites } from '../engine/memory-writes.ts';
+import type { MemoryWrites } from '../memory/memory-writes.ts';
 
 /** Told of what has been written; `again`: it will be written to again soon. */
 type AllWritten = (writes: MemoryWrites, again: boolean) => void;

@@ -1,4 +1,4 @@
-import { MemoryWrites } from '../engine/memory-writes.ts';
+import { MemoryWrites } from '../memory/memory-writes.ts';
 import { AS_BEFORE, putDisplacement, type SitePlace } from './live-site.ts';
 
 /** Where sites are to lead, by index of their slots and by `numberOf`; NaN: as the kernel had them. Without `inModules` those stay as they are. */

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { MemoryWrites } from '../memory-writes.ts';
+import { MemoryWrites } from '../../memory/memory-writes.ts';
 import { FORCED_REGIONS, TestBench } from '../testing/test-bench.ts';
 
 const [RAX, RCX, RSP] = [0, 1, 4];
