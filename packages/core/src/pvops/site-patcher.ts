@@ -6,6 +6,8 @@ import type { ModuleSite, PatchSite } from './sites.ts';
 
 const OPCODE_GROUP_5 = 0xff;
 const SHORTEST_BYTES = 5;
+/** How often a first rehearsal goes through all sites: the host compiles only what has run for long. */
+const COLD_PASSES = 4;
 /** How many parts of sites a step of a rehearsal takes. */
 const AT_A_TIME = 64;
 const JMP = 0xe9;
@@ -31,6 +33,7 @@ export class SitePatcher {
    * No two are alike in these, since a branch reaches from each to the same gates.
    */
   readonly #within = new Map<number, SitePlace>();
+  #passes = COLD_PASSES;
 
   /** Throws PV5012 where the kernel is not mapped at this moment. */
   constructor(kernel: RunningKernel, linkedOpcode: (site: PatchSite) => Uint8Array | undefined) {
@@ -135,19 +138,26 @@ export class SitePatcher {
    * between the steps.
    */
   *rehearse(targets: SlotTargets): Generator<void> {
+    while ((yield* this.#rehearse(targets)) && this.#passes > 1) this.#passes--;
+  }
+  /** Answers whether any site would change. */
+  *#rehearse(targets: SlotTargets): Generator<void, boolean> {
+    let any = false;
     for (const table of this.#tables()) {
       yield;
       table.outOfReach(targets);
       const changing = table.wouldChange(targets);
+      any ||= changing.includes(1);
       const isStray = (place: SitePlace) => this.#isStray(place);
       for (let first = 0; first < table.partCount; first += AT_A_TIME) {
         yield;
         // The guest has run: its modules may be others by now, whose sites are written to without this.
-        if (!this.#tables().includes(table)) return;
+        if (!this.#tables().includes(table)) return false;
         const end = Math.min(first + AT_A_TIME, table.partCount);
         this.#kernel.machine.memory.rewriteAll(table.asTheyAre(first, end, changing, isStray));
       }
     }
+    return any;
   }
 
   /** Sites whose bytes in the guest are not what has been put there; someone else writes to them. */
