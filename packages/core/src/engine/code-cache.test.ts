@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import type { CodePage } from './code-cache.ts';
 import { FIRST_HANDLER } from './record.ts';
 import { TestBench } from './testing/test-bench.ts';
 
@@ -40,6 +41,27 @@ describe('the code cache', () => {
     steps(2);
     expect(vcpu.gpr[RAX]).toBe(1500n);
     expect(engine.code.statistics.decoded).toBe(decoded + 1);
+  });
+
+  it('knows once what compiled code is made of, however often that comes and goes, until it changes', () => {
+    const bench = new TestBench();
+    bench.put(0x1000, 'ffc0 f4');
+    bench.run(0x1000n);
+    const { code } = bench.engine;
+    const page = code.pageOfTable(bench.memory.layout.entryTables) as CodePage;
+    const cover = () => code.cover({ page, blocks: [0x100, 0x108, 0x100, 0x110] });
+    const before = page.runs.length;
+    for (let i = 0; i < 3; i++) cover();
+    expect(page.runs.length).toBe(before + 2);
+    const { invalidations } = code.statistics;
+    bench.ram.write8(0x1108, 1);
+    expect(page.runs.length).toBe(before + 1);
+    cover();
+    expect(page.runs.length).toBe(before + 2);
+    bench.ram.write8(0x110f, 1);
+    bench.ram.write8(0x1107, 1);
+    expect(page.runs.length).toBe(before);
+    expect(code.statistics.invalidations).toBe(invalidations + 3);
   });
 
   it('starts afresh when its entry tables are used up', () => {

@@ -26,6 +26,8 @@ export interface CodePage {
   readonly reachedFrom: Set<CodePage>;
   /** Records of single instructions, each with a stop behind it, by offset. */
   readonly singles: Map<number, number>;
+  /** Those of {@link runs} that have no records, by {@link placeOf}. */
+  readonly covered: Set<number>;
   /** Bytes of runs that have gone since the page was last in order, in any order: see {@link CodeCache.settle}. */
   gone: ByteRange[];
 }
@@ -142,6 +144,7 @@ export class CodeCache {
       decoded: new Uint8Array(PAGE_SIZE_BYTES),
       reachedFrom: new Set(),
       singles: new Map(),
+      covered: new Set(),
       gone: [],
     };
     this.#byTable.push(page);
@@ -323,8 +326,12 @@ export class CodeCache {
   cover({ page, blocks }: { readonly page: CodePage; readonly blocks: readonly number[] }): void {
     for (let i = 0; i < blocks.length; i += 2) {
       const [firstByte, endByte] = [blocks[i], blocks[i + 1]];
+      const run = { start: 0, end: 0, firstByte, endByte };
+      // A region that comes and goes leaves what it was made of, as long as that does not change.
+      if (page.covered.has(placeOf(run))) continue;
+      page.covered.add(placeOf(run));
       page.decoded.fill(1, firstByte, endByte);
-      page.runs.push({ start: 0, end: 0, firstByte, endByte });
+      page.runs.push(run);
     }
     this.#mark(page);
   }
@@ -453,7 +460,10 @@ export class CodeCache {
     this.statistics.invalidations++;
     const written = joined(ranges);
     const stale = takeOut(page.runs, (run) => hitsAny(run, written));
-    for (const run of stale) this.#dropRun(page, run);
+    for (const run of stale) {
+      this.#dropRun(page, run);
+      if (run.start === run.end) page.covered.delete(placeOf(run));
+    }
     this.#hooks.invalidated(page, stale.length > 0 ? joined([...written, ...stale]) : written, this.isStale);
     page.gone.push(...stale);
     if (page.gone.length > MANY_RANGES) page.gone = joined(page.gone);
@@ -531,6 +541,9 @@ function takeOut(runs: Run[], isStale: (run: Run) => boolean): readonly Run[] {
   return taken;
 }
 const NO_RUNS: readonly Run[] = [];
+
+/** A number that no other range of a page has; an instruction may reach beyond its end. */
+const placeOf = ({ firstByte, endByte }: ByteRange): number => firstByte * 2 * PAGE_SIZE_BYTES + endByte;
 
 /** `ranges`: as {@link joined} answers them. */
 function hitsAny(run: ByteRange, ranges: readonly ByteRange[]): boolean {
