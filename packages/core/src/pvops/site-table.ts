@@ -45,10 +45,10 @@ export class SiteTable {
     this.#slots = numbers(({ slot }) => slot);
     this.#inModules = Uint8Array.from(places, ({ module }) => (module === undefined ? 0 : 1));
     this.#ends = Float64Array.from(places, ({ end }) => end);
-    let bytes = 0;
+    let allBytes = 0;
     const after = (sizeBytes: number) => {
-      bytes += sizeBytes;
-      return bytes - sizeBytes;
+      allBytes += sizeBytes;
+      return allBytes - sizeBytes;
     };
     this.#originals = numbers(({ sizeBytes }) => after(sizeBytes));
     this.#branches = numbers(({ sizeBytes }) => after(sizeBytes));
@@ -61,10 +61,10 @@ export class SiteTable {
       offsets: Int32Array.from(parts, ({ offset }) => offset),
       sizesBytes: Int32Array.from(parts, ({ sizeBytes }) => sizeBytes),
     };
-    this.#writes = new MemoryWrites(new Uint8Array(bytes), parts.length);
-    for (const [i, { original, bytes: now }] of places.entries()) {
+    this.#writes = new MemoryWrites(new Uint8Array(allBytes), parts.length);
+    for (const [i, { original, isAsBefore, branch, bytes }] of places.entries()) {
       this.#writes.bytes.set(original, this.#originals[i]);
-      this.#writes.bytes.set(places[i].isAsBefore ? places[i].branch : now, this.#branches[i]);
+      this.#writes.bytes.set(isAsBefore ? branch : bytes, this.#branches[i]);
     }
   }
 
@@ -105,13 +105,12 @@ export class SiteTable {
     for (let i = 0; i < this.#wanted.length; i++) {
       const to = this.#wanted[i];
       const before = this.#leads[i];
-      // Both may be NaN, which is not equal to itself.
-      const stays = to === before || (to !== to && before !== before);
+      const stays = to === before || (Number.isNaN(to) && Number.isNaN(before));
       this.#changed[i] = stays ? 0 : 1;
       if (stays) continue;
       changed++;
       this.#leads[i] = to;
-      if (to === to) putDisplacement(this.#writes.bytes, this.#displacements[i], to - this.#ends[i]);
+      if (!Number.isNaN(to)) putDisplacement(this.#writes.bytes, this.#displacements[i], to - this.#ends[i]);
     }
     return changed;
   }
@@ -147,8 +146,7 @@ export class SiteTable {
     for (let part = firstPart; part < endPart; part++) {
       const site = sites[part];
       if (this.#changed[site] === 0) continue;
-      const to = this.#leads[site];
-      const start = to === to ? this.#branches[site] : this.#originals[site];
+      const start = Number.isNaN(this.#leads[site]) ? this.#originals[site] : this.#branches[site];
       writes.add(gpas[part], start + offsets[part], sizesBytes[part]);
     }
     return writes;
