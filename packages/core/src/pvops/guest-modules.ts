@@ -75,11 +75,9 @@ export class GuestModules {
     this.#layout = layout;
   }
 
-  /** `undefined`: the list cannot be read at this moment. `senseless`: how many modules of it make no sense. */
-  all(): { readonly modules: GuestModule[]; readonly senseless: number } | undefined {
-    const listed = this.#listed();
-    const modules = listed?.flatMap(({ address }) => this.at(address) ?? []);
-    return modules && listed && { modules, senseless: listed.length - modules.length };
+  /** How many of those in the list make no sense; 0 too if that cannot be read at this moment. */
+  senseless(): number {
+    return this.#listed()?.filter(({ address }) => !this.at(address)).length ?? 0;
   }
   /** Which modules there are, those that make no sense included; `undefined`: the list cannot be read at this moment. */
   present(): PresentModule[] | undefined {

@@ -1,4 +1,4 @@
-import type { ElfImage } from '@polyvisor/plugin-api';
+import type { CodePlace, ElfImage } from '@polyvisor/plugin-api';
 import { describe, expect, it } from 'vitest';
 import { BtfWriter } from '../loader/image/testing/btf-fixture.ts';
 import type { Machine } from '../machine/index.ts';
@@ -262,6 +262,18 @@ describe('call sites in kernel modules', () => {
       machine.memory.write64(KERNEL_AT + AT + 0x3000 + 240, 0x1234_5678_9abc_def0n);
       expect(load(live)?.sites).toBe(1);
       expect(module.code()).toEqual(DOUBLE);
+      // Where all code has to heed a cell, that is not enough.
+      const code = ({ cells }: CodePlace) => Uint8Array.of(RET, Number(cells.interruptsOff & 0xffn));
+      const shared = {
+        name: 'mine',
+        version: '1.0.1',
+        api: '^1.3',
+        guest: 'linux64',
+        ops: { value: { code } },
+      } as const;
+      expect(() => live.load(shared, { settled: true })).toThrow(
+        expect.objectContaining({ code: 'PV5018', message: expect.stringContaining('not all of these can be read') }),
+      );
     });
   });
 

@@ -48,7 +48,7 @@ export class LiveModules {
   /** Throws PV5018 where modules may have code that would go around the operations of module `name`. */
   check(name: string): void {
     if (this.#kernel.symbol(MODULE_START) === undefined) return;
-    if (this.canWatch && !this.#modules?.all()?.senseless) return;
+    if (this.canWatch && !this.#modules?.senseless()) return;
     const why = this.canWatch ? 'not all of these can be read' : 'modules that come cannot be noticed or read';
     const what = `ops module ${name} cannot be loaded: code in kernel modules would go around it, and ${why}`;
     throw new PolyvisorError('PV5018', what, 'use a kernel with BTF and the function tracer, or leave them out', 10);
