@@ -15,7 +15,10 @@ export interface MemoryFunctions {
   readonly slowWrite: number;
   readonly commit: number;
   readonly fetch: number;
-  /** As slowRead and slowWrite, for regions: they only answer guest memory within a page, or scratch to read from. */
+  /**
+   * As slowRead and slowWrite, for regions: they only answer guest memory within a page, or scratch to read from. What they are
+   * asked for may be in the TLB (region/shared-translations.ts).
+   */
   readonly regionRead: number;
   readonly regionWrite: number;
   /** (entry): note that an entry of the bank in use has been filled. */
@@ -229,15 +232,23 @@ function denied(a: Asm, l: { access: number; flags: number; rights: number }): v
   a.end();
 }
 
-/** Fill the TLB entry of `gva`: tag and host page. `offset` chooses the read or the write half. */
+/** Fill the TLB entry of `gva`: tag and distance. `offset` chooses the read or the write half. */
 function fill(a: Asm, base: number, logFill: number, l: { gva: number; page: number; entry: number }, offset: number): void {
   a.load(base, TLB).get(l.gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And, Op.i32Add).set(l.entry);
   a.get(l.entry).get(l.gva).i64(-4096).op(Op.i64And).mem(Op.i64Store, offset);
-  a.get(l.entry).get(l.page).mem(Op.i32Store, offset + 8);
+  a.get(l.entry).get(l.page).get(l.gva).op(Op.i32WrapI64).i32(-4096).op(Op.i32And, Op.i32Sub).mem(Op.i32Store, offset + 8);
   a.store(base, TLB_FILLS, (x) => x.load(base, TLB_FILLS).i64(1).op(Op.i64Add));
   a.get(l.entry);
   if (offset) a.i32(offset).op(Op.i32Add);
   a.call(logFill);
+}
+
+/** Answer what the TLB holds of an access, if it does. `offset` chooses the read or the write half. */
+function returnHeld(a: Asm, base: number, l: { gva: number; size: number; entry: number }, offset: number): void {
+  a.load(base, TLB).get(l.gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And, Op.i32Add).tee(l.entry);
+  a.mem(Op.i64Load, offset).get(l.gva).op(Op.i64Xor).i64(4096).get(l.size).op(Op.i64ExtendI32U, Op.i64Sub, Op.i64LeU).if();
+  a.get(l.gva).op(Op.i32WrapI64).get(l.entry).mem(Op.i32Load, offset + 8).op(Op.i32Add).return();
+  a.end();
 }
 
 /** Functions that those which fill the TLB need. */
@@ -313,6 +324,7 @@ function readStraddling(a: Asm, base: number, l: { gva: number; size: number }, 
 function addRead(module: ModuleBuilder, name: string, base: number, { walk, logFill }: Fillers, device: DeviceRead): number {
   const [gva, size, offset, page, entry, host2, first, i] = [0, 1, 2, 3, 4, 5, 6, 7];
   const a = new Asm();
+  if (device.asksForHeld) returnHeld(a, base, { gva, size, entry }, 0);
   a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).set(offset);
   a.get(gva).i32(WalkAccess.read).call(walk).tee(page).op(Op.i32Eqz).if().i32(0).return().end();
   a.get(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32LeS).if();
@@ -333,8 +345,10 @@ function addRead(module: ModuleBuilder, name: string, base: number, { walk, logF
   return module.addFunction(name, { params: ['i64', 'i32'], results: ['i32'] }, ['i32', 'i32', 'i32', 'i32', 'i32', 'i32'], a);
 }
 
-/** What `addRead` emits for device memory: code that ends in a return. */
-type DeviceRead = Readonly<Record<'within' | 'straddling', (a: Asm, l: { gva: number; size: number }) => unknown>>;
+/** What `addRead` emits for device memory: code that ends in a return. `asksForHeld`: callers may ask for what the TLB holds. */
+type DeviceRead = Readonly<Record<'within' | 'straddling', (a: Asm, l: { gva: number; size: number }) => unknown>> & {
+  readonly asksForHeld?: boolean;
+};
 
 /** slowRead(gva, size): reads device memory into scratch. */
 function addSlowRead(module: ModuleBuilder, base: number, fillers: Fillers, imports: MemoryImports): number {
@@ -402,7 +416,7 @@ function resume(a: Asm, base: number): void {
 /** regionRead(gva, size) → where to load from; 0 with the fault slots set. Device memory is left to tier 0. */
 function addRegionRead(module: ModuleBuilder, base: number, fillers: Fillers): number {
   const leave = (a: Asm) => resume(a, base);
-  return addRead(module, 'regionRead', base, fillers, { within: leave, straddling: leave });
+  return addRead(module, 'regionRead', base, fillers, { within: leave, straddling: leave, asksForHeld: true });
 }
 
 /**
@@ -412,6 +426,7 @@ function addRegionRead(module: ModuleBuilder, base: number, fillers: Fillers): n
 function addRegionWrite(module: ModuleBuilder, layout: MemoryLayout, base: number, { walk, logFill }: Fillers): number {
   const [gva, size, offset, page, entry] = [0, 1, 2, 3, 4];
   const a = new Asm();
+  returnHeld(a, base, { gva, size, entry }, TLB_WRITE_OFFSET);
   a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).tee(offset).get(size).op(Op.i32Add).i32(4096).op(Op.i32GtS).if();
   resume(a, base);
   a.end();

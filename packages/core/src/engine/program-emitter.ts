@@ -28,6 +28,21 @@ export const slotBytes = (type: SlotType): AccessBytes => SLOT_BYTES[type];
 
 /** Ways to end an instruction. */
 export type EndKind = 'jump' | 'branch' | 'repeat' | 'fault' | 'instruction';
+/** How an access shares its translation with others. */
+export interface Sharing {
+  /** It translates for those that come after it. */
+  readonly isFirst: boolean;
+  /** Where it lies in what is translated, and how much that is. */
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+  /** Local (i32) with the host address of all of it, or 0: it is not within a page. */
+  readonly local: number;
+}
+/** A guest access on the host: a local with an address, and a distance from it. */
+interface HostPlace {
+  readonly local: number;
+  readonly offsetBytes: number;
+}
 type NodeOf<K extends Node['kind']> = Extract<Node, { kind: K }>;
 export type StateNode = NodeOf<'getSlot' | 'getRegister' | 'getFixed'>;
 export type StateChange = NodeOf<'setSlot' | 'setRegister' | 'setFixed'>;
@@ -45,8 +60,8 @@ export abstract class ProgramEmitter {
   /** Values that have had a local. */
   readonly #kept: Value[] = [];
   readonly #variables = new Map<Variable, number>();
-  /** Local of each handle: its host address, or its linear address if {@link reopens}. */
-  readonly #handles = new Map<UpdateHandle, number>();
+  /** Of each handle: where it is on the host, or its linear address if {@link reopens}. */
+  readonly #handles = new Map<UpdateHandle, HostPlace>();
   /** There is one place for a write that needs a commit: with several updates each one translates again to store. */
   protected readonly reopens: boolean;
   /** Blocks of the instruction that the code being written is in. */
@@ -79,6 +94,10 @@ export abstract class ProgramEmitter {
   protected abstract missFunction(write: boolean): number;
   /** The function that was called for a miss answered 0: the instruction ends, two blocks further in than {@link depth}. */
   protected abstract missFailed(): void;
+  /** What an access shares with others. */
+  protected sharing(_node: Node): Sharing | undefined {
+    return undefined;
+  }
   /** Push how many more instructions there could be: see the node. */
   protected abstract spare(): void;
   /** Take from the budget what `push` pushes. */
@@ -97,7 +116,7 @@ export abstract class ProgramEmitter {
     for (const variable of this.#program.variables) this.#variables.set(variable, this.allocate(variable.type));
     this.block(this.#program.body);
     for (const [variable, local] of this.#variables) this.release(variable.type, local);
-    for (const local of this.#handles.values()) this.release(this.reopens ? 'i64' : 'i32', local);
+    for (const { local } of this.#handles.values()) this.release(this.reopens ? 'i64' : 'i32', local);
     for (const value of this.#kept) if (this.#remaining[value.id] > 0) this.release(value.type, this.#local(value));
   }
 
@@ -269,70 +288,116 @@ export abstract class ProgramEmitter {
   }
 
   /**
-   * A local with the host address of a guest access: TLB hit inline (`gva ^ tag` is the offset in the page), else a call;
-   * a fault ends the instruction.
+   * Where a guest access is on the host: TLB hit inline (`gva ^ tag` is the offset in the page, `gva` plus the entry's distance the host address), else a call; a fault ends the
+   * instruction.
    */
-  #host(pushAddress: () => unknown, bytes: AccessBytes, write: boolean): number {
+  #host(pushAddress: () => unknown, bytes: AccessBytes, write: boolean, sharing?: Sharing): HostPlace {
+    const local = this.allocate('i32');
+    if (sharing && !sharing.isFirst) this.#hostFromShared(local, pushAddress, bytes, write, sharing);
+    else this.#translate(local, pushAddress, bytes, write, sharing);
+    return { local, offsetBytes: sharing?.offsetBytes ?? 0 };
+  }
+
+  /** Into `host` what an access is `sharing.offsetBytes` from. */
+  #translate(
+    host: number,
+    pushAddress: () => unknown,
+    bytes: AccessBytes,
+    write: boolean,
+    sharing: Sharing | undefined,
+  ): void {
     const a = this.asm;
     const gva = this.allocate('i64');
-    const x = this.allocate('i64');
-    const host = this.allocate('i32');
     const half = write ? TLB_WRITE_OFFSET : 0;
+    const offsetBytes = sharing?.offsetBytes ?? 0;
+    const start = offsetBytes > 0 ? this.allocate('i64') : gva;
     pushAddress();
-    a.tee(gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And).get(this.tlb()).op(Op.i32Add);
-    a.tee(host)
-      .mem(Op.i64Load, half)
-      .get(gva)
-      .op(Op.i64Xor)
-      .tee(x)
-      .i64(4096 - bytes)
+    a.tee(gva);
+    // Where that goes below 0 it is not within a page either.
+    if (offsetBytes > 0) a.i64(offsetBytes).op(Op.i64Sub).tee(start);
+    a.i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And).get(this.tlb()).op(Op.i32Add);
+    a.tee(host).mem(Op.i64Load, half).get(start).op(Op.i64Xor);
+    a.i64(4096 - (sharing?.sizeBytes ?? bytes))
       .op(Op.i64GtU)
       .unlikelyIf('i32');
-    this.beforeMiss();
-    a.get(gva).i32(bytes).call(this.missFunction(write)).tee(host).op(Op.i32Eqz).unlikelyIf();
-    this.missFailed();
-    a.end();
-    this.afterMiss();
+    this.#miss(host, () => a.get(gva), bytes, write);
+    if (sharing) this.#shareAfterMiss(host, gva, sharing);
     a.get(host).else();
-    a.get(x)
+    a.get(start)
       .op(Op.i32WrapI64)
       .get(host)
       .mem(Op.i32Load, half + 8)
-      .op(Op.i32Add)
-      .end();
-    a.set(host);
+      .op(Op.i32Add);
+    if (sharing) a.tee(sharing.local);
+    a.end().set(host);
     this.release('i64', gva);
-    this.release('i64', x);
-    return host;
+    if (start !== gva) this.release('i64', start);
+  }
+
+  /** Call for an access; into `host` where it is. */
+  #miss(host: number, pushAddress: () => unknown, bytes: AccessBytes, write: boolean): void {
+    const a = this.asm;
+    this.beforeMiss();
+    pushAddress();
+    a.i32(bytes).call(this.missFunction(write)).tee(host).op(Op.i32Eqz).unlikelyIf();
+    this.missFailed();
+    a.end();
+    this.afterMiss();
+  }
+
+  /** All that shares the translation lies in the page, or nothing is to be had for the others. */
+  #shareAfterMiss(host: number, gva: number, { offsetBytes, sizeBytes, local }: Sharing): void {
+    const a = this.asm;
+    a.get(host).i32(offsetBytes).op(Op.i32Sub).tee(host).i32(0);
+    a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).i32(offsetBytes).op(Op.i32Sub);
+    a.i32(4096 - sizeBytes)
+      .op(Op.i32LeU, Op.select)
+      .set(local);
+  }
+
+  #hostFromShared(
+    host: number,
+    pushAddress: () => unknown,
+    bytes: AccessBytes,
+    write: boolean,
+    { local, offsetBytes }: Sharing,
+  ): void {
+    const a = this.asm;
+    a.get(local).tee(host).op(Op.i32Eqz).unlikelyIf();
+    this.#miss(host, pushAddress, bytes, write);
+    a.get(host).i32(offsetBytes).op(Op.i32Sub).set(host);
+    a.end();
   }
 
   #memory(node: NodeOf<'load' | 'loadForUpdate' | 'store' | 'storeUpdate'>): void {
     switch (node.kind) {
       case 'load': {
-        const host = this.#host(() => this.push(node.address), node.bytes, false);
-        this.asm.get(host);
-        this.load(node.bytes, 0);
-        this.release('i32', host);
+        const host = this.#host(() => this.push(node.address), node.bytes, false, this.sharing(node));
+        this.#loadAt(host, node.bytes);
+        this.release('i32', host.local);
         this.keep(node.result);
         return;
       }
       case 'loadForUpdate': {
         const host = this.#openForUpdate(node);
-        this.asm.get(host);
-        this.load(node.bytes, 0);
-        if (this.reopens) this.release('i32', host);
+        this.#loadAt(host, node.bytes);
+        if (this.reopens) this.release('i32', host.local);
         this.keep(node.result);
         return;
       }
       case 'store': {
-        const host = this.#host(() => this.push(node.address), node.bytes, true);
+        const host = this.#host(() => this.push(node.address), node.bytes, true, this.sharing(node));
         this.#storeAt(host, node.bytes, node.value);
-        this.release('i32', host);
+        this.release('i32', host.local);
         return;
       }
       case 'storeUpdate':
         this.#storeUpdate(node);
     }
+  }
+  #loadAt({ local, offsetBytes }: HostPlace, bytes: AccessBytes): void {
+    this.asm.get(local);
+    this.load(bytes, offsetBytes);
   }
 
   #reached(node: NodeOf<'reach' | 'loadReached' | 'storeReached' | 'copyReached' | 'fillReached'>): void {
@@ -364,59 +429,57 @@ export abstract class ProgramEmitter {
   #reach({ bank, address, bytes, write, result }: NodeOf<'reach'>): void {
     const a = this.asm;
     const gva = this.allocate('i64');
-    const x = this.allocate('i64');
     const entry = this.allocate('i32');
     const half = write ? TLB_WRITE_OFFSET : 0;
     this.push(address);
     a.tee(gva).i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And);
     this.push(bank);
-    a.op(Op.i32Add).tee(entry).mem(Op.i64Load, half).get(gva).op(Op.i64Xor).tee(x);
+    a.op(Op.i32Add).tee(entry).mem(Op.i64Load, half).get(gva).op(Op.i64Xor);
     a.i64(4096 - bytes)
       .op(Op.i64GtU)
       .if('i32')
       .i32(0)
       .else();
-    a.get(x)
+    a.get(gva)
       .op(Op.i32WrapI64)
       .get(entry)
       .mem(Op.i32Load, half + 8)
       .op(Op.i32Add)
       .end();
     this.release('i64', gva);
-    this.release('i64', x);
     this.release('i32', entry);
     this.keep(result);
   }
 
-  #openForUpdate(node: NodeOf<'loadForUpdate'>): number {
+  #openForUpdate(node: NodeOf<'loadForUpdate'>): HostPlace {
     if (!this.reopens) {
-      const host = this.#host(() => this.push(node.address), node.bytes, true);
+      const host = this.#host(() => this.push(node.address), node.bytes, true, this.sharing(node));
       this.#handles.set(node.handle, host);
       return host;
     }
     const address = this.allocate('i64');
-    this.#handles.set(node.handle, address);
+    this.#handles.set(node.handle, { local: address, offsetBytes: 0 });
     this.push(node.address);
     this.asm.set(address);
     return this.#host(() => this.asm.get(address), node.bytes, true);
   }
 
   #storeUpdate(node: NodeOf<'storeUpdate'>): void {
-    const local = this.#handles.get(node.handle) as number;
+    const place = this.#handles.get(node.handle) as HostPlace;
     if (!this.reopens) {
-      this.#storeAt(local, node.bytes, node.value);
+      this.#storeAt(place, node.bytes, node.value);
       return;
     }
-    const host = this.#host(() => this.asm.get(local), node.bytes, true);
+    const host = this.#host(() => this.asm.get(place.local), node.bytes, true);
     this.#storeAt(host, node.bytes, node.value);
-    this.release('i32', host);
+    this.release('i32', host.local);
   }
 
-  #storeAt(host: number, bytes: AccessBytes, value: Value): void {
-    this.asm.get(host);
+  #storeAt({ local, offsetBytes }: HostPlace, bytes: AccessBytes, value: Value): void {
+    this.asm.get(local);
     this.push(value);
-    this.store(bytes, value.type, 0);
-    this.stored(host);
+    this.store(bytes, value.type, offsetBytes);
+    this.stored(local);
   }
 
   #control(node: NodeOf<'raise' | 'jump' | 'branch' | 'repeat' | 'exit' | 'helper'>): void {

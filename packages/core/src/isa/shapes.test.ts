@@ -72,6 +72,21 @@ describe('every shape', () => {
     expect(count).toBeGreaterThan(5000);
   });
 
+  it('sets no register once it may have passed control on', () => {
+    const passesOn = ({ nodes }: Block): boolean =>
+      nodes.some((node) =>
+        node.kind === 'when'
+          ? passesOn(node.then) || passesOn(node.otherwise)
+          : node.kind === 'branch' || node.kind === 'jump' || node.kind === 'repeat',
+      );
+    const wrong = [...enumerateShapes()].filter((shape) => {
+      const { nodes } = programOf(shape).body;
+      const first = nodes.findIndex((node) => passesOn({ nodes: [node] }));
+      return first >= 0 && nodes.slice(first).some(changesRegisters);
+    });
+    expect(new Set(wrong.map(({ key }) => key))).toEqual(new Set());
+  });
+
   it('has a key of its own', () => {
     const keys = [...enumerateShapes()].map(({ key }) => key);
     const seen = new Set<string>();

@@ -57,7 +57,7 @@ export class WordAccess {
     if (as !== 'user') {
       const bank = words[this.#tlb] + (access === WalkAccess.write ? TLB_WRITE_OFFSET : 0);
       const entry = (bank + ((low >>> 8) & TLB_INDEX_MASK)) >>> 2;
-      if (words[entry] === (low & ~0xfff) && words[entry + 1] === high) return words[entry + 2] >>> 0;
+      if (words[entry] === (low & ~0xfff) && words[entry + 1] === high) return (words[entry] + words[entry + 2]) >>> 0;
     }
     const flags = words[this.#mmuFlags];
     if (as === undefined || (as === 'supervisor' && (flags & SUPERVISOR_CLEARS) === 0)) {

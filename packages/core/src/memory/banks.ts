@@ -165,9 +165,12 @@ export class TlbBanks {
   forbidWrites(hostPage: number): void {
     const words = this.#words;
     for (const bank of this.#byKey.values()) {
-      const first = (bank.host + TLB_WRITE_OFFSET + 8) >>> 2;
+      const first = (bank.host + TLB_WRITE_OFFSET) >>> 2;
       for (let i = 0; i < TLB_ENTRIES; i++) {
-        if (words[first + i * 4] === hostPage) this.#emptyEntry(bank, TLB_WRITE_OFFSET + i * TLB_ENTRY_BYTES);
+        const at = first + i * 4;
+        // Where it leads: its page's address and the distance from there.
+        if (((words[at] + words[at + 2]) | 0) === hostPage)
+          this.#emptyEntry(bank, TLB_WRITE_OFFSET + i * TLB_ENTRY_BYTES);
       }
     }
   }

@@ -38,7 +38,10 @@ export const largePageTag = (number: number): number => number + 1;
 export const LARGE_PAGES_OFFSET = 0xf40;
 export const LargePage = { MIB2: 1, GIB1: 2, MIB4: 4 } as const;
 
-/** A TLB entry is {i64 page tag, i32 host page, i32 unused}. An empty entry's tag cannot match in its place. */
+/**
+ * A TLB entry is {i64 page tag, i32 distance, i32 unused}: the low half of an address in the page plus the distance, modulo 2^32, is the
+ * host address. An empty entry's tag cannot match in its place.
+ */
 export const TLB_ENTRY_BYTES = 16;
 export const TLB_ENTRIES = 2048;
 /** What `gva >> 8` is masked with for the offset of its entry in a bank. */

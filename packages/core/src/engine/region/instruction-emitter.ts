@@ -23,7 +23,14 @@ import type { Asm } from '../asm.ts';
 import { NO_ERROR_CODE } from '../emit.ts';
 import { RESUME_VECTOR } from '../exit-code.ts';
 import type { LocalPool } from '../local-pool.ts';
-import { type EndKind, ProgramEmitter, type StateChange, type StateNode, slotBytes } from '../program-emitter.ts';
+import {
+  type EndKind,
+  ProgramEmitter,
+  type Sharing,
+  type StateChange,
+  type StateNode,
+  slotBytes,
+} from '../program-emitter.ts';
 import { NO_SEGMENT } from '../record.ts';
 import { Op } from '../wasm.ts';
 import type { AddressField } from './address-fields.ts';
@@ -72,6 +79,8 @@ export interface InstructionPlace {
   helperNumber(name: string): number;
   /** Instructions of its block that are not done before this one is. */
   notExecuted(instruction: RegionInstruction): number;
+  /** How an access of an instruction shares its translation. */
+  sharing(instruction: RegionInstruction, node: Node): Sharing | undefined;
   /** The way an instruction ends other than by going on to the next. */
   end(kind: EndKind, instruction: RegionInstruction): void;
   /** Leave with an exception at an instruction, or to have tier 0 do it; `inside` more blocks deep than `labels` says. */
@@ -347,6 +356,9 @@ export class InstructionEmitter extends ProgramEmitter {
   }
 
   // ---- memory ----
+  protected override sharing(node: Node): Sharing | undefined {
+    return this.#region.sharing(this.#instruction, node);
+  }
   protected spare(): void {
     this.asm.get(this.#region.local.budget);
     // Those of its block have been taken from it already.

@@ -1,10 +1,11 @@
 import { JUMPS_LOGGED, SEGMENT_BASE } from '../../cpu/state.ts';
+import type { Node } from '../../ir/types.ts';
 import { JUMP_LOG_ENTRIES, TLB_EXEC_OFFSET } from '../../memory/layout.ts';
 import { Asm } from '../asm.ts';
 import { REGION_EXIT_BITS, RegionExit } from '../exit-code.ts';
 import { pushCodeEntry } from '../interpreter.ts';
 import { LocalPool } from '../local-pool.ts';
-import type { EndKind } from '../program-emitter.ts';
+import type { EndKind, Sharing } from '../program-emitter.ts';
 import { Op, type WasmType } from '../wasm.ts';
 import { RegionFlags } from './flags.ts';
 import {
@@ -25,6 +26,7 @@ import {
   slotOf,
   vectorRegister,
 } from './registers.ts';
+import { type SharedTranslation, sharedTranslations, type TranslationUses } from './shared-translations.ts';
 
 /** Functions that region modules import, in this order. */
 export const REGION_IMPORTS = { regionRead: 0, regionWrite: 1, helper: 2 } as const;
@@ -81,6 +83,9 @@ export class RegionFunction implements InstructionPlace {
   /** Pages whose entry tables are in globals. */
   readonly #tables: number[] = [];
   readonly #moves: boolean;
+  readonly #sharing: TranslationUses;
+  /** Local of each shared translation that there has been on the way to where code is being written. */
+  readonly #translations = new Map<SharedTranslation, number>();
   /** Where code is being written: registers that are in their locals, and those that may differ from the state block. */
   #loaded: RegisterSet = 0;
   #dirty: RegisterSet = 0;
@@ -92,6 +97,7 @@ export class RegionFunction implements InstructionPlace {
     this.base = options.base;
     this.flags = new RegionFlags(this.asm, options.base, { form: 5, a: 7, b: 8, result: 9, scratch: 10 });
     this.#registers = new RegisterPlan(graph);
+    this.#sharing = sharedTranslations(graph);
     const blocks = [...graph.blocks.values()];
     this.#moves = blocks.some(({ instructions }) => instructions.some(({ addresses }) => addresses.length > 0));
     const jumping = blocks.filter(({ successors }) => successors.has(DISPATCHER));
@@ -222,7 +228,23 @@ export class RegionFunction implements InstructionPlace {
     }
     if (block.offset === DISPATCHER) this.#dispatch(block);
     else if (block.next !== undefined) this.#edge(block, block.next, 'none');
+    this.#releaseTranslations(block);
     ({ block: this.#block, loaded: this.#loaded, dirty: this.#dirty } = outer);
+  }
+
+  sharing(instruction: RegionInstruction, node: Node): Sharing | undefined {
+    const use = this.#sharing.get(instruction)?.get(node);
+    if (!use) return undefined;
+    const { shared, isFirst, offsetBytes } = use;
+    const local = isFirst ? this.pool.allocate('i32') : (this.#translations.get(shared) as number);
+    this.#translations.set(shared, local);
+    return { isFirst, offsetBytes, sizeBytes: Number(shared.end - shared.first), local };
+  }
+  /** Nothing comes any more that a block's translations could be used for. */
+  #releaseTranslations(block: RegionBlock): void {
+    for (const instruction of block.instructions)
+      for (const { shared, isFirst } of this.#sharing.get(instruction)?.values() ?? [])
+        if (isFirst) this.pool.release('i32', this.#translations.get(shared) as number);
   }
 
   /** Instructions of the block being written that are not done before this one is. */
