@@ -49,7 +49,7 @@ export const TLB_INDEX_MASK = (TLB_ENTRIES - 1) * TLB_ENTRY_BYTES;
 export const TLB_WRITE_OFFSET = TLB_ENTRIES * TLB_ENTRY_BYTES;
 /** Code look-up: {i64 page tag, i32 entry table}. */
 export const TLB_EXEC_OFFSET = 2 * TLB_WRITE_OFFSET;
-export const TLB_EXEC_ENTRIES = 512;
+export const TLB_EXEC_ENTRIES = 2048;
 /** Which entries have been filled since the bank was empty: i32 count, then u16 offsets / 16; full: any may have been. */
 export const TLB_LOG_OFFSET = TLB_EXEC_OFFSET + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES;
 export const TLB_LOG_ENTRIES = 1022;
