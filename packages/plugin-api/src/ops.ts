@@ -20,6 +20,13 @@ export interface OpsManifest {
   readonly guest: OpsGuest;
 }
 
+/** Where a member of one of the kernel's structs lies. */
+export interface KernelMember {
+  /** From the start of the struct. */
+  readonly offsetBytes: number;
+  readonly sizeBytes: number;
+}
+
 /** One call of an operation that TypeScript carries out. */
 export interface OpContext {
   /** `mmu.write_cr3`. */
@@ -33,6 +40,12 @@ export interface OpContext {
    * bits EAX, EDX, ECX, then the stack (regparm(3)).
    */
   arg(index: number): bigint;
+  /**
+   * A member of a struct, as the types that this kernel carries (BTF) lay it out; also one of a struct without a name in it.
+   * `undefined`: the kernel carries no types, or these have no such struct or member. NOT IMPLEMENTED: bit-fields, for which
+   * it is `undefined` too. Since API 1.5.
+   */
+  member(struct: string, name: string): KernelMember | undefined;
 }
 
 /**

@@ -201,6 +201,13 @@ describe('operations in TypeScript', () => {
     expect(after.rbp).toBe(142n);
   });
 
+  it('are told that a kernel without types has no members of structs', async () => {
+    const { rbp } = await run((live, machine) =>
+      load(live, machine, { value: ({ member }) => (member('flush_tlb_info', 'end') ? 1n : 0n) }),
+    );
+    expect(rbp).toBe(0n);
+  });
+
   it('can be nothing, or unwanted', async () => {
     expect((await run((live, machine) => load(live, machine, { halt: 'nop' }))).rbx).toBe(0n);
     const unwanted = await run((live, machine) => load(live, machine, { halt: 'unwanted' }));

@@ -11,6 +11,7 @@ import { GATE_BYTES } from './code.ts';
 import { FaultGuard } from './fault-guard.ts';
 import { GuestFunctions } from './guest-functions.ts';
 import { KernelImage } from './kernel-image.ts';
+import { kernelMembers } from './kernel-members.ts';
 import type { KernelSlot } from './kernel-ops.ts';
 import { hasBooted } from './kernel-state.ts';
 import { LiveModules } from './live-modules.ts';
@@ -101,7 +102,8 @@ export class LiveOps {
     });
     this.#modules = new LiveModules(kernel, image, this.#patcher, this.#guard, this.#slots.targets);
     this.#code = new OpCode(kernel, this.#text);
-    this.#traps = new OpTraps(kernel.machine, { first: gva, names }, (slot, error) => this.#contain(slot, error));
+    const failed = (slot: string, error: unknown) => this.#contain(slot, error);
+    this.#traps = new OpTraps(kernel.machine, { first: gva, names }, kernelMembers(kernel), failed);
     kernel.machine.kernelCalls.add((vcpu) => this.#traps.take(vcpu));
     const parts = { kernel, slots: this.#slots };
     this.#counting = new CallCounting({ ...parts, text: this.#text, traps: this.#traps, nowNs: this.#nowNs });

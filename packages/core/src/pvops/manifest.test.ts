@@ -56,7 +56,7 @@ describe('before a module is loaded', () => {
     checkModule({ ...manifest, ...changes }, slots, {
       wordBytes: 8,
       loaded: [],
-      apiVersions: ['1.4.0'],
+      apiVersions: ['1.5.0'],
       ...surroundings,
     });
   const loaded = (version: string) => [{ manifest: { ...manifest, version }, slots }];
@@ -64,7 +64,7 @@ describe('before a module is loaded', () => {
   it('its API, its guest and its slots are looked at, and named', () => {
     expect(() => check({})).not.toThrow();
     expect(() => check({ guest: 'linux64' })).not.toThrow();
-    expect(() => check({ api: '^2.0' })).toThrow(coded('PV5021', 'mine 1.2.0', 'mmu.write_cr3', '\\^2.0', '1.4.0'));
+    expect(() => check({ api: '^2.0' })).toThrow(coded('PV5021', 'mine 1.2.0', 'mmu.write_cr3', '\\^2.0', '1.5.0'));
     expect(() => check({ guest: 'linux32' })).toThrow(coded('PV5022', 'mine 1.2.0', 'mmu.write_cr3', 'linux64'));
     const other = { manifest: { ...manifest, name: 'other' }, slots: ['irq.save_fl', 'mmu.write_cr3'] };
     expect(() => check({}, { loaded: [other] })).toThrow(
@@ -86,9 +86,9 @@ describe('before a module is loaded', () => {
   });
 
   it('one of several versions of the API is enough; one that is gone is named, with what there is instead', () => {
-    const both = { apiVersions: ['1.4.0', '2.0.0'] };
+    const both = { apiVersions: ['1.5.0', '2.0.0'] };
     for (const api of ['^1.1', '^2.0']) expect(() => check({ api }, both)).not.toThrow();
-    expect(() => check({ api: '^3.0' }, both)).toThrow(coded('PV5021', '\\^3.0', '1.4.0 and 2.0.0'));
+    expect(() => check({ api: '^3.0' }, both)).toThrow(coded('PV5021', '\\^3.0', '1.5.0 and 2.0.0'));
     expect(() => check({ api: '^1.1' }, { apiVersions: ['2.0.0'] })).toThrow(
       coded('PV5021', 'mine 1.2.0', 'mmu.write_cr3', '\\^1.1', '2.0.0'),
     );

@@ -47,13 +47,18 @@ export class OpTraps {
   #nowNs: (() => number) | undefined;
   readonly #failed: (slot: string, error: unknown) => void;
 
-  constructor(machine: Machine, gates: Gates, failed: (slot: string, error: unknown) => void) {
+  constructor(
+    machine: Machine,
+    gates: Gates,
+    member: OpContext['member'],
+    failed: (slot: string, error: unknown) => void,
+  ) {
     this.#gates = gates;
     this.#lowBase = Number(gates.first & 0xffffffffn);
     this.#highBase = Number(gates.first >> 32n) | 0;
     this.#ops = gates.names.map(() => undefined);
     this.#spentNs = gates.names.map(() => 0);
-    this.#contexts = gates.names.map((slot) => new Context(slot, machine));
+    this.#contexts = gates.names.map((slot) => new Context(slot, machine, member));
     this.#failed = failed;
   }
 
@@ -151,10 +156,12 @@ class Context implements OpContext {
   readonly slot: string;
   readonly memory: OpContext['memory'];
   readonly machine: OpContext['machine'];
+  readonly member: OpContext['member'];
   #vcpu: MachineVcpu | undefined;
 
-  constructor(slot: string, machine: Machine) {
+  constructor(slot: string, machine: Machine, member: OpContext['member']) {
     this.slot = slot;
+    this.member = member;
     this.memory = machine.memory;
     this.machine = machine;
   }

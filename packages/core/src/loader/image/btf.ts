@@ -66,6 +66,15 @@ const TRANSPARENT: ReadonlySet<number> = new Set([
   BtfKind.RESTRICT,
   BtfKind.TYPE_TAG,
 ]);
+/** Kinds whose third word is their size in bytes. */
+const SIZED: ReadonlySet<number> = new Set([
+  BtfKind.INT,
+  BtfKind.STRUCT,
+  BtfKind.UNION,
+  BtfKind.ENUM,
+  BtfKind.FLOAT,
+  BtfKind.ENUM64,
+]);
 const LONGEST_NAME_BYTES = 256;
 /** Types of types of types …: no kernel goes deeper, a hostile one goes round in circles. */
 const DEEPEST = 64;
@@ -75,6 +84,8 @@ export interface BtfMember {
   readonly name: string;
   readonly type: number;
   readonly bitOffset: number;
+  /** Width of a bit-field; 0: it is none. */
+  readonly bits: number;
 }
 
 export class Btf {
@@ -182,7 +193,7 @@ export class Btf {
     return this.#sizeOrType(type);
   }
 
-  /** Of a struct or union. Bit-fields have their own offsets, not their width. */
+  /** Of a struct or union. `bits` is known where the struct says that it has bit-fields (kind_flag). */
   members(type: number): BtfMember[] {
     const at = this.#at(type);
     const { kind, parts, flag } = this.#info(at);
@@ -194,6 +205,7 @@ export class Btf {
         name: this.#text(this.#types.u32(member, 'BTF member')),
         type: this.#types.u32(member + 4, 'BTF member'),
         bitOffset: flag ? offset & 0xffffff : offset,
+        bits: flag ? offset >>> 24 : 0,
       };
     });
   }
@@ -213,6 +225,23 @@ export class Btf {
   array(type: number): { readonly element: number; readonly count: number } {
     const at = this.#at(type) + TYPE_BYTES;
     return { element: this.#types.u32(at, 'BTF array'), count: this.#types.u32(at + 8, 'BTF array') };
+  }
+
+  /** Bytes that a value of a type takes; 0 for what has no values. */
+  sizeBytes(type: number, pointerBytes: number): number {
+    let current = this.strip(type);
+    let count = 1;
+    for (let depth = 0; depth < DEEPEST; depth++) {
+      const kind = this.kind(current);
+      if (kind !== BtfKind.ARRAY) return count * (kind === BtfKind.PTR ? pointerBytes : this.#ownSizeBytes(current));
+      const array = this.array(current);
+      count *= array.count;
+      current = this.strip(array.element);
+    }
+    throw damagedImage(`BTF type ${type} is made of itself`);
+  }
+  #ownSizeBytes(type: number): number {
+    return SIZED.has(this.kind(type)) ? this.#sizeOrType(type) : 0;
   }
 
   /** A function prototype in C: `void (unsigned long addr, ...)`. */

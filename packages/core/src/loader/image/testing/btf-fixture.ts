@@ -1,5 +1,8 @@
 import { BtfKind } from '../btf.ts';
 
+/** Of a struct that has bit-fields, in the byte of its kind. */
+const KIND_FLAG = 0x80;
+
 /** Writes BTF, a type at a time; each answers its number (Linux, Documentation/bpf/btf.rst). */
 export class BtfWriter {
   readonly #types: number[] = [];
@@ -38,10 +41,15 @@ export class BtfWriter {
   struct(
     name: string,
     sizeBytes: number,
-    members: readonly (readonly [name: string, type: number, at: number])[],
+    members: readonly (readonly [name: string, type: number, at: number, bits?: number])[],
   ): number {
-    const parts = members.flatMap(([member, type, at]) => [this.#string(member), type, at * 8]);
-    return this.#type(name, BtfKind.STRUCT, members.length, sizeBytes, parts);
+    const parts = members.flatMap(([member, type, at, bits = 0]) => [
+      this.#string(member),
+      type,
+      (bits << 24) | (at * 8),
+    ]);
+    const hasBitFields = members.some(([, , , bits]) => bits);
+    return this.#type(name, BtfKind.STRUCT | (hasBitFields ? KIND_FLAG : 0), members.length, sizeBytes, parts);
   }
 
   bytes(): Uint8Array {
