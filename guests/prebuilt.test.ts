@@ -45,6 +45,7 @@ describe('prebuilt guests', () => {
     'mixed.elf',
     'operations.elf',
     'sniff.elf',
+    'threads.elf',
     'vmi.bzimage',
     'walk.elf',
     'count-cr3.o',
