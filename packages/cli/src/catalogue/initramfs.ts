@@ -102,6 +102,14 @@ export function buildInitramfs(
   return writeCpio(entries);
 }
 
+/**
+ * An initramfs with a program in /bin besides: archives may follow each other (Linux,
+ * Documentation/driver-api/early-userspace/buffer-format.rst).
+ */
+export function withProgram(initramfs: Uint8Array, name: string, bytes: Uint8Array): Uint8Array {
+  return Buffer.concat([initramfs, writeCpio([{ kind: 'file', path: `bin/${name}`, bytes, mode: 0o755 }])]);
+}
+
 function script(path: string, text: string): CpioEntry {
   return { kind: 'file', path, bytes: Buffer.from(text), mode: 0o755 };
 }

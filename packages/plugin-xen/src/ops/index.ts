@@ -1,5 +1,6 @@
 import type { CodeOp, CodePlace, ExitKind, TypescriptOp, TypescriptOps } from '@polyvisor/plugin-api';
 import { assemble, at, to } from './code.ts';
+import { flushMulti } from './flush-multi.ts';
 
 const INTERRUPT_FLAG = 0x200;
 const RET = [0xc3];
@@ -94,8 +95,6 @@ const flushUser = hypercall(['readCr', 'writeCr'], ({ vcpu }) => {
 const flushKernel: TypescriptOp = ({ vcpu }) => vcpu.flushTlb();
 /** MMUEXT_INVLPG_LOCAL. */
 const flushOne = hypercall(['invlpg'], (call) => call.vcpu.flushTlb(call.arg(0)));
-/** MMUEXT_INVLPG_MULTI and MMUEXT_TLB_FLUSH_MULTI: on one vCPU there is nobody else to ask. */
-const flushMulti: TypescriptOp = (call) => (call.machine.vcpus.length === 1 ? undefined : 'native');
 
 /**
  * What slots are called in a kernel without types: after the functions that they hold. Such are Debian's 32-bit kernels, whose
@@ -123,8 +122,8 @@ const untyped: TypescriptOps['ops'] = {
 /** The module that `vm ops load VM xen-ops` loads. */
 export const ops: TypescriptOps = {
   name: 'xen-ops',
-  version: '1.2.0',
-  api: '^1.3',
+  version: '1.3.0',
+  api: '^1.5',
   guest: 'linux',
   whereThere: true,
   ops: {
