@@ -4,8 +4,13 @@
  * time, exits by kind. All of that once while system instructions that nobody is asked about stay in generated code, and once
  * while each of them leaves, as under a hypervisor that traps and emulates.
  *
+ * On several vCPUs (`--cpus`) the load is guests/threads: a program of as many threads, of which the first forks and executes so
+ * often, while the others map memory, touch it and unmap it 4,000 times. Operations that keep the interrupt flag in memory are for one
+ * vCPU alone, so `xen-ops` is only for `--exits asked` there.
+ *
  *   --module MODULE     as `vm ops load` takes it (xen-ops)
  *   --exits asked,all   which of the two (both)
+ *   --cpus N            vCPUs (1)
  *   --processes N       how often the load forks and executes (500)
  *   --rounds N          how often it runs without and with the module (5)
  *   --clock wall|icount (wall), --timeout S for each boot with its rounds (600), --node FILE
@@ -13,15 +18,19 @@
  * The tables go to stdout, everything else to stderr. Exits 1 if a run did not come to its end.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { catalogue } from '../packages/cli/src/catalogue/index.ts';
+import { withProgram } from '../packages/cli/src/catalogue/initramfs.ts';
 import { ControlClient } from '../packages/cli/src/control/client.ts';
 import { findVm } from '../packages/cli/src/control/commands.ts';
 import { statsSchema } from '../packages/cli/src/control/protocol.ts';
 import { changeSchema } from '../packages/cli/src/ops/vm-ops-schema.ts';
+import { ProgressLine } from '../packages/cli/src/progress.ts';
 import { cells, markdownTable } from './boot-run.ts';
 import { type Moment, momentOf } from './moment.ts';
-import { checkedNode, positive, runMain } from './request.ts';
+import { checkedNode, positive, runMain, temporaryDirectory } from './request.ts';
 import { median } from './table.ts';
 
 const ANSWER_TIMEOUT_MS = 60_000;
@@ -32,6 +41,7 @@ const KEPT_CHARS = 65_536;
 interface Request {
   readonly module: string;
   readonly exits: readonly ('asked' | 'all')[];
+  readonly cpus: number;
   readonly processes: number;
   readonly rounds: number;
   readonly clock: string;
@@ -42,7 +52,10 @@ interface Request {
 function parseRequest(): Request {
   const text = { type: 'string' } as const;
   const { values } = parseArgs({
-    options: { module: text, exits: text, processes: text, rounds: text, clock: text, timeout: text, node: text },
+    options: {
+      ...{ module: text, exits: text, cpus: text, processes: text },
+      ...{ rounds: text, clock: text, timeout: text, node: text },
+    },
   });
   const exits = (values.exits ?? 'asked,all').split(',').map((choice) => {
     if (choice === 'asked' || choice === 'all') return choice;
@@ -50,6 +63,7 @@ function parseRequest(): Request {
   });
   return {
     ...{ module: values.module ?? 'xen-ops', exits },
+    cpus: positive('--cpus', values.cpus ?? '1'),
     processes: positive('--processes', values.processes ?? '500'),
     rounds: positive('--rounds', values.rounds ?? '5'),
     clock: values.clock ?? 'wall',
@@ -120,9 +134,29 @@ async function countersOf(client: ControlClient): Promise<Counters> {
   return new Map(Object.entries(machine).map(([name, value]) => [name, Number(value)]));
 }
 
-async function takeTurn(guest: Guest, client: ControlClient, processes: number): Promise<Turn> {
+/** Rounds of each of {@link THREADS}' other threads. */
+const MAPPING_ROUNDS = 4000;
+const THREADS = new URL('../guests/threads/prebuilt/threads.elf', import.meta.url);
+
+/** Debian's initramfs with {@link THREADS} in it, in a file. */
+async function initrdWithThreads(): Promise<string> {
+  const progress = new ProgressLine();
+  const { initrd = new Uint8Array() } = await catalogue.debian.load(progress).finally(() => progress.clear());
+  const file = path.join(await temporaryDirectory(), 'initrd');
+  await writeFile(file, withProgram(initrd, 'threads', await readFile(THREADS)));
+  return file;
+}
+
+/** What the shell is told to do; it answers `begun`, and `done` if all of it was right. */
+function loadOf({ cpus, processes }: Request): string {
+  return cpus === 1
+    ? `i=0; echo b"egun"; while [ $i -lt ${processes} ]; do /bin/busybox true; i=$((i+1)); done; echo d"one"`
+    : `echo b"egun"; threads ${processes} ${cpus} ${MAPPING_ROUNDS} && echo d"one" || exit 1`;
+}
+
+async function takeTurn(guest: Guest, client: ControlClient, load: string): Promise<Turn> {
   const before = await countersOf(client);
-  guest.type(`i=0; echo b"egun"; while [ $i -lt ${processes} ]; do /bin/busybox true; i=$((i+1)); done; echo d"one"`);
+  guest.type(load);
   const begun = await guest.shows('begun');
   const done = await guest.shows('done');
   await guest.shows(PROMPT);
@@ -140,11 +174,13 @@ interface Measured {
 }
 
 async function measure(request: Request, exits: 'asked' | 'all'): Promise<Measured> {
-  const { module, processes, rounds, clock, timeoutSeconds, nodePath } = request;
+  const { module, cpus, rounds, clock, timeoutSeconds, nodePath } = request;
+  const load = loadOf(request);
   const name = `bench-ops-${process.pid}-${exits}`;
   const guest = new Guest(nodePath, [
     ...['run', 'debian', '--plugin', 'none', '--name', name, '--no-reboot', '--exits', exits],
     ...['--clock', clock, '--timeout', `${timeoutSeconds}`],
+    ...(cpus === 1 ? [] : ['--cpus', `${cpus}`, '--initrd', await initrdWithThreads()]),
   ]);
   try {
     await guest.shows(PROMPT);
@@ -154,10 +190,11 @@ async function measure(request: Request, exits: 'asked' | 'all'): Promise<Measur
     const measured: Measured = { without: [], with: [] };
     // A change of the kernel's code drops what was compiled of it: the turn after one is not counted.
     const warmTurn = async (into: Turn[], what: string) => {
-      await takeTurn(guest, client, processes);
-      const turn = await takeTurn(guest, client, processes);
+      await takeTurn(guest, client, load);
+      const turn = await takeTurn(guest, client, load);
       into.push(turn);
-      console.error(`--exits ${exits}: ${what}, ${turn.seconds.toFixed(2)} s`);
+      const [seconds, cpuSeconds] = [turn.seconds, turn.cpuSeconds].map((value) => value.toFixed(2));
+      console.error(`--exits ${exits}: ${what}, ${seconds} s, processors ${cpuSeconds} s`);
     };
     let loaded: string | undefined;
     // Each is first as often as the other: a guest gets quicker the longer it runs, as more of it has been compiled.
@@ -212,8 +249,9 @@ function render(measured: Measured, exits: string, module: string): string {
 
 async function main(): Promise<boolean> {
   const request = parseRequest();
-  const { processes, rounds, clock } = request;
-  const conditions = `${processes} × fork+exec, ${rounds === 1 ? 'one round' : `medians of ${rounds} rounds`}, --clock ${clock}, Node ${process.version}`;
+  const { cpus, processes, rounds, clock } = request;
+  const threads = cpus === 1 ? '' : `${cpus} vCPUs, ${cpus - 1} × ${MAPPING_ROUNDS} × map and unmap beside `;
+  const conditions = `${threads}${processes} × fork+exec, ${rounds === 1 ? 'one round' : `medians of ${rounds} rounds`}, --clock ${clock}, Node ${process.version}`;
   console.log(`${conditions}\n`);
   for (const exits of request.exits) console.log(`${render(await measure(request, exits), exits, request.module)}\n`);
   return true;
