@@ -288,8 +288,8 @@ export abstract class ProgramEmitter {
   }
 
   /**
-   * Where a guest access is on the host: TLB hit inline (`gva ^ tag` is the offset in the page, `gva` plus the entry's distance the host address), else a call; a fault ends the
-   * instruction.
+   * Where a guest access is on the host: TLB hit inline (`gva ^ tag` is the offset in the page, `gva` plus the entry's distance
+   * the host address), else a call; a fault ends the instruction.
    */
   #host(pushAddress: () => unknown, bytes: AccessBytes, write: boolean, sharing?: Sharing): HostPlace {
     const local = this.allocate('i32');

@@ -73,7 +73,7 @@ type NodeOf<K extends Node['kind']> = Extract<Node, { kind: K }>;
  * constant displacements. Known things pass from a block to those that only it leads to.
  *
  * A translation may be used for as long as a processor may keep it: until something drops it, or the manner of access changes. Both
- * happen outside of regions, or by what is seen here ({@link Finder.forget}).
+ * happen outside of regions, or by what is seen here: calls of TypeScript, and changes of the state block beyond registers and flags.
  */
 export function sharedTranslations(graph: RegionGraph): TranslationUses {
   return new Finder(graph).run();
