@@ -10,6 +10,7 @@ export {
   KeptRegions,
   Machine,
   type MachineOptions,
+  PackedRegions,
   type RegionPolicy,
   type RegionThread,
   RegionThreadServer,

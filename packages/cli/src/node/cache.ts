@@ -1,4 +1,4 @@
-import { readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import path from 'node:path';
 import { mapFile } from './mapped-file.ts';
@@ -32,6 +32,12 @@ export async function replaceFile(file: string, write: (temporary: string) => vo
     await write(temporary);
     await rename(temporary, file);
   });
+}
+
+/** Counts as written just now, if it is there: {@link dropOldest} leaves it for longer. */
+export async function markUsed(file: string): Promise<void> {
+  const now = new Date();
+  await utimes(file, now, now).catch(() => undefined);
 }
 
 /** Deletes the files of a folder that have not been written to for longest, until the others are no larger than `maxBytes`. */

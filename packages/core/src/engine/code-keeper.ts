@@ -6,6 +6,8 @@ export interface CodeKeeper {
   readonly regions: KeptRegions;
   /** A module of these bytes, which may have been compiled before. */
   compile(bytes: Uint8Array): WebAssembly.Module;
+  /** That of regions that are kept; undefined: what is kept has turned out to be damaged. */
+  moduleOf(regions: KeptModule): WebAssembly.Module | undefined;
   /**
    * A module of the bytes that `generate` answers, which depend on nothing but this name and the program. They need not be generated where
    * they have been before.

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { closeSync, openSync, writeFileSync, writevSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { deserialize, serialize } from 'node:v8';
-import type { KeptRegion } from '@polyvisor/core';
+import { PackedRegions } from '@polyvisor/core';
 import { readCached, replaceFile } from '../cache.ts';
 
 /** A module in a file of compiled code. */
@@ -11,44 +11,23 @@ export interface CodeRecord {
   readonly name: string | undefined;
   /** Of its regions, if it is one of regions. */
   readonly madeFor: string | undefined;
-  readonly regions: readonly (KeptRegion | undefined)[];
+  readonly regions: PackedRegions | undefined;
   /** So many of its functions are in {@link native}. */
   readonly goodFunctions: number;
-  /** WebAssembly. */
+  /** WebAssembly, as it was when it was written if it {@link isWhole}. */
   readonly bytes: Uint8Array;
   /** Of these {@link bytes}. */
   readonly digest: string;
-  /** Machine code, as it was when it was written; undefined: there is none, or it has been damaged. */
+  /** The {@link bytes} have not been damaged. Of most records nobody asks. */
+  isWhole(): boolean;
+  /** Machine code for these {@link bytes}, as it was when it was written; undefined: there is none, or either has been damaged. */
   native(): Uint8Array | undefined;
   readonly nativeBytes: number;
 }
-/** What is said of a module beside its code. The bytes of all parts are together: thousands of small arrays take long to read. */
+/** What is said of a module beside its code. */
 interface Description extends Pick<CodeRecord, 'name' | 'madeFor' | 'goodFunctions'> {
-  readonly regions: readonly (DescribedRegion | undefined)[];
-  readonly partBytes: Uint8Array;
-}
-interface DescribedRegion extends Omit<KeptRegion, 'parts'> {
-  readonly parts: readonly Omit<KeptRegion['parts'][number], 'bytes'>[];
-}
-
-function describe({ name, madeFor, regions, goodFunctions }: CodeRecord): Description {
-  const all = regions.flatMap((region) => region?.parts.map(({ bytes }) => bytes) ?? []);
-  const described = regions.map(
-    (region) => region && { ...region, parts: region.parts.map(({ bytes: _, ...part }) => part) },
-  );
-  return { name, madeFor, goodFunctions, regions: described, partBytes: Buffer.concat(all) };
-}
-
-function regionsOf({ regions, partBytes }: Description): (KeptRegion | undefined)[] {
-  const all = new Uint8Array(partBytes.buffer, partBytes.byteOffset, partBytes.length);
-  let at = 0;
-  const withBytes = (part: DescribedRegion['parts'][number]) => {
-    const start = at;
-    const { blocks } = part;
-    for (let i = 0; i < blocks.length; i += 2) at += blocks[i + 1] - blocks[i];
-    return { ...part, bytes: all.subarray(start, at) };
-  };
-  return regions.map((region) => region && { ...region, parts: region.parts.map(withBytes) });
+  /** {@link PackedRegions.packed} */
+  readonly regions: Uint8Array | undefined;
 }
 
 export interface CodeFileContent {
@@ -59,7 +38,7 @@ export interface CodeFileContent {
   readonly isWhole: boolean;
 }
 
-const MAGIC = Buffer.from('polyvisor code 1');
+const MAGIC = Buffer.from('polyvisor code 2');
 const DIGEST_BYTES = 32;
 /** Three parts: description, WebAssembly, machine code. Their sizes as u32, then their digests. */
 const DIGESTS = 12;
@@ -104,20 +83,28 @@ function decoded(all: Uint8Array, at: number): { record: CodeRecord; end: number
   });
   if (end > all.length) return undefined;
   const [description, bytes, native] = parts;
-  const isRight = ({ content, digest }: (typeof parts)[number]) => digestOf(content).equals(digest);
-  if (!isRight(description) || !isRight(bytes)) return undefined;
-  const described = deserialize(description.content) as Description;
+  if (!isRight(description)) return undefined;
+  const { name, madeFor, goodFunctions, regions } = deserialize(description.content) as Description;
+  const isWhole = once(() => isRight(bytes));
   const record = {
-    name: described.name,
-    madeFor: described.madeFor,
-    goodFunctions: described.goodFunctions,
-    regions: regionsOf(described),
+    name,
+    madeFor,
+    goodFunctions,
+    regions: regions && PackedRegions.from(regions),
     bytes: bytes.content,
     digest: Buffer.from(bytes.digest).toString('hex'),
-    native: () => (native.content.length > 0 && isRight(native) ? native.content : undefined),
+    isWhole,
+    native: () => (native.content.length > 0 && isWhole() && isRight(native) ? native.content : undefined),
     nativeBytes: native.content.length,
   };
   return { record, end };
+}
+
+const isRight = ({ content, digest }: { content: Uint8Array; digest: Uint8Array }) => digestOf(content).equals(digest);
+
+function once<T>(answer: () => T): () => T {
+  let found: { readonly value: T } | undefined;
+  return () => (found ??= { value: answer() }).value;
 }
 
 export async function writeCodeFile(file: string, records: readonly CodeRecord[]): Promise<void> {
@@ -145,10 +132,13 @@ export function appendToCodeFile(file: string, records: readonly CodeRecord[]): 
 }
 
 /** About what a record takes in a file. */
-export const recordBytes = ({ bytes, nativeBytes }: CodeRecord): number => HEADER_BYTES + bytes.length + nativeBytes;
+export const recordBytes = ({ regions, bytes, nativeBytes }: CodeRecord): number =>
+  HEADER_BYTES + (regions?.packed.length ?? 0) + bytes.length + nativeBytes;
 
 function encoded(record: CodeRecord): Uint8Array[] {
-  const parts = [serialize(describe(record)), record.bytes, record.native() ?? new Uint8Array(0)];
+  const { name, madeFor, goodFunctions, regions } = record;
+  const description: Description = { name, madeFor, goodFunctions, regions: regions?.packed };
+  const parts = [serialize(description), record.bytes, record.native() ?? new Uint8Array(0)];
   const header = Buffer.alloc(HEADER_BYTES);
   parts.forEach((part, i) => {
     header.writeUInt32LE(part.length, i * 4);

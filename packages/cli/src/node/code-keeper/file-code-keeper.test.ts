@@ -7,13 +7,14 @@ import {
   rmSync,
   statSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import type { KeptModule } from '@polyvisor/core';
+import { type KeptRegion, PackedRegions } from '@polyvisor/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FileCodeKeeper } from './file-code-keeper.ts';
+import { FileCodeKeeper, type FileLimits } from './file-code-keeper.ts';
 import type { NativeModules } from './native-modules.ts';
 
 /** (module (func (export "f") (result i32) i32.const VALUE)) */
@@ -23,7 +24,7 @@ const moduleOf = (value: number) =>
     ...[10, 6, 1, 4, 0, 0x41, value, 0x0b],
   ]);
 const resultOf = (module: WebAssembly.Module) => (new WebAssembly.Instance(module).exports.f as () => number)();
-const region = (first: number): KeptModule['regions'][number] => ({
+const region = (first: number): KeptRegion => ({
   mode: 'long64',
   pageBase: -0x1000n,
   isGrown: false,
@@ -42,12 +43,12 @@ describe('code that is kept in a file', () => {
   afterEach(() => rmSync(directory, { recursive: true }));
 
   /** A run that makes a module of a region for each value. */
-  async function run(values: readonly number[], natives?: NativeModules) {
-    const keeper = await FileCodeKeeper.open(file, natives);
+  async function run(values: readonly number[], natives?: NativeModules, limits?: FileLimits) {
+    const keeper = await FileCodeKeeper.open(file, natives, limits);
     for (const value of values) {
       const bytes = moduleOf(value);
       const module = keeper.compile(bytes);
-      keeper.keep({ madeFor: 'x', regions: [region(value)], bytes }, module);
+      keeper.keep({ madeFor: 'x', regions: PackedRegions.of([region(value)]), bytes }, module);
       keeper.instantiated(module, new WebAssembly.Instance(module).exports);
     }
     await keeper.save();
@@ -61,7 +62,7 @@ describe('code that is kept in a file', () => {
     expect(found(last)).toEqual([1, 2, 3]);
     const [place] = last.regions.of('x').long64?.[16] ?? [];
     expect(place.region).toEqual(region(1));
-    expect(resultOf(last.compile(place.module.bytes))).toBe(1);
+    expect(resultOf(last.moduleOf(place.module) as WebAssembly.Module)).toBe(1);
   });
 
   it('is there by its name, and not generated again', async () => {
@@ -83,9 +84,24 @@ describe('code that is kept in a file', () => {
 
   it('is written when there is something new only', async () => {
     await run([1, 2]);
-    const { mtimeMs } = statSync(file);
+    const before = readFileSync(file);
+    utimesSync(file, 1, 1);
     await run([2, 1]);
-    expect(statSync(file).mtimeMs).toBe(mtimeMs);
+    expect(readFileSync(file).equals(before)).toBe(true);
+    // It has been used.
+    expect(statSync(file).mtimeMs).toBeGreaterThan(1000);
+  });
+
+  it('is what was in use, then what was written last, where a file would get too large', async () => {
+    await run([1, 2, 3]);
+    const recordBytes = (statSync(file).size - 16) / 3;
+    const limits = { maxBytes: recordBytes * 5, rewrittenBytes: recordBytes * 4 };
+    await run([4, 1], undefined, limits);
+    expect(found(await FileCodeKeeper.open(file))).toEqual([1, 2, 3, 4]);
+    await run([5, 1], undefined, limits);
+    expect(found(await FileCodeKeeper.open(file))).toEqual([1, 2, 3, 4, 5]);
+    await run([6, 1], undefined, limits);
+    expect(found(await FileCodeKeeper.open(file))).toEqual([4, 5, 1, 6]);
   });
 
   it('is as much as is whole, and written anew, where the file is damaged', async () => {
@@ -94,15 +110,33 @@ describe('code that is kept in a file', () => {
     truncateSync(file, size - 3);
     expect(found(await FileCodeKeeper.open(file))).toEqual([1]);
     await run([3]);
-    expect(found(await FileCodeKeeper.open(file))).toEqual([3, 1]);
-    const bytes = readFileSync(file);
-    bytes[bytes.length - 1] ^= 1;
-    writeFileSync(file, bytes);
-    expect(found(await FileCodeKeeper.open(file))).toEqual([3]);
+    expect(found(await FileCodeKeeper.open(file))).toEqual([1, 3]);
+    damage(descriptionEnd());
+    expect(found(await FileCodeKeeper.open(file))).toEqual([1]);
     appendFileSync(file, 'more');
-    expect(found(await FileCodeKeeper.open(file))).toEqual([3]);
+    expect(found(await FileCodeKeeper.open(file))).toEqual([1]);
     writeFileSync(file, 'something else');
     expect(found(await FileCodeKeeper.open(file))).toBeUndefined();
+  });
+
+  function damage(fromEnd: number) {
+    const bytes = readFileSync(file);
+    bytes[bytes.length - fromEnd] ^= 1;
+    writeFileSync(file, bytes);
+  }
+  /** Of the last record: so many bytes before the end of the file, as there is no machine code. */
+  const descriptionEnd = () => moduleOf(0).length + 1;
+
+  it('is not taken where it turns out to be damaged, and made again', async () => {
+    await run([1]);
+    damage(1);
+    const keeper = await FileCodeKeeper.open(file);
+    const [{ module }] = keeper.regions.of('x').long64?.[16] ?? [];
+    expect(keeper.moduleOf(module)).toBeUndefined();
+    await run([1]);
+    const again = await FileCodeKeeper.open(file);
+    const places = again.regions.of('x').long64?.[16] ?? [];
+    expect(places.map((place) => resultOf(again.moduleOf(place.module) as WebAssembly.Module))).toEqual([1]);
   });
 
   it('is not taken from a file that others can write to', async () => {

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { type CodeKeeper, type KeptModule, KeptRegions } from '@polyvisor/core';
-import { dropOldest } from '../cache.ts';
+import { dropOldest, markUsed } from '../cache.ts';
 import {
   appendToCodeFile,
   type CodeFileContent,
@@ -12,15 +12,21 @@ import {
 } from './code-file.ts';
 import { type NativeModules, openNativeModules } from './native-modules.ts';
 
-/** A file is written anew when it would get larger than this, and is half of it then at most. */
-const MAX_FILE_BYTES = 64 * 2 ** 20;
+/** How large a file may become, in bytes. */
+export interface FileLimits {
+  /** It is written anew when it would get larger: it holds what has been replaced, and what has not been used for long. */
+  readonly maxBytes: number;
+  /** What it holds then at most. */
+  readonly rewrittenBytes: number;
+}
+const LIMITS: FileLimits = { maxBytes: 192 * 2 ** 20, rewrittenBytes: 128 * 2 ** 20 };
 
-/** All files of compiled code together; those that have not been written to for longest go. */
-const MAX_FOLDER_BYTES = 512 * 2 ** 20;
+/** All files of compiled code together; those that have not been used for longest go. */
+const MAX_FOLDER_BYTES = 2 ** 30;
 
 /** A module, in use or not. */
 interface Entry {
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array;
   readonly digest: string;
   /** Digest of its name. */
   name: string | undefined;
@@ -38,60 +44,83 @@ export class FileCodeKeeper implements CodeKeeper {
   readonly file: string;
   readonly #natives: NativeModules | undefined;
   readonly #content: CodeFileContent;
+  readonly #limits: FileLimits;
   /** By the digest of their bytes. */
   readonly #entries = new Map<string, Entry>();
   /** By the digest of their names. */
   readonly #named = new Map<string, Entry>();
   readonly #byModule = new WeakMap<WebAssembly.Module, Entry>();
+  readonly #byKept = new WeakMap<KeptModule, Entry>();
 
-  private constructor(file: string, natives: NativeModules | undefined, content: CodeFileContent) {
+  private constructor(file: string, natives: NativeModules | undefined, content: CodeFileContent, limits: FileLimits) {
     this.file = file;
+    this.#limits = limits;
     this.#natives = natives;
     this.#content = content;
     for (const record of content.records) this.#load(record);
     for (const { kept } of this.#entries.values()) if (kept) this.regions.add(kept);
   }
 
-  static async open(file: string, natives = openNativeModules()): Promise<FileCodeKeeper> {
-    return new FileCodeKeeper(file, natives, await readCodeFile(file));
+  static async open(file: string, natives = openNativeModules(), limits = LIMITS): Promise<FileCodeKeeper> {
+    return new FileCodeKeeper(file, natives, await readCodeFile(file), limits);
   }
 
   #load(record: CodeRecord): void {
     const { name, madeFor, regions, bytes, digest } = record;
-    const kept = madeFor === undefined ? undefined : { madeFor, regions, bytes };
+    const kept = madeFor === undefined || !regions ? undefined : { madeFor, regions, bytes };
     const entry = { bytes, digest, name, record, kept, module: undefined, functions: [] };
+    // The last one is the one that was written last.
+    this.#entries.delete(digest);
     this.#entries.set(digest, entry);
+    if (kept) this.#byKept.set(kept, entry);
     if (name !== undefined) this.#named.set(name, entry);
   }
 
   compile(bytes: Uint8Array): WebAssembly.Module {
-    return this.#moduleOf(this.#entryOf(bytes));
+    const entry = this.#entryOf(bytes);
+    const module = this.#asBefore(entry);
+    if (module) return module;
+    if (entry.record) Object.assign(entry, { bytes, record: undefined });
+    return this.#compiled(entry);
   }
   named(name: string, generate: () => Uint8Array): WebAssembly.Module {
     const key = moduleDigest(Buffer.from(name));
-    let entry = this.#named.get(key);
-    if (!entry) {
-      entry = this.#entryOf(generate());
-      entry.name = key;
-      this.#named.set(key, entry);
-    }
-    return this.#moduleOf(entry);
+    const entry = this.#named.get(key);
+    const module = entry && this.#asBefore(entry);
+    if (module) return module;
+    const bytes = generate();
+    const made = this.compile(bytes);
+    const own = this.#entryOf(bytes);
+    own.name = key;
+    this.#named.set(key, own);
+    return made;
   }
-  #moduleOf(entry: Entry): WebAssembly.Module {
-    entry.module ??= this.#asBefore(entry) ?? new WebAssembly.Module(entry.bytes as BufferSource);
-    this.#byModule.set(entry.module, entry);
-    return entry.module;
+  moduleOf(regions: KeptModule): WebAssembly.Module | undefined {
+    const entry = this.#byKept.get(regions);
+    return entry && this.#asBefore(entry);
   }
-  #asBefore({ record, bytes }: Entry): WebAssembly.Module | undefined {
-    const native = record?.native();
-    return native && this.#natives?.deserialize(native, bytes);
+  /** What there is already, here or in the file; undefined if it is damaged there. */
+  #asBefore(entry: Entry): WebAssembly.Module | undefined {
+    const { module, record, bytes } = entry;
+    if (module || !record?.isWhole()) return module;
+    const native = this.#natives && record.native();
+    const found = native && this.#natives?.deserialize(native, bytes);
+    return found ? this.#inUse(entry, found) : this.#compiled(entry);
+  }
+  #compiled(entry: Entry): WebAssembly.Module {
+    return this.#inUse(entry, new WebAssembly.Module(entry.bytes as BufferSource));
+  }
+  #inUse(entry: Entry, module: WebAssembly.Module): WebAssembly.Module {
+    entry.module = module;
+    this.#byModule.set(module, entry);
+    return module;
   }
 
   keep(regions: KeptModule, module: WebAssembly.Module): void {
     const entry = this.#entryOf(regions.bytes);
     entry.kept = regions;
-    entry.module = module;
-    this.#byModule.set(module, entry);
+    this.#byKept.set(regions, entry);
+    this.#inUse(entry, module);
     this.regions.add(regions);
   }
 
@@ -113,10 +142,10 @@ export class FileCodeKeeper implements CodeKeeper {
   /** Write what is new, and what V8 has made better code of than the file has. */
   async save(): Promise<void> {
     const better = [...this.#entries.values()].flatMap((entry) => this.#better(entry) ?? []);
-    if (better.length === 0) return;
+    if (better.length === 0) return markUsed(this.file);
     const { isWhole, sizeBytes } = this.#content;
     const grownBytes = better.reduce((sum, record) => sum + recordBytes(record), sizeBytes);
-    if (isWhole && grownBytes <= MAX_FILE_BYTES) appendToCodeFile(this.file, better);
+    if (isWhole && grownBytes <= this.#limits.maxBytes) appendToCodeFile(this.file, better);
     else await writeCodeFile(this.file, this.#worthKeeping());
     await dropOldest(path.dirname(this.file), MAX_FOLDER_BYTES);
   }
@@ -130,22 +159,25 @@ export class FileCodeKeeper implements CodeKeeper {
     if (record ? goodFunctions <= record.goodFunctions : goodFunctions === 0 && !kept && name === undefined)
       return undefined;
     const native = natives && goodFunctions > 0 ? natives.serialize(module) : undefined;
-    const { madeFor, regions } = kept ?? { madeFor: undefined, regions: [] };
+    const { madeFor, regions } = kept ?? { madeFor: undefined, regions: undefined };
     const nativeBytes = native?.length ?? 0;
-    entry.record = { name, madeFor, regions, goodFunctions, bytes, digest, native: () => native, nativeBytes };
+    const code = { bytes, digest, isWhole: () => true, native: () => native, nativeBytes };
+    entry.record = { name, madeFor, regions, goodFunctions, ...code };
     return entry.record;
   }
 
-  /** Records that fit: those in use first. */
+  /** Records that fit, in the order that they are to be found in: of what was not in use what was written last, then what was. */
   #worthKeeping(): CodeRecord[] {
+    let left = this.#limits.rewrittenBytes;
     const isUsed = ({ module }: Entry) => (module ? 1 : 0);
-    let left = MAX_FILE_BYTES / 2;
     return [...this.#entries.values()]
+      .reverse()
       .sort((a, b) => isUsed(b) - isUsed(a))
       .flatMap(({ record }) => {
-        if (!record || recordBytes(record) > left) return [];
+        if (!record?.isWhole() || recordBytes(record) > left) return [];
         left -= recordBytes(record);
         return [record];
-      });
+      })
+      .reverse();
   }
 }

@@ -43,8 +43,15 @@ it.runIf(openNativeModules())(
     const file = path.join(directory, 'guest');
     const native = openNativeModules()?.serialize(await goodModule()) as Uint8Array;
     const record = (bytes: Uint8Array, code: Uint8Array) => ({
-      ...{ name: undefined, madeFor: undefined, regions: [], goodFunctions: 1, bytes, digest: moduleDigest(bytes) },
-      ...{ native: () => code, nativeBytes: code.length },
+      ...{
+        name: undefined,
+        madeFor: undefined,
+        regions: undefined,
+        goodFunctions: 1,
+        bytes,
+        digest: moduleDigest(bytes),
+      },
+      ...{ isWhole: () => true, native: () => code, nativeBytes: code.length },
     });
     const otherwise = Uint8Array.from(SUM, (byte, i) => (i === SUM.length - 2 ? byte ^ 1 : byte));
     await writeCodeFile(file, [

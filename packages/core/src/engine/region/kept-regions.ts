@@ -2,45 +2,35 @@ import type { CpuMode } from '../../isa/modes.ts';
 import type { MemoryLayout } from '../../memory/layout.ts';
 import type { EngineMemory } from '../memory.ts';
 import { hostOf, type PlacedPage, type RegionPart } from './maker.ts';
-
-/** What a region holds of a page, wherever that lies. */
-export interface KeptPart extends Pick<RegionPart<unknown>, 'addresses'> {
-  /** How far the page lies from the one that the region starts in, in bytes. */
-  readonly distance: number;
-  /** Blocks of bytes: first, end, first, end… The first block of the first part starts where the region does. */
-  readonly blocks: readonly number[];
-  /** What stands in these blocks, one after the other. */
-  readonly bytes: Uint8Array;
-}
-
-/** A region that can be used wherever the same code is found. */
-export interface KeptRegion {
-  readonly mode: CpuMode;
-  /** Linear address of the page that it started in. */
-  readonly pageBase: bigint;
-  /** It holds what it calls and what it goes to in other pages. */
-  readonly isGrown: boolean;
-  readonly parts: readonly KeptPart[];
-  /** Distances of the pages whose entry tables it looks for. */
-  readonly tables: readonly number[];
-}
+import { addressAt, type KeptPart, type KeptRegion, type PackedRegions, type RegionStart } from './packed-regions.ts';
 
 /** Regions that have been compiled together. */
 export interface KeptModule {
   /** Which engines can run it: {@link madeFor}. */
   readonly madeFor: string;
-  /** By the number of their function; undefined: there is none of use. */
-  readonly regions: readonly (KeptRegion | undefined)[];
+  readonly regions: PackedRegions;
   /** WebAssembly. */
   readonly bytes: Uint8Array;
 }
 
 /** A kept region, and where it is kept. */
-export interface KeptPlace {
+export class KeptPlace {
   readonly module: KeptModule;
   /** The number of its function. */
   readonly number: number;
-  readonly region: KeptRegion;
+  readonly isGrown: boolean;
+  /** As in {@link RegionStart}. */
+  readonly identity: number;
+
+  constructor(module: KeptModule, number: number, { isGrown, identity }: RegionStart) {
+    this.module = module;
+    this.number = number;
+    this.isGrown = isGrown;
+    this.identity = identity;
+  }
+  get region(): KeptRegion {
+    return this.module.regions.get(this.number) as KeptRegion;
+  }
 }
 
 /** Engines that lay out their memory in the same way can run the same regions. */
@@ -90,17 +80,16 @@ export class KeptRegions {
   readonly filter = new StartFilter();
 
   add(module: KeptModule): void {
-    for (const [number, region] of module.regions.entries()) {
-      if (!region) continue;
-      const { mode, parts, isGrown } = region;
+    const { regions } = module;
+    for (let number = 0; number < regions.size; number++) {
+      const start = regions.start(number);
+      if (!start) continue;
+      const { mode, offset, bytes, isGrown, identity } = start;
       const starts = (this.#of(module.madeFor)[mode] ??= []);
-      const place = { module, number, region };
-      const others = (starts[parts[0].blocks[0]] ?? []).filter((other) => !isSame(other.region, region));
-      const [first, end] = parts[0].blocks;
-      starts[first] = isGrown ? [place, ...others] : [...others, place];
-      // Of what may differ, nothing is known.
-      const known = Math.min(end - first, parts[0].addresses[0] ?? Number.POSITIVE_INFINITY);
-      this.filter.add(parts[0].bytes, 0, known, first);
+      const place = new KeptPlace(module, number, start);
+      const others = starts[offset]?.filter((other) => other.identity !== identity) ?? [];
+      starts[offset] = isGrown ? [place, ...others] : [...others, place];
+      this.filter.add(bytes, 0, bytes.length, offset);
     }
   }
 
@@ -162,26 +151,25 @@ export function keep(
  * A page has the bytes of a part in their places; addresses among them have moved by `slide` (undefined: none can have), or by
  * whatever it may be (`any`).
  */
-export function holdsPart({ bytes, layout }: Memory, page: PlacedPage, part: KeptPart, slide: Slide): boolean {
-  return isIn(bytes, hostOf(layout, page), part.blocks, part, slide);
-}
-type Slide = number | undefined | 'any';
-
-/** Blocks of a part are in `bytes`, where `starts`, counted from `base`, says so at each even place. */
-function isIn(bytes: Uint8Array, base: number, starts: readonly number[], part: KeptPart, slide: Slide): boolean {
+export function holdsPart(
+  { bytes, layout }: Memory,
+  page: PlacedPage,
+  part: KeptPart,
+  slide: number | undefined | 'any',
+): boolean {
+  const base = hostOf(layout, page);
   const { blocks, bytes: expected, addresses } = part;
   if (slide === undefined && addresses.length > 0) return false;
   let at = 0;
   let address = 0;
   for (let i = 0; i < blocks.length; i += 2) {
-    const start = base + starts[i];
-    const end = start + blocks[i + 1] - blocks[i];
-    for (let byte = start; byte < end; ) {
+    const end = base + blocks[i + 1];
+    for (let byte = base + blocks[i]; byte < end; ) {
       if (at === addresses[address]) {
         const [sizeBytes, direction] = [addresses[address + 1], addresses[address + 2]];
         if (typeof slide === 'number') {
-          const wanted = moved(valueAt(expected, at, sizeBytes), slide * direction);
-          if (valueAt(bytes, byte, sizeBytes) !== wanted) return false;
+          const wanted = moved(addressAt(expected, at, sizeBytes), slide * direction);
+          if (addressAt(bytes, byte, sizeBytes) !== wanted) return false;
         }
         at += sizeBytes;
         byte += sizeBytes;
@@ -192,27 +180,8 @@ function isIn(bytes: Uint8Array, base: number, starts: readonly number[], part: 
   return true;
 }
 
-function valueAt(bytes: Uint8Array, at: number, sizeBytes: number): bigint {
-  const view = new DataView(bytes.buffer, bytes.byteOffset + at, sizeBytes);
-  return sizeBytes === 8 ? view.getBigInt64(0, true) : BigInt(view.getInt32(0, true));
-}
 /** An address in the upper half, or a distance, after it has moved; undefined if it is no such thing any more. */
 function moved(value: bigint, by: number): bigint | undefined {
   const sum = value + BigInt(by);
   return sum < 0n === value < 0n ? sum : undefined;
-}
-
-function isSame(a: KeptRegion, b: KeptRegion): boolean {
-  if (a.isGrown !== b.isGrown || a.parts.length !== b.parts.length) return false;
-  const slide = slideOf(a, b.pageBase);
-  return a.parts.every((part, i) => {
-    const other = b.parts[i];
-    if (part.distance !== other.distance || part.blocks.join() !== other.blocks.join()) return false;
-    return part.addresses.join() === other.addresses.join() && isIn(other.bytes, 0, startsIn(part), part, slide);
-  });
-}
-/** Where its blocks start in its own bytes, at each even place. */
-function startsIn({ blocks }: KeptPart): number[] {
-  let at = 0;
-  return blocks.map((_, i) => (i % 2 === 0 ? at : (at += blocks[i] - blocks[i - 1])));
 }

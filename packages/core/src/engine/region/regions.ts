@@ -7,6 +7,7 @@ import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../re
 import { findParts, holdsPart, type KeptModule, keep, madeFor, type RegionStarts, slideOf } from './kept-regions.ts';
 import { knownTable } from './known-table.ts';
 import { batchModule, hostOf, RegionMaker, type RegionPart, regionName, slideName, tableName } from './maker.ts';
+import { PackedRegions } from './packed-regions.ts';
 import type { RegionCode } from './region-function.ts';
 import type { RegionThread } from './thread-messages.ts';
 import { type AskedRegion, type RegionSource, ThreadRegions } from './thread-regions.ts';
@@ -230,13 +231,16 @@ export class Regions {
   #putInPlace(batch: readonly (RegionSource | undefined)[], module: WebAssembly.Module, bytes: Uint8Array): void {
     const started = performance.now();
     const { keeper, memory } = this.#options;
-    const regions = keeper
-      ? batch.map((region) => region && keep(memory, region.parts, { ...region, pageBase: pageBaseOf(region.linear) }))
-      : [];
-    const kept = { madeFor: this.#madeFor, regions, bytes };
-    keeper?.keep(kept, module);
+    const kept = keeper && {
+      madeFor: this.#madeFor,
+      regions: PackedRegions.of(
+        batch.map((region) => region && keep(memory, region.parts, { ...region, pageBase: pageBaseOf(region.linear) })),
+      ),
+      bytes,
+    };
+    if (kept) keeper.keep(kept, module);
     const instance = this.#instantiate(module);
-    if (keeper) this.#keptInstances.set(kept, [instance]);
+    if (kept) this.#keptInstances.set(kept, [instance]);
     for (const [number, region] of batch.entries()) if (region) this.#install(region, instance, number);
     this.#statistics.modules++;
     this.#statistics.codeBytes += bytes.length;
@@ -270,26 +274,31 @@ export class Regions {
       // Outside of 64-bit mode addresses wrap at 4 GiB, where regions end.
       return page.mode === 'long64' || at === BigInt.asUintN(32, at) ? findPage(at) : undefined;
     };
-    for (const { module, number, region } of places) {
-      if (present && !region.isGrown) continue;
+    for (const place of places) {
+      const { module, number, isGrown } = place;
+      if (present && !isGrown) continue;
+      const { region } = place;
       const slide = slideOf(region, pageBaseOf(linear));
       const parts = findParts(memory, region, slide, pageAt);
       if (!parts) continue;
+      const instance = this.#instanceFor(module, number);
+      if (!instance) continue;
       for (const part of parts) this.#options.code.cover(part);
-      const { isGrown, tables } = region;
-      this.#install({ record, linear, parts, isGrown, tables }, this.#instanceFor(module, number), number, slide);
+      this.#install({ record, linear, parts, isGrown, tables: region.tables }, instance, number, slide);
       this.#statistics.reused++;
       return true;
     }
     this.#triedKept.add(attempt);
     return false;
   }
-  /** An instance of a kept module in which a function is not in use. */
-  #instanceFor(module: KeptModule, number: number): ModuleInstance {
+  /** An instance of a kept module in which a function is not in use; undefined: the module is not there any more. */
+  #instanceFor(module: KeptModule, number: number): ModuleInstance | undefined {
     const instances = this.#keptInstances.get(module) ?? [];
     const free = instances.find(({ used }) => !used.has(number));
     if (free) return free;
-    const instance = this.#instantiate(this.#compiler.compile(module.bytes));
+    const compiled = this.#options.keeper?.moduleOf(module);
+    if (!compiled) return undefined;
+    const instance = this.#instantiate(compiled);
     this.#keptInstances.set(module, [...instances, instance]);
     return instance;
   }

@@ -10,6 +10,9 @@ export class MemoryKeeper implements CodeKeeper {
   compile(bytes: Uint8Array): WebAssembly.Module {
     return new WebAssembly.Module(bytes as BufferSource);
   }
+  moduleOf({ bytes }: KeptModule): WebAssembly.Module {
+    return this.compile(bytes);
+  }
   named(_name: string, generate: () => Uint8Array): WebAssembly.Module {
     return this.compile(generate());
   }
