@@ -26,6 +26,7 @@ import { FunctionFile } from './functions/function-file.ts';
 import { FunctionLog } from './functions/function-log.ts';
 import { Idle } from './idle.ts';
 import { openCodeKeeper } from './node/code-keeper/index.ts';
+import type { Ahead } from './node/code-keeper/load-ahead.ts';
 import { placeCodeTogether } from './node/code-placement.ts';
 import { nodeFiles } from './node/file-reader.ts';
 import { memoryAdvice } from './node/huge-pages.ts';
@@ -169,7 +170,7 @@ class Session {
       if (this.#options.control) control = await VmControl.open(vm, this.#options.name);
       for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#sinks.trace)) {
         this.#guest.modules?.prepare(plugins);
-        const thread = this.#openThread(keeper?.file);
+        const thread = this.#openThread(keeper?.startAhead());
         const machine = await this.#createMachine({
           ...this.#machineOptions(console, plugins, thread, keeper),
           ...(onMemory && { onMemory }),
@@ -208,9 +209,9 @@ class Session {
   }
 
   /** For code that is compiled because it is hot; `--tier 1` has all of it compiled before it runs. */
-  #openThread(codeFile: string | undefined) {
+  #openThread(ahead: Ahead | undefined) {
     const { tier, compileThread } = this.#options;
-    return tier.kind === 'both' ? openRegionThread(compileThread, codeFile) : undefined;
+    return tier.kind === 'both' ? openRegionThread(compileThread, ahead) : undefined;
   }
 
   /**

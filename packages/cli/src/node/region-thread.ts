@@ -2,6 +2,7 @@ import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import type { FromThread, RegionThread, ToThread } from '@polyvisor/core';
 import type { CompileThreadChoice } from '../options.ts';
+import type { Ahead } from './code-keeper/load-ahead.ts';
 import { threadFile } from './import-file.ts';
 
 /** What the thread is started with. */
@@ -10,17 +11,17 @@ export interface RegionWorkerData {
   /** One i32: how many messages the thread has sent. */
   readonly sent: SharedArrayBuffer;
   /** Has code of earlier runs, which is to be loaded ahead of its use. */
-  readonly codeFile: string | undefined;
+  readonly ahead: Ahead | undefined;
 }
 
 /**
  * A thread that compiles code, if it is wanted and of use; none where the sources run as they are. First it loads what a file
  * has of earlier runs.
  */
-export function openRegionThread(choice: CompileThreadChoice, codeFile?: string): NodeRegionThread | undefined {
+export function openRegionThread(choice: CompileThreadChoice, ahead?: Ahead): NodeRegionThread | undefined {
   const file = threadFile(new URL('region-worker.ts', import.meta.url).href);
   if (file === undefined || choice === 'off' || (choice === 'auto' && availableParallelism() < 2)) return undefined;
-  return new NodeRegionThread(new URL(file), codeFile);
+  return new NodeRegionThread(new URL(file), ahead);
 }
 
 /** A thread of Node. It does not keep the process alive. */
@@ -31,10 +32,10 @@ class NodeRegionThread implements RegionThread {
   #received = 0;
   failed = false;
 
-  constructor(file: URL, codeFile: string | undefined) {
+  constructor(file: URL, ahead: Ahead | undefined) {
     const { port1, port2 } = new MessageChannel();
     this.#port = port1;
-    const workerData: RegionWorkerData = { port: port2, sent: this.#sent.buffer as SharedArrayBuffer, codeFile };
+    const workerData: RegionWorkerData = { port: port2, sent: this.#sent.buffer as SharedArrayBuffer, ahead };
     this.#worker = new Worker(file, { workerData, transferList: [port2] });
     this.#worker.on('error', () => {
       this.failed = true;

@@ -6,11 +6,11 @@ import type { RegionWorkerData } from './region-thread.ts';
 import { putThisThreadBehind } from './thread-priority.ts';
 
 putThisThreadBehind();
-const { port, sent, codeFile } = workerData as RegionWorkerData;
+const { port, sent, ahead } = workerData as RegionWorkerData;
 const count = new Int32Array(sent);
 const server = new RegionThreadServer((message) => {
   port.postMessage(message);
   Atomics.add(count, 0, 1);
 });
 port.on('message', (message: ToThread) => server.receive(message));
-if (codeFile !== undefined) void loadAhead(codeFile).catch(() => {});
+if (ahead) void loadAhead(ahead).catch(() => {});

@@ -323,7 +323,7 @@ export class CodeCache {
   }
 
   /** Bytes of a page are part of compiled code, whether they have been decoded or not. */
-  cover({ page, blocks }: { readonly page: CodePage; readonly blocks: readonly number[] }): void {
+  cover({ page, blocks }: { readonly page: CodePage; readonly blocks: readonly number[] | Int32Array }): void {
     for (let i = 0; i < blocks.length; i += 2) {
       const [firstByte, endByte] = [blocks[i], blocks[i + 1]];
       const run = { start: 0, end: 0, firstByte, endByte };

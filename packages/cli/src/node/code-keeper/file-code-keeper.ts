@@ -10,6 +10,7 @@ import {
   recordBytes,
   writeCodeFile,
 } from './code-file.ts';
+import { type Ahead, isLoaded, startAhead } from './load-ahead.ts';
 import { type NativeModules, openNativeModules } from './native-modules.ts';
 
 /** How large a file may become, in bytes. */
@@ -32,6 +33,8 @@ interface Entry {
   name: string | undefined;
   /** As it is in the file. */
   record: CodeRecord | undefined;
+  /** Which one of the file's records that is; -1: none that was there at the start. */
+  readonly number: number;
   /** Of a module of regions. */
   kept: KeptModule | undefined;
   module: WebAssembly.Module | undefined;
@@ -45,6 +48,7 @@ export class FileCodeKeeper implements CodeKeeper {
   readonly #natives: NativeModules | undefined;
   readonly #content: CodeFileContent;
   readonly #limits: FileLimits;
+  #ahead: Ahead | undefined;
   /** By the digest of their bytes. */
   readonly #entries = new Map<string, Entry>();
   /** By the digest of their names. */
@@ -57,7 +61,7 @@ export class FileCodeKeeper implements CodeKeeper {
     this.#limits = limits;
     this.#natives = natives;
     this.#content = content;
-    for (const record of content.records) this.#load(record);
+    for (const [number, record] of content.records.entries()) this.#load(record, number);
     for (const { kept } of this.#entries.values()) if (kept) this.regions.add(kept);
   }
 
@@ -65,15 +69,20 @@ export class FileCodeKeeper implements CodeKeeper {
     return new FileCodeKeeper(file, natives, await readCodeFile(file), limits);
   }
 
-  #load(record: CodeRecord): void {
+  #load(record: CodeRecord, number: number): void {
     const { name, madeFor, regions, bytes, digest } = record;
     const kept = madeFor === undefined || !regions ? undefined : { madeFor, regions, bytes };
-    const entry = { bytes, digest, name, record, kept, module: undefined, functions: [] };
+    const entry = { bytes, digest, name, record, number, kept, module: undefined, functions: [] };
     // The last one is the one that was written last.
     this.#entries.delete(digest);
     this.#entries.set(digest, entry);
     if (kept) this.#byKept.set(kept, entry);
     if (name !== undefined) this.#named.set(name, entry);
+  }
+
+  /** For a thread that loads ahead; what it has loaded is not looked at here. */
+  startAhead(): Ahead {
+    return (this.#ahead = startAhead(this.file));
   }
 
   compile(bytes: Uint8Array): WebAssembly.Module {
@@ -101,8 +110,10 @@ export class FileCodeKeeper implements CodeKeeper {
   }
   /** What there is already, here or in the file; undefined if it is damaged there. */
   #asBefore(entry: Entry): WebAssembly.Module | undefined {
-    const { module, record, bytes } = entry;
-    if (module || !record?.isWhole()) return module;
+    const { module, record, number, bytes } = entry;
+    if (module || !record) return module;
+    if (this.#ahead && number >= 0 && isLoaded(this.#ahead, number, record)) return this.#compiled(entry);
+    if (!record.isWhole()) return undefined;
     const native = this.#natives && record.native();
     const found = native && this.#natives?.deserialize(native, bytes);
     return found ? this.#inUse(entry, found) : this.#compiled(entry);
@@ -133,7 +144,8 @@ export class FileCodeKeeper implements CodeKeeper {
     const digest = moduleDigest(bytes);
     let entry = this.#entries.get(digest);
     if (!entry) {
-      entry = { bytes, digest, name: undefined, record: undefined, kept: undefined, module: undefined, functions: [] };
+      const nothing = { name: undefined, record: undefined, number: -1, kept: undefined, module: undefined };
+      entry = { bytes, digest, ...nothing, functions: [] };
       this.#entries.set(digest, entry);
     }
     return entry;

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect, it } from 'vitest';
-import { moduleDigest, writeCodeFile } from './code-file.ts';
-import { loadAhead } from './load-ahead.ts';
+import { moduleDigest, readCodeFile, writeCodeFile } from './code-file.ts';
+import { isLoaded, loadAhead, startAhead } from './load-ahead.ts';
 import { openNativeModules } from './native-modules.ts';
 
 /** (module (func (export "sum") (param i32) (result i32) …)): the sum of 1 to n, in a loop. */
@@ -59,8 +59,14 @@ it.runIf(openNativeModules())(
       record(otherwise, new Uint8Array(0)),
       record(otherwise, new Uint8Array(100)),
     ]);
-    expect(await loadAhead(file)).toBe(1);
-    expect(await loadAhead(path.join(directory, 'none'))).toBe(0);
+    const ahead = startAhead(file);
+    expect(await loadAhead(ahead)).toBe(1);
+    const { records } = await readCodeFile(file);
+    expect(records.map((each, number) => isLoaded(ahead, number, each))).toEqual([true, false, false]);
+    // The same number in another file.
+    expect(isLoaded(ahead, 0, records[1])).toBe(false);
+    expect(isLoaded(ahead, 1 << 20, records[0])).toBe(false);
+    expect(await loadAhead(startAhead(path.join(directory, 'none')))).toBe(0);
     rmSync(directory, { recursive: true });
   },
 );

@@ -16,17 +16,26 @@ export interface KeptModule {
 /** A kept region, and where it is kept. */
 export class KeptPlace {
   readonly module: KeptModule;
-  /** The number of its function. */
+  /** Of its function. */
   readonly number: number;
   readonly isGrown: boolean;
   /** As in {@link RegionStart}. */
   readonly identity: number;
+  /** What of the {@link wordAt} its start is known. */
+  readonly #word: number;
+  readonly #known: number;
 
-  constructor(module: KeptModule, number: number, { isGrown, identity }: RegionStart) {
+  constructor(module: KeptModule, number: number, { isGrown, identity, bytes }: RegionStart) {
     this.module = module;
     this.number = number;
     this.isGrown = isGrown;
     this.identity = identity;
+    this.#word = wordAt(bytes, 0);
+    this.#known = bytes.length >= WORD_BYTES ? -1 : (1 << (bytes.length * 8)) - 1;
+  }
+  /** False: it does not start where this word is. */
+  mayBeAt(word: number): boolean {
+    return ((word ^ this.#word) & this.#known) === 0;
   }
   get region(): KeptRegion {
     return this.module.regions.get(this.number) as KeptRegion;
@@ -65,9 +74,11 @@ export class StartFilter {
 }
 const FILTER_BITS = 18;
 const WORD_BYTES = 4;
+/** Four bytes; beyond the last one there are zeros. */
+export const wordAt = (bytes: Uint8Array, at: number): number =>
+  bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
 function hashOf(bytes: Uint8Array, at: number, offset: number): number {
-  const word = bytes[at] | (bytes[at + 1] << 8) | (bytes[at + 2] << 16) | (bytes[at + 3] << 24);
-  return Math.imul(Math.imul(word, 0x9e3779b1) + offset, 0x85ebca6b) >>> (32 - FILTER_BITS);
+  return Math.imul(Math.imul(wordAt(bytes, at), 0x9e3779b1) + offset, 0x85ebca6b) >>> (32 - FILTER_BITS);
 }
 const shortHashOf = (first: number, offset: number): number =>
   Math.imul((first << 12) + offset + 1, 0xc2b2ae35) >>> (32 - FILTER_BITS);

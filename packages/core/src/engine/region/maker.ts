@@ -49,18 +49,20 @@ export interface Start<Page> {
   pageAt(distanceBytes: number): Page | undefined;
 }
 
+export type Numbers = readonly number[] | Int32Array;
+
 /** What a region holds of a page. */
 export interface RegionPart<Page> {
   readonly page: Page;
   /** How far that lies from the page that the region starts in, in bytes. */
   readonly distance: number;
   /** Blocks of bytes: first, end, first, end… */
-  readonly blocks: readonly number[];
+  readonly blocks: Numbers;
   /**
    * Addresses among these that move with the code, in their order: the first byte of each, counted through all blocks, its size and its
    * direction, as in {@link AddressField}.
    */
-  readonly addresses: readonly number[];
+  readonly addresses: Numbers;
 }
 
 /** A region's function, and what it was made of. */

@@ -32,7 +32,14 @@ const region: fc.Arbitrary<KeptRegion> = fc.record({
   parts: fc.array(part, { minLength: 1, maxLength: 3 }),
   tables: fc.array(fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }), { maxLength: 3 }),
 });
-const all = (packed: PackedRegions) => Array.from({ length: packed.size }, (_, number) => packed.get(number));
+/** With ordinary arrays. */
+const plain = (each: KeptRegion | undefined): KeptRegion | undefined =>
+  each && {
+    ...each,
+    tables: [...each.tables],
+    parts: each.parts.map((one) => ({ ...one, blocks: [...one.blocks], addresses: [...one.addresses] })),
+  };
+const all = (packed: PackedRegions) => Array.from({ length: packed.size }, (_, number) => plain(packed.get(number)));
 
 it('regions are what they were when they are unpacked, wherever in a buffer they have been read to', () => {
   fc.assert(

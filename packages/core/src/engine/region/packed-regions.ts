@@ -1,12 +1,12 @@
 import { type CpuMode, MODES, modeFacts } from '../../isa/modes.ts';
-import type { RegionPart } from './maker.ts';
+import type { Numbers, RegionPart } from './maker.ts';
 
 /** What a region holds of a page, wherever that lies. */
 export interface KeptPart extends Pick<RegionPart<unknown>, 'addresses'> {
   /** How far the page lies from the one that the region starts in, in bytes. */
   readonly distance: number;
   /** Blocks of bytes: first, end, first, end… The first block of the first part starts where the region does. */
-  readonly blocks: readonly number[];
+  readonly blocks: Numbers;
   /** What stands in these blocks, one after the other. */
   readonly bytes: Uint8Array;
 }
@@ -20,7 +20,7 @@ export interface KeptRegion {
   readonly isGrown: boolean;
   readonly parts: readonly KeptPart[];
   /** Distances of the pages whose entry tables it looks for. */
-  readonly tables: readonly number[];
+  readonly tables: Numbers;
 }
 
 /** What is known of a region without unpacking it. */
@@ -133,7 +133,7 @@ export class PackedRegions {
     if (!at) return undefined;
     const words = this.#words;
     let next = at + FIELDS;
-    const take = (count: number) => Array.from(words.subarray(next, (next += count)));
+    const take = (count: number) => words.subarray(next, (next += count));
     const tables = take(words[at + Field.tables]);
     const parts = Array.from({ length: words[at + Field.parts] }, (): KeptPart => {
       const [distance, start, end, blocks, addresses] = take(PART_FIELDS);

@@ -4,9 +4,27 @@ import { type CodeKeeper, compileOnly } from '../code-keeper.ts';
 import { REGION_TABLE_SIZE } from '../interpreter.ts';
 import type { EngineMemory } from '../memory.ts';
 import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
-import { findParts, holdsPart, type KeptModule, keep, madeFor, type RegionStarts, slideOf } from './kept-regions.ts';
+import {
+  findParts,
+  holdsPart,
+  type KeptModule,
+  keep,
+  madeFor,
+  type RegionStarts,
+  slideOf,
+  wordAt,
+} from './kept-regions.ts';
 import { knownTable } from './known-table.ts';
-import { batchModule, hostOf, RegionMaker, type RegionPart, regionName, slideName, tableName } from './maker.ts';
+import {
+  batchModule,
+  hostOf,
+  type Numbers,
+  RegionMaker,
+  type RegionPart,
+  regionName,
+  slideName,
+  tableName,
+} from './maker.ts';
 import { PackedRegions } from './packed-regions.ts';
 import type { RegionCode } from './region-function.ts';
 import type { RegionThread } from './thread-messages.ts';
@@ -256,9 +274,12 @@ export class Regions {
   /** Code that has been compiled before starts at a place of a page, as far as can be seen of that page. */
   isKept(page: CodePage, offset: number): boolean {
     const { memory, keeper } = this.#options;
-    if (!keeper?.regions.filter.mayStart(memory.bytes, hostOf(memory.layout, page) + offset, offset)) return false;
+    const host = hostOf(memory.layout, page) + offset;
+    if (!keeper?.regions.filter.mayStart(memory.bytes, host, offset)) return false;
     const places = this.#keptStarts?.[page.mode]?.[offset];
-    return places?.some(({ region }) => holdsPart(memory, page, region.parts[0], 'any')) ?? false;
+    if (!places) return false;
+    const word = wordAt(memory.bytes, host);
+    return places.some((place) => place.mayBeAt(word) && holdsPart(memory, page, place.region.parts[0], 'any'));
   }
 
   /** Put a region in place that is kept from before, if there is one for what stands there. */
@@ -274,9 +295,10 @@ export class Regions {
       // Outside of 64-bit mode addresses wrap at 4 GiB, where regions end.
       return page.mode === 'long64' || at === BigInt.asUintN(32, at) ? findPage(at) : undefined;
     };
+    const word = wordAt(memory.bytes, hostOf(memory.layout, page) + offset);
     for (const place of places) {
       const { module, number, isGrown } = place;
-      if (present && !isGrown) continue;
+      if (!place.mayBeAt(word) || (present && !isGrown)) continue;
       const { region } = place;
       const slide = slideOf(region, pageBaseOf(linear));
       const parts = findParts(memory, region, slide, pageAt);
@@ -419,7 +441,7 @@ function areIn(parts: readonly RegionPart<CodePage>[], page: CodePage, ranges: r
 }
 
 /** `ranges`: in their order, none overlapping another. */
-function holdsAny(blocks: readonly number[], ranges: readonly ByteRange[]): boolean {
+function holdsAny(blocks: Numbers, ranges: readonly ByteRange[]): boolean {
   for (let i = 0; i < blocks.length; i += 2) {
     // The first range that ends behind the block's start.
     let [low, high] = [0, ranges.length];

@@ -22,7 +22,7 @@ export interface RegionSource {
   readonly linear: bigint;
   readonly parts: readonly RegionPart<CodePage>[];
   /** Distances of the pages whose entry tables it looks for. */
-  readonly tables: readonly number[];
+  readonly tables: readonly number[] | Int32Array;
   /** It holds what it calls and what it goes to in other pages. */
   readonly isGrown: boolean;
 }
