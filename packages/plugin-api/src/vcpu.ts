@@ -62,7 +62,10 @@ export interface Vcpu {
   rflags: bigint;
   cr0: bigint;
   cr2: bigint;
-  /** Writing CR3 changes the page-table root as MOV to CR3 does: non-global translations of that root are dropped. */
+  /**
+   * Writing CR3 changes the page-table root as MOV to CR3 does: non-global translations of that root are dropped. With CR4.PCIDE
+   * bit 63 of what is written keeps them, and does not become part of it.
+   */
   cr3: bigint;
   cr4: bigint;
   efer: bigint;

@@ -12,6 +12,7 @@ import {
 } from '../memory/layout.ts';
 import { LEVEL_COUNT, LevelBanks } from './level-banks.ts';
 import { type BankKeys, bankKey, rootNumber, rootOfKey } from './mmu-state.ts';
+import { ProcessContexts } from './process-contexts.ts';
 import { RootBanks } from './root-banks.ts';
 
 /** A vCPU's TLB: which bank is in use, by CR3, MMU_FLAGS and the code mode, and what is dropped when. */
@@ -21,6 +22,7 @@ export class TranslationBuffer {
   readonly #vcpu: number;
   readonly #levels: LevelBanks;
   readonly #roots: RootBanks;
+  readonly #contexts = new ProcessContexts();
   /** Where CR3, MMU_FLAGS and TLB stand, as indices of words. */
   readonly #at: { readonly cr3: number; readonly flags: number; readonly bank: number };
   #holdsAllLevels: readonly CpuMode[] = [];
@@ -71,9 +73,18 @@ export class TranslationBuffer {
     return rootNumber(words[cr3] >>> 0, words[cr3 + 1] >>> 0, words[flags]);
   }
 
-  /** Drop what the present root has. */
-  flushRoot(): void {
+  /** CR3 has been written, as the root of a process context: drop what the TLB has of that, unless it `keeps` it. */
+  enter(pcid: number, keeps: boolean): void {
     const root = this.#root();
+    if (this.#contexts.enter(pcid, root) && keeps) return;
+    this.#flushRoot(root);
+  }
+  /** Drop what a process context has (INVPCID, type 1). */
+  flushContext(pcid: number): void {
+    const root = this.#contexts.rootOf(pcid);
+    if (root !== undefined) this.#flushRoot(root);
+  }
+  #flushRoot(root: number): void {
     this.#engine.banks.flushMatching((key) => rootOfKey(key) === root);
   }
   /** Drop everything; the caller takes a bank anew. */

@@ -49,6 +49,9 @@ import { TranslationBuffer } from './translation-buffer.ts';
 import { VirtualMemory } from './virtual-memory.ts';
 
 const SEGMENT_CS = 1;
+const CR4_PCIDE = 1 << 17;
+/** Bits of CR3 that name a process context. */
+const PCID = 0xfff;
 /** RFLAGS after power-up; bit 1 is always set. */
 const RESET_FLAGS = 2;
 
@@ -321,9 +324,12 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     return this.slot64(CR3);
   }
   set cr3(value: bigint) {
-    this.setSlot64(CR3, value);
+    const hasContexts = (this.slotHalf(CR4, 0) & CR4_PCIDE) !== 0;
+    this.setSlot64(CR3, hasContexts ? BigInt.asUintN(63, value) : value);
     this.#loadPdptes();
-    this.#seated(() => this.#tlb.flushRoot());
+    const pcid = hasContexts ? this.slotHalf(CR3, 0) & PCID : 0;
+    const keeps = hasContexts && ((value >> 63n) & 1n) !== 0n;
+    this.#seated(() => this.#tlb.enter(pcid, keeps));
     this.updateMmu();
   }
   get cr4(): bigint {
@@ -381,6 +387,11 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     this.#tlb.flush();
     this.updateMmu();
     if (!this.#seat.isHeldBy(this)) this.#seat.chooseBank();
+  }
+
+  /** INVPCID, type 1: drop the translations of a process context. */
+  flushContext(pcid: number): void {
+    this.#tlb.flushContext(pcid);
   }
 
   /** Recompute what the page walk and the decoder depend on, and take the TLB bank that belongs to it. */

@@ -26,8 +26,8 @@ const bits = (...positions: number[]) => positions.reduce((all, bit) => all | (1
 
 /** Family 15, model 6, stepping 1: a plain early x86-64, which is what is implemented. */
 export const SIGNATURE = 0x00000f61;
-/** CX16, POPCNT, and that a hypervisor is there. */
-const LEAF1_ECX = bits(13, 23, 31);
+/** CX16, PCID, POPCNT, and that a hypervisor is there. */
+const LEAF1_ECX = bits(13, 17, 23, 31);
 /** With a local APIC: x2APIC, TSC-deadline timer. */
 const LEAF1_ECX_APIC = bits(21, 24);
 /** FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, MTRR, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2. SEP is for legacy mode, as AMD's is. */
@@ -37,8 +37,8 @@ const LEAF1_EDX_APIC = bits(9);
 const LEAF1_EDX_MULTIPLE = bits(28);
 /** The local APIC's timer runs in every C-state. */
 const LEAF6_EAX_ARAT = bits(2);
-/** FSGSBASE, SMEP, SMAP. */
-const LEAF7_EBX = bits(0, 7, 20);
+/** FSGSBASE, SMEP, INVPCID, SMAP. */
+const LEAF7_EBX = bits(0, 7, 10, 20);
 /** With a platform of chips: IA32_TSC_ADJUST. */
 const LEAF7_EBX_TSC_ADJUST = bits(1);
 /** Those of leaf 1 EDX that AMD's processors show here again. */

@@ -12,7 +12,13 @@ import { mergeFlags } from './flags.ts';
 import { hasDescriptors, iopl, isLongMode } from './mode.ts';
 import { readMsr, writeMsr } from './msrs.ts';
 import { portIo, portString } from './port-io.ts';
-import { readControlRegister, readDebugRegister, writeControlRegister, writeDebugRegister } from './registers.ts';
+import {
+  invalidateProcessContext,
+  readControlRegister,
+  readDebugRegister,
+  writeControlRegister,
+  writeDebugRegister,
+} from './registers.ts';
 import { farReturn, interruptReturn } from './returns.ts';
 import { returnToSameLevel } from './same-level-return.ts';
 import { loadDataSegment, nullSegment } from './segments.ts';
@@ -201,7 +207,7 @@ const debugTrap: Native = (context) => {
 
 /**
  * The instructions that leave the engine, as the processor carries them out.
- * NOT IMPLEMENTED natively, #UD, and not advertised by CPUID: INVPCID, XSETBV, MONITOR, MWAIT, RDPMC. VMCALL and VMMCALL raise #UD unless a plug-in takes them.
+ * NOT IMPLEMENTED natively, #UD, and not advertised by CPUID: XSETBV, MONITOR, MWAIT, RDPMC. VMCALL and VMMCALL raise #UD unless a plug-in takes them.
  */
 export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = {
   syscall,
@@ -255,6 +261,9 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
   }),
   lldt: needsDescriptors(privileged(loadSelector('ldtr'))),
   ltr: needsDescriptors(privileged(loadSelector('tr'))),
+  invpcid: privileged((context) =>
+    invalidateProcessContext(context.vcpu, value(context, 0), value(context, 1), value(context, 2)),
+  ),
   invlpg: privileged((context) => {
     context.vcpu.flushTlb(value(context, 0));
     return 'next';

@@ -8,13 +8,15 @@ const CS = 1;
 
 /** Control-register bits that exist here (SDM vol. 3A, 2.5); setting another raises #GP(0). */
 const CR0_BITS = 0xe005003fn;
-const CR4_BITS = 0x0000_0000_0031_07bcn;
+const CR4_BITS = 0x0000_0000_0033_07bcn;
 const CR4_DE = 1n << 3n;
 const CR0_PE = 1n;
 const CR0_PG = 1n << 31n;
 const CR0_NW = 1n << 29n;
 const CR0_CD = 1n << 30n;
 const CR4_PAE = 1n << 5n;
+const CR4_PCIDE = 1n << 17n;
+const CR3_PCID = 0xfffn;
 const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
 
@@ -45,11 +47,14 @@ export function writeControlRegister(vcpu: MachineVcpu, cr: number, value: bigin
       vcpu.cr2 = value;
       return 'next';
     case 3:
-      if (value >> 52n || pdptesRefused(vcpu, { cr3: value })) return protection();
+      // With PCIDs the highest bit says what becomes of the TLB, and is not kept (SDM vol. 3A, 4.10.4.1).
+      if ((vcpu.cr4 & CR4_PCIDE ? BigInt.asUintN(63, value) : value) >> 52n) return protection();
+      if (pdptesRefused(vcpu, { cr3: value })) return protection();
       vcpu.cr3 = value;
       return 'next';
     case 4:
       if (value & ~CR4_BITS || (vcpu.efer & EFER_LMA && !(value & CR4_PAE))) return protection();
+      if (value & ~vcpu.cr4 & CR4_PCIDE && (!(vcpu.efer & EFER_LMA) || vcpu.cr3 & CR3_PCID)) return protection();
       if (pdptesRefused(vcpu, { cr4: value })) return protection();
       vcpu.cr4 = value;
       return 'next';
@@ -78,12 +83,25 @@ function writeCr0(vcpu: MachineVcpu, value: bigint): NativeAnswer {
   const pagingOn = next & CR0_PG && !(vcpu.cr0 & CR0_PG);
   const wide = (vcpu.segment(CS).accessRights & AccessRights.L) !== 0;
   if (pagingOn && vcpu.efer & EFER_LME && (!(vcpu.cr4 & CR4_PAE) || wide)) return protection();
-  if (!(next & CR0_PG) && vcpu.efer & EFER_LMA && wide) return protection();
+  if (!(next & CR0_PG) && (vcpu.cr4 & CR4_PCIDE || (vcpu.efer & EFER_LMA && wide))) return protection();
   if (pdptesRefused(vcpu, { cr0: next })) return protection();
   if (pagingOn && vcpu.efer & EFER_LME) vcpu.efer |= EFER_LMA;
   if (!(next & CR0_PG)) vcpu.efer &= ~EFER_LMA;
   vcpu.cr0 = next;
   vcpu.flushTlb();
+  return 'next';
+}
+
+/** INVPCID: its type and descriptor (SDM vol. 2A). More is dropped than is asked for: of a page in all contexts, and global pages. */
+export function invalidateProcessContext(vcpu: MachineVcpu, type: bigint, low: bigint, linear: bigint): NativeAnswer {
+  if (type > 3n || low >> 12n) return protection();
+  const pcid = Number(low);
+  if (type < 2n && pcid !== 0 && !(vcpu.cr4 & CR4_PCIDE)) return protection();
+  if (type === 0n) {
+    if (BigInt.asUintN(64, BigInt.asIntN(48, linear)) !== linear) return protection();
+    vcpu.flushTlb(linear);
+  } else if (type === 1n) vcpu.flushContext(pcid);
+  else vcpu.flushTlb();
   return 'next';
 }
 
