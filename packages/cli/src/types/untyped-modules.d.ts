@@ -9,10 +9,12 @@ declare module 'lz4js' {
     targetOffset: number,
   ): number;
   export function decompress(source: Uint8Array, maximumSize?: number): Uint8Array;
+  /** The most that a frame can unpack to, by its blocks. */
+  export function decompressBound(source: Uint8Array): number;
 }
 
 declare module 'seek-bzip' {
-  const bzip: { decode(source: Uint8Array): Uint8Array };
+  const bzip: { decode(source: Uint8Array, output: { writeByte(byte: number): void }): unknown };
   export default bzip;
 }
 

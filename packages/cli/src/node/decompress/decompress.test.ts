@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { CompressionKind, Decompressor } from '@polyvisor/core';
 import { afterAll, describe, expect, it } from 'vitest';
-import { withCache } from './cached.ts';
-import { nodeDecompressor } from './index.ts';
+import { fromCache, withCache } from './cached.ts';
+import { decompressorUpTo, nodeDecompressor } from './index.ts';
 import { unpackWithLiblzmaWasm } from './liblzma-wasm.ts';
 
 const TEXT = Array(6).fill('polyvisor').join(' ');
@@ -36,6 +36,12 @@ describe.each(PACKED)('%s data made by `%s`', (kind, _command, base64) => {
   it('that is damaged is refused with a coded error', async () => {
     await expect(unpack(packed.subarray(0, packed.length >> 1))).rejects.toMatchObject({ code: 'PV2004', exitCode: 3 });
   });
+
+  it('is unpacked up to a limit, and refused beyond it', async () => {
+    const unpackUpTo = (limitBytes: number) => decompressorUpTo(limitBytes).decompress(kind, packed);
+    expect(Buffer.from(await unpackUpTo(TEXT.length)).toString()).toBe(TEXT);
+    await expect(unpackUpTo(TEXT.length - 1)).rejects.toMatchObject({ code: 'PV2005' });
+  });
 });
 
 it('xz data is unpacked by the WebAssembly build too, where there is no native one', async () => {
@@ -63,6 +69,11 @@ describe('the cache', () => {
     expect(Buffer.from(await cached.decompress('xz', packed)).toString()).toBe(TEXT);
     expect(calls).toBe(1);
     const digest = createHash('sha256').update(packed).digest('hex');
+    expect(await readdir(await directory)).toEqual([`xz-${digest}`]);
+    // Another that takes from it and leaves nothing in it.
+    const reading = fromCache(inner, await directory);
+    for (const bytes of [packed, packed.subarray(1)]) await reading.decompress('xz', bytes);
+    expect(calls).toBe(2);
     expect(await readdir(await directory)).toEqual([`xz-${digest}`]);
   });
 });

@@ -1,13 +1,17 @@
-import { decompress, decompressBlock } from 'lz4js';
+import { decompress, decompressBlock, decompressBound } from 'lz4js';
+import { TooLarge } from './too-large.ts';
 
 const LEGACY_MAGIC = 0x184c2102;
 const BLOCK_BYTES = 8 * 1024 * 1024;
 
-/** Unpacks either frame format. Throws for data that is cut short. */
+/** Unpacks either frame format. Throws for data that is cut short, and {@link TooLarge} for more than `limitBytes`. */
 export function unpackLz4(bytes: Uint8Array, limitBytes: number): Uint8Array[] {
   if (isLegacy(bytes)) return unpackLegacy(bytes, limitBytes);
   if (!endsWithEndMark(bytes)) throw new RangeError('the end mark is missing');
-  return [decompress(bytes)];
+  // With a byte more than there may be: what does not fit into it is dropped.
+  const unpacked = decompress(bytes, Math.min(decompressBound(bytes), limitBytes + 1));
+  if (unpacked.length > limitBytes) throw new TooLarge();
+  return [unpacked];
 }
 
 /** LZ4 Frame Format, "EndMark" and "Content Checksum": a block size of 0, then the checksum if FLG bit 2 says so. */
@@ -42,7 +46,7 @@ function unpackLegacy(bytes: Uint8Array, limitBytes: number): Uint8Array[] {
     blocks.push(block.subarray(0, end));
     at += 4 + sizeBytes;
     total += end;
-    if (total > limitBytes) throw new RangeError('too large');
+    if (total > limitBytes) throw new TooLarge();
   }
   if (blocks.length === 0) throw new RangeError('no complete block');
   return blocks;
