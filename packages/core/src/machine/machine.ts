@@ -298,6 +298,13 @@ export class Machine implements PluginMachine {
   resume(): void {
     this.#lifecycle.resume();
   }
+  /**
+   * The same until `work` is done: for an exit that cannot be answered at once, nothing comes between it and what `work` leaves.
+   * What that throws ends {@link run}.
+   */
+  hold(work: Promise<unknown>): void {
+    this.#lifecycle.hold(work);
+  }
   /** Ask the guest to power off by itself. False: nobody here can ask it. */
   requestPoweroff(): boolean {
     return this.#calls.requestPoweroff();
@@ -315,11 +322,11 @@ export class Machine implements PluginMachine {
   async run(): Promise<RunEnd> {
     const lifecycle = this.#lifecycle;
     while (!lifecycle.hasEnded) {
-      if (lifecycle.paused) await lifecycle.goesOn;
+      if (lifecycle.standsStill) await lifecycle.goesOn;
       else this.#turns.slice();
       if (lifecycle.hasEnded) break;
       this.#pc.flush();
-      if (lifecycle.paused) continue;
+      if (lifecycle.standsStill) continue;
       await this.#options.idle(this.#turns.idleNs);
     }
     this.#pc.flush();

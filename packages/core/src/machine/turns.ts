@@ -85,6 +85,7 @@ export class Turns {
       for (const vcpu of this.#vcpus) {
         if (this.#seat.isShared && !this.#begin(vcpu)) continue;
         ran = this.#runVcpu(vcpu) || ran;
+        if (this.#lifecycle.standsStill) return;
         this.#attempts.tryAll();
         this.#sampler?.look(vcpu);
       }
@@ -156,6 +157,7 @@ export class Turns {
       this.#account(executed);
       if (code === ExitCode.budget) break;
       this.#host.dispatch.dispatch(vcpu, code, stepping, watched);
+      if (this.#lifecycle.standsStill) break;
       if (this.#seat.isShared && this.#isOver(vcpu)) break;
       if (this.#clock.takeEarlierDeadline()) left = Math.min(left, this.#turn());
     }
