@@ -62,7 +62,7 @@ export async function run(options: RunOptions, createMachine: CreateMachine = Ma
       new ProgressLine(),
     );
     refuseInsideDoor(guest.image, findDoors(guest.image, registry.calls).entries, options.entryName);
-    const { ops, guests } = splitBootList(guest.bootModules);
+    const { ops, guests } = splitBootList(guest.bootModules, guest.image);
     const modules = await BootModules.open(options, ops, guest.image);
     say(`${guest.image.name}: ${guest.image.description}`);
     const equipped = { ...guest, bootModules: guests, devices, modules };
@@ -114,7 +114,7 @@ function regionPolicy(tier: TierChoice): RegionPolicy | false | undefined {
 /** What a machine is started from, and what it is wired to. */
 interface EquippedGuest extends PreparedGuest {
   readonly devices: OpenDevices;
-  readonly modules: BootModules | undefined;
+  readonly modules: BootModules;
 }
 
 /** One `vm run` from power-on to its end, through any number of reboots. */
@@ -169,14 +169,14 @@ class Session {
     try {
       if (this.#options.control) control = await VmControl.open(vm, this.#options.name);
       for (let plugins = registry; ; plugins = await loadRegistry(this.#options, this.#sinks.trace)) {
-        this.#guest.modules?.prepare(plugins);
+        this.#guest.modules.prepare(plugins);
         const thread = this.#openThread(keeper?.startAhead());
         const machine = await this.#createMachine({
           ...this.#machineOptions(console, plugins, thread, keeper),
           ...(onMemory && { onMemory }),
         });
         vm.started(machine, plugins);
-        this.#guest.modules?.started(machine, vm.ops);
+        this.#guest.modules.started(machine, vm.ops, plugins);
         if (plugins === registry) say(describeEntry(machine.entry));
         const end = await this.#runMachine(machine).finally(() => thread?.close());
         if (end.reason.kind === 'reboot' && this.#options.reboot) {

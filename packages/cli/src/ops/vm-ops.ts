@@ -1,5 +1,12 @@
-import { GuestRegistrations, LiveOps, type LoadOptions, Machine, type OpsChange } from '@polyvisor/core';
-import type { ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
+import {
+  GuestRegistrations,
+  type HandedOver,
+  LiveOps,
+  type LoadOptions,
+  Machine,
+  type OpsChange,
+} from '@polyvisor/core';
+import { type ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
 import { controlError } from '../cli-error.ts';
 import { say } from '../diagnostics.ts';
 import { mainThreadCpuNs } from '../node/thread-cpu.ts';
@@ -12,14 +19,22 @@ const PATIENCE_NS = 10_000_000_000;
 const hex = (value: bigint) => `0x${value.toString(16)}`;
 const bytesOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
+type HandOver = (kind: HandedOver, bytes: Uint8Array) => Promise<void>;
+const refuseHandOver: HandOver = async () => {
+  throw new PolyvisorError('PV5031', 'nobody takes what the guest hands over', 'start it with `vm run`', 10);
+};
+
 interface ReportWish {
   readonly counts?: boolean | undefined;
   readonly text: boolean;
 }
 
-/** The paravirt operations of a running VM, for its control socket. */
+/** The paravirt operations of a running VM, for its control socket and its guest. */
 export class VmOps {
-  readonly #elf: ElfImage | undefined;
+  /** Of the image; that of the machine can be another, which the guest has handed over. */
+  readonly #imageElf: ElfImage | undefined;
+  #elf: ElfImage | undefined;
+  #handOver: HandOver = refuseHandOver;
   #machine: Machine | undefined;
   #live: LiveOps | undefined;
   /** SHA-256 of the kernel's code before any module came. */
@@ -28,6 +43,7 @@ export class VmOps {
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(elf: ElfImage | undefined) {
+    this.#imageElf = elf;
     this.#elf = elf;
   }
 
@@ -36,18 +52,26 @@ export class VmOps {
     this.#machine = machine instanceof Machine ? machine : undefined;
     this.#live = undefined;
     this.#textBefore = undefined;
+    this.#elf = this.#imageElf;
+    this.#handOver = refuseHandOver;
     if (this.#machine?.hiddenMemory.sizeBytes) this.#takeRegistrations(this.#machine);
   }
 
-  /** The guest's kernel may bring operations of its own. */
+  /** The guest's kernel may bring operations of its own, or its boot loader. */
   #takeRegistrations(machine: Machine): void {
-    const elf = this.#elf;
-    if (!elf) return;
     const live = () => {
-      this.#live ??= LiveOps.attach(machine, elf, opsHost);
+      if (this.#elf) this.#live ??= LiveOps.attach(machine, this.#elf, opsHost);
       return this.#live;
     };
-    new GuestRegistrations(machine, { live, report: say });
+    new GuestRegistrations(machine, { live, report: say, handOver: (kind, bytes) => this.#handOver(kind, bytes) });
+  }
+  /** Who takes what the boot loader of this machine's guest hands over. */
+  onHandOver(handOver: HandOver): void {
+    this.#handOver = handOver;
+  }
+  /** The kernel of this machine is not of the image. */
+  kernelIs(elf: ElfImage): void {
+    this.#elf = elf;
   }
 
   async report({ counts, text }: ReportWish): Promise<LiveReport> {

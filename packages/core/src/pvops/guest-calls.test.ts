@@ -88,7 +88,7 @@ async function run(
         : undefined;
       if (live) state.live = live;
       if (loaded) live?.load(loaded, { settled: true });
-      new GuestRegistrations(made, { live: () => live, report: (text) => said.push(text) });
+      new GuestRegistrations(made, { live: () => live, report: (text) => said.push(text), handOver: async () => {} });
       const { attempt } = made;
       // While it is tried the vCPU is where it would be later: in user space.
       made.attempt = ((tried, forNs) => {
@@ -135,7 +135,7 @@ describe('operations that a guest registers', () => {
 
   it('are told of by CPUID', async () => {
     const { gpr } = await run(`b804ff00400fa2${KEEP(RBP)}4889d7`);
-    expect([gpr[RBP], gpr[RBX], gpr[Gpr.RCX], gpr[Gpr.RDI]]).toEqual([0x10000n, BigInt(REGISTER), 3n, 256n]);
+    expect([gpr[RBP], gpr[RBX], gpr[Gpr.RCX], gpr[Gpr.RDI]]).toEqual([0x10001n, BigInt(REGISTER), 4n, 256n]);
   });
 
   it('wait for a moment, of which the guest can ask', async () => {
@@ -222,11 +222,11 @@ describe('operations that a guest registers', () => {
   it('leave other numbers to whom they belong', async () => {
     // #UD goes to a handler that powers off.
     const { end } = await runNative(
-      `48c7c400001a00${move(0, UNREGISTER + 2)}${VMCALL}`,
+      `48c7c400001a00${move(0, REGISTER + 4)}${VMCALL}`,
       { 6: POWER_OFF },
       () => ({ memoryBytes: 8 << 20 }),
       (made) => {
-        new GuestRegistrations(made, { live: () => undefined, report: () => {} });
+        new GuestRegistrations(made, { live: () => undefined, report: () => {}, handOver: async () => {} });
       },
     );
     expect(end.reason).toEqual({ kind: 'poweroff' });

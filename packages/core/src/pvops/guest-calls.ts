@@ -2,6 +2,7 @@ import { Gpr, type OpsManifest, PolyvisorError } from '@polyvisor/plugin-api';
 import { latin1 } from '../loader/image/byte-reader.ts';
 import type { Machine } from '../machine/index.ts';
 import { OpsCalls } from '../machine/native/boot-descriptor.ts';
+import { type HandOverHost, HandOvers, refusalAnswer } from './hand-overs.ts';
 import { entryBytes, readEntry } from './link/entries.ts';
 import type { LiveOps } from './live-ops.ts';
 import { parseManifestText, readManifest } from './manifest.ts';
@@ -9,7 +10,12 @@ import { moduleError } from './module-error.ts';
 
 type MachineVcpu = Machine['vcpus'][number];
 
-const Call = { register: OpsCalls.FIRST, unregister: OpsCalls.FIRST + 1, state: OpsCalls.FIRST + 2 } as const;
+const Call = {
+  register: OpsCalls.FIRST,
+  unregister: OpsCalls.FIRST + 1,
+  state: OpsCalls.FIRST + 2,
+  handOver: OpsCalls.FIRST + 3,
+} as const;
 /** What `register` and `state` answer; errors are negative: the number of the PV code. */
 const Answer = { none: 0n, pending: 1n, there: 2n } as const;
 const MOST_TEXT_BYTES = 4096;
@@ -22,6 +28,8 @@ export interface RegistrationHost {
   /** The operations of the guest's kernel; `undefined`: it is not one that is known, or has not booted. */
   live(): LiveOps | undefined;
   report(message: string): void;
+  /** Takes what a boot loader in the guest hands over; see {@link HandOvers}. */
+  handOver: HandOverHost['handOver'];
 }
 
 /** One slot of a guest's table. */
@@ -39,18 +47,24 @@ const isOwn = (live: LiveOps, name: string) =>
   live.modules.some(({ manifest, kind }) => kind === 'guestTable' && manifest.name === name);
 
 /**
- * Calls by which a guest's kernel registers operations of its own: docs/ops-modules.md, "A guest's own table". Everything that
- * the guest says is hostile; what is wrong is answered with an error and changes nothing.
+ * Calls by which a guest's kernel registers operations of its own: docs/ops-modules.md, "A guest's own table"; and the one by
+ * which its boot loader hands some over. Everything that the guest says is hostile; what is wrong is answered with an error and
+ * changes nothing.
  */
 export class GuestRegistrations {
   readonly #machine: Machine;
   readonly #host: RegistrationHost;
+  readonly #handOvers: HandOvers;
   readonly #pending = new Set<string>();
 
   /** The guest is told of the calls from now on. */
   constructor(machine: Machine, host: RegistrationHost) {
     this.#machine = machine;
     this.#host = host;
+    this.#handOvers = new HandOvers(machine, {
+      handOver: (kind, bytes) => host.handOver(kind, bytes),
+      refused: (error) => host.report(`not taken from the guest: ${error.oneLine}`),
+    });
     machine.takesOps = true;
     machine.kernelCalls.add((vcpu) => this.#take(vcpu));
   }
@@ -67,13 +81,19 @@ export class GuestRegistrations {
 
   #answer(vcpu: MachineVcpu, number: number): bigint {
     try {
+      if (number === Call.handOver) {
+        this.#handOvers.take(vcpu);
+        // It is answered before anything else happens, and later than this.
+        return 0n;
+      }
       if (number === Call.register) return this.#register(vcpu);
       const name = this.#text(vcpu, Gpr.RBX, Gpr.RCX);
       return number === Call.unregister ? this.#unregister(name) : this.#state(name);
     } catch (error) {
       if (!(error instanceof PolyvisorError)) throw error;
-      this.#host.report(`not registered by the guest: ${error.oneLine}`);
-      return -BigInt(error.code.replace(/^PV/, ''));
+      const what = number === Call.handOver ? 'taken from' : 'registered by';
+      this.#host.report(`not ${what} the guest: ${error.oneLine}`);
+      return refusalAnswer(error);
     }
   }
 

@@ -22,6 +22,8 @@ const moduleCodes = {
   PV5028: 'load it with --force, if it is meant',
   /** What a guest has registered cannot be read. */
   PV5029: "see docs/ops-modules.md, A guest's own table",
+  /** What a guest hands over, or that it does so now, is not allowed. PV5030 is of the command line: boot lists that name modules. */
+  PV5031: 'see docs/ops-modules.md, A boot loader in the guest',
 } as const;
 
 export type ModuleCode = keyof typeof moduleCodes;

@@ -69,6 +69,25 @@ describe('the moment of a boot at which ops come', () => {
     expect(machine.memory.readBytes(NATIVE_CODE, told[0].code.length)).toEqual(told[0].code);
   });
 
+  it('is over when the kernel is in memory: nothing more can be added', async () => {
+    let atBoot: OpsAtBoot | undefined;
+    const seen: boolean[] = [];
+    await runNative(
+      `${PROLOGUE}${POWER_OFF}`,
+      {},
+      () => ({ memoryBytes: 8 << 20 }),
+      (made) => {
+        atBoot = new OpsAtBoot(kernel, API_VERSION, () => true);
+        seen.push(atBoot.isFound);
+        atBoot.started(made);
+        seen.push(atBoot.isFound);
+        placeKernel(made);
+        seen.push(atBoot.isFound);
+      },
+    );
+    expect(seen).toEqual([false, false, true]);
+  });
+
   it('comes once, however often the kernel patches', async () => {
     const { told } = await boot(`${LIDT}${call(PATCHING)}${LIDT}${call(PATCHING)}`);
     expect(told).toHaveLength(1);

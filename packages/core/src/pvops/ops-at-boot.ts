@@ -38,8 +38,10 @@ export class OpsAtBoot {
   #planted: Planted | undefined;
   #done = false;
 
-  constructor(elf: ElfImage, apiVersion: string, ready: (settled: boolean) => boolean) {
+  /** `ops`: those of `elf`, if they are known already. */
+  constructor(elf: ElfImage, apiVersion: string, ready: (settled: boolean) => boolean, ops?: KernelOps) {
     this.#elf = elf;
+    this.#ops = ops;
     this.#ready = ready;
     this.plugin = {
       ...{ name: 'ops-at-boot', version: '1.0.0', api: apiVersion },
@@ -58,6 +60,15 @@ export class OpsAtBoot {
     this.#machine = machine;
     this.#planted = undefined;
     this.#done = false;
+  }
+
+  /** Whether the kernel is in memory and running. */
+  get isFound(): boolean {
+    const machine = this.#machine;
+    if (this.#done || this.#planted) return true;
+    if (!machine) return false;
+    this.#ops ??= findKernelOps(this.#elf);
+    return RunningKernel.locate(machine, this.#elf, this.#ops) !== undefined;
   }
 
   #look(cpl: number): void {

@@ -34,7 +34,7 @@ describe('the boot descriptor in CPUID', () => {
 
   it('is followed by the calls for operations, where there are such', () => {
     expect(descriptorLeaf(0x4000_ff00, DESCRIPTOR, true).eax).toBe(0x4000_ff04);
-    const calls = { eax: 0x1_0000, ebx: 0x4f50_5301, ecx: 3, edx: 256 };
+    const calls = { eax: 0x1_0001, ebx: 0x4f50_5301, ecx: 4, edx: 256 };
     expect(descriptorLeaf(0x4000_ff04, DESCRIPTOR, true)).toEqual(calls);
     expect(descriptorLeaf(0x4000_ff04, DESCRIPTOR)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });
   });

@@ -9,7 +9,7 @@ const LEAVES = 4;
 /** Beside the descriptor, where the guest's kernel may register operations. */
 const OPS_LEAF = FIRST_LEAF + LEAVES;
 /** Calls for operations: the first one's number in EAX of a VMCALL, and how many there are. */
-export const OpsCalls = { VERSION: 0x1_0000, FIRST: 0x4f50_5301, COUNT: 3, MOST_ENTRIES: 256 } as const;
+export const OpsCalls = { VERSION: 0x1_0001, FIRST: 0x4f50_5301, COUNT: 4, MOST_ENTRIES: 256 } as const;
 /** In EBX, ECX, EDX of the first leaf. */
 const SIGNATURE = 'BootDescript';
 const TEXT_BYTES = 12;
