@@ -44,6 +44,7 @@ describe('prebuilt guests', () => {
     'kernels.elf',
     'mixed.elf',
     'operations.elf',
+    'ops-boot.elf',
     'sniff.elf',
     'threads.elf',
     'vmi.bzimage',

@@ -1,4 +1,4 @@
-import { BOOT_TIMEOUT_MS, GuestSession } from './guest-session.ts';
+import { BOOT_TIMEOUT_MS, type ConsoleSession, GuestSession } from './guest-session.ts';
 
 export const PROMPT = '~ # ';
 
@@ -12,7 +12,7 @@ export function startNativeDebian(...args: string[]): GuestSession {
   return new GuestSession('debian', '--plugin', 'none', ...args);
 }
 
-export async function reachShell(session: GuestSession, timeoutMs = BOOT_TIMEOUT_MS): Promise<string> {
+export async function reachShell(session: ConsoleSession, timeoutMs = BOOT_TIMEOUT_MS): Promise<string> {
   return session.expect(PROMPT, timeoutMs);
 }
 
@@ -25,7 +25,7 @@ export interface CommandResult {
  * Runs a command at the shell's prompt. The quotes keep the echo of what is typed apart from what
  * the command prints.
  */
-export async function runCommand(session: GuestSession, command: string): Promise<CommandResult> {
+export async function runCommand(session: ConsoleSession, command: string): Promise<CommandResult> {
   session.send(`echo @@"begin"; ${command}; echo @@"status" $?`);
   await session.expect('@@begin\n');
   const text = await session.expect(/@@status \d+\n/);

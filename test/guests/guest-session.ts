@@ -22,8 +22,8 @@ export interface SessionEnd {
   readonly stderr: string;
 }
 
-/** A `vm run` whose console is read and typed at by a test. */
-export class GuestSession {
+/** A child process with a guest's console, which is read and typed at by a test. */
+export class ConsoleSession {
   readonly #child: ChildProcess;
   readonly #end: Promise<SessionEnd>;
   readonly #console = new PlainText();
@@ -33,10 +33,8 @@ export class GuestSession {
   #stderr = '';
   #onChange: () => void = () => {};
 
-  /** `vm run --clock icount ARGS`; another --clock in `args` wins. */
-  constructor(...args: string[]) {
-    const flags = ['--clock', 'icount', '--timeout', String(CHILD_TIMEOUT_S)];
-    const child = spawn(process.execPath, [vm, 'run', ...flags, ...args], {
+  constructor(command: string, args: readonly string[]) {
+    const child = spawn(command, args, {
       stdio: 'pipe',
       env: { ...process.env, POLYVISOR_DEBUG: '' },
     });
@@ -130,6 +128,15 @@ export class GuestSession {
 
   #tail(): string {
     const lines = this.console.split('\n').slice(-25).join('\n');
-    return `its console ends with\n${lines}\nand vm said\n${this.#stderr}`;
+    return `its console ends with\n${lines}\nand on stderr is\n${this.#stderr}`;
+  }
+}
+
+/** A `vm run` whose console is read and typed at by a test. */
+export class GuestSession extends ConsoleSession {
+  /** `vm run --clock icount ARGS`; another --clock in `args` wins. */
+  constructor(...args: string[]) {
+    const flags = ['--clock', 'icount', '--timeout', String(CHILD_TIMEOUT_S)];
+    super(process.execPath, [vm, 'run', ...flags, ...args]);
   }
 }
