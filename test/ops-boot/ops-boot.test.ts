@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import type { Machine } from '../../packages/core/src/machine/machine.ts';
 import { buildModule } from '../../packages/core/src/pvops/testing/module-fixture.ts';
 import { Gpr, PolyvisorError, SegmentIndex } from '../../packages/plugin-api/src/index.ts';
 import { boot, bzImage, codeOf, type KernelOptions, module } from './fixtures.ts';
@@ -8,6 +9,7 @@ const MIB = 1 << 20;
 const DOORS = ['multiboot1', 'multiboot2'] as const;
 const object = buildModule();
 const zeroPageOf = ({ vcpus }: { vcpus: readonly { gpr: BigUint64Array }[] }) => Number(vcpus[0].gpr[Gpr.RSI]);
+const DATA_SEGMENTS = [SegmentIndex.DS, SegmentIndex.ES, SegmentIndex.FS, SegmentIndex.GS, SegmentIndex.SS];
 const CODE_SELECTOR = 0x10;
 const DATA_SELECTOR = 0x18;
 const FLAT_CODE = 0x00cf9b000000ffffn;
@@ -16,9 +18,15 @@ const FLAT_DATA = 0x00cf93000000ffffn;
 const At = { rsdp: 0x70, e820Entries: 0x1e8, header: 0x1f1, videoMode: 0x1fa, headerEnd: 0x26c, e820: 0x2d0 } as const;
 const Loader = { type: 0x210, code32Start: 0x214, ramdisk: 0x218, ramdiskSize: 0x21c, commandLine: 0x228 } as const;
 
+/** Multiboot leaves the selectors open (0.6.96, 3.2). */
+function withOtherSelectors({ vcpus: [vcpu] }: Machine): void {
+  for (const index of [SegmentIndex.CS, ...DATA_SEGMENTS])
+    vcpu.setSegment(index, { ...vcpu.segment(index), selector: 0x40 });
+}
+
 describe.each(DOORS)('a kernel that ops-boot starts, itself started by %s', (door) => {
   it('is entered as the 32-bit boot protocol says', async () => {
-    const { machine, end } = await boot([module(bzImage(), 'console=ttyS0')], { door });
+    const { machine, end } = await boot([module(bzImage(), 'console=ttyS0')], { door, prepare: withOtherSelectors });
     expect(end.reason).toEqual({ kind: 'poweroff' });
     const [vcpu] = machine.vcpus;
     const { gpr, tables } = vcpu;
@@ -28,8 +36,7 @@ describe.each(DOORS)('a kernel that ops-boot starts, itself started by %s', (doo
     expect([vcpu.rflags & 0x200n, vcpu.cr0 & 0x8000_0001n, vcpu.cpl]).toEqual([0n, 1n, 0]);
     const flat = { base: 0n, limit: 0xffffffff };
     expect(vcpu.segment(SegmentIndex.CS)).toMatchObject({ ...flat, selector: CODE_SELECTOR });
-    for (const index of [SegmentIndex.DS, SegmentIndex.ES, SegmentIndex.FS, SegmentIndex.GS, SegmentIndex.SS])
-      expect(vcpu.segment(index)).toMatchObject({ ...flat, selector: DATA_SELECTOR });
+    for (const index of DATA_SEGMENTS) expect(vcpu.segment(index)).toMatchObject({ ...flat, selector: DATA_SELECTOR });
     const gdt = Number(tables.gdtr.base);
     expect(tables.gdtr.limit).toBeGreaterThanOrEqual(DATA_SELECTOR + 7);
     expect(machine.memory.read64(gdt + CODE_SELECTOR)).toBe(FLAT_CODE);
@@ -172,6 +179,35 @@ describe('ops-boot', () => {
       memory.read32(zeroPageOf(machine) + field),
     );
     expect(Buffer.from(memory.readBytes(at, sizeBytes)).toString()).toBe('first\0\0\0second');
+  });
+
+  it.each<[string, KernelOptions]>([
+    ['needs memory', { initSizeBytes: 8 * MIB }],
+    ['has code', { codeBytes: 8 * MIB, initSizeBytes: MIB }],
+  ])('puts initrds beside a kernel that %s up to the end of memory', async (_what, options) => {
+    const kernel = bzImage({ prefAddress: 24 * MIB, ...options });
+    const { machine, end } = await boot([module(kernel), module('first'), module('second')]);
+    expect(end.reason).toEqual({ kind: 'poweroff' });
+    expect(machine.memory.read32(zeroPageOf(machine) + Loader.ramdisk)).toBe(24 * MIB - 4096);
+  });
+
+  it('leaves modules alone that the loader has put into low memory', async () => {
+    const initrd = new Uint8Array(3000).fill(0x66);
+    const low = 0x12000;
+    const { machine, end } = await boot([module(bzImage()), module('moved')], {
+      door: 'multiboot1',
+      prepare: ({ memory, vcpus }) => {
+        memory.writeBytes(low, initrd);
+        const list = memory.read32(Number(vcpus[0].gpr[Gpr.RBX]) + 24);
+        memory.write32(list + 16, low);
+        memory.write32(list + 20, low + initrd.length);
+      },
+    });
+    expect(end.reason).toEqual({ kind: 'poweroff' });
+    const zeroPage = zeroPageOf(machine);
+    expect(zeroPage).toBe(0x13000);
+    expect(machine.memory.read32(zeroPage + Loader.ramdisk)).toBe(low);
+    expect(machine.memory.readBytes(low, initrd.length)).toEqual(initrd);
   });
 
   const elfProgram = buildModule().slice();
