@@ -103,7 +103,12 @@ export class BootModules {
     const unpacker = fromCache(decompressorUpTo(MOST_UNPACKED_BYTES));
     const { elf, description } = await recogniseImage(bytes, name, unpacker);
     if (!elf) {
-      throw new PolyvisorError('PV5003', `${name} holds no ELF image (${description})`, 'hand over a Linux kernel', 10);
+      throw new PolyvisorError(
+        'PV5003',
+        `${name} holds no ELF image (${description})`,
+        'hand over a Linux kernel',
+        ExitCode.CONTROL,
+      );
     }
     const kernel = new KernelAtBoot(elf, findKernelOps(elf));
     const { machine, ops, registry } = this.#machine;
@@ -142,7 +147,7 @@ const refuse = (what: string) =>
     'PV5031',
     `the guest hands over ${what}`,
     'see docs/ops-modules.md, A boot loader in the guest',
-    10,
+    ExitCode.CONTROL,
   );
 
 /** A module of a boot list, or the one that it names. Guest code, unless `directory` allows others. */
