@@ -18,21 +18,25 @@ export interface OpsChange {
   readonly sites: number;
   readonly textIsAsBefore?: boolean;
 }
+interface ReportedSlot {
+  readonly name: string;
+  readonly state: string;
+  readonly module?: string;
+  readonly targetName?: string;
+  readonly convention: string;
+  readonly sites: number;
+  readonly calls?: number;
+  readonly spentUs?: number;
+}
 export interface OpsReport {
   readonly sites: number;
   readonly leftOut: number;
   readonly strays: number;
   readonly moduleSites: number;
   readonly moduleSitesUnknown: number;
-  readonly slots: {
-    readonly name: string;
-    readonly state: string;
-    readonly module?: string;
-    readonly targetName?: string;
-    readonly convention: string;
-    readonly calls?: number;
-    readonly spentUs?: number;
-  }[];
+  readonly slots: readonly ReportedSlot[];
+  /** Operations that are no slots of the table. */
+  readonly staticCalls: readonly ReportedSlot[];
 }
 export interface ListedModule {
   readonly name: string;

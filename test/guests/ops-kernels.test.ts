@@ -5,7 +5,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testsOf } from './catalogue-guest.ts';
-import { reachShell } from './debian-shell.ts';
+import { CLOCK_TOLERANCE_NS, clockDifference } from './clock-readings.ts';
+import { reachShell, runCommand } from './debian-shell.ts';
 import { faultyModule } from './faulty-module.ts';
 import { GuestSession } from './guest-session.ts';
 import {
@@ -25,12 +26,12 @@ const prebuilt = (file: string) => fileURLToPath(new URL(`../../guests/${file}`,
 /** What each kernel is asked for. `often`: a slot whose sites had native instructions inlined, called all the time. */
 const KERNELS = [
   {
-    ...{ guest: 'debian-6.12', slots: 83, leastSites: 4200, listedIn: 'alternatives' },
+    ...{ guest: 'debian-6.12', slots: 83, leastSites: 4200, listedIn: 'alternatives', clockSites: 2 },
     ...{ flush: 'mmu.flush_tlb_one_user', often: 'irq.save_fl', rare: 'cpu.write_ldt_entry' },
     ...{ object: prebuilt('count-cr3/prebuilt/count-cr3.o'), counters: ['cr3_writes', 'flag_reads'], exits: 'asked' },
   },
   {
-    ...{ guest: 'debian-i386', slots: 13, leastSites: 265, listedIn: '.parainstructions' },
+    ...{ guest: 'debian-i386', slots: 13, leastSites: 265, listedIn: '.parainstructions', clockSites: 1 },
     ...{ flush: 'flush_tlb_one_user', often: 'queued_spin_unlock', rare: 'flush_tlb_multi' },
     ...{ object: prebuilt('count-flushes/prebuilt/count-flushes.o'), counters: ['flushes', 'unlocks'], exits: 'all' },
   },
@@ -45,6 +46,7 @@ for (const {
   slots,
   leastSites,
   listedIn,
+  clockSites,
   flush,
   often,
   rare,
@@ -122,12 +124,34 @@ for (const {
       await startPrograms(session);
     });
 
+    it("has plugin xen's clock, which goes on where the kernel's was, there and back", async () => {
+      await runCommand(session, 'mkdir -p /sys/kernel/debug && mount -t debugfs none /sys/kernel/debug');
+      const clock = async () => {
+        const { staticCalls } = await ops<OpsReport>('report', '--vm', name, '--counts');
+        return staticCalls.find((each) => each.name === 'time.sched_clock');
+      };
+      const native = { state: 'native', targetName: 'native_sched_clock', sites: clockSites };
+      expect(await clock()).toMatchObject(native);
+      const differences = [await clockDifference(session)];
+      await ops('load', name, 'xen-ops');
+      differences.push(await clockDifference(session));
+      expect(await clock()).toMatchObject({ state: 'own', module: 'xen-ops', sites: clockSites });
+      await startPrograms(session);
+      expect((await clock())?.calls).toBeGreaterThan(100);
+      await ops('report', '--vm', name, '--no-counts');
+      differences.push(await clockDifference(session));
+      expect(await ops('unload', name, 'xen-ops')).toMatchObject({ textIsAsBefore: true });
+      differences.push(await clockDifference(session));
+      expect(Math.max(...differences) - Math.min(...differences)).toBeLessThan(CLOCK_TOLERANCE_NS);
+      expect((await ops<OpsReport>('report', '--vm', name)).strays).toBe(0);
+    });
+
     it.runIf(guest === 'debian-6.12')("leaves out operations of plugin xen's that would avoid nothing", async () => {
       await ops('load', name, 'xen-ops');
       const [{ slots: own, needless }] = await ops<{ slots: string[]; needless: string[] }[]>('list', name);
       const gainless = ['irq.save_fl', 'irq.safe_halt', 'mmu.write_cr3', 'mmu.set_pte', 'mmu.lazy_mode.enter'];
       expect(needless).toEqual(expect.arrayContaining(gainless));
-      expect(own).toEqual(['cpu.io_delay', 'mmu.flush_tlb_kernel', 'mmu.flush_tlb_multi']);
+      expect(own).toEqual(['cpu.io_delay', 'mmu.flush_tlb_kernel', 'mmu.flush_tlb_multi', 'time.sched_clock']);
       await startPrograms(session);
       expect(await ops('unload', name, 'xen-ops')).toMatchObject({ textIsAsBefore: true });
       await startPrograms(session);
@@ -139,7 +163,7 @@ for (const {
       await ops('load', name, 'xen-ops');
       const [{ slots: own, needless }] = await ops<{ slots: string[]; needless: string[] }[]>('list', name);
       const flushes = ['flush_tlb_global', 'flush_tlb_local', 'flush_tlb_multi', 'flush_tlb_one_user'];
-      expect([own.toSorted(), needless]).toEqual([[...flushes, 'io_delay'], []]);
+      expect([own.toSorted(), needless]).toEqual([[...flushes, 'io_delay', 'time.sched_clock'], []]);
       const withOps = await exitsOf(name, load);
       expect(without.invlpg).toBeGreaterThan(100);
       expect(withOps).toMatchObject({ invlpg: 0, readCr: expect.any(Number) });

@@ -42,6 +42,7 @@ interface Report {
   readonly sites: number;
   readonly unreadable: number;
   readonly table: readonly Slot[];
+  readonly staticCalls: readonly Slot[];
 }
 
 const { title, skipped } = await testsOf('debian', "Debian's kernel");
@@ -83,6 +84,22 @@ describe.skipIf(skipped)(title, () => {
       expect.objectContaining({ kind: 'identity', symbols: ['_paravirt_ident_64'] }),
     );
     for (const { implementation } of report.table) expect(implementation.symbols).not.toEqual([]);
+  });
+
+  it('has the clock beside the table: static calls since Linux 5.13, with their sites and trampolines', () => {
+    expect(report.staticCalls.map(({ name, group, convention }) => [name, group, convention])).toEqual([
+      ['time.sched_clock', 'time', 'c'],
+      ['time.steal_clock', 'time', 'c'],
+    ]);
+    const [clock] = report.staticCalls;
+    expect(clock.implementation).toMatchObject({ kind: 'native', symbols: ['native_sched_clock'] });
+    expect(clock.sites.map((site) => site.in)).toEqual(
+      expect.arrayContaining(['__SCT__pv_sched_clock', 'sched_clock']),
+    );
+    const { stdout } = runVm('ops', 'report', 'debian');
+    expect(stdout).toMatch(
+      /^static calls beside the table:\n.*\ntime\.sched_clock +time +c +\d+ +native +native_sched_clock$/m,
+    );
   });
 
   it('shows what a table of ops forgets, and refuses it if it has to be whole', () => {

@@ -1,6 +1,6 @@
 /**
  * Ops modules in a running kernel of Debian's, version after version: v1, v2, v1 again, none; a hundred times, while programs are
- * started, timers fire and checksums are computed. Every slot that has call sites is named by the modules.
+ * started, timers fire and checksums are computed. Every slot that has call sites is named by the modules, static calls too.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -57,8 +57,8 @@ function moduleFile(directory: string, version: string, slots: readonly string[]
 async function steps(client: ControlClient, directory: string): Promise<readonly Step[]> {
   const call = (name: string, params: Record<string, unknown>) =>
     client.call(`ops.${name}`, params, changeSchema, ANSWER_TIMEOUT_MS);
-  const { slots } = await client.call('ops.report', { text: false }, liveReportSchema, ANSWER_TIMEOUT_MS);
-  const called = slots.filter(({ sites }) => sites > 0).map(({ name }) => name);
+  const { slots, staticCalls } = await client.call('ops.report', { text: false }, liveReportSchema, ANSWER_TIMEOUT_MS);
+  const called = [...slots, ...staticCalls].filter(({ sites }) => sites > 0).map(({ name }) => name);
   // Of a kernel without types, slots are called after the functions that they hold.
   const own = (wanted: readonly string[], answer: string) =>
     called

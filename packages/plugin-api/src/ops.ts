@@ -46,11 +46,17 @@ export interface OpContext {
    * it is `undefined` too. Since API 1.5.
    */
   member(struct: string, name: string): KernelMember | undefined;
+  /**
+   * Guest-physical address of the operation's own memory, in whose `trap` this is: {@link CodeOp.dataBytes}. Since API 1.6.
+   * @throws RangeError for an operation that has none
+   */
+  readonly data: number;
 }
 
 /**
  * What is to become of the call.
- * - a number: it returns that (RAX; for an operation without a result: nothing);
+ * - a number: it returns that (RAX; for an operation without a result: nothing). Of a result of 64 bits in 32-bit code that is
+ *   the lower half; the function leaves the upper one in EDX;
  * - `undefined`: it returns, and RAX is what the function has left in it;
  * - `previous`: what the slot had before goes on with the registers as they are and returns to the caller;
  * - `native`: the kernel's own implementation does;
@@ -82,6 +88,8 @@ export interface CodePlace {
   readonly native: bigint;
   /** Leads to {@link CodeOp.trap}, by CALL or JMP; without one the same as {@link previous}. */
   readonly trap: bigint;
+  /** The operation's own memory: {@link CodeOp.dataBytes}; 0 if it has asked for none. Since API 1.6. */
+  readonly data: bigint;
   /** Places that guest and machine share: {@link GuestCells}. */
   readonly cells: Readonly<Record<keyof typeof GuestCells, bigint>>;
 }
@@ -107,6 +115,12 @@ export interface CodeOp {
    * the module is loaded, since nobody is asked about them, the operation is left out: its slot stays as it is.
    */
   readonly avoids?: readonly ExitKind[];
+  /**
+   * Memory of the operation's own, at most 256 bytes, aligned to 16, which guest code may write: {@link CodePlace.data},
+   * {@link OpContext.data}. Each time that its module is loaded all of it is 0, also under a task that was preempted in the code
+   * before. Since API 1.6.
+   */
+  readonly dataBytes?: number;
 }
 
 export type Op = TypescriptOp | CodeOp;

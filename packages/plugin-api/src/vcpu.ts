@@ -73,6 +73,8 @@ export interface Vcpu {
   cpl: number;
   /** KernelGSbase (IA32_KERNEL_GS_BASE), swapped by SWAPGS. */
   kernelGsBase: bigint;
+  /** The time-stamp counter as RDTSC reads it: the clock's, moved by what the guest has written. 64 bits. Since API 1.6. */
+  readonly tsc: bigint;
   /** x87, SSE and MXCSR state in the 512-byte FXSAVE64 layout (SDM vol. 1, 10.5.1). */
   saveFpu(): Uint8Array;
   restoreFpu(image: Uint8Array): void;

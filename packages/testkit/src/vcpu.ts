@@ -47,6 +47,7 @@ export class FakeVcpu implements Vcpu {
   efer = 0xd01n;
   cpl = 0;
   kernelGsBase = 0n;
+  tsc = 0n;
   blocked = false;
   offline = false;
   atStartup: (() => void) | undefined;

@@ -70,13 +70,27 @@ async function ask(request: Exclude<OpsRequest, { command: 'watch' }>, client: C
 }
 
 function reportText(report: LiveReport): string {
-  const { slots, modules, table, slide, sites, leftOut, strays, counting, moduleSites, moduleSitesUnknown } = report;
-  const rows = slots.map((slot) => [
-    ...[`${slot.index}`, slot.name, slot.group, slot.convention, `${slot.sites}`],
+  const {
+    slots,
+    staticCalls,
+    modules,
+    table,
+    slide,
+    sites,
+    leftOut,
+    strays,
+    counting,
+    moduleSites,
+    moduleSitesUnknown,
+  } = report;
+  const row = (slot: LiveReport['slots'][number]) => [
+    ...[slot.name, slot.group, slot.convention, `${slot.sites}`],
     ...(counting ? [`${slot.calls ?? 0}`, slot.spentUs === undefined ? '-' : (slot.spentUs / 1000).toFixed(2)] : []),
     ...[slot.state, slot.module ?? '-', slot.targetName ?? slot.target],
-  ]);
-  const headings = ['SLOT', 'NAME', 'GROUP', 'CALL', 'SITES', ...(counting ? ['CALLS', 'HOST MS'] : [])];
+  ];
+  const counts = counting ? ['CALLS', 'HOST MS'] : [];
+  const headings = ['NAME', 'GROUP', 'CALL', 'SITES', ...counts, 'STATE', 'MODULE', 'TARGET'];
+  const calls = staticCalls.map(row);
   const text = report.textSha256 === undefined ? [] : [`code from _stext to _etext: SHA-256 ${report.textSha256}`];
   return [
     `paravirt table at ${table} (the kernel has moved by ${slide}): ${slots.length} slots, ${sites} call sites`,
@@ -91,7 +105,11 @@ function reportText(report: LiveReport): string {
     ...modules.map(({ name, version, slots: own }) => `ops module ${name} ${version}: ${own.length} slots`),
     ...text,
     '',
-    formatTable([...headings, 'STATE', 'MODULE', 'TARGET'], rows),
+    formatTable(
+      ['SLOT', ...headings],
+      slots.map((slot) => [`${slot.index}`, ...row(slot)]),
+    ),
+    ...(calls.length > 0 ? ['', 'static calls beside the table:', formatTable(headings, calls)] : []),
     '',
   ].join('\n');
 }

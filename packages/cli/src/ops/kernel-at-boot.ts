@@ -93,7 +93,7 @@ export function reportRefusal(error: unknown, files: readonly OpsFile[]): void {
   say(`not loaded at boot: ${names}: ${error.oneLine}`);
 }
 
-function check(file: OpsFile, others: readonly OpsFile[], { slots, wordBytes }: KernelOps): void {
+function check(file: OpsFile, others: readonly OpsFile[], { all: slots, wordBytes }: KernelOps): void {
   const { manifest, object } = file;
   // Symbols are looked at when it is linked: a kernel file need not have all that the running kernel has.
   if (object)

@@ -57,7 +57,7 @@ export function opsFileOf(bytes: Uint8Array, file: string): OpsFile {
     manifest,
     slots,
     slotsIn: (kernel) => objectFor(kernel, object).slots,
-    slotsFor: ({ kernel }) => objectFor(kernel.ops.slots, object).slots,
+    slotsFor: ({ kernel }) => objectFor(kernel.ops.all, object).slots,
     object,
     loadInto: (live, options) => live.loadObject(object, options),
   };

@@ -12,8 +12,8 @@ export async function opsReport(options: OpsReportOptions): Promise<number> {
   const table = options.tablePath === undefined ? undefined : await readOpsTable(options.tablePath);
   const { image } = await loadImage(options.image, new ProgressLine());
   const ops = findOps(image);
-  const plan = table && planInstall(ops.slots, table, options.strict ? 'strict' : 'overlay');
-  const states = plan?.ops.map(({ state }) => state);
+  const plan = table && planInstall(ops.all, table, options.strict ? 'strict' : 'overlay');
+  const states = plan && new Map(plan.ops.map(({ slot, state }) => [slot.name, state]));
   const text = options.json
     ? `${JSON.stringify(jsonReport(image, ops, states, options.sites), null, 2)}\n`
     : textReport(image, ops, states, options.sites);
@@ -54,35 +54,41 @@ function implementationName({ implementation }: KernelSlot): string {
   return symbols.length > 0 ? symbols.join(' ') : hex(address);
 }
 
-function textReport(image: GuestImage, ops: KernelOps, states: readonly OpState[] | undefined, sites: boolean): string {
+/** What a table of ops makes of each slot, by its name. */
+type States = ReadonlyMap<string, OpState>;
+
+function textReport(image: GuestImage, ops: KernelOps, states: States | undefined, sites: boolean): string {
   const total = summary(ops);
   const sections = Object.entries(total.sitesBySection).map(([section, count]) => `${count} in ${section}`);
   const unread = total.unreadable > 0 ? `; ${total.unreadable} entries not understood` : '';
-  const headings = ['SLOT', 'NAME', 'GROUP', 'CALL', 'SITES', 'KIND', ...(states ? ['STATE'] : []), 'IMPLEMENTATION'];
-  const rows = ops.slots.map((slot, at) => [
-    ...[`${slot.index}`, slot.name, slot.group, slot.convention, `${slot.sites.length}`, slot.implementation.kind],
-    ...(states ? [states[at]] : []),
+  const headings = ['NAME', 'GROUP', 'CALL', 'SITES', 'KIND', ...(states ? ['STATE'] : []), 'IMPLEMENTATION'];
+  const row = (slot: KernelSlot) => [
+    ...[slot.name, slot.group, slot.convention, `${slot.sites.length}`, slot.implementation.kind],
+    ...(states ? [states.get(slot.name) ?? '-'] : []),
     implementationName(slot),
-  ]);
+  ];
+  const rows = ops.slots.map((slot) => [`${slot.index}`, ...row(slot)]);
+  const calls = ops.staticCalls.map(row);
   return [
     `${image.name}: ${image.description}`,
     `paravirt table at ${total.address}, found by ${total.foundBy}: ${total.slots} slots, ${total.slotsCalled} of them called`,
     `${total.sites} call sites: ${sections.join(', ') || 'none'}${unread}`,
-    ...(states ? [stateSummary(states)] : []),
+    ...(states ? [stateSummary(ops.slots.map(({ name }) => states.get(name)))] : []),
     '',
-    formatTable(headings, rows),
+    formatTable(['SLOT', ...headings], rows),
+    ...(calls.length > 0 ? ['', 'static calls beside the table:', formatTable(headings, calls)] : []),
     ...(sites ? ['', siteTable(ops)] : []),
     '',
   ].join('\n');
 }
 
-function stateSummary(states: readonly OpState[]): string {
+function stateSummary(states: readonly (OpState | undefined)[]): string {
   const count = (state: OpState) => `${states.filter((each) => each === state).length} ${state}`;
   return (['own', 'native', 'nop', 'unwanted', 'forgotten'] as const).map(count).join(', ');
 }
 
-function siteTable({ slots, symbols }: KernelOps): string {
-  const rows = slots.flatMap((slot) =>
+function siteTable({ all, symbols }: KernelOps): string {
+  const rows = all.flatMap((slot) =>
     slot.sites.map((site) => [
       ...[hex(site.address), slot.name, `${site.sizeBytes}`, `${site.alternatives.length}`],
       symbols.lookup(site.address) ?? '-',
@@ -92,24 +98,27 @@ function siteTable({ slots, symbols }: KernelOps): string {
 }
 
 /** The same for programs; addresses as hexadecimal strings. */
-function jsonReport(image: GuestImage, ops: KernelOps, states: readonly OpState[] | undefined, withSites: boolean) {
+function jsonReport(image: GuestImage, ops: KernelOps, states: States | undefined, withSites: boolean) {
+  const row = ({ sites, implementation, pointerAddress, ...slot }: KernelSlot) => ({
+    ...slot,
+    ...(pointerAddress !== undefined && { pointerAddress: hex(pointerAddress) }),
+    implementation: { ...implementation, address: hex(implementation.address) },
+    ...(states && { state: states.get(slot.name) }),
+    siteCount: sites.length,
+    ...(withSites && {
+      sites: sites.map(({ address, sizeBytes, listedIn, alternatives }) => ({
+        ...{ address: hex(address), in: ops.symbols.lookup(address), sizeBytes, listedIn },
+        alternatives: alternatives.map(({ replacementAddress, ...alternative }) => ({
+          ...alternative,
+          replacementAddress: hex(replacementAddress),
+        })),
+      })),
+    }),
+  });
   return {
     image: { name: image.name, description: image.description },
     ...summary(ops),
-    table: ops.slots.map(({ sites, implementation, ...slot }, at) => ({
-      ...slot,
-      implementation: { ...implementation, address: hex(implementation.address) },
-      ...(states && { state: states[at] }),
-      siteCount: sites.length,
-      ...(withSites && {
-        sites: sites.map(({ address, sizeBytes, listedIn, alternatives }) => ({
-          ...{ address: hex(address), in: ops.symbols.lookup(address), sizeBytes, listedIn },
-          alternatives: alternatives.map(({ replacementAddress, ...alternative }) => ({
-            ...alternative,
-            replacementAddress: hex(replacementAddress),
-          })),
-        })),
-      }),
-    })),
+    table: ops.slots.map(row),
+    staticCalls: ops.staticCalls.map(row),
   };
 }

@@ -21,6 +21,21 @@ const moduleSchema = v.object({
 });
 export const modulesSchema = v.array(moduleSchema);
 
+const slotSchema = v.object({
+  index: count,
+  name: v.string(),
+  group: v.string(),
+  convention: v.string(),
+  state: v.picklist(['own', 'native', 'nop', 'unwanted', 'forgotten']),
+  sites: count,
+  module: v.optional(v.string()),
+  target: v.string(),
+  targetName: v.optional(v.string()),
+  /** Since the last report; microseconds of the host's that the operation took are told only if there were any. */
+  calls: v.optional(count),
+  spentUs: v.optional(spentUs),
+});
+
 export const liveReportSchema = v.object({
   slide: v.string(),
   table: v.string(),
@@ -35,22 +50,10 @@ export const liveReportSchema = v.object({
   textSha256: v.optional(v.string()),
   textSha256Before: v.optional(v.string()),
   modules: modulesSchema,
-  slots: v.array(
-    v.object({
-      index: count,
-      name: v.string(),
-      group: v.string(),
-      convention: v.string(),
-      state: v.picklist(['own', 'native', 'nop', 'unwanted', 'forgotten']),
-      sites: count,
-      module: v.optional(v.string()),
-      target: v.string(),
-      targetName: v.optional(v.string()),
-      /** Since the last report; microseconds of the host's that the operation took are told only if there were any. */
-      calls: v.optional(count),
-      spentUs: v.optional(spentUs),
-    }),
-  ),
+  /** Of the table. */
+  slots: v.array(slotSchema),
+  /** Operations that are static calls. */
+  staticCalls: v.array(slotSchema),
 });
 export type LiveReport = v.InferOutput<typeof liveReportSchema>;
 

@@ -5,6 +5,7 @@ import {
   type LoadOptions,
   Machine,
   type OpsChange,
+  type SlotReport,
 } from '@polyvisor/core';
 import { type ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
 import { controlError } from '../cli-error.ts';
@@ -83,6 +84,14 @@ export class VmOps {
     const calls = live.counting ? this.#callsBySlot(live) : undefined;
     const spent = microseconds(live.takeSpentNs());
     const { kernel } = live;
+    const slots = live.slots();
+    const row = ({ slot, state, module, target, targetName, sites }: SlotReport) => ({
+      ...{ index: slot.index, name: slot.name, group: slot.group, convention: slot.convention, state, sites },
+      ...(module !== undefined && { module }),
+      ...{ target: hex(target), ...(targetName !== undefined && { targetName }) },
+      ...(calls && { calls: calls.get(slot.index) ?? 0 }),
+      ...(spent[slot.name] !== undefined && { spentUs: spent[slot.name] }),
+    });
     return {
       slide: hex(kernel.slide),
       table: hex(kernel.placeOf(kernel.ops.address)),
@@ -95,13 +104,8 @@ export class VmOps {
       ...(text && { textSha256: await this.#textHash(live) }),
       ...(this.#textBefore !== undefined && { textSha256Before: this.#textBefore }),
       modules: this.#modules(live),
-      slots: live.slots().map(({ slot, state, module, target, targetName, sites }) => ({
-        ...{ index: slot.index, name: slot.name, group: slot.group, convention: slot.convention, state, sites },
-        ...(module !== undefined && { module }),
-        ...{ target: hex(target), ...(targetName !== undefined && { targetName }) },
-        ...(calls && { calls: calls.get(slot.index) ?? 0 }),
-        ...(spent[slot.name] !== undefined && { spentUs: spent[slot.name] }),
-      })),
+      slots: slots.filter(({ slot }) => slot.heldIn === 'table').map(row),
+      staticCalls: slots.filter(({ slot }) => slot.heldIn === 'staticCall').map(row),
     };
   }
 

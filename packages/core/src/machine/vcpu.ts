@@ -320,6 +320,9 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     this.setSlot64(CR2, value);
     if (this.#cells) this.#cells.cr2 = value;
   }
+  get tsc(): bigint {
+    return this.platform.tsc.read();
+  }
   get cr3(): bigint {
     return this.slot64(CR3);
   }

@@ -5,18 +5,20 @@ const JMP = 0xe9;
 const NOP = 0x90;
 /** CS override: a branch does not heed it in 64-bit mode, and the base of a flat CS is 0; it only makes CALL longer. */
 const PADDING_PREFIX = 0x2e;
-const BRANCH_BYTES = 5;
+/** Of CALL rel32 and JMP rel32. */
+export const BRANCH_BYTES = 5;
 
 export type Branch = 'call' | 'jmp';
 
+/** Whether a branch that ends at `from` leads to `to`: 32-bit code reaches every address, since EIP wraps around. */
+export function reaches(from: bigint, to: bigint): boolean {
+  const distance = BigInt.asIntN(64, to - from);
+  return BigInt.asIntN(32, distance) === distance || (from < 1n << 32n && to < 1n << 32n);
+}
 /** The 32 bits that a branch that ends at `from` needs. */
 function reachOf(from: bigint, to: bigint): number {
-  const distance = BigInt.asIntN(64, to - from);
-  const wrapped = BigInt.asIntN(32, distance);
-  // 32-bit code reaches every address, since EIP wraps around.
-  const reaches = wrapped === distance || (from < 1n << 32n && to < 1n << 32n);
-  if (!reaches) throw new RangeError(`0x${to.toString(16)} is out of reach from 0x${from.toString(16)}`);
-  return Number(wrapped);
+  if (!reaches(from, to)) throw new RangeError(`0x${to.toString(16)} is out of reach from 0x${from.toString(16)}`);
+  return Number(BigInt.asIntN(32, to - from));
 }
 
 function displacement(from: bigint, to: bigint): number[] {
@@ -54,9 +56,20 @@ export function siteTemplate(kind: Branch, sizeBytes: number, tail?: Uint8Array)
   return { bytes, displacementAt: padding + 1, endAt: padding + BRANCH_BYTES };
 }
 
-/** What follows a CALL or JMP of five bytes at the start of a site, if that is what it holds. */
+/** The branch of five bytes at the start of some code; `undefined`: there is none. */
+export function directBranch(bytes: Uint8Array): Branch | undefined {
+  if (bytes.length < BRANCH_BYTES) return undefined;
+  return bytes[0] === CALL ? 'call' : bytes[0] === JMP ? 'jmp' : undefined;
+}
+/** What follows such a branch at the start of a site, if that is what it holds. */
 export function tailOfDirectBranch(bytes: Uint8Array): Uint8Array | undefined {
-  return bytes[0] === CALL || bytes[0] === JMP ? bytes.slice(BRANCH_BYTES) : undefined;
+  return directBranch(bytes) && bytes.slice(BRANCH_BYTES);
+}
+/** Where such a branch at `at` leads, before the address wraps around. */
+export function directTarget(at: bigint, bytes: Uint8Array): bigint | undefined {
+  if (!directBranch(bytes)) return undefined;
+  const distance = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getInt32(1, true);
+  return at + BigInt(BRANCH_BYTES + distance);
 }
 
 /** Offsets in a slot's gate block. */

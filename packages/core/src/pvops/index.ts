@@ -2,6 +2,7 @@ export { GuestRegistrations } from './guest-calls.ts';
 export type { HandedOver } from './hand-overs.ts';
 export { findKernelOps, type Implementation, type KernelOps, type KernelSlot } from './kernel-ops.ts';
 export { LiveOps } from './live-ops.ts';
+export type { SlotReport } from './live-slot.ts';
 export { checkModule, type ModuleSurroundings, readTypescriptOps } from './manifest.ts';
 export type { InstallMode, OpChoice, OpState, OpsGroup, OpsSlot, OpsTable } from './model.ts';
 export type { LoadOptions, OpsChange } from './module.ts';

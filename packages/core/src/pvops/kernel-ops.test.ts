@@ -3,17 +3,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BtfWriter } from '../loader/image/testing/btf-fixture.ts';
 import { findKernelOps } from './kernel-ops.ts';
-import { BASES, buildKernel, DATA, type KernelOptions, type Width } from './testing/kernel-fixture.ts';
+import { BASES, buildKernel, DATA, type KernelOptions, rel32, type Width } from './testing/kernel-fixture.ts';
 
 const RET = [0xc3];
 const ENDBR = [0xf3, 0x0f, 0x1e, 0xfa];
 const MOV_RAX_RDI = [0x48, 0x89, 0xf8];
 const HLT_RET = [0xf4, 0xc3];
-/** JMP or CALL rel32 from one offset of .text to another. */
-const rel32 = (opcode: number, from: number, to: number) => {
-  const distance = to - from - 5;
-  return [opcode, ...[0, 8, 16, 24].map((shift) => (distance >> shift) & 0xff)];
-};
 
 /** The shape of the kernel's struct paravirt_patch_template, in small. */
 function btfOf(width: Width): Uint8Array {

@@ -7,6 +7,7 @@ import { KernelImage } from './kernel-image.ts';
 import { prototypeByName, slotsFromSymbols, slotsFromTypes } from './layout.ts';
 import type { OpsSlot } from './model.ts';
 import { findSites, opsAddressFromSites, type PatchSite, slotCountFromSites } from './sites.ts';
+import { findStaticCalls } from './static-calls.ts';
 
 /** What a kernel has put into a slot of its own accord. */
 export interface Implementation {
@@ -21,6 +22,8 @@ export interface Implementation {
 }
 
 export interface KernelSlot extends OpsSlot {
+  /** Where the pointer is linked; `undefined`: a static call's key, which no symbol names. */
+  readonly pointerAddress: bigint | undefined;
   readonly implementation: Implementation;
   readonly sites: readonly PatchSite[];
 }
@@ -31,9 +34,15 @@ export interface KernelOps {
   /** Where the table is linked, and how that is known. */
   readonly address: bigint;
   readonly foundBy: 'symbol' | 'sites';
+  /** The table's, in its order. */
   readonly slots: readonly KernelSlot[];
+  /** Static calls that stand for operations, as the clock does since Linux 5.13. */
+  readonly staticCalls: readonly KernelSlot[];
+  /** {@link slots}, then {@link staticCalls}. */
+  readonly all: readonly KernelSlot[];
+  /** Of the table. */
   readonly siteCount: number;
-  /** Entries of the site tables that were not understood. */
+  /** Entries of the lists of sites that were not understood. */
   readonly unreadable: number;
   readonly symbols: SymbolTable;
 }
@@ -61,14 +70,23 @@ export function findKernelOps(elf: ElfImage): KernelOps {
   const bySlot = new Map<number, PatchSite[]>(slots.map(({ index }) => [index, []]));
   for (const site of sites) bySlot.get(site.slot)?.push(site);
   const kernelSlots = slots.map((slot): KernelSlot => {
-    const implementation = implementationAt(image, symbols, address + BigInt(slot.index * image.wordBytes));
+    const pointerAddress = address + BigInt(slot.index * image.wordBytes);
+    const implementation = implementationOf(image, symbols, image.wordAt(pointerAddress) ?? 0n);
     const prototype = slot.prototype ?? (btf && prototypeByName(btf, implementation.symbols));
-    return { ...slot, prototype, implementation, sites: bySlot.get(slot.index) ?? [] };
+    return { ...slot, pointerAddress, prototype, implementation, sites: bySlot.get(slot.index) ?? [] };
+  });
+  const names = new Set(kernelSlots.map(({ name }) => name));
+  const found = findStaticCalls(image, symbols, slotCount, names);
+  const staticCalls = found.calls.map(({ target, ...call }): KernelSlot => {
+    const implementation = implementationOf(image, symbols, target);
+    const prototype = btf && prototypeByName(btf, implementation.symbols);
+    return { ...call, heldIn: 'staticCall', namedBy: 'symbol', convention: 'c', prototype, implementation };
   });
   return {
-    ...{ wordBytes: image.wordBytes, address, siteCount: sites.length, unreadable, symbols },
+    ...{ wordBytes: image.wordBytes, address, siteCount: sites.length, symbols },
+    unreadable: unreadable + found.unreadable,
     foundBy: bySymbol === undefined ? 'sites' : 'symbol',
-    slots: kernelSlots,
+    ...{ slots: kernelSlots, staticCalls, all: [...kernelSlots, ...staticCalls] },
   };
 }
 
@@ -112,8 +130,7 @@ function slotsByContent(image: KernelImage, symbols: SymbolTable, address: bigin
   return slotsFromSymbols(pointers.slice(0, count).map((pointer) => symbols.namesAt(pointer)));
 }
 
-function implementationAt(image: KernelImage, symbols: SymbolTable, pointerAt: bigint): Implementation {
-  const address = image.wordAt(pointerAt) ?? 0n;
+function implementationOf(image: KernelImage, symbols: SymbolTable, address: bigint): Implementation {
   return { address, symbols: symbols.namesAt(address), kind: kindOf(image, symbols, address) };
 }
 

@@ -21,7 +21,7 @@ export function slotsFromTypes(btf: Btf, wordBytes: number): OpsSlot[] | undefin
   const overlap = leaves.find(({ index }, at) => leaves[at + 1]?.index === index);
   if (overlap) throw damagedImage(`BTF puts two members of ${TABLE_STRUCT} into one place, ${overlap.name}`);
   return leaves.map(({ index, name, convention, pointer }) => ({
-    ...{ index, name, convention, namedBy: 'types' as const },
+    ...{ index, heldIn: 'table' as const, name, convention, namedBy: 'types' as const },
     group: groupOf(name),
     prototype: pointer === undefined ? undefined : prototypeOf(btf, pointer),
   }));
@@ -95,6 +95,6 @@ export function slotsFromSymbols(names: readonly (readonly string[])[]): OpsSlot
     taken.add(name);
     const namedBy = bySymbol ? 'symbol' : 'index';
     const convention = candidates.some((symbol) => CALLEE_SAVE_THUNK.test(symbol)) ? 'calleeSave' : 'unknown';
-    return { index, name, group: 'other', namedBy, prototype: undefined, convention };
+    return { index, heldIn: 'table', name, group: 'other', namedBy, prototype: undefined, convention };
   });
 }

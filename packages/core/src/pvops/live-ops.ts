@@ -7,7 +7,7 @@ import {
 } from '@polyvisor/plugin-api';
 import type { Machine } from '../machine/index.ts';
 import { CallCounting } from './call-counting.ts';
-import { GATE_BYTES } from './code.ts';
+import { BRANCH_BYTES, GATE_BYTES } from './code.ts';
 import { FaultGuard } from './fault-guard.ts';
 import { GuestFunctions } from './guest-functions.ts';
 import { KernelImage } from './kernel-image.ts';
@@ -84,14 +84,14 @@ export class LiveOps {
     this.#nowNs = () => host.nowNs();
     this.#cpuNs = () => host.cpuNs();
     this.#report = (message) => host.report(message);
-    this.#patcher = new SitePatcher(kernel, ({ address }) => image.bytesAt(address, 2));
+    this.#patcher = new SitePatcher(kernel, ({ address }) => image.bytesAt(address, BRANCH_BYTES));
     this.#text = new TextMemory(kernel);
     this.#objects = new PlacedObjects({
       allocate: (region, sizeBytes) =>
         region === 'text' ? this.#text.allocateText(sizeBytes) : this.#text.allocateData(sizeBytes),
       write: ({ gpa }, bytes) => kernel.machine.memory.writeBytes(gpa, bytes),
     });
-    const { slots } = kernel.ops;
+    const { all: slots } = kernel.ops;
     const { gva, gpa } = this.#text.allocateText((slots.length + 1) * GATE_BYTES);
     this.#slots = new LiveSlots(kernel, { gva, gpa });
     this.#functions = new GuestFunctions(kernel, this.#text, this.#slots);
@@ -152,10 +152,10 @@ export class LiveOps {
   loadObject(module: OpsObject, options: LoadOptions = {}): OpsChange | undefined {
     const { kernel } = this;
     const begin = this.#moment();
-    const object = objectFor(kernel.ops.slots, module);
+    const object = objectFor(kernel.ops.all, module);
     const { wordBytes } = kernel;
     const guest = {
-      ...{ wordBytes, slots: kernel.ops.slots, symbol: (name: string) => kernel.symbol(name) },
+      ...{ wordBytes, slots: kernel.ops.all, symbol: (name: string) => kernel.symbol(name) },
       previous: (slot: string) => this.previousOf(slot),
     };
     checkOpsObject(object, guest);
@@ -259,7 +259,7 @@ export class LiveOps {
     const named = new Set(slots);
     for (const each of old ? this.#slots.ownedBy(old) : []) if (!named.has(each.slot.name)) this.#disown(each);
     for (const [planned, target] of targets) {
-      this.#traps.set(planned.slot.name, trapOf(planned));
+      this.#traps.set(planned.slot.name, trapOf(planned), this.#code.dataOf(planned));
       this.#slots.give(this.#slots.byName(planned.slot.name), loaded, planned.state, target);
       if (this.counting && kind === 'guestCode') this.#counting.time(planned.slot.name, true);
     }

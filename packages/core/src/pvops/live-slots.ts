@@ -1,4 +1,5 @@
-import { GATE_BYTES, GateOffset, gateBlock, wordBytes } from './code.ts';
+import { PolyvisorError } from '@polyvisor/plugin-api';
+import { BRANCH_BYTES, directTarget, GATE_BYTES, GateOffset, gateBlock, reaches, wordBytes } from './code.ts';
 import type { KernelSlot } from './kernel-ops.ts';
 import { type LiveSite, numberOf } from './live-site.ts';
 import { kernelState, type LiveSlot, type Loaded, type SlotReport } from './live-slot.ts';
@@ -15,6 +16,11 @@ interface GatePlace {
 /** Where no site leads: behind a gate's start. */
 const OTHER_BYTES = 1;
 
+function outOfReach({ name }: KernelSlot, address: bigint): PolyvisorError {
+  const what = `slot ${name} holds 0x${address.toString(16)}, where no function of the kernel's can be`;
+  return new PolyvisorError('PV5011', `there is no place for ops in this guest: ${what}`, 'restart the guest', 10);
+}
+
 /** The slots of a running kernel: what each held when ops first came, who has it now, and where it leads by its gate block. */
 export class LiveSlots {
   readonly all: readonly LiveSlot[];
@@ -22,10 +28,13 @@ export class LiveSlots {
   readonly #byName: ReadonlyMap<string, LiveSlot>;
   readonly #byIndex: (LiveSlot | undefined)[] = [];
 
-  /** Makes a gate block for each slot of the kernel's, in their order from `gates` on; no slot leads there yet. */
+  /**
+   * Makes a gate block for each slot of the kernel's, in the order of {@link KernelOps.all} from `gates` on; no slot leads there yet. Throws PV5011
+   * where a slot holds what can be no function of the kernel's.
+   */
   constructor(kernel: RunningKernel, gates: GatePlace) {
     this.#kernel = kernel;
-    this.all = kernel.ops.slots.map((slot, i) =>
+    this.all = kernel.ops.all.map((slot, i) =>
       this.#makeSlot(slot, { gva: gates.gva + BigInt(i * GATE_BYTES), gpa: gates.gpa + i * GATE_BYTES }),
     );
     this.#byName = new Map(this.all.map((each) => [each.slot.name, each]));
@@ -38,8 +47,12 @@ export class LiveSlots {
     const orReturn = (address: bigint) => (address === 0n ? gate + BigInt(GateOffset.done) : address);
     const inFile = slot.implementation.address;
     const native = orReturn(inFile === 0n ? 0n : kernel.placeOf(inFile));
-    const inTable = kernel.readWord(this.#pointerTo(slot)) ?? 0n;
+    const inTable = this.#held(slot) ?? 0n;
     const previous = orReturn(inTable);
+    for (const each of [previous, native]) {
+      const ends = [gate, gate + BigInt(GATE_BYTES)];
+      if (!ends.every((from) => reaches(from, each))) throw outOfReach(slot, each);
+    }
     kernel.machine.memory.writeBytes(gpa, gateBlock(gate, { target: previous, previous, native }));
     const written = { target: previous, previous, inTable };
     return {
@@ -55,9 +68,17 @@ export class LiveSlots {
       ...{ targetNumber: numberOf(previous), gateNumber: numberOf(gate) },
     };
   }
-  #pointerTo(slot: KernelSlot): bigint {
-    const { ops, wordBytes: sizeBytes } = this.#kernel;
-    return this.#kernel.placeOf(ops.address + BigInt(slot.index * sizeBytes));
+  #pointerTo({ pointerAddress }: KernelSlot): bigint | undefined {
+    return pointerAddress === undefined ? undefined : this.#kernel.placeOf(pointerAddress);
+  }
+  /** What the slot's pointer holds; of a static call without one, where its trampoline leads. */
+  #held(slot: KernelSlot): bigint | undefined {
+    const pointer = this.#pointerTo(slot);
+    if (pointer !== undefined) return this.#kernel.readWord(pointer);
+    const trampoline = this.#kernel.placeOf(slot.sites[0].address);
+    const code = this.#kernel.read(trampoline, BRANCH_BYTES);
+    const target = code && directTarget(trampoline, code);
+    return target === undefined ? undefined : this.#kernel.wrap(target);
   }
 
   /** By the name of one that there is. */
@@ -70,10 +91,10 @@ export class LiveSlots {
   ownedBy(owner: Loaded): readonly LiveSlot[] {
     return this.all.filter((each) => each.owner === owner);
   }
-  /** Where calls through a slot lead, whether a module has it or not. */
+  /** Where calls through a slot of the table lead, whether a module has it or not. */
   get targets(): (readonly [slot: number, target: bigint])[] {
-    return this.all.flatMap(({ slot: { index }, previous, gate }) =>
-      [previous, gate].map((target) => [index, target] as const),
+    return this.all.flatMap(({ slot: { index, heldIn }, previous, gate }) =>
+      heldIn === 'table' ? [previous, gate].map((target) => [index, target] as const) : [],
     );
   }
 
@@ -121,7 +142,8 @@ export class LiveSlots {
     this.#kernel.write(gate, gateBlock(gate, { target, previous, native }));
   }
   #writeTable(slot: KernelSlot, pointer: bigint): void {
-    this.#kernel.write(this.#pointerTo(slot), Uint8Array.from(wordBytes(pointer, this.#kernel.wordBytes)));
+    const at = this.#pointerTo(slot);
+    if (at !== undefined) this.#kernel.write(at, Uint8Array.from(wordBytes(pointer, this.#kernel.wordBytes)));
   }
   /** Where sites lead for what has their slots: of kernel modules to gates, since where these lead may change at any time. */
   siteTargets(modulesAreKnown: boolean): SlotTargets {
@@ -150,7 +172,7 @@ export class LiveSlots {
       if (!isWanted(slot)) continue;
       yield;
       this.#writeGate(gate, native, written);
-      this.#writeTable(slot, this.#kernel.readWord(this.#pointerTo(slot)) ?? written.inTable);
+      this.#writeTable(slot, this.#held(slot) ?? written.inTable);
     }
   }
 

@@ -23,7 +23,7 @@ const functionSchema = v.custom<() => void>(isFunction, 'has to be a function');
 const opSchema = v.union(
   [
     functionSchema,
-    v.object({ code: functionSchema, trap: v.optional(functionSchema) }),
+    v.object({ code: functionSchema, trap: v.optional(functionSchema), dataBytes: v.optional(v.number()) }),
     v.picklist(['native', 'nop', 'unwanted']),
   ],
   'has to be a function, { code, trap } of functions, or one of native, nop, unwanted',

@@ -5,11 +5,12 @@
 export const OPS_GROUPS = ['cpu', 'irq', 'mmu', 'lock', 'time', 'init', 'other'] as const;
 export type OpsGroup = (typeof OPS_GROUPS)[number];
 
-/** One function pointer of the table. */
+/** One function pointer: of the table, or of a static call beside it. */
 export interface OpsSlot {
-  /** Its place in the table, counted in pointers. Linux calls it the type of a patch site. */
+  /** Its place in the table, counted in pointers: what Linux calls the type of a patch site. Static calls count on behind the table. */
   readonly index: number;
-  /** `irq.save_fl`, `mmu.lazy_mode.enter`; unique in a table. */
+  readonly heldIn: 'table' | 'staticCall';
+  /** `irq.save_fl`, `mmu.lazy_mode.enter`; unique in a kernel. */
   readonly name: string;
   readonly group: OpsGroup;
   /** Where the name comes from: the kernel's types, the symbol of what it holds, or only the place in the table. */
@@ -40,5 +41,5 @@ export interface OpsTable<Own> {
 
 export type OpState = 'own' | 'native' | 'nop' | 'unwanted' | 'forgotten';
 
-/** `strict`: every slot has to be named. `overlay`: those that are named change, all others stay as they are. */
+/** `strict`: every slot of the table has to be named. `overlay`: those that are named change, all others stay as they are. */
 export type InstallMode = 'strict' | 'overlay';

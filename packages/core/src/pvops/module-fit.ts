@@ -34,7 +34,7 @@ export class ModuleFit {
   }
 
   choices(module: TypescriptOps): Choices {
-    const ops = Object.entries(opsFor(this.#parts.kernel.ops.slots, module)).map(
+    const ops = Object.entries(opsFor(this.#parts.kernel.ops.all, module)).map(
       ([slot, op]): [string, OpChoice<Implementation>] => [
         slot,
         typeof op === 'string' ? op : { kind: 'own', implementation: op },
@@ -81,7 +81,7 @@ export class ModuleFit {
   }
 
   #named({ name, version }: OpsManifest, ops: Choices, mode: LoadOptions['mode'] = 'overlay') {
-    const { ops: all } = planInstall(this.#parts.kernel.ops.slots, { name, version, ops }, mode);
+    const { ops: all } = planInstall(this.#parts.kernel.ops.all, { name, version, ops }, mode);
     return all.filter(({ state }) => state !== 'forgotten');
   }
   #isNeedless(planned: PlannedOp<Implementation>): boolean {

@@ -16,6 +16,7 @@ import { buildModule, CODE, type ModuleOptions } from './testing/module-fixture.
 const SLOT: OpsSlot = {
   index: 7,
   name: 'mmu.write_cr3',
+  heldIn: 'table',
   group: 'mmu',
   namedBy: 'types',
   prototype: undefined,

@@ -2,13 +2,14 @@ import { type CodeOp, type CodePlace, type GuestCells, PolyvisorError } from '@p
 import type { SharedCells } from '../machine/shared-cells.ts';
 import { GateOffset } from './code.ts';
 import type { LiveSlot } from './live-slot.ts';
-import type { Implementation } from './module.ts';
+import type { Implementation, TextPlace } from './module.ts';
 import type { PlannedOp } from './plan.ts';
 import type { RunningKernel } from './running-kernel.ts';
 import type { TextMemory } from './text-memory.ts';
 
-/** Longest code of an operation. */
+/** Longest code of an operation, and most memory of its own. */
 const MOST_BYTES = 256;
+const MOST_DATA_BYTES = 256;
 const CELLS_BYTES = 16;
 /** Where each cell stands in the block of them. */
 const CELL_OFFSETS: Readonly<Record<keyof typeof GuestCells, number>> = { interruptsOff: 0, interruptWaits: 1, cr2: 8 };
@@ -19,13 +20,19 @@ interface Surroundings {
   readonly previous: bigint;
 }
 
+interface Placed {
+  readonly gva: bigint;
+  /** Memory of its own. */
+  readonly data: TextPlace | undefined;
+}
+
 /** Operations in machine code, in the guest. The same operation, loaded again, stands where it stood. */
 export class OpCode {
   readonly #cells: SharedCells;
   readonly #kernel: RunningKernel;
   readonly #text: TextMemory;
   readonly #cellsGva: bigint;
-  readonly #placed = new Map<CodeOp, bigint>();
+  readonly #placed = new Map<CodeOp, Placed>();
 
   constructor(kernel: RunningKernel, text: TextMemory) {
     this.#kernel = kernel;
@@ -75,7 +82,8 @@ export class OpCode {
       asked = true;
     });
     const somewhere = this.#cellsGva;
-    op.code({ ...this.#placeAt(somewhere, { gate: somewhere, native: somewhere, previous: somewhere }, op), cells });
+    const surroundings = { gate: somewhere, native: somewhere, previous: somewhere };
+    op.code({ ...this.#placeAt(somewhere, surroundings, op, somewhere), cells });
     return asked;
   }
 
@@ -86,29 +94,46 @@ export class OpCode {
     if (planned.state === 'forgotten') return previous;
     const implementation = planned.state === 'own' ? planned.implementation : undefined;
     if (typeof implementation === 'bigint') return implementation;
-    if (typeof implementation === 'object') return this.#place(implementation, { gate, native, previous });
+    if (typeof implementation === 'object') return this.#load(implementation, { gate, native, previous }).gva;
     return gate + BigInt(GateOffset.trap);
   }
 
-  /** Answers where the code stands. Throws PV5018 for what is no code of a fair size, PV5013. */
-  #place(op: CodeOp, surroundings: Surroundings): bigint {
-    const known = this.#placed.get(op);
-    if (known !== undefined) return known;
+  /** Guest-physical address of an operation's own memory, if it has any. */
+  dataOf(planned: PlannedOp<Implementation>): number | undefined {
+    const op = planned.state === 'own' ? planned.implementation : undefined;
+    return typeof op === 'object' ? this.#placed.get(op)?.data?.gpa : undefined;
+  }
+
+  /** Answers where it stands; its memory is as at first. Throws what placing throws. */
+  #load(op: CodeOp, surroundings: Surroundings): Placed {
+    const known = this.#placed.get(op) ?? this.#place(op, surroundings);
+    if (known.data) this.#kernel.machine.memory.fill(known.data.gpa, known.data.sizeBytes, 0);
+    return known;
+  }
+  /** Throws PV5018 for what is no code of a fair size or wants too much memory, PV5013. */
+  #place(op: CodeOp, surroundings: Surroundings): Placed {
+    const { dataBytes = 0 } = op;
+    if (!Number.isInteger(dataBytes) || dataBytes < 0 || dataBytes > MOST_DATA_BYTES) {
+      const what = `an operation wants ${dataBytes} bytes of memory, of 0 to ${MOST_DATA_BYTES}`;
+      throw new PolyvisorError('PV5018', what, 'let it have less', 10);
+    }
+    const data = dataBytes > 0 ? this.#text.allocateData(dataBytes) : undefined;
     const { gva, gpa } = this.#text.allocateText(MOST_BYTES);
-    const code = op.code(this.#placeAt(gva, surroundings, op));
+    const code = op.code(this.#placeAt(gva, surroundings, op, data?.gva ?? 0n));
     if (!(code instanceof Uint8Array) || code.length === 0 || code.length > MOST_BYTES) {
       throw new PolyvisorError('PV5018', `an operation has no code of 1 to ${MOST_BYTES} bytes`, 'make it shorter', 10);
     }
     this.#kernel.machine.memory.writeBytes(gpa, code);
-    this.#placed.set(op, gva);
+    const placed = { gva, data };
+    this.#placed.set(op, placed);
     if (this.sharesState(op)) this.#sharing.push(gva);
-    return gva;
+    return placed;
   }
 
-  #placeAt(address: bigint, { gate, native, previous }: Surroundings, op: CodeOp): CodePlace {
+  #placeAt(address: bigint, { gate, native, previous }: Surroundings, op: CodeOp, data: bigint): CodePlace {
     const trap = op.trap ? gate + BigInt(GateOffset.trap) : previous;
     const { wordBytes } = this.#kernel;
-    return { wordBytes, address, previous, native, trap, cells: this.#cellPlaces(() => {}) };
+    return { wordBytes, address, previous, native, trap, data, cells: this.#cellPlaces(() => {}) };
   }
 
   #cellPlaces(onAsked: () => void): CodePlace['cells'] {

@@ -62,8 +62,11 @@ export class OpTraps {
     this.#failed = failed;
   }
 
-  set(slot: string, op: TypescriptOp | undefined): void {
-    this.#ops[this.#gates.names.indexOf(slot)] = op;
+  /** `data`: guest-physical address of the operation's own memory. */
+  set(slot: string, op: TypescriptOp | undefined, data?: number): void {
+    const index = this.#gates.names.indexOf(slot);
+    this.#ops[index] = op;
+    this.#contexts[index].memoryAt = data;
   }
 
   /** Measure what operations take from now on, or no longer. */
@@ -157,6 +160,7 @@ class Context implements OpContext {
   readonly memory: OpContext['memory'];
   readonly machine: OpContext['machine'];
   readonly member: OpContext['member'];
+  memoryAt: number | undefined;
   #vcpu: MachineVcpu | undefined;
 
   constructor(slot: string, machine: Machine, member: OpContext['member']) {
@@ -171,6 +175,10 @@ class Context implements OpContext {
   }
   get vcpu(): Vcpu {
     return this.#vcpu as MachineVcpu;
+  }
+  get data(): number {
+    if (this.memoryAt === undefined) throw new RangeError(`the operation in ${this.slot} has no memory of its own`);
+    return this.memoryAt;
   }
   arg(index: number): bigint {
     const vcpu = this.#vcpu as MachineVcpu;

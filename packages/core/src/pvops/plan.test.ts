@@ -4,7 +4,7 @@ import type { OpChoice, OpsSlot, OpsTable } from './model.ts';
 import { opsFor, planInstall } from './plan.ts';
 
 const slot = (name: string, index: number): OpsSlot => ({
-  ...{ index, name, group: 'mmu', namedBy: 'types', prototype: undefined, convention: 'c' },
+  ...{ index, name, heldIn: 'table', group: 'mmu', namedBy: 'types', prototype: undefined, convention: 'c' },
 });
 const SLOTS = ['mmu.write_cr3', 'mmu.flush_tlb_multi', 'mmu.exit_mmap', 'mmu.set_pte'].map(slot);
 const own = (implementation: string): OpChoice<string> => ({ kind: 'own', implementation });

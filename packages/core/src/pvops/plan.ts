@@ -6,7 +6,7 @@ export type PlannedOp<Own> =
   | { readonly slot: OpsSlot; readonly state: 'own'; readonly implementation: Own }
   | { readonly slot: OpsSlot; readonly state: Exclude<OpState, 'own'> };
 
-/** All slots in the order of the kernel's table; those that are forgotten keep what they have. */
+/** All slots in the order in which the kernel has them; those that are forgotten keep what they have. */
 export interface InstallPlan<Own> {
   readonly mode: InstallMode;
   readonly ops: readonly PlannedOp<Own>[];
@@ -27,12 +27,13 @@ export function planInstall<Own>(slots: readonly OpsSlot[], table: OpsTable<Own>
     throw usage('PV5001', `${whose} names slots that the kernel does not have: ${strangers.join(', ')}`, fix);
   }
   const ops = slots.map((slot) => planned(slot, table));
-  const forgotten = ops.filter(({ state }) => state === 'forgotten').map(({ slot }) => slot.name);
+  const inTable = ops.filter(({ slot: { heldIn } }) => heldIn === 'table');
+  const forgotten = inTable.filter(({ state }) => state === 'forgotten').map(({ slot }) => slot.name);
   if (mode === 'strict' && forgotten.length > 0) {
     const fix = 'name each as own, native, nop or unwanted, or install the table as an overlay';
     throw usage(
       'PV5002',
-      `${whose} forgets ${forgotten.length} of ${slots.length} slots: ${forgotten.join(', ')}`,
+      `${whose} forgets ${forgotten.length} of ${inTable.length} slots: ${forgotten.join(', ')}`,
       fix,
     );
   }

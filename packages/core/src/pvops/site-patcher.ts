@@ -1,4 +1,5 @@
 import { PolyvisorError } from '@polyvisor/plugin-api';
+import { type Branch, directBranch } from './code.ts';
 import { type LiveSite, SitePlace } from './live-site.ts';
 import type { RunningKernel } from './running-kernel.ts';
 import { SiteTable, type SiteTargets, type SlotTargets } from './site-table.ts';
@@ -26,7 +27,7 @@ export class SitePatcher {
   readonly #kernelSites: SiteTable;
   /** The same of its modules; `undefined`: to be made. */
   #moduleSites: SiteTable | undefined;
-  /** Sites that are left alone: in code that the kernel gives away once it has booted, or no calls through the table. */
+  /** Sites that are left alone: in code that the kernel gives away once it has booted, or no calls of operations. */
   readonly leftOut: PatchSite[] = [];
   /**
    * Addresses strictly within sites, between instructions of the kernel's own, for as long as those are there: their lower halves.
@@ -35,14 +36,14 @@ export class SitePatcher {
   readonly #within = new Map<number, SitePlace>();
   #passes = COLD_PASSES;
 
-  /** Throws PV5012 where the kernel is not mapped at this moment. */
-  constructor(kernel: RunningKernel, linkedOpcode: (site: PatchSite) => Uint8Array | undefined) {
+  /** `linkedCode`: what the kernel's file has at a site. Throws PV5012 where the kernel is not mapped at this moment. */
+  constructor(kernel: RunningKernel, linkedCode: (site: PatchSite) => Uint8Array | undefined) {
     this.#kernel = kernel;
     // Behind it there is no code; where data have no symbols, its end has none.
     this.#initFirst = kernel.symbol('__init_begin') ?? 0n;
     this.#initEnd = this.#initFirst === 0n ? 0n : (kernel.symbol('__init_end') ?? kernel.wrap(-1n));
-    for (const { sites } of kernel.ops.slots) {
-      for (const site of sites) this.#add(site, linkedOpcode(site));
+    for (const { sites } of kernel.ops.all) {
+      for (const site of sites) this.#add(site, linkedCode(site));
     }
     this.#kernelSites = new SiteTable(this.#places);
   }
@@ -62,13 +63,9 @@ export class SitePatcher {
     const gpa = this.#kernel.gpaOf(gva);
     const lastGpa = this.#kernel.gpaOf(gva + BigInt(site.sizeBytes - 1));
     if (!original || gpa === undefined || lastGpa === undefined) throw notMapped(gva);
-    const isCall = linked?.[0] === OPCODE_GROUP_5 && site.sizeBytes >= SHORTEST_BYTES;
-    if (!isCall) {
-      this.leftOut.push(site);
-      return;
-    }
-    const branch = ((linked[1] >> 3) & 7) === 4 ? 'jmp' : 'call';
-    this.#place(new SitePlace({ ...site, gva, original }, branch, { gpa, lastGpa }));
+    const branch = linked && branchOf(site, linked, original);
+    if (branch) this.#place(new SitePlace({ ...site, gva, original }, branch, { gpa, lastGpa }));
+    else this.leftOut.push(site);
   }
 
   #place(place: SitePlace): SitePlace {
@@ -170,6 +167,19 @@ export class SitePatcher {
       memory.readBytes(gpa, sizeBytes).some((byte, i) => byte !== bytes[offset + i]),
     );
   }
+}
+
+/**
+ * What goes into a site: CALL or JMP, as its instruction in the file is one through the table, or a direct one, which a static
+ * call's is in memory too. `undefined`: it is neither.
+ */
+function branchOf({ listedIn, sizeBytes }: PatchSite, linked: Uint8Array, original: Uint8Array): Branch | undefined {
+  if (listedIn === '.static_call_sites' || listedIn === '.static_call.text') {
+    const direct = directBranch(linked);
+    return directBranch(original) === direct ? direct : undefined;
+  }
+  if (linked[0] !== OPCODE_GROUP_5 || sizeBytes < SHORTEST_BYTES) return undefined;
+  return ((linked[1] >> 3) & 7) === 4 ? 'jmp' : 'call';
 }
 
 function notMapped(gva: bigint): PolyvisorError {

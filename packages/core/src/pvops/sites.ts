@@ -9,8 +9,8 @@ export interface PatchSite {
   readonly sizeBytes: number;
   /** Index of the slot. */
   readonly slot: number;
-  /** The table that lists it. */
-  readonly listedIn: '.parainstructions' | '.altinstructions';
+  /** The table that lists it; `.static_call.text`: it is a static call's trampoline. */
+  readonly listedIn: '.parainstructions' | '.altinstructions' | '.static_call_sites' | '.static_call.text';
   /** What the kernel may put in its place at boot; the last one whose feature the processor has. */
   readonly alternatives: readonly Alternative[];
 }

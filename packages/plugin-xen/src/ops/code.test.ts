@@ -1,10 +1,10 @@
 import type { CodePlace } from '@polyvisor/plugin-api';
 import { describe, expect, it } from 'vitest';
-import { assemble, at, to } from './code.ts';
+import { assemble, at, label, to, toLabel } from './code.ts';
 import { ops } from './index.ts';
 
 const place = (wordBytes: 4 | 8): CodePlace => ({
-  ...{ wordBytes, address: 0x1000n, previous: 0x5000n, native: 0x6000n, trap: 0x2000n },
+  ...{ wordBytes, address: 0x1000n, previous: 0x5000n, native: 0x6000n, trap: 0x2000n, data: 0x4000n },
   cells: { interruptsOff: 0x3000n, interruptWaits: 0x3001n, cr2: 0x3008n },
 });
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
@@ -23,6 +23,19 @@ describe('code for a place', () => {
   });
 });
 
+describe('labels', () => {
+  it('are reached before and behind them', () => {
+    const pieces = [[0xeb], toLabel('end'), label('start'), [0x90], label('end'), [0xeb], toLabel('start')];
+    expect(hex(assemble(place(8), pieces))).toBe('eb0190ebfd');
+  });
+
+  it('are refused where they are not there or too far away', () => {
+    expect(() => assemble(place(8), [[0xeb], toLabel('end')])).toThrow(/end is out of reach/);
+    const far = [[0xeb], toLabel('end'), Array(128).fill(0x90), label('end')];
+    expect(() => assemble(place(8), far)).toThrow(/end is out of reach/);
+  });
+});
+
 describe('xen-ops', () => {
   it.each([
     ['irq.irq_disable', 8, 'c605f91f000001c3'],
@@ -33,6 +46,16 @@ describe('xen-ops', () => {
     ['set_pte', 4, '8948048910c3'],
     ['mmu.write_cr3', 8, 'e9fb0f0000'],
     ['flush_tlb_local', 4, 'e9fb0f0000'],
+    [
+      'time.sched_clock',
+      8,
+      '488b0df92f00000f3148c1e2204809d04829c8483b05ee2f0000731d480faf05ec2f000048c1e81c480305e92f0000483b0dca2f000075c8c3e9c20f0000',
+    ],
+    [
+      'time.sched_clock',
+      4,
+      '8b0d004000000f3129c81b1504400000752a3b05084000007322f725104000000facd01cc1ea1c03051840000013151c4000003b0d0040000075c5c3e9bf0f0000',
+    ],
   ] as const)('%s in %d bytes a word is %s', (slot, wordBytes, code) => {
     expect(codeOf(slot, wordBytes)).toBe(code);
   });

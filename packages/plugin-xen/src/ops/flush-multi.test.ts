@@ -37,6 +37,7 @@ function call(asked: Call) {
   asked.prepare?.(machine);
   const context: OpContext = {
     ...{ slot: 'mmu.flush_tlb_multi', vcpu: caller, memory: machine.memory, machine },
+    data: 0,
     arg: (index) => [0n, info][index],
     member: (struct, name) => (struct === 'flush_tlb_info' ? members[name] : undefined),
   };

@@ -1,4 +1,5 @@
 import type { CodeOp, CodePlace, ExitKind, TypescriptOp, TypescriptOps } from '@polyvisor/plugin-api';
+import { schedClock } from './clock.ts';
 import { assemble, at, to } from './code.ts';
 import { flushMulti } from './flush-multi.ts';
 
@@ -114,6 +115,8 @@ const untyped: TypescriptOps['ops'] = {
   flush_tlb_global: flushKernel,
   flush_tlb_one_user: flushOne,
   flush_tlb_multi: flushMulti,
+  // Before 5.13; since then no slot of the table has it.
+  sched_clock: schedClock,
   // Before 4.15 and 5.14.
   flush_tlb: flushUser,
   flush_tlb_single: flushOne,
@@ -122,8 +125,8 @@ const untyped: TypescriptOps['ops'] = {
 /** The module that `vm ops load VM xen-ops` loads. */
 export const ops: TypescriptOps = {
   name: 'xen-ops',
-  version: '1.3.0',
-  api: '^1.5',
+  version: '1.4.0',
+  api: '^1.6',
   guest: 'linux',
   whereThere: true,
   ops: {
@@ -143,6 +146,7 @@ export const ops: TypescriptOps = {
     'mmu.set_pud': setPud,
     'mmu.lazy_mode.enter': 'nop',
     'mmu.lazy_mode.leave': 'nop',
+    'time.sched_clock': schedClock,
     ...untyped,
   },
 };

@@ -17,7 +17,7 @@ const KERNEL = { 64: 0xffffffffc0000000n, 32: 0xf6f00000n } as const;
 const [UNDEFINED, ABSOLUTE, COMMON] = [0, 0xfff1, 0xfff2];
 
 const slot = (name: string, convention: OpsSlot['convention'] = 'c'): OpsSlot => ({
-  ...{ index: 0, name, group: 'mmu', namedBy: 'types', prototype: undefined, convention },
+  ...{ index: 0, name, heldIn: 'table', group: 'mmu', namedBy: 'types', prototype: undefined, convention },
 });
 
 function guest(

@@ -9,7 +9,10 @@ export const BASES = { 32: 0xc1000000n, 64: 0xffffffff81000000n } as const;
 export const TEXT = 0x0n;
 export const TEXT_BYTES = 0x400;
 export const DATA = 0x10000n;
+const KEYS = 0x18000n;
 const INIT = 0x20000n;
+/** Of the list of sites of static calls. */
+const STATIC_SITES = INIT + 0xc000n;
 
 /** A call site in the making: at an offset of .text, to a slot. */
 export interface FixtureSite {
@@ -27,6 +30,15 @@ export interface FixtureAlternative {
   readonly flags?: number;
 }
 
+/** A static call in the making; places are offsets of .text. */
+export interface FixtureStaticCall {
+  readonly call: string;
+  readonly target: number;
+  readonly trampoline: number;
+  /** Branches to the trampoline. */
+  readonly sites?: readonly { readonly at: number; readonly opcode: 0xe8 | 0xe9 }[];
+}
+
 export interface KernelOptions {
   readonly width?: Width;
   /** What each slot points to: an offset in .text, or `null`. */
@@ -38,6 +50,7 @@ export interface KernelOptions {
   /** Calls through the table that no .parainstructions list. */
   readonly calls?: readonly FixtureSite[];
   readonly alternativeBytes?: 12 | 13 | 14;
+  readonly staticCalls?: readonly FixtureStaticCall[];
   readonly symbols?: Readonly<Record<string, bigint>>;
   readonly btf?: Uint8Array;
   /** Words after the table. */
@@ -47,12 +60,17 @@ export interface KernelOptions {
 /** A kernel file in the form in which the loader hands it over. */
 export function buildKernel(options: KernelOptions): ElfImage {
   const { width = 64, slots, parainstructions = [], calls = [], alternatives = [], after = [] } = options;
+  const { staticCalls = [] } = options;
   const base = BASES[width];
   const wordBytes = width / 8;
   const text = new Uint8Array(TEXT_BYTES).fill(0xcc);
   for (const [at, code] of Object.entries(options.code ?? {})) text.set(code, Number(at));
   for (const { at, slot, code = callThrough(width, at, slot) } of [...parainstructions, ...calls]) {
     if (code.length > 0) text.set(code, at);
+  }
+  for (const { target, trampoline, sites = [] } of staticCalls) {
+    text.set(rel32(0xe9, trampoline, target), trampoline);
+    for (const { at, opcode } of sites) text.set(rel32(opcode, at, trampoline), at);
   }
   const words = [...slots.map((slot) => (slot === null ? 0n : base + TEXT + BigInt(slot))), ...after];
   const sections: [name: string, type: number, flags: bigint, address: bigint, bytes: Uint8Array][] = [
@@ -66,6 +84,11 @@ export function buildKernel(options: KernelOptions): ElfImage {
   if (alternatives.length > 0) {
     const rows = alternativeTable(options.alternativeBytes ?? 14, alternatives);
     sections.push(['.altinstructions', 1, ALLOC, base + INIT + 0x4000n, rows]);
+  }
+  if (staticCalls.length > 0) {
+    const keys = staticCalls.flatMap(({ target }) => [base + TEXT + BigInt(target), 1n]);
+    sections.push(['.keys', 1, ALLOC, base + KEYS, wordsOf(wordBytes, keys)]);
+    sections.push(['.static_call_sites', 1, ALLOC, base + STATIC_SITES, staticSites(wordBytes, staticCalls)]);
   }
   if (options.btf) sections.push(['.BTF', 1, ALLOC, base + 0x30000n, options.btf]);
   const { symtab, strtab } = symbolTable(width, options.symbols ?? {});
@@ -125,6 +148,37 @@ function alternativeTable(rowBytes: 12 | 13 | 14, rows: readonly FixtureAlternat
     return [...row, ...Array(rowBytes - row.length).fill(0)];
   });
   return Uint8Array.from(bytes);
+}
+
+/** CALL or JMP rel32 from one offset of .text to another. */
+export function rel32(opcode: number, from: number, to: number): number[] {
+  return [opcode, ...bytesOf(BigInt(to - from - 5), 4)];
+}
+
+/** Rows of struct static_call_site: offsets from their own place to the site and to the key, here with the flag of a tail call. */
+function staticSites(wordBytes: number, calls: readonly FixtureStaticCall[]): Uint8Array {
+  const all = calls.flatMap(({ sites = [] }, number) => sites.map((site) => ({ ...site, number })));
+  const rows = all.flatMap(({ at, opcode, number }, row) => {
+    const here = STATIC_SITES + BigInt(row * 8);
+    const key = KEYS + BigInt(number * 2 * wordBytes);
+    return [...bytesOf(TEXT + BigInt(at) - here, 4), ...bytesOf((key | (opcode === 0xe9 ? 1n : 0n)) - (here + 4n), 4)];
+  });
+  return Uint8Array.from(rows);
+}
+
+/** What a kernel's symbols say of its static calls; `listed`: where their sites are told, and not only the trampolines. */
+export function staticCallSymbols(
+  width: Width,
+  calls: readonly FixtureStaticCall[],
+  listed = true,
+): Record<string, bigint> {
+  const rows = calls.reduce((sum, { sites = [] }) => sum + sites.length, 0);
+  const named = calls.map(({ call, trampoline }, number): [string, bigint][] => [
+    [`__SCT__${call}`, BigInt(trampoline)],
+    ...(listed ? [[`__SCK__${call}`, KEYS + BigInt((number * 2 * width) / 8)] as [string, bigint]] : []),
+  ]);
+  const list = { __start_static_call_sites: STATIC_SITES, __stop_static_call_sites: STATIC_SITES + BigInt(rows * 8) };
+  return { ...Object.fromEntries(named.flat()), ...(listed && list) };
 }
 
 /** gABI 4.1, chapter 4, "Symbol Table". */

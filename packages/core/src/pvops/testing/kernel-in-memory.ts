@@ -63,6 +63,11 @@ export function placeKernel(machine: Machine, file: ElfImage = kernel): void {
     const at = KERNEL_AT + Number(DATA) + slot * 8;
     memory.write64(at, memory.read64(at) + SLIDE);
   }
+  const keys = file.section('.keys');
+  for (let at = 0; keys && at < keys.sizeBytes; at += 16) {
+    const gpa = KERNEL_AT + Number(keys.address - BASES[64]) + at;
+    memory.write64(gpa, memory.read64(gpa) + SLIDE);
+  }
   const [pml4, low, lowDirectory, high, highDirectory] = [0, 1, 2, 3, 4].map((page) => TABLES + page * 0x1000);
   memory.fill(TABLES, 5 * 0x1000, 0);
   memory.write64(pml4, BigInt(low) | TABLE);
