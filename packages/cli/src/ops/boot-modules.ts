@@ -1,4 +1,11 @@
-import { findKernelOps, type HandedOver, isOpsObject, type PluginRegistry, recogniseImage } from '@polyvisor/core';
+import {
+  findKernelOps,
+  type HandedOver,
+  isOpsObject,
+  type PluginRegistry,
+  recogniseImage,
+  refusedHandOver,
+} from '@polyvisor/core';
 import { type ElfImage, type GuestImage, PolyvisorError } from '@polyvisor/plugin-api';
 import { say } from '../diagnostics.ts';
 import { ExitCode } from '../exit-codes.ts';
@@ -97,8 +104,9 @@ export class BootModules {
   }
 
   async #takeKernel(bytes: Uint8Array): Promise<void> {
-    if (!this.#machine || this.#handed) throw refuse('a second kernel');
-    if (isKernel(this.#image.elf)) throw refuse(`a kernel, and the machine was started with ${this.#image.name}`);
+    if (!this.#machine || this.#handed) throw refusedHandOver('a second kernel');
+    if (isKernel(this.#image.elf))
+      throw refusedHandOver(`a kernel, and the machine was started with ${this.#image.name}`);
     const name = 'the kernel that the guest hands over';
     const unpacker = fromCache(decompressorUpTo(MOST_UNPACKED_BYTES));
     const { elf, description } = await recogniseImage(bytes, name, unpacker);
@@ -128,8 +136,8 @@ export class BootModules {
 
   async #takeModule(bytes: Uint8Array): Promise<void> {
     const kernel = this.#handed;
-    if (!kernel) throw refuse('a module before a kernel');
-    if (kernel.isFound) throw refuse('a module for a kernel that runs already');
+    if (!kernel) throw refusedHandOver('a module before a kernel');
+    if (kernel.isFound) throw refusedHandOver('a module for a kernel that runs already');
     this.#handedModules++;
     kernel.add(await listed(bytes, `module ${this.#handedModules} of the guest`, this.#directory));
   }
@@ -141,14 +149,6 @@ interface MachineParts {
   readonly ops: VmOps;
   readonly registry: PluginRegistry;
 }
-
-const refuse = (what: string) =>
-  new PolyvisorError(
-    'PV5031',
-    `the guest hands over ${what}`,
-    'see docs/ops-modules.md, A boot loader in the guest',
-    ExitCode.CONTROL,
-  );
 
 /** A module of a boot list, or the one that it names. Guest code, unless `directory` allows others. */
 async function listed(bytes: Uint8Array, file: string, directory: string | undefined): Promise<OpsFile> {

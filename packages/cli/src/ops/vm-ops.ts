@@ -5,9 +5,10 @@ import {
   type LoadOptions,
   Machine,
   type OpsChange,
+  refusedHandOver,
   type SlotReport,
 } from '@polyvisor/core';
-import { type ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
+import type { ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
 import { controlError } from '../cli-error.ts';
 import { say } from '../diagnostics.ts';
 import { mainThreadCpuNs } from '../node/thread-cpu.ts';
@@ -22,7 +23,7 @@ const bytesOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
 
 type HandOver = (kind: HandedOver, bytes: Uint8Array) => Promise<void>;
 const refuseHandOver: HandOver = async () => {
-  throw new PolyvisorError('PV5031', 'nobody takes what the guest hands over', 'start it with `vm run`', 10);
+  throw refusedHandOver('something, and nobody takes it');
 };
 
 interface ReportWish {

@@ -28,7 +28,8 @@ export interface HandOverHost {
 /** The answer for the guest to something that was refused: the number of its PV code, negative. */
 export const refusalAnswer = ({ code }: PolyvisorError): bigint => -BigInt(code.replace(/^PV/, ''));
 
-const refuse = (what: string) => moduleError('PV5031', `the guest hands over ${what}`);
+/** Why something is not taken. */
+export const refusedHandOver = (what: string): PolyvisorError => moduleError('PV5031', `the guest hands over ${what}`);
 
 /**
  * The call by which a boot loader in the guest hands over a kernel and modules for its operations, before it starts that kernel:
@@ -48,16 +49,16 @@ export class HandOvers {
   take(vcpu: MachineVcpu): void {
     const low = (index: number) => Number(vcpu.gpr[index] & 0xffff_ffffn);
     const found = KINDS[low(Gpr.RDX)];
-    if (!found) throw refuse(`something of kind ${low(Gpr.RDX)}`);
+    if (!found) throw refusedHandOver(`something of kind ${low(Gpr.RDX)}`);
     const { kind, mostBytes, most } = found;
-    if (this.#taken[kind] === most) throw refuse(`a ${kind}, and ${most} have come already`);
+    if (this.#taken[kind] === most) throw refusedHandOver(`a ${kind}, and ${most} have come already`);
     this.#taken[kind]++;
     const sizeBytes = low(Gpr.RCX);
-    if (sizeBytes === 0 || sizeBytes > mostBytes) throw refuse(`a ${kind} of ${sizeBytes} bytes`);
+    if (sizeBytes === 0 || sizeBytes > mostBytes) throw refusedHandOver(`a ${kind} of ${sizeBytes} bytes`);
     const bits = vcpu.engine.mode === 'long64' ? 64 : 32;
     const gva = BigInt.asUintN(bits, vcpu.gpr[Gpr.RBX]);
     const read = vcpu.read(gva, sizeBytes, { as: 'supervisor' });
-    if (!read.ok) throw refuse(`a ${kind} at 0x${gva.toString(16)}, where there is no memory`);
+    if (!read.ok) throw refusedHandOver(`a ${kind} at 0x${gva.toString(16)}, where there is no memory`);
     this.#machine.hold(
       this.#answer(kind, read.bytes).then((answer) => {
         vcpu.gpr[Gpr.RAX] = BigInt.asUintN(bits, answer);

@@ -1,5 +1,5 @@
 export { GuestRegistrations } from './guest-calls.ts';
-export type { HandedOver } from './hand-overs.ts';
+export { type HandedOver, refusedHandOver } from './hand-overs.ts';
 export { findKernelOps, type Implementation, type KernelOps, type KernelSlot } from './kernel-ops.ts';
 export { LiveOps } from './live-ops.ts';
 export type { SlotReport } from './live-slot.ts';

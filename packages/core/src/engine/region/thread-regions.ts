@@ -1,7 +1,7 @@
 import { TLB_ENTRY_BYTES, TLB_EXEC_ENTRIES } from '../../memory/layout.ts';
 import type { CodeCache, CodePage } from '../code-cache.ts';
 import type { EngineMemory } from '../memory.ts';
-import type { RegionPart } from './maker.ts';
+import type { Numbers, RegionPart } from './maker.ts';
 import type { FromThread, RegionThread } from './thread-messages.ts';
 
 /** Where a region was asked for. */
@@ -22,7 +22,7 @@ export interface RegionSource {
   readonly linear: bigint;
   readonly parts: readonly RegionPart<CodePage>[];
   /** Distances of the pages whose entry tables it looks for. */
-  readonly tables: readonly number[] | Int32Array;
+  readonly tables: Numbers;
   /** It holds what it calls and what it goes to in other pages. */
   readonly isGrown: boolean;
 }
