@@ -47,6 +47,9 @@ export const liveReportSchema = v.object({
   /** Sites that somebody else has written to. */
   strays: count,
   counting: v.boolean(),
+  /** How long the guest stood still at most while its kernel was found, in ms; not if it has registered operations before, or got some at boot. */
+  findMs: v.optional(v.number()),
+  findCpuMs: v.optional(v.number()),
   textSha256: v.optional(v.string()),
   textSha256Before: v.optional(v.string()),
   modules: modulesSchema,

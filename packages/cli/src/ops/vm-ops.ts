@@ -1,9 +1,11 @@
+import { createHash } from 'node:crypto';
 import {
   GuestRegistrations,
   type HandedOver,
   LiveOps,
   type LoadOptions,
   Machine,
+  type MomentSteps,
   type OpsChange,
   refusedHandOver,
   type SlotReport,
@@ -14,12 +16,14 @@ import { say } from '../diagnostics.ts';
 import { mainThreadCpuNs } from '../node/thread-cpu.ts';
 import type { RunnableMachine } from '../options.ts';
 import { readOpsFile } from './ops-file.ts';
+import { inSmallSteps } from './small-steps.ts';
 import type { ChangeReport, LiveReport, SiteReport, WatchReport } from './vm-ops-schema.ts';
 
 /** How long the guest may take to come to a point at which its kernel can be changed. */
 const PATIENCE_NS = 10_000_000_000;
 const hex = (value: bigint) => `0x${value.toString(16)}`;
 const bytesOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex');
+const roundedMs = (ns: number) => Math.round(ns / 1e3) / 1e3;
 
 type HandOver = (kind: HandedOver, bytes: Uint8Array) => Promise<void>;
 const refuseHandOver: HandOver = async () => {
@@ -39,6 +43,10 @@ export class VmOps {
   #handOver: HandOver = refuseHandOver;
   #machine: Machine | undefined;
   #live: LiveOps | undefined;
+  /** It is being found, for whoever has asked first and all others. */
+  #finding: Promise<LiveOps> | undefined;
+  /** How long the guest has stood still at most while it was. */
+  #found: { readonly findMs: number; readonly findCpuMs: number } | undefined;
   /** SHA-256 of the kernel's code before any module came. */
   #textBefore: string | undefined;
   /** One change after the other. */
@@ -53,6 +61,8 @@ export class VmOps {
   started(machine: RunnableMachine): void {
     this.#machine = machine instanceof Machine ? machine : undefined;
     this.#live = undefined;
+    this.#finding = undefined;
+    this.#found = undefined;
     this.#textBefore = undefined;
     this.#elf = this.#imageElf;
     this.#handOver = refuseHandOver;
@@ -102,7 +112,8 @@ export class VmOps {
       moduleSitesUnknown: live.unknown,
       strays: live.strays().length,
       counting: live.counting,
-      ...(text && { textSha256: await this.#textHash(live) }),
+      ...this.#found,
+      ...(text && { textSha256: (await this.#textHash(live)).sha256 }),
       ...(this.#textBefore !== undefined && { textSha256Before: this.#textBefore }),
       modules: this.#modules(live),
       slots: slots.filter(({ slot }) => slot.heldIn === 'table').map(row),
@@ -119,11 +130,11 @@ export class VmOps {
     const file = await readOpsFile(reference);
     const { name, version } = file.manifest;
     return await this.#changing(async (live) => {
-      await this.#rememberText(live);
+      const hashMs = await this.#rememberText(live);
       const change = await this.#prepared(live, live.rehearse(name, file.slotsFor(live)), () =>
         file.loadInto(live, options),
       );
-      return { ...change, name, version };
+      return { ...change, prepareMs: Math.max(change.prepareMs, hashMs), name, version };
     });
   }
 
@@ -140,8 +151,9 @@ export class VmOps {
       if (live.modules.length > 0 || live.counting) return { ...change, name, version };
       // A kernel that has booted since has changed its code itself.
       if (this.#textBefore === undefined) return { ...change, name, version };
-      const textSha256 = await this.#textHash(live);
-      return { ...change, name, version, textSha256, textIsAsBefore: textSha256 === this.#textBefore };
+      const { sha256: textSha256, longestMs } = await this.#textHash(live);
+      const prepareMs = Math.max(change.prepareMs, longestMs);
+      return { ...change, prepareMs, name, version, textSha256, textIsAsBefore: textSha256 === this.#textBefore };
     });
   }
 
@@ -227,10 +239,33 @@ export class VmOps {
     if (!machine) throw refused('the guest has not been started yet', 'try again');
     if (!elf) throw refused('its image holds no ELF file, by which the kernel would be found', 'boot a Linux kernel');
     if (this.#live) return this.#live;
-    const live = await machine.attempt(() => this.#live ?? LiveOps.attach(machine, elf, opsHost), PATIENCE_NS);
-    if (!live) throw refused("the image's kernel does not run in the guest", 'wait until it has booted');
-    this.#live = live;
-    return live;
+    const finding = this.#finding ?? this.#find(machine, elf);
+    this.#finding = finding;
+    try {
+      return await finding;
+    } finally {
+      if (this.#finding === finding) this.#finding = undefined;
+    }
+  }
+  async #find(machine: Machine, elf: ElfImage): Promise<LiveOps> {
+    // The guest may register operations meanwhile, or be another one.
+    const isOver = () => this.#live !== undefined || this.#machine !== machine;
+    const steps = LiveOps.attachInSteps(machine, elf, opsHost);
+    const { result, longestMs, longestCpuMs } = await this.#inSmallSteps(steps, isOver);
+    if (this.#live === undefined && this.#machine === machine && result) {
+      this.#live = result;
+      this.#found = { findMs: longestMs, findCpuMs: longestCpuMs };
+    }
+    if (this.#live) return this.#live;
+    throw refused("the image's kernel does not run in the guest", 'wait until it has booted');
+  }
+  #inSmallSteps<Result>(steps: MomentSteps<Result>, isOver?: () => boolean) {
+    const machine = this.#machine as Machine;
+    return inSmallSteps(steps, {
+      attempt: (attempt) => machine.attempt(attempt, PATIENCE_NS),
+      cpuNs: opsHost.cpuNs,
+      ...(isOver && { isOver }),
+    });
   }
 
   async #attempt<T>(attempt: () => T | undefined): Promise<T> {
@@ -241,12 +276,11 @@ export class VmOps {
     throw refused(why, machine.paused ? 'resume it first' : 'try again');
   }
   /** A change for which `steps` are taken first. */
-  async #prepared(live: LiveOps, steps: Iterable<void>, attempt: () => OpsChange | undefined) {
+  async #prepared(live: LiveOps, steps: MomentSteps<void>, attempt: () => OpsChange | undefined) {
     try {
-      const prepareMs = await inSmallSteps(steps);
+      const { longestMs: prepareMs } = await this.#inSmallSteps(steps);
       const { sites, pauseNs, pauseCpuNs } = await this.#attempt(attempt);
-      const ms = (ns: number) => Math.round(ns / 1e3) / 1e3;
-      return { sites, pauseMs: ms(pauseNs), pauseCpuMs: ms(pauseCpuNs), prepareMs };
+      return { sites, pauseMs: roundedMs(pauseNs), pauseCpuMs: roundedMs(pauseCpuNs), prepareMs };
     } finally {
       live.rehearsed();
     }
@@ -258,31 +292,20 @@ export class VmOps {
     return done;
   }
 
-  /** Before anything of ours is in it. */
-  async #rememberText(live: LiveOps): Promise<void> {
-    if (live.modules.length === 0 && !live.counting) this.#textBefore = await this.#textHash(live);
+  /** Before anything of ours is in it. Answers how long the guest has stood still at most for it, in ms. */
+  async #rememberText(live: LiveOps): Promise<number> {
+    if (live.modules.length > 0 || live.counting) return 0;
+    const { sha256, longestMs } = await this.#textHash(live);
+    this.#textBefore = sha256;
+    return longestMs;
   }
-  async #textHash(live: LiveOps): Promise<string> {
-    const text = await this.#attempt(() => live.text());
-    return bytesOf(new Uint8Array(await crypto.subtle.digest('SHA-256', text as BufferSource)));
+  async #textHash(live: LiveOps): Promise<{ sha256: string; longestMs: number }> {
+    const hash = createHash('sha256');
+    const steps = live.textInSteps((piece) => hash.update(piece));
+    const { result, longestMs } = await this.#inSmallSteps(steps);
+    if (!result) throw refused("the kernel's code cannot be read", 'try again');
+    return { sha256: hash.digest('hex'), longestMs };
   }
-}
-
-/** How long the guest may stand still for steps that need not be taken at once. */
-const STEP_MS = 1;
-
-/** Takes such steps, and lets the guest run in between. Answers how long it has stood still at most, in ms. */
-async function inSmallSteps(steps: Iterable<void>): Promise<number> {
-  let longestMs = 0;
-  let startMs = performance.now();
-  for (const _ of steps) {
-    const tookMs = performance.now() - startMs;
-    longestMs = Math.max(longestMs, tookMs);
-    if (tookMs < STEP_MS) continue;
-    await new Promise(setImmediate);
-    startMs = performance.now();
-  }
-  return Math.round(Math.max(longestMs, performance.now() - startMs) * 1e3) / 1e3;
 }
 
 /** What changes of the ops need of this process. */

@@ -1,7 +1,7 @@
 import { PolyvisorError } from '@polyvisor/plugin-api';
 import { type Btf, BtfKind } from '../loader/image/btf.ts';
 import { latin1 } from '../loader/image/byte-reader.ts';
-import { typesOf } from './kernel-state.ts';
+import { typesOf } from './kernel-types.ts';
 import type { RunningKernel } from './running-kernel.ts';
 import { offsetOf } from './struct-layout.ts';
 

@@ -1,7 +1,7 @@
 export { GuestRegistrations } from './guest-calls.ts';
 export { type HandedOver, refusedHandOver } from './hand-overs.ts';
 export { findKernelOps, type Implementation, type KernelOps, type KernelSlot } from './kernel-ops.ts';
-export { LiveOps } from './live-ops.ts';
+export { LiveOps, type MomentSteps } from './live-ops.ts';
 export type { SlotReport } from './live-slot.ts';
 export { checkModule, type ModuleSurroundings, readTypescriptOps } from './manifest.ts';
 export type { InstallMode, OpChoice, OpState, OpsGroup, OpsSlot, OpsTable } from './model.ts';

@@ -1,5 +1,8 @@
 import type { ElfImage, ElfSection } from '@polyvisor/plugin-api';
+import type { Steps } from '../loader/image/steps.ts';
 
+/** How many places where a text may begin a step looks at. */
+const PLACES_A_STEP = 512;
 const SHT_NOBITS = 8;
 const SHF_ALLOC = 2n;
 const SHF_EXECINSTR = 4n;
@@ -56,14 +59,16 @@ export class KernelImage {
   }
 
   /** Addresses of a text in the file's data, at most so many. */
-  find(text: string, most: number): bigint[] {
+  *find(text: string, most: number): Steps<bigint[]> {
     const wanted = new TextEncoder().encode(text);
     const found: bigint[] = [];
+    let looked = 0;
     for (const { flags, address, offset, sizeBytes } of this.#sections) {
       if ((flags & SHF_EXECINSTR) !== 0n) continue;
       const bytes = this.elf.bytes.subarray(offset, offset + sizeBytes);
       for (let at = bytes.indexOf(wanted[0]); at >= 0; at = bytes.indexOf(wanted[0], at + 1)) {
         if (found.length >= most) return found;
+        if (++looked % PLACES_A_STEP === 0) yield;
         if (wanted.every((byte, i) => bytes[at + i] === byte)) found.push(address + BigInt(at));
       }
     }

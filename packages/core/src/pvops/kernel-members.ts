@@ -1,5 +1,5 @@
 import type { KernelMember, OpContext } from '@polyvisor/plugin-api';
-import { typesOf } from './kernel-state.ts';
+import { typesOf } from './kernel-types.ts';
 import type { RunningKernel } from './running-kernel.ts';
 import { memberOf } from './struct-layout.ts';
 

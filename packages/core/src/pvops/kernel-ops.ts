@@ -1,12 +1,13 @@
 import { type ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
-import { Btf } from '../loader/image/btf.ts';
-import { readSymbols } from '../loader/image/elf-symbols.ts';
+import { symbolsInSteps } from '../loader/image/elf-symbols.ts';
 import { IMAGE_EXIT_CODE } from '../loader/image/image-error.ts';
+import { allAtOnce, type Steps } from '../loader/image/steps.ts';
 import type { SymbolTable } from '../loader/image/symbol-table.ts';
 import { KernelImage } from './kernel-image.ts';
+import { typesInSteps } from './kernel-types.ts';
 import { prototypeByName, slotsFromSymbols, slotsFromTypes } from './layout.ts';
 import type { OpsSlot } from './model.ts';
-import { findSites, opsAddressFromSites, type PatchSite, slotCountFromSites } from './sites.ts';
+import { findSites, opsAddressFromSites, type PatchSite, type RowShape, slotCountFromSites } from './sites.ts';
 import { findStaticCalls } from './static-calls.ts';
 
 /** What a kernel has put into a slot of its own accord. */
@@ -45,6 +46,8 @@ export interface KernelOps {
   /** Entries of the lists of sites that were not understood. */
   readonly unreadable: number;
   readonly symbols: SymbolTable;
+  /** Of the rows of .altinstructions. */
+  readonly rowShape: RowShape | undefined;
 }
 
 const TABLE_SYMBOL = 'pv_ops';
@@ -56,34 +59,42 @@ const TABLE_SYMBOL = 'pv_ops';
  * Throws `PolyvisorError` PV5003 for a kernel without such a table, PV2001 for one that is damaged.
  */
 export function findKernelOps(elf: ElfImage): KernelOps {
+  return allAtOnce(kernelOpsInSteps(elf));
+}
+
+/** {@link findKernelOps} in steps, the types of {@link typesOf} included. */
+export function* kernelOpsInSteps(elf: ElfImage): Steps<KernelOps> {
   const image = new KernelImage(elf);
-  const symbols = readSymbols(elf);
+  const symbols = yield* symbolsInSteps(elf);
   const bySymbol = symbols.address(TABLE_SYMBOL);
-  const address = bySymbol ?? opsAddressFromSites(image);
+  const address = bySymbol ?? (yield* opsAddressFromSites(image));
   if (address === undefined) throw noOps(symbols.size);
-  const btf = readBtf(elf);
+  const btf = yield* typesInSteps(elf);
   const end = bySymbol === undefined ? undefined : symbols.nextAddress(bySymbol);
   const slots = (btf && slotsFromTypes(btf, image.wordBytes)) ?? slotsByContent(image, symbols, address, end);
   if (slots.length === 0) throw refuse(`what lies at ${TABLE_SYMBOL} holds no pointers to code`);
   const slotCount = Math.max(...slots.map(({ index }) => index + 1));
-  const { sites, unreadable } = findSites(image, address, slotCount);
+  yield;
+  const { sites, unreadable, rowShape } = yield* findSites(image, address, slotCount);
   const bySlot = new Map<number, PatchSite[]>(slots.map(({ index }) => [index, []]));
   for (const site of sites) bySlot.get(site.slot)?.push(site);
-  const kernelSlots = slots.map((slot): KernelSlot => {
+  const kernelSlots: KernelSlot[] = [];
+  for (const slot of slots) {
+    yield;
     const pointerAddress = address + BigInt(slot.index * image.wordBytes);
     const implementation = implementationOf(image, symbols, image.wordAt(pointerAddress) ?? 0n);
     const prototype = slot.prototype ?? (btf && prototypeByName(btf, implementation.symbols));
-    return { ...slot, pointerAddress, prototype, implementation, sites: bySlot.get(slot.index) ?? [] };
-  });
+    kernelSlots.push({ ...slot, pointerAddress, prototype, implementation, sites: bySlot.get(slot.index) ?? [] });
+  }
   const names = new Set(kernelSlots.map(({ name }) => name));
-  const found = findStaticCalls(image, symbols, slotCount, names);
+  const found = yield* findStaticCalls(image, symbols, slotCount, names);
   const staticCalls = found.calls.map(({ target, ...call }): KernelSlot => {
     const implementation = implementationOf(image, symbols, target);
     const prototype = btf && prototypeByName(btf, implementation.symbols);
     return { ...call, heldIn: 'staticCall', namedBy: 'symbol', convention: 'c', prototype, implementation };
   });
   return {
-    ...{ wordBytes: image.wordBytes, address, siteCount: sites.length, symbols },
+    ...{ wordBytes: image.wordBytes, address, siteCount: sites.length, symbols, rowShape },
     unreadable: unreadable + found.unreadable,
     foundBy: bySymbol === undefined ? 'sites' : 'symbol',
     ...{ slots: kernelSlots, staticCalls, all: [...kernelSlots, ...staticCalls] },
@@ -99,11 +110,6 @@ function refuse(what: string): PolyvisorError {
   const fix =
     'give a kernel of 4.20 or later, with CONFIG_PARAVIRT, and with CONFIG_KALLSYMS_ALL if it is 6.8 or later';
   return new PolyvisorError('PV5003', what, fix, IMAGE_EXIT_CODE);
-}
-
-function readBtf(elf: ElfImage): Btf | undefined {
-  const section = elf.section('.BTF');
-  return section && new Btf(elf.bytes.subarray(section.offset, section.offset + section.sizeBytes));
 }
 
 /** More than any table has had; what is beyond is not the table. */

@@ -1,5 +1,5 @@
-import type { ElfImage } from '@polyvisor/plugin-api';
-import { Btf, BtfKind } from '../loader/image/btf.ts';
+import { BtfKind } from '../loader/image/btf.ts';
+import { typesOf } from './kernel-types.ts';
 import type { RunningKernel } from './running-kernel.ts';
 
 const STATE = 'system_state';
@@ -51,15 +51,4 @@ export function preemptsAnywhere(kernel: RunningKernel): boolean {
   const distance = new DataView(code.buffer).getInt32(1, true);
   const returns = kernel.wrap(trampoline + BigInt(5 + distance)) === kernel.symbol(RETURN_THUNK);
   return code[0] !== JMP || !returns;
-}
-
-const types = new WeakMap<ElfImage, Btf>();
-
-/** The kernel's types, if its file has them. */
-export function typesOf(elf: ElfImage): Btf | undefined {
-  const section = elf.section('.BTF');
-  if (!section) return undefined;
-  const known = types.get(elf) ?? new Btf(elf.bytes.subarray(section.offset, section.offset + section.sizeBytes));
-  types.set(elf, known);
-  return known;
 }

@@ -1,9 +1,9 @@
 import { PolyvisorError } from '@polyvisor/plugin-api';
+import type { Steps } from '../loader/image/steps.ts';
 import { type GuestModule, GuestModules } from './guest-modules.ts';
-import type { KernelImage } from './kernel-image.ts';
 import type { LiveSite } from './live-site.ts';
 import type { ModuleGuard } from './module-guard.ts';
-import { ModuleSites } from './module-sites.ts';
+import { ModuleSites, type SlotsByCode } from './module-sites.ts';
 import type { RunningKernel } from './running-kernel.ts';
 import type { SitePatcher } from './site-patcher.ts';
 
@@ -33,16 +33,16 @@ export class LiveModules {
   /** `targets`: where calls lead, by slot. */
   constructor(
     kernel: RunningKernel,
-    image: KernelImage,
     patcher: SitePatcher,
     guard: ModuleGuard,
     targets: readonly (readonly [slot: number, target: bigint])[],
+    slotByCode: SlotsByCode,
   ) {
     this.#kernel = kernel;
     this.#patcher = patcher;
     this.#guard = guard;
     this.#modules = GuestModules.of(kernel);
-    this.#finder = new ModuleSites(kernel, image, patcher.sites, targets);
+    this.#finder = new ModuleSites(kernel, slotByCode, targets);
   }
 
   /** Throws PV5018 where modules may have code that would go around the operations of module `name`. */
@@ -86,7 +86,7 @@ export class LiveModules {
    * What {@link refresh} will have to do, a module at a time; the guest may run between these steps, and has to be watched for modules that
    * come.
    */
-  *rehearse(): Generator<void> {
+  *rehearse(): Steps<void> {
     for (const { address, key } of (this.canWatch && this.#modules?.present()) || []) {
       yield;
       if (!this.#known.has(key)) this.#addAt(address);

@@ -129,6 +129,110 @@ describe('a kernel that runs', () => {
   });
 });
 
+/** A file's kernel in memory. */
+const look = async (elf: ElfImage, action: (live: LiveOps | undefined, machine: Machine) => void) => {
+  await runNative(
+    POWER_OFF,
+    {},
+    () => ({ memoryBytes: 8 << 20 }),
+    (machine) => {
+      placeKernel(machine, elf);
+      action(attachTo(machine, elf), machine);
+    },
+  );
+};
+
+describe('a kernel that is found in steps', () => {
+  it('is as one that is found at once, and waits where its memory is not mapped', async () => {
+    const waited: number[] = [];
+    let live: LiveOps | undefined;
+    const { gpr } = await runNative(
+      `48c7c400001a0031db${BOTH}${POWER_OFF}`,
+      {},
+      () => ({ memoryBytes: 8 << 20 }),
+      (machine) => {
+        const [vcpu] = machine.vcpus;
+        const before = vcpu.cr3;
+        placeKernel(machine);
+        const mapped = vcpu.cr3;
+        const steps = LiveOps.attachInSteps(
+          machine,
+          kernel,
+          { nowNs: () => 0, cpuNs: () => 0, report: () => {} },
+          true,
+        );
+        // The guest may be in user space, where its kernel is not mapped, whenever nothing else is asked for.
+        vcpu.cr3 = before;
+        let step = steps.next();
+        for (let count = 1; !step.done; count++) {
+          const isMoment = step.value;
+          vcpu.cr3 = before;
+          if (isMoment) {
+            expect(isMoment()).toBe(false);
+            vcpu.cr3 = mapped;
+            expect(isMoment()).toBe(true);
+            waited.push(count);
+          }
+          step = steps.next();
+        }
+        vcpu.cr3 = mapped;
+        live = step.value;
+        expect(live && load(live, machine, { value: () => 5n })?.sites).toBe(2);
+      },
+    );
+    // For the kernel, and for its place.
+    expect(waited.length).toBeGreaterThanOrEqual(2);
+    expect([gpr[RBX], gpr[RBP]]).toEqual([1n, 5n]);
+    expect(live?.slots().map(({ state }) => state)).toEqual(['forgotten', 'own']);
+  });
+
+  it('is looked at some sites at a time', async () => {
+    const sites = Array.from({ length: 40 }, (_, i) => ({ at: 0x8 * i, slot: 0 }));
+    const stepsOf = async (elf: ElfImage) => {
+      let count = 0;
+      await look(elf, (_live, machine) => {
+        const steps = LiveOps.attachInSteps(machine, elf, { nowNs: () => 0, cpuNs: () => 0, report: () => {} }, true);
+        for (let step = steps.next(); !step.done; step = steps.next()) {
+          if (step.value) expect(step.value()).toBe(true);
+          count++;
+        }
+      });
+      return count;
+    };
+    const ofMany = await stepsOf(buildKernel({ ...kernelOptions, parainstructions: sites }));
+    expect(ofMany).toBeGreaterThan(await stepsOf(kernel));
+  });
+
+  it('has memory for operations that is cleared, whatever the guest has written to it', async () => {
+    await runNative(
+      POWER_OFF,
+      {},
+      () => ({ memoryBytes: 8 << 20 }),
+      (machine) => {
+        const { memory, hiddenMemory } = machine;
+        const end = hiddenMemory.gpa + hiddenMemory.sizeBytes;
+        placeKernel(machine);
+        memory.fill(end - 4096, 4096, 0xaa);
+        expect(attachTo(machine, kernel)).toBeDefined();
+        expect(memory.readBytes(end - 4096, 4096)).toEqual(new Uint8Array(4096));
+      },
+    );
+  });
+
+  it('gives its code piece by piece', async () => {
+    const symbols = { ...(kernelOptions.symbols as Record<string, bigint>), _etext: 0x24321n };
+    const file = buildKernel({ ...kernelOptions, symbols });
+    await look(file, (live) => {
+      const pieces: Uint8Array[] = [];
+      const steps = (live as LiveOps).textInSteps((piece) => pieces.push(piece));
+      let step = steps.next();
+      for (; !step.done; step = steps.next()) expect(step.value?.()).toBe(true);
+      expect([step.value, pieces.length]).toEqual([true, 3]);
+      expect(Buffer.concat(pieces)).toEqual(Buffer.from(live?.text() as Uint8Array));
+    });
+  });
+});
+
 describe('a kernel without symbols of data and without types', () => {
   const { linux_banner, preempt_dynamic_mode, ...ofCode } = kernelOptions.symbols as Record<string, bigint>;
   /** `code` in .text, and symbols for it. */
@@ -140,17 +244,6 @@ describe('a kernel without symbols of data and without types', () => {
       after: [0x65_76_20_78_75_6e_69_4cn, 0x00_31_20_6e_6f_69_73_72n],
       symbols: { ...ofCode, ...symbols },
     });
-  const look = async (elf: ElfImage, action: (live: LiveOps | undefined, machine: Machine) => void) => {
-    await runNative(
-      POWER_OFF,
-      {},
-      () => ({ memoryBytes: 8 << 20 }),
-      (machine) => {
-        placeKernel(machine, elf);
-        action(attachTo(machine, elf), machine);
-      },
-    );
-  };
 
   it('is found by its version string', async () => {
     await look(file(), (live) => expect(live?.kernel.slide).toBe(SLIDE));

@@ -5,6 +5,7 @@ import {
   type TypescriptOp,
   type TypescriptOps,
 } from '@polyvisor/plugin-api';
+import type { Steps } from '../loader/image/steps.ts';
 import type { Machine } from '../machine/index.ts';
 import { CallCounting } from './call-counting.ts';
 import { BRANCH_BYTES, GATE_BYTES } from './code.ts';
@@ -12,7 +13,7 @@ import { FaultGuard } from './fault-guard.ts';
 import { GuestFunctions } from './guest-functions.ts';
 import { KernelImage } from './kernel-image.ts';
 import { kernelMembers } from './kernel-members.ts';
-import type { KernelSlot } from './kernel-ops.ts';
+import { type KernelSlot, kernelOpsInSteps } from './kernel-ops.ts';
 import { hasBooted } from './kernel-state.ts';
 import { LiveModules } from './live-modules.ts';
 import type { LiveSite } from './live-site.ts';
@@ -22,18 +23,23 @@ import { LoadedModules } from './loaded-modules.ts';
 import type { LoadedOps, LoadOptions, OpsChange, OpsHost } from './module.ts';
 import { type Choices, type Fitted, ModuleFit } from './module-fit.ts';
 import { ModuleGuard } from './module-guard.ts';
+import { type SlotsByCode, slotsByCode } from './module-sites.ts';
 import { checkOpsObject, type OpsObject, objectFor } from './object-module.ts';
 import { OpCode } from './op-code.ts';
 import { OpTraps, trapOf } from './op-traps.ts';
 import { PlacedObjects } from './placed-objects.ts';
-import { RunningKernel } from './running-kernel.ts';
+import { bannersOf, RunningKernel } from './running-kernel.ts';
 import { isSafePoint } from './safe-point.ts';
 import { SitePatcher } from './site-patcher.ts';
 import { type IsWithin, sleepersAreClear } from './task-stacks.ts';
 import { TextMemory } from './text-memory.ts';
 
+const TEXT_PIECE_BYTES = 1n << 16n;
 /** How long the machine looks for a moment at which state that is shared with the guest need not be any more. */
 const SHARING_NS = 10_000_000_000;
+
+/** What is known of a file's kernel, looked at in steps: where one yields a condition, the next is for a moment at which it is true. */
+export type MomentSteps<Result> = Generator<(() => boolean) | undefined, Result, void>;
 
 /** When a change began: the guest stands still from then on. */
 interface Moment {
@@ -73,18 +79,50 @@ export class LiveOps {
    * not there, or not mapped at this moment. `report` is told of operations that fail. Throws PV5003, PV5011.
    */
   static attach(machine: Machine, elf: ElfImage, host: OpsHost, booting = false): LiveOps | undefined {
-    const kernel = RunningKernel.locate(machine, elf);
-    if (!kernel || !(booting || hasBooted(kernel))) return undefined;
-    return new LiveOps(kernel, new KernelImage(elf), host);
+    const steps = LiveOps.attachInSteps(machine, elf, host, booting);
+    for (let step = steps.next(); ; step = steps.next()) {
+      if (step.done) return step.value;
+      if (step.value && !step.value()) return undefined;
+    }
   }
 
-  private constructor(kernel: RunningKernel, image: KernelImage, host: OpsHost) {
+  /**
+   * {@link attach} in steps, between which the guest may run. Where one yields a condition, the next step is to be taken
+   * between two instructions of the guest at which that is true. No step may be taken once somebody else has attached.
+   */
+  static *attachInSteps(
+    machine: Machine,
+    elf: ElfImage,
+    host: OpsHost,
+    booting = false,
+  ): MomentSteps<LiveOps | undefined> {
+    const ops = yield* kernelOpsInSteps(elf);
+    const banners = yield* bannersOf(elf, ops);
+    const found: { kernel?: RunningKernel | undefined } = {};
+    yield () => {
+      found.kernel = RunningKernel.locate(machine, elf, ops, banners);
+      return found.kernel !== undefined && (booting || hasBooted(found.kernel));
+    };
+    const { kernel } = found;
+    if (!kernel) return undefined;
+    const image = new KernelImage(elf);
+    const finding = SitePatcher.inSteps(kernel, ({ address }) => image.bytesAt(address, BRANCH_BYTES));
+    let step = finding.next();
+    for (; !step.done; step = finding.next()) yield () => kernel.isMapped;
+    const patcher = step.value;
+    const slotByCode = yield* slotsByCode(patcher.sites);
+    yield* TextMemory.clear(machine);
+    yield () => kernel.isMapped;
+    return new LiveOps(kernel, patcher, slotByCode, host);
+  }
+
+  private constructor(kernel: RunningKernel, patcher: SitePatcher, slotByCode: SlotsByCode, host: OpsHost) {
     this.kernel = kernel;
     this.#loaded = new LoadedModules(kernel);
     this.#nowNs = () => host.nowNs();
     this.#cpuNs = () => host.cpuNs();
     this.#report = (message) => host.report(message);
-    this.#patcher = new SitePatcher(kernel, ({ address }) => image.bytesAt(address, BRANCH_BYTES));
+    this.#patcher = patcher;
     this.#text = new TextMemory(kernel);
     this.#objects = new PlacedObjects({
       allocate: (region, sizeBytes) =>
@@ -100,7 +138,7 @@ export class LiveOps {
       gva: gva + BigInt(slots.length * GATE_BYTES),
       gpa: gpa + slots.length * GATE_BYTES,
     });
-    this.#modules = new LiveModules(kernel, image, this.#patcher, this.#guard, this.#slots.targets);
+    this.#modules = new LiveModules(kernel, patcher, this.#guard, this.#slots.targets, slotByCode);
     this.#code = new OpCode(kernel, this.#text);
     const failed = (slot: string, error: unknown) => this.#contain(slot, error);
     this.#traps = new OpTraps(kernel.machine, { first: gva, names }, kernelMembers(kernel), failed);
@@ -218,7 +256,7 @@ export class LiveOps {
    * In small steps before a change, while the guest runs in between: what can be done beforehand for the sites that it will write.
    * `slots`: those that the module of this name is to have; none, if it goes. {@link rehearsed} has to follow the change, or come in its place.
    */
-  *rehearse(name: string, slots: readonly string[]): Generator<void> {
+  *rehearse(name: string, slots: readonly string[]): Steps<void> {
     this.#isPreparing = true;
     this.#watchModules();
     yield* this.#modules.rehearse();
@@ -378,6 +416,21 @@ export class LiveOps {
     const end = this.kernel.symbol('_etext');
     if (first === undefined || end === undefined || end <= first) return undefined;
     return this.kernel.read(first, Number(end - first));
+  }
+
+  /** {@link text} in steps, handed over piece by piece. False: there is none. */
+  *textInSteps(take: (piece: Uint8Array) => void): MomentSteps<boolean> {
+    const first = this.kernel.symbol('_stext');
+    const end = this.kernel.symbol('_etext');
+    if (first === undefined || end === undefined || end <= first) return false;
+    for (let at = first; at < end; at += TEXT_PIECE_BYTES) {
+      yield () => this.kernel.isMapped;
+      const rest = end - at;
+      const piece = this.kernel.read(at, Number(rest < TEXT_PIECE_BYTES ? rest : TEXT_PIECE_BYTES));
+      if (!piece) return false;
+      take(piece);
+    }
+    return true;
   }
 
   /** Sites whose bytes in the guest are not what they should be. */

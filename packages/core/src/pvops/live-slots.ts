@@ -1,4 +1,5 @@
 import { PolyvisorError } from '@polyvisor/plugin-api';
+import type { Steps } from '../loader/image/steps.ts';
 import { BRANCH_BYTES, directTarget, GATE_BYTES, GateOffset, gateBlock, reaches, wordBytes } from './code.ts';
 import type { KernelSlot } from './kernel-ops.ts';
 import { type LiveSite, numberOf } from './live-site.ts';
@@ -167,7 +168,7 @@ export class LiveSlots {
   }
 
   /** Write what is there already: for {@link SitePatcher.rehearse}. */
-  *rehearse(isWanted: (slot: KernelSlot) => boolean): Generator<void> {
+  *rehearse(isWanted: (slot: KernelSlot) => boolean): Steps<void> {
     for (const { slot, gate, native, written } of this.all) {
       if (!isWanted(slot)) continue;
       yield;

@@ -1,8 +1,8 @@
+import type { Steps } from '../loader/image/steps.ts';
 import type { GuestModule } from './guest-modules.ts';
-import type { KernelImage } from './kernel-image.ts';
 import type { LiveSite } from './live-site.ts';
 import type { RunningKernel } from './running-kernel.ts';
-import { alternativeRows, alternativeShape, type ModuleSite, type RowShape } from './sites.ts';
+import { alternativeRows, type ModuleSite, type RowShape } from './sites.ts';
 
 const PAGE = 4096n;
 const CALL = 0xe8;
@@ -11,26 +11,38 @@ const SHORTEST_BYTES = 5;
 /** What a direct call of an alternative is before the kernel makes of it the call of what the slot has (since Linux 6.8). */
 const PLACEHOLDER = 'BUG_func';
 
+const SITES_A_STEP = 128;
+
+/** Slots by the code that the kernel has put into their sites; `undefined`: into those of more than one. */
+export type SlotsByCode = ReadonlyMap<string, number | undefined>;
+
+/** Of the kernel's own sites, as it has them. */
+export function* slotsByCode(sites: readonly LiveSite[]): Steps<SlotsByCode> {
+  const slots = new Map<string, number | undefined>();
+  for (const [i, { original, slot }] of sites.entries()) {
+    if ((i + 1) % SITES_A_STEP === 0) yield;
+    if (!isDirect(original)) learn(slots, keyOf(original), slot);
+  }
+  return slots;
+}
+
 /** The sites of kernel modules, by the tables that these carry; the kernel has gone through them when it loaded the module. */
 export class ModuleSites {
   readonly #kernel: RunningKernel;
   readonly #shape: RowShape | undefined;
-  /** Slots by what the kernel puts into their sites; `undefined`: into those of more than one. */
-  readonly #slotByCode = new Map<string, number | undefined>();
+  readonly #slotByCode: SlotsByCode;
+  /** Likewise by where they lead. */
   readonly #slotByTarget = new Map<bigint, number | undefined>();
 
-  /** `sites`: the kernel's own, as it has them; `previous`: what its table has, by slot. */
+  /** `previous`: what the kernel's table has, by slot. */
   constructor(
     kernel: RunningKernel,
-    image: KernelImage,
-    sites: readonly LiveSite[],
+    slotByCode: SlotsByCode,
     previous: readonly (readonly [slot: number, target: bigint])[],
   ) {
     this.#kernel = kernel;
-    this.#shape = alternativeShape(image);
-    for (const { original, slot } of sites) {
-      if (!isDirect(original)) learn(this.#slotByCode, keyOf(original), slot);
-    }
+    this.#shape = kernel.ops.rowShape;
+    this.#slotByCode = slotByCode;
     for (const [slot, target] of previous) learn(this.#slotByTarget, target, slot);
   }
 

@@ -1,7 +1,8 @@
 import { type ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
+import { allAtOnce, type Steps } from '../loader/image/steps.ts';
 import type { Machine } from '../machine/index.ts';
 import { KernelImage } from './kernel-image.ts';
-import { findKernelOps, type KernelOps } from './kernel-ops.ts';
+import type { KernelOps } from './kernel-ops.ts';
 
 const PAGE = 4096;
 const MSR_LSTAR = 0xc0000082;
@@ -40,15 +41,25 @@ export class RunningKernel {
 
   /**
    * The kernel of a file in a guest. `undefined`: the guest does not run it, not yet, or its memory is not mapped at this
-   * moment (KPTI, in user space).
+   * moment (KPTI, in user space). `banners`: of {@link bannersOf}.
    */
-  static locate(machine: Machine, elf: ElfImage, ops: KernelOps = findKernelOps(elf)): RunningKernel | undefined {
-    const banners = bannersOf(elf, ops);
+  static locate(
+    machine: Machine,
+    elf: ElfImage,
+    ops: KernelOps,
+    banners: readonly Banner[] = allAtOnce(bannersOf(elf, ops)),
+  ): RunningKernel | undefined {
     for (const slide of banners.length > 0 ? slides(machine, ops) : []) {
       const kernel = new RunningKernel(machine, elf, ops, slide);
       if (banners.some(({ address, bytes }) => kernel.#holds(kernel.placeOf(address), bytes))) return kernel;
     }
     return undefined;
+  }
+
+  /** Whether the kernel is mapped at this moment; in user space it may not be (KPTI). */
+  get isMapped(): boolean {
+    const table = this.placeOf(this.ops.address);
+    return this.machine.running.translate(table, 'read', { as: 'supervisor' }).ok;
   }
 
   #holds(gva: bigint, bytes: Uint8Array): boolean {
@@ -147,6 +158,7 @@ function wordOf(bytes: Uint8Array, wordBytes: number): bigint {
   return wordBytes === 8 ? view.getBigUint64(0, true) : BigInt(view.getUint32(0, true));
 }
 
+/** The version string. */
 interface Banner {
   readonly address: bigint;
   /** With the zero at its end. */
@@ -154,10 +166,10 @@ interface Banner {
 }
 
 /** The version string, by its symbol; where data have no symbols, all that could be it. */
-function bannersOf(elf: ElfImage, { symbols }: KernelOps): Banner[] {
+export function* bannersOf(elf: ElfImage, { symbols }: KernelOps): Steps<Banner[]> {
   const image = new KernelImage(elf);
   const bySymbol = symbols.address(BANNER);
-  const addresses = bySymbol === undefined ? image.find(BANNER_START, MOST_BANNERS) : [bySymbol];
+  const addresses = bySymbol === undefined ? yield* image.find(BANNER_START, MOST_BANNERS) : [bySymbol];
   return addresses.flatMap((address) => {
     const bytes = image.bytesAt(address, LONGEST_BANNER_BYTES);
     const sizeBytes = (bytes?.indexOf(0) ?? -1) + 1;

@@ -1,4 +1,5 @@
 import { PolyvisorError } from '@polyvisor/plugin-api';
+import type { Steps } from '../loader/image/steps.ts';
 import { type Branch, directBranch } from './code.ts';
 import { type LiveSite, SitePlace } from './live-site.ts';
 import type { RunningKernel } from './running-kernel.ts';
@@ -9,8 +10,9 @@ const OPCODE_GROUP_5 = 0xff;
 const SHORTEST_BYTES = 5;
 /** How often a first rehearsal goes through all sites: the host compiles only what has run for long. */
 const COLD_PASSES = 4;
-/** How many parts of sites a step of a rehearsal takes. */
+/** How many parts of sites a step of a rehearsal takes, and how many sites are looked at in one. */
 const AT_A_TIME = 64;
+const SITES_A_STEP = 16;
 const JMP = 0xe9;
 
 /**
@@ -24,7 +26,7 @@ export class SitePatcher {
   readonly #initEnd: bigint;
   #places: SitePlace[] = [];
   /** Where those of the kernel's own lead. */
-  readonly #kernelSites: SiteTable;
+  #kernelSites = SiteTable.of([]);
   /** The same of its modules; `undefined`: to be made. */
   #moduleSites: SiteTable | undefined;
   /** Sites that are left alone: in code that the kernel gives away once it has booted, or no calls of operations. */
@@ -36,16 +38,25 @@ export class SitePatcher {
   readonly #within = new Map<number, SitePlace>();
   #passes = COLD_PASSES;
 
-  /** `linkedCode`: what the kernel's file has at a site. Throws PV5012 where the kernel is not mapped at this moment. */
-  constructor(kernel: RunningKernel, linkedCode: (site: PatchSite) => Uint8Array | undefined) {
+  /** Those of the kernel's own, in steps. `linkedCode`: what the kernel's file has at a site. Throws PV5012 where the kernel is not mapped at this moment. */
+  static *inSteps(kernel: RunningKernel, linkedCode: (site: PatchSite) => Uint8Array | undefined): Steps<SitePatcher> {
+    const patcher = new SitePatcher(kernel);
+    let looked = 0;
+    for (const { sites } of kernel.ops.all) {
+      for (const site of sites) {
+        if (++looked % SITES_A_STEP === 0) yield;
+        patcher.#add(site, linkedCode(site));
+      }
+    }
+    patcher.#kernelSites = yield* SiteTable.inSteps(patcher.#places);
+    return patcher;
+  }
+
+  private constructor(kernel: RunningKernel) {
     this.#kernel = kernel;
     // Behind it there is no code; where data have no symbols, its end has none.
     this.#initFirst = kernel.symbol('__init_begin') ?? 0n;
     this.#initEnd = this.#initFirst === 0n ? 0n : (kernel.symbol('__init_end') ?? kernel.wrap(-1n));
-    for (const { sites } of kernel.ops.all) {
-      for (const site of sites) this.#add(site, linkedCode(site));
-    }
-    this.#kernelSites = new SiteTable(this.#places);
   }
 
   /** Code for the time of booting: its memory is used for other things afterwards. */
@@ -125,7 +136,7 @@ export class SitePatcher {
     return sites;
   }
   #tables(): readonly SiteTable[] {
-    this.#moduleSites ??= new SiteTable(this.#places.filter(({ module }) => module !== undefined));
+    this.#moduleSites ??= SiteTable.of(this.#places.filter(({ module }) => module !== undefined));
     return [this.#kernelSites, this.#moduleSites];
   }
 
@@ -134,11 +145,11 @@ export class SitePatcher {
    * forgotten, and that all of the host's own code for a change has run before. So a change that follows soon takes less time. Yields
    * between the steps.
    */
-  *rehearse(targets: SlotTargets): Generator<void> {
+  *rehearse(targets: SlotTargets): Steps<void> {
     while ((yield* this.#rehearse(targets)) && this.#passes > 1) this.#passes--;
   }
   /** Answers whether any site would change. */
-  *#rehearse(targets: SlotTargets): Generator<void, boolean> {
+  *#rehearse(targets: SlotTargets): Steps<boolean> {
     let any = false;
     for (const table of this.#tables()) {
       yield;

@@ -73,7 +73,7 @@ describe('where sites lead', () => {
     fc.assert(
       fc.property(someSites, fc.array(fc.tuple(someTargets, fc.boolean()), { maxLength: 6 }), (places, changes) => {
         const memory = new Memory(places);
-        const table = new SiteTable(places);
+        const table = SiteTable.of(places);
         const leads = new Map(places.map((place) => [place, AS_BEFORE]));
         for (const [offsets, modulesAreKnown] of changes) {
           const inKernel = Float64Array.from(offsets, toNumber);
@@ -106,8 +106,8 @@ describe('where sites lead', () => {
   it('is kept when another table takes the sites over', () => {
     const place = siteAt(0xffc, 1);
     const to = numberOf(KERNEL) + 0x1234;
-    new SiteTable([place]).lead(() => to);
-    const again = new SiteTable([siteAt(0x10, 1), place]);
+    SiteTable.of([place]).lead(() => to);
+    const again = SiteTable.of([siteAt(0x10, 1), place]);
     expect(place.to).toBe(to);
     expect(again.lead(() => to).changed).toBe(1);
     expect(again.lead(() => undefined).changed).toBe(2);
@@ -116,7 +116,7 @@ describe('where sites lead', () => {
 
   it('is refused where a branch would not reach', () => {
     const place = siteAt(0, 0);
-    const table = new SiteTable([place]);
+    const table = SiteTable.of([place]);
     expect(table.outOfReach(() => place.end + 2 ** 31 - 1)).toBeUndefined();
     expect(table.outOfReach(() => place.end + 2 ** 31)).toBe(place);
     expect(place.to).toBeUndefined();

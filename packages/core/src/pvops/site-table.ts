@@ -1,5 +1,6 @@
+import { allAtOnce, type Steps } from '../loader/image/steps.ts';
 import { MemoryWrites } from '../memory/memory-writes.ts';
-import { AS_BEFORE, putDisplacement, type SitePlace } from './live-site.ts';
+import { AS_BEFORE, putDisplacement, type SitePart, type SitePlace } from './live-site.ts';
 
 /** Where sites are to lead, by index of their slots and by `numberOf`; NaN: as the kernel had them. Without `inModules` those stay as they are. */
 export interface SlotTargets {
@@ -8,6 +9,18 @@ export interface SlotTargets {
 }
 /** Where sites are to lead: by their slots, which is what takes less time, or site by site, `undefined` being as the kernel had it. */
 export type SiteTargets = SlotTargets | ((site: SitePlace) => number | undefined);
+
+const PLACES_A_STEP = 128;
+
+interface PartOfSite extends SitePart {
+  readonly site: number;
+}
+const partsOf = (parts: readonly PartOfSite[]) => ({
+  sites: Int32Array.from(parts, ({ site }) => site),
+  gpas: Float64Array.from(parts, ({ gpa }) => gpa),
+  offsets: Int32Array.from(parts, ({ offset }) => offset),
+  sizesBytes: Int32Array.from(parts, ({ sizeBytes }) => sizeBytes),
+});
 
 /**
  * Where the call sites of a kernel lead, and what is written to them for it, in flat arrays by number of the site: the guest waits while
@@ -26,43 +39,55 @@ export class SiteTable {
   readonly #branches: Int32Array;
   readonly #displacements: Int32Array;
   /** Parts of sites, in the order of their addresses in memory. */
-  readonly #parts: {
-    readonly sites: Int32Array;
-    readonly gpas: Float64Array;
-    readonly offsets: Int32Array;
-    readonly sizesBytes: Int32Array;
-  };
+  #parts = partsOf([]);
   readonly #changed: Uint8Array;
-  readonly #writes: MemoryWrites;
+  #writes = new MemoryWrites(new Uint8Array(0), 0);
 
-  constructor(places: readonly SitePlace[]) {
+  private constructor(places: readonly SitePlace[]) {
     this.places = places;
-    const numbers = (of: (place: SitePlace) => number) => Int32Array.from(places, of);
-    this.#leads = new Float64Array(places.length);
-    this.#wanted = new Float64Array(places.length);
-    this.#changed = new Uint8Array(places.length);
-    for (const [i, place] of places.entries()) place.keepIn(this.#leads, i);
-    this.#slots = numbers(({ slot }) => slot);
-    this.#inModules = Uint8Array.from(places, ({ module }) => (module === undefined ? 0 : 1));
-    this.#ends = Float64Array.from(places, ({ end }) => end);
+    const { length } = places;
+    this.#leads = new Float64Array(length);
+    this.#wanted = new Float64Array(length);
+    this.#changed = new Uint8Array(length);
+    this.#slots = new Int32Array(length);
+    this.#inModules = new Uint8Array(length);
+    this.#ends = new Float64Array(length);
+    this.#originals = new Int32Array(length);
+    this.#branches = new Int32Array(length);
+    this.#displacements = new Int32Array(length);
+  }
+
+  static of(places: readonly SitePlace[]): SiteTable {
+    return allAtOnce(SiteTable.inSteps(places));
+  }
+  static *inSteps(places: readonly SitePlace[]): Steps<SiteTable> {
+    const table = new SiteTable(places);
+    yield* table.#fill();
+    return table;
+  }
+  *#fill(): Steps<void> {
+    const { places } = this;
     let allBytes = 0;
-    const after = (sizeBytes: number) => {
-      allBytes += sizeBytes;
-      return allBytes - sizeBytes;
-    };
-    this.#originals = numbers(({ sizeBytes }) => after(sizeBytes));
-    this.#branches = numbers(({ sizeBytes }) => after(sizeBytes));
-    this.#displacements = numbers(({ displacementAt }) => displacementAt).map((at, i) => this.#branches[i] + at);
-    const parts = places.flatMap((place, site) => place.parts.map((part) => ({ ...part, site })));
+    const parts: PartOfSite[] = [];
+    for (const [i, place] of places.entries()) {
+      if ((i + 1) % PLACES_A_STEP === 0) yield;
+      place.keepIn(this.#leads, i);
+      this.#slots[i] = place.slot;
+      this.#inModules[i] = place.module === undefined ? 0 : 1;
+      this.#ends[i] = place.end;
+      this.#originals[i] = allBytes;
+      this.#branches[i] = allBytes + place.sizeBytes;
+      this.#displacements[i] = this.#branches[i] + place.displacementAt;
+      allBytes += 2 * place.sizeBytes;
+      for (const part of place.parts) parts.push({ ...part, site: i });
+    }
+    yield;
     parts.sort((a, b) => a.gpa - b.gpa);
-    this.#parts = {
-      sites: Int32Array.from(parts, ({ site }) => site),
-      gpas: Float64Array.from(parts, ({ gpa }) => gpa),
-      offsets: Int32Array.from(parts, ({ offset }) => offset),
-      sizesBytes: Int32Array.from(parts, ({ sizeBytes }) => sizeBytes),
-    };
+    yield;
+    this.#parts = partsOf(parts);
     this.#writes = new MemoryWrites(new Uint8Array(allBytes), parts.length);
     for (const [i, { original, isAsBefore, branch, bytes }] of places.entries()) {
+      if ((i + 1) % PLACES_A_STEP === 0) yield;
       this.#writes.bytes.set(original, this.#originals[i]);
       this.#writes.bytes.set(isAsBefore ? branch : bytes, this.#branches[i]);
     }

@@ -1,4 +1,5 @@
 import type { ElfSection } from '@polyvisor/plugin-api';
+import type { Steps } from '../loader/image/steps.ts';
 import type { KernelImage } from './kernel-image.ts';
 
 /** A call through the table, in the kernel's code. */
@@ -36,7 +37,11 @@ export interface SiteList {
   readonly sites: readonly PatchSite[];
   /** Entries of the tables that cannot be sites: their address is no code, or their slot does not exist. */
   readonly unreadable: number;
+  /** Of the rows of .altinstructions, in the kernel and in its modules. */
+  readonly rowShape: RowShape | undefined;
 }
+/** How many entries of a table a step takes. */
+const ENTRIES_A_STEP = 64;
 
 interface Table {
   readonly image: KernelImage;
@@ -49,17 +54,21 @@ interface Table {
  * Every place that calls through the table at `opsAddress`. Up to Linux 6.7 .parainstructions lists them; since 6.8 they
  * are alternatives (.altinstructions) of an indirect call through the table.
  */
-export function findSites(image: KernelImage, opsAddress: bigint, slotCount: number): SiteList {
+export function* findSites(image: KernelImage, opsAddress: bigint, slotCount: number): Steps<SiteList> {
   const table: Table = { image, opsAddress, slotCount };
   const sites = new Map<bigint, PatchSite & { alternatives: Alternative[] }>();
   let unreadable = 0;
+  let looked = 0;
   for (const entry of parainstructions(image)) {
+    if (++looked % ENTRIES_A_STEP === 0) yield;
     const site = paravirtSite(table, entry);
     if (site) sites.set(site.address, { ...site, alternatives: [] });
     else unreadable++;
   }
   const alternatives = image.elf.section('.altinstructions');
-  for (const row of alternatives ? altinstructions(image, alternatives) : []) {
+  const shaped = alternatives && (yield* shapedRows(image, alternatives));
+  for (const row of shaped?.rows ?? []) {
+    if (++looked % ENTRIES_A_STEP === 0) yield;
     const known = sites.get(row.address);
     if (known) known.alternatives.push(row.alternative);
     else {
@@ -69,8 +78,10 @@ export function findSites(image: KernelImage, opsAddress: bigint, slotCount: num
       sites.set(address, { address, sizeBytes, slot, listedIn: '.altinstructions', alternatives: [alternative] });
     }
   }
+  yield;
   const byAddress = [...sites.values()].sort((a, b) => (a.address < b.address ? -1 : 1));
-  return { sites: byAddress, unreadable };
+  yield;
+  return { sites: byAddress, unreadable, rowShape: shaped?.shape };
 }
 
 /** Linux, arch/x86/include/asm/paravirt_types.h, struct paravirt_patch_site: address, type, length; as long as two words. */
@@ -105,10 +116,12 @@ function paravirtSite(table: Table, { address, slot, sizeBytes }: ParavirtEntry)
  * Where the table is, by those entries of .parainstructions whose instruction has a fixed operand: each gives the same
  * address, less the slots before its own. `undefined`: there are none, or no address has most of them.
  */
-export function opsAddressFromSites(image: KernelImage): bigint | undefined {
+export function* opsAddressFromSites(image: KernelImage): Steps<bigint | undefined> {
   const votes = new Map<bigint, number>();
   let voters = 0;
+  let looked = 0;
   for (const { address, slot } of parainstructions(image)) {
+    if (++looked % ENTRIES_A_STEP === 0) yield;
     const code = image.isCode(address) ? image.bytesAt(address, CALL_BYTES) : undefined;
     const operand = code && memoryOperand(image, address, code);
     if (operand === undefined) continue;
@@ -174,45 +187,38 @@ const ROW_SHAPES: readonly RowShape[] = [
   { sizeBytes: 14, featureBytes: 4 },
 ];
 
-/** The rows, in the shape in which every one of them makes sense; none if there is no such shape. */
-function altinstructions(image: KernelImage, section: ElfSection): readonly AlternativeRow[] {
-  return shapedRows(image, section)?.rows ?? [];
-}
-/** The shape of a kernel's rows, and so of its modules'. */
-export function alternativeShape(image: KernelImage): RowShape | undefined {
-  const section = image.elf.section('.altinstructions');
-  return section && shapedRows(image, section)?.shape;
-}
-
-function shapedRows(image: KernelImage, section: ElfSection) {
+/** The rows, in the shape in which every one of them makes sense; `undefined`: there is no such shape. */
+function* shapedRows(image: KernelImage, section: ElfSection) {
   for (const shape of ROW_SHAPES) {
     if (section.sizeBytes % shape.sizeBytes !== 0) continue;
-    const rows = rowsOf(image, section, shape);
+    const rows = yield* rowsOf(image, section, shape);
     if (rows) return { shape, rows };
   }
   return undefined;
 }
 
-function rowsOf(image: KernelImage, section: ElfSection, shape: RowShape): AlternativeRow[] | undefined {
+function* rowsOf(image: KernelImage, section: ElfSection, shape: RowShape): Steps<AlternativeRow[] | undefined> {
   const bytes = image.bytesAt(section.address, section.sizeBytes);
   if (!bytes) return undefined;
-  const rows = alternativeRows(bytes, section.address, shape, (address) => image.wrap(address));
-  const makesSense = rows.every(
-    ({ address, sizeBytes, alternative: { replacementAddress, replacementBytes } }) =>
-      sizeBytes > 0 && image.isCode(address) && (replacementBytes === 0 || image.isCode(replacementAddress)),
-  );
-  return makesSense ? rows : undefined;
+  const rows: AlternativeRow[] = [];
+  for (const row of alternativeRows(bytes, section.address, shape, (address) => image.wrap(address))) {
+    if (rows.length % ENTRIES_A_STEP === 0) yield;
+    const { replacementAddress, replacementBytes } = row.alternative;
+    const replaces = replacementBytes === 0 || image.isCode(replacementAddress);
+    if (row.sizeBytes === 0 || !image.isCode(row.address) || !replaces) return undefined;
+    rows.push(row);
+  }
+  return rows;
 }
 
 /** Rows of struct alt_instr that lie at `first`. */
-export function alternativeRows(
+export function* alternativeRows(
   bytes: Uint8Array,
   first: bigint,
   shape: RowShape,
   wrap: (address: bigint) => bigint,
-): AlternativeRow[] {
+): Generator<AlternativeRow> {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const rows: AlternativeRow[] = [];
   for (let at = 0; at + shape.sizeBytes <= bytes.length; at += shape.sizeBytes) {
     const here = first + BigInt(at);
     const address = wrap(here + BigInt(view.getInt32(at, true)));
@@ -221,7 +227,6 @@ export function alternativeRows(
     const [sizeBytes, replacementBytes] = [bytes[lengths], bytes[lengths + 1]];
     const feature = view.getUint16(at + 8, true);
     const flags = shape.featureBytes === 4 ? view.getUint16(at + 10, true) : 0;
-    rows.push({ address, sizeBytes, alternative: { feature, flags, replacementAddress, replacementBytes } });
+    yield { address, sizeBytes, alternative: { feature, flags, replacementAddress, replacementBytes } };
   }
-  return rows;
 }

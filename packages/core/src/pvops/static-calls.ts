@@ -1,3 +1,4 @@
+import type { Steps } from '../loader/image/steps.ts';
 import type { SymbolTable } from '../loader/image/symbol-table.ts';
 import { BRANCH_BYTES, directTarget } from './code.ts';
 import type { KernelImage } from './kernel-image.ts';
@@ -24,6 +25,7 @@ const INLINE_ONLY = 'static_call_text_reserved';
 const ENTRY_BYTES = 8;
 const KEY_FLAGS = 3n;
 const MOST_BYTES = 1 << 20;
+const ENTRIES_A_STEP = 256;
 
 /** A static call that stands for an operation. */
 interface StaticCall {
@@ -48,17 +50,18 @@ interface StaticCalls {
  * Operations that are static calls, numbered from `firstIndex` on, less those that the table has. At boot a 64-bit kernel makes each site of .static_call_sites branch to the function itself;
  * a 32-bit one has no such list, and its calls go by the trampoline. Left out are calls of whose sites not all can be known.
  */
-export function findStaticCalls(
+export function* findStaticCalls(
   image: KernelImage,
   symbols: SymbolTable,
   firstIndex: number,
   inTable: ReadonlySet<string>,
-): StaticCalls {
-  const list = siteList(image, symbols);
+): Steps<StaticCalls> {
+  const list = yield* siteList(image, symbols);
   if (!list && symbols.address(INLINE_ONLY) !== undefined) return { calls: [], unreadable: 0 };
   const calls: StaticCall[] = [];
   let unreadable = 0;
   for (const { call, name, group } of OPERATIONS) {
+    yield;
     const trampoline = symbols.address(TRAMPOLINE + call);
     const pointerAddress = symbols.address(KEY + call);
     if (trampoline === undefined || inTable.has(name) || (list && pointerAddress === undefined)) continue;
@@ -90,7 +93,10 @@ function branchTarget(image: KernelImage, address: bigint): bigint | undefined {
 }
 
 /** Addresses of sites by that of the key; `undefined`: there is no such list. */
-function siteList(image: KernelImage, symbols: SymbolTable): ReadonlyMap<bigint, readonly bigint[]> | undefined {
+function* siteList(
+  image: KernelImage,
+  symbols: SymbolTable,
+): Steps<ReadonlyMap<bigint, readonly bigint[]> | undefined> {
   const first = symbols.address(SITES_START);
   const end = symbols.address(SITES_END);
   if (first === undefined || end === undefined || end < first || end - first > MOST_BYTES) return undefined;
@@ -99,6 +105,7 @@ function siteList(image: KernelImage, symbols: SymbolTable): ReadonlyMap<bigint,
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const sites = new Map<bigint, bigint[]>();
   for (let at = 0; at + ENTRY_BYTES <= bytes.length; at += ENTRY_BYTES) {
+    if ((at / ENTRY_BYTES + 1) % ENTRIES_A_STEP === 0) yield;
     const here = first + BigInt(at);
     const key = image.wrap(here + 4n + BigInt(view.getInt32(at + 4, true))) & ~KEY_FLAGS;
     const known = sites.get(key) ?? [];

@@ -1,5 +1,6 @@
 import { type ElfImage, Gpr, type Vcpu } from '@polyvisor/plugin-api';
-import { preemptsAnywhere, typesOf } from './kernel-state.ts';
+import { preemptsAnywhere } from './kernel-state.ts';
+import { typesOf } from './kernel-types.ts';
 import type { RunningKernel } from './running-kernel.ts';
 import { offsetOf } from './struct-layout.ts';
 

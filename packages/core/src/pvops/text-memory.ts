@@ -1,4 +1,6 @@
 import { PolyvisorError } from '@polyvisor/plugin-api';
+import type { Steps } from '../loader/image/steps.ts';
+import type { Machine } from '../machine/index.ts';
 import type { TextPlace } from './module.ts';
 import type { RunningKernel } from './running-kernel.ts';
 
@@ -13,6 +15,8 @@ const WRITABLE = 0x1e3n;
 const EXECUTE_DISABLE = 1n << 63n;
 const NXE = 1n << 11n;
 const ALIGN = 16;
+/** How much a step clears. */
+const CLEARED_BYTES = 128 << 10;
 /** From the start of the machine's memory that the guest does not know: data; behind it code. */
 const DATA_BYTES = 512 << 10;
 const KERNEL_END = '_end';
@@ -35,7 +39,15 @@ export class TextMemory {
   #nextCode: number;
   readonly #codeEnd: number;
 
-  /** Throws PV5011 where there is no memory or no hole. Must be called while the kernel is mapped. */
+  /** Before one is made: a guest may have written to it all the same. */
+  static *clear({ memory, hiddenMemory: { gpa, sizeBytes } }: Machine): Steps<void> {
+    for (let at = 0; at < sizeBytes; at += CLEARED_BYTES) {
+      yield;
+      memory.fill(gpa + at, Math.min(CLEARED_BYTES, sizeBytes - at), 0);
+    }
+  }
+
+  /** Of memory that is {@link clear}. Throws PV5011 where there is none or no hole. Must be called while the kernel is mapped. */
   constructor(kernel: RunningKernel) {
     this.#kernel = kernel;
     const { gpa, sizeBytes } = kernel.machine.hiddenMemory;
@@ -46,7 +58,6 @@ export class TextMemory {
     this.#codeEnd = gpa + sizeBytes;
     this.#window('code');
     this.#window('data');
-    kernel.machine.memory.fill(gpa, sizeBytes, 0);
   }
 
   /** Guest-virtual address of the memory's start with these rights; mapped when it is first asked for. */

@@ -2,6 +2,7 @@ import { PolyvisorError } from '@polyvisor/plugin-api';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Btf, BtfKind, functionPrototype } from './btf.ts';
+import { allAtOnce } from './steps.ts';
 import { BtfWriter } from './testing/btf-fixture.ts';
 
 function sample() {
@@ -39,6 +40,24 @@ describe('BTF', () => {
     expect(btf.find(BtfKind.STRUCT, 'ops')).toBe(struct);
     expect(btf.find(BtfKind.FUNC, 'open')).toBe(open);
     expect(btf.find(BtfKind.FUNC, 'ops')).toBeUndefined();
+  });
+
+  it('is read in steps, and finds the first of a name then too, of whatever kind', () => {
+    const writer = new BtfWriter();
+    const first = writer.struct('twice', 8, []);
+    for (let i = 0; i < 2000; i++) writer.struct(`s${i}`, 8, []);
+    const last = writer.struct('s', 8, []);
+    writer.struct('twice', 16, []);
+    const number = writer.int('twice', 4);
+    const all = [...Btf.inSteps(writer.bytes(), [BtfKind.STRUCT])];
+    expect(all.length).toBeGreaterThanOrEqual(6);
+    const inSteps = allAtOnce(Btf.inSteps(writer.bytes(), [BtfKind.STRUCT]));
+    for (const found of [inSteps, new Btf(writer.bytes())]) {
+      expect(found.find(BtfKind.STRUCT, 'twice')).toBe(first);
+      expect(found.find(BtfKind.STRUCT, 's')).toBe(last);
+      expect(found.find(BtfKind.INT, 'twice')).toBe(number);
+      expect(found.find(BtfKind.STRUCT, 'none')).toBeUndefined();
+    }
   });
 
   it('lists members with their places', () => {

@@ -1,5 +1,7 @@
 import { ByteReader } from './byte-reader.ts';
 import { damagedImage, hex } from './image-error.ts';
+import { NameMap } from './name-map.ts';
+import { allAtOnce, type Steps } from './steps.ts';
 
 /**
  * BTF, the BPF Type Format: the types that a Linux kernel carries in its section `.BTF` (Linux,
@@ -79,6 +81,7 @@ const LONGEST_NAME_BYTES = 256;
 /** Types of types of types …: no kernel goes deeper, a hostile one goes round in circles. */
 const DEEPEST = 64;
 const DEEPEST_TEXT = 8;
+const TYPES_A_STEP = 512;
 
 export interface BtfMember {
   readonly name: string;
@@ -92,11 +95,14 @@ export class Btf {
   readonly #types: ByteReader;
   readonly #strings: ByteReader;
   /** Offset of each type's record; number 0 is `void` and has none. */
-  readonly #offsets: readonly number[];
-  readonly #named = new Map<number, Map<string, number>>();
+  readonly #offsets: number[] = [-1];
+  readonly #named = new Map<number, NameMap<number>>();
 
-  /** Throws `PolyvisorError` PV2001 for what is no BTF, or BTF whose records do not fill its type section. */
-  constructor(bytes: Uint8Array) {
+  /**
+   * Throws `PolyvisorError` PV2001 for what is no BTF, or BTF whose records do not fill its type section. `isIndexed`: false for
+   * {@link inSteps} alone.
+   */
+  constructor(bytes: Uint8Array, isIndexed = true) {
     const reader = new ByteReader(bytes);
     const magic = reader.u16(0, 'BTF magic');
     const version = reader.u8(2, 'BTF version');
@@ -111,17 +117,32 @@ export class Btf {
       );
     this.#types = part(HEADER.typeOffset, HEADER.typeLength, 'BTF types');
     this.#strings = part(HEADER.stringOffset, HEADER.stringLength, 'BTF strings');
-    this.#offsets = this.#index();
+    if (isIndexed) allAtOnce(this.#index());
+  }
+
+  /** In steps, the types of some kinds by name included. Throws as the constructor does. */
+  static *inSteps(bytes: Uint8Array, kinds: readonly number[]): Steps<Btf> {
+    const btf = new Btf(bytes, false);
+    yield* btf.#index();
+    const named = new Map(kinds.map((kind) => [kind, new NameMap<number>()]));
+    // From the end, so that the first of a name stays.
+    for (let type = btf.#offsets.length - 1; type > 0; type--) {
+      if (type % TYPES_A_STEP === 0) yield;
+      named.get(btf.kind(type))?.set(btf.name(type), type);
+    }
+    for (const [kind, names] of named) btf.#named.set(kind, names);
+    return btf;
   }
 
   get typeCount(): number {
     return this.#offsets.length;
   }
 
-  #index(): number[] {
-    const offsets = [-1];
+  *#index(): Steps<void> {
+    const offsets = this.#offsets;
     let at = 0;
     while (at < this.#types.sizeBytes) {
+      if (offsets.length % TYPES_A_STEP === 0) yield;
       const { kind, parts } = this.#info(at);
       const trailer = TRAILERS[kind];
       if (!trailer || kind === BtfKind.VOID)
@@ -131,7 +152,6 @@ export class Btf {
       offsets.push(at);
       at += sizeBytes;
     }
-    return offsets;
   }
 
   #info(at: number): { readonly kind: number; readonly parts: number; readonly flag: boolean } {
@@ -174,7 +194,7 @@ export class Btf {
   find(kind: number, name: string): number | undefined {
     let names = this.#named.get(kind);
     if (!names) {
-      names = new Map();
+      names = new NameMap();
       for (let type = this.#offsets.length - 1; type > 0; type--) {
         if (this.kind(type) === kind) names.set(this.name(type), type);
       }

@@ -1,7 +1,7 @@
 import type { ElfImage } from '@polyvisor/plugin-api';
 import { describe, expect, it } from 'vitest';
 import { readSymbols } from './elf-symbols.ts';
-import { readKallsyms } from './kallsyms.ts';
+import { kallsymsInSteps, readKallsyms } from './kallsyms.ts';
 
 const BASE = 0xffffffff81000000n;
 const BASES = { 32: 0xc1000000n, 64: BASE } as const;
@@ -103,6 +103,19 @@ describe.each<[32 | 64, Order, boolean]>([
     const entries = readKallsyms(elfWith(buildRodata(order, percpu, width), width));
     expect(entries).toEqual(SYMBOLS.map(({ name, offset }) => ({ name, address: BASES[width] + BigInt(offset) })));
   });
+});
+
+it('are not those of each processor, which are offsets', () => {
+  const bytes = buildRodata('offsetsFirst', true);
+  // The first offset of the table, as an address.
+  bytes.set([5, 0, 0, 0], 64);
+  expect(readKallsyms(elfWith(bytes)).map(({ name }) => name)).toEqual(SYMBOLS.slice(1).map(({ name }) => name));
+});
+
+it('are read some at a time', () => {
+  const steps = [...kallsymsInSteps(elfWith(buildRodata('offsetsFirst', true)))];
+  // 600 names.
+  expect(steps.length).toBeGreaterThanOrEqual(2);
 });
 
 it('name addresses when there is no .symtab', () => {

@@ -1,5 +1,6 @@
 import type { ElfImage } from '@polyvisor/plugin-api';
 import { ByteReader } from './byte-reader.ts';
+import { allAtOnce, type Steps } from './steps.ts';
 import type { SymbolEntry } from './symbol-table.ts';
 
 /**
@@ -11,21 +12,26 @@ import type { SymbolEntry } from './symbol-table.ts';
  * aligned to the kernel's word.
  */
 export function readKallsyms(elf: ElfImage): SymbolEntry[] {
+  return allAtOnce(kallsymsInSteps(elf));
+}
+
+/** {@link readKallsyms} in steps: sorted by address. */
+export function* kallsymsInSteps(elf: ElfImage): Steps<SymbolEntry[]> {
   const section = elf.section('.rodata');
   if (!section) return [];
   const reader = new ByteReader(new ByteReader(elf.bytes).slice(section.offset, section.sizeBytes, 'ELF .rodata'));
   const area: Area = { reader, ...(elf.class === 64 ? WORDS_64 : WORDS_32) };
-  const tokens = findTokens(area);
-  const names = tokens && findNames(area, tokens);
+  const tokens = yield* findTokens(area);
+  const names = tokens && (yield* findNames(area, tokens));
   if (!tokens || !names) return [];
-  const addresses = readAddresses(area, tokens, names);
-  if (!addresses) return [];
-  const texts = readNames(area, tokens, names);
-  // Per-CPU symbols are offsets, and would give names to user space.
-  return texts
-    .map((name, index) => ({ name, address: addresses[index] }))
-    .filter((entry) => entry.address >= area.lowestAddress);
+  const addresses = yield* readAddresses(area, tokens, names);
+  return addresses ? yield* readEntries(area, tokens, names, addresses) : [];
 }
+
+/** How many names, words of a table or places of a search a step takes. */
+const NAMES_A_STEP = 256;
+const WORDS_A_STEP = 2048;
+const PLACES_A_STEP = 512;
 
 /** Where to look, and how wide the kernel's words are. */
 interface Area {
@@ -70,10 +76,12 @@ function word(area: Area, offset: number, what: string): bigint {
   return area.wordBytes === 8 ? area.reader.u64(offset, what) : BigInt(area.reader.u32(offset, what));
 }
 
-function findTokens(area: Area): Tokens | undefined {
+function* findTokens(area: Area): Steps<Tokens | undefined> {
   const { bytes } = area.reader;
   let tried = 0;
+  let looked = 0;
   for (let at = bytes.indexOf(DIGITS[0]); at >= 0; at = bytes.indexOf(DIGITS[0], at + 1)) {
+    if (++looked % PLACES_A_STEP === 0) yield;
     if (!DIGITS.every((byte, index) => bytes[at + index] === byte)) continue;
     if (++tried > MOST_TOKEN_TABLES) return undefined;
     const tokens = tokensAround(area, at);
@@ -108,26 +116,29 @@ function tokensAround(area: Area, digitsAt: number): Tokens | undefined {
 }
 
 /** The nearest count before the tokens that is followed by so many names and then by their markers. */
-function findNames(area: Area, tokens: Tokens): Names | undefined {
+function* findNames(area: Area, tokens: Tokens): Steps<Names | undefined> {
   const { reader, wordBytes } = area;
   const budget = { names: MOST_NAMES_WALKED };
   const last = tokens.tableAt - (tokens.tableAt % wordBytes) - wordBytes;
+  let looked = 0;
   for (let at = last; at >= 0 && budget.names > 0; at -= wordBytes) {
+    if (++looked % PLACES_A_STEP === 0) yield;
     const count = reader.u32(at, 'kallsyms count');
     // In a wider word, padding follows the count.
     if (count < FEWEST_NAMES || count > MOST_NAMES || word(area, at, 'kallsyms count') !== BigInt(count)) continue;
     const names = { countAt: at, at: at + wordBytes, count };
-    if (namesFit(area, names, tokens.tableAt, budget)) return names;
+    if (yield* namesFit(area, names, tokens.tableAt, budget)) return names;
   }
   return undefined;
 }
 
 /** Whether the names end before `limit` and markers that agree with them follow. */
-function namesFit(area: Area, names: Names, limit: number, budget: { names: number }): boolean {
+function* namesFit(area: Area, names: Names, limit: number, budget: { names: number }): Steps<boolean> {
   const markers: number[] = [];
   let at = names.at;
   for (let index = 0; index < names.count; index++) {
     if (index % NAMES_PER_MARKER === 0) markers.push(at - names.at);
+    if ((index + 1) % WORDS_A_STEP === 0) yield;
     const { headBytes, length } = nameHead(area.reader, at);
     at += headBytes + length;
     if (length === 0 || at >= limit || --budget.names < 0) return false;
@@ -144,18 +155,27 @@ function nameHead(reader: ByteReader, at: number): { headBytes: number; length: 
   return { headBytes: 2, length: (first & 0x7f) | (reader.u8(at + 1, 'kallsyms name') << 7) };
 }
 
-/** The names, without the letter for the symbol's type that stands before each. */
-function readNames({ reader }: Area, tokens: Tokens, names: Names): string[] {
-  const texts: string[] = [];
+/**
+ * The names, without the letter for the symbol's type that stands before each; less per-CPU symbols, which are offsets, and would
+ * give names to user space.
+ */
+function* readEntries(
+  { reader, lowestAddress }: Area,
+  tokens: Tokens,
+  names: Names,
+  addresses: BigUint64Array,
+): Steps<SymbolEntry[]> {
+  const entries: SymbolEntry[] = [];
   let at = names.at;
   for (let index = 0; index < names.count; index++) {
+    if ((index + 1) % NAMES_A_STEP === 0) yield;
     const { headBytes, length } = nameHead(reader, at);
     let text = '';
     for (let token = 0; token < length; token++) text += tokens.texts[reader.bytes[at + headBytes + token]];
-    texts.push(text.slice(1));
     at += headBytes + length;
+    if (addresses[index] >= lowestAddress) entries.push({ name: text.slice(1), address: addresses[index] });
   }
-  return texts;
+  return entries;
 }
 
 /**
@@ -163,7 +183,7 @@ function readNames({ reader }: Area, tokens: Tokens, names: Names): string[] {
  * or without CONFIG_KALLSYMS_BASE_RELATIVE, one whole address per name before the count. Which it is shows in that the
  * names are sorted by address.
  */
-function readAddresses(area: Area, tokens: Tokens, names: Names): bigint[] | undefined {
+function* readAddresses(area: Area, tokens: Tokens, names: Names): Steps<BigUint64Array | undefined> {
   const { wordBytes } = area;
   const offsetsBytes = align(area, names.count * 4);
   const afterTokens = align(area, tokens.end);
@@ -174,30 +194,46 @@ function readAddresses(area: Area, tokens: Tokens, names: Names): bigint[] | und
   for (const { offsetsAt, baseAt } of layouts) {
     if (offsetsAt < 0 || baseAt + wordBytes > area.reader.sizeBytes) continue;
     const base = word(area, baseAt, 'kallsyms base');
-    const addresses = base < area.lowestAddress ? [] : addressesFrom(area, offsetsAt, names.count, base);
-    if (addresses.length > 0 && ascend(addresses)) return addresses;
+    if (base < area.lowestAddress) continue;
+    const addresses = yield* addressesFrom(area, offsetsAt, names.count, base);
+    if (yield* ascend(addresses)) return addresses;
   }
   const tableAt = names.countAt - names.count * wordBytes;
   if (tableAt < 0) return undefined;
-  const addresses = Array.from({ length: names.count }, (_, index) =>
-    word(area, tableAt + index * wordBytes, 'kallsyms address'),
-  );
-  return ascend(addresses) ? addresses : undefined;
+  const addresses = new BigUint64Array(names.count);
+  for (let index = 0; index < names.count; index++) {
+    if ((index + 1) % WORDS_A_STEP === 0) yield;
+    addresses[index] = word(area, tableAt + index * wordBytes, 'kallsyms address');
+  }
+  return (yield* ascend(addresses)) ? addresses : undefined;
 }
 
-function ascend(addresses: readonly bigint[]): boolean {
-  return addresses.every((address, index) => index === 0 || address >= addresses[index - 1]);
+function* ascend(addresses: BigUint64Array): Steps<boolean> {
+  for (let index = 1; index < addresses.length; index++) {
+    if (index % WORDS_A_STEP === 0) yield;
+    if (addresses[index] < addresses[index - 1]) return false;
+  }
+  return true;
 }
 
 /**
  * With per-CPU symbols kept absolute (CONFIG_KALLSYMS_ABSOLUTE_PERCPU) an offset below zero counts
  * down from `base - 1` and any other is an address; without, all are added to the base.
  */
-function addressesFrom({ reader }: Area, offsetsAt: number, count: number, base: bigint): bigint[] {
-  const offsets = Array.from({ length: count }, (_, index) => reader.u32(offsetsAt + index * 4, 'kallsyms offset') | 0);
-  const countsDown = offsets.some((offset) => offset < 0);
-  return offsets.map((offset) => {
-    if (!countsDown) return base + BigInt(offset);
-    return offset < 0 ? base - 1n - BigInt(offset) : BigInt(offset);
-  });
+function* addressesFrom({ reader }: Area, offsetsAt: number, count: number, base: bigint): Steps<BigUint64Array> {
+  const offsets = new Int32Array(count);
+  let countsDown = false;
+  for (let index = 0; index < count; index++) {
+    if ((index + 1) % WORDS_A_STEP === 0) yield;
+    offsets[index] = reader.u32(offsetsAt + index * 4, 'kallsyms offset');
+    countsDown ||= offsets[index] < 0;
+  }
+  const addresses = new BigUint64Array(count);
+  for (let index = 0; index < count; index++) {
+    if ((index + 1) % WORDS_A_STEP === 0) yield;
+    const offset = BigInt(offsets[index]);
+    if (!countsDown) addresses[index] = base + offset;
+    else addresses[index] = offset < 0n ? base - 1n - offset : offset;
+  }
+  return addresses;
 }
