@@ -5,7 +5,7 @@ import type { BootDescriptor, FirmwareTables, PciConnection, PciDevice, PortDevi
 import type { Vcpu } from './vcpu.ts';
 
 /** The version of this API; a plug-in's `api` range is checked against it. */
-export const API_VERSION = '1.6.0';
+export const API_VERSION = '1.7.0';
 /**
  * The versions of the API that ops modules in guest code can have been built against: `include/pvops.h` has them all, and a
  * module's source need not say which. Newest last.
@@ -325,6 +325,13 @@ export interface HostHooks {
   /** SyncBailHook — the operator wants the guest to power off by itself; `true`: it has been asked. Since API 1.1. */
   readonly requestPoweroff: HookFacade<[], true | undefined>;
   readonly shutdown: HookFacade<[reason: ShutdownReason], void>;
+  /**
+   * SyncHook, of this plug-in alone — what the guest uses of it at present, in a few words each: `hypercall page`. With any
+   * of it the plug-in is not removed. What the host sees itself need not be said. Since API 1.7.
+   */
+  readonly inUse: HookFacade<[], readonly string[]>;
+  /** SyncHook, of this plug-in alone — it has been removed: cancel timers, let go of the vCPUs. Since API 1.7. */
+  readonly removed: HookFacade<[], void>;
 }
 
 /** What `apply` gets: the plug-in's own view of the host. */

@@ -43,6 +43,8 @@ export class FakeHost implements PluginHost {
       beforeEntry: this.#hook('beforeEntry'),
       requestPoweroff: this.#hook('requestPoweroff'),
       shutdown: this.#hook('shutdown'),
+      inUse: this.#hook('inUse'),
+      removed: this.#hook('removed'),
     };
   }
 

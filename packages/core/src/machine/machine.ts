@@ -92,7 +92,7 @@ export class Machine implements PluginMachine {
     this.console = options.console;
     this.devices = options.devices ?? NO_DEVICES;
     this.entry = chooseEntry(options.image, options.plugins.calls, options.entryName);
-    this.platform = new DefinedPlatform(this.entry, options);
+    this.platform = new DefinedPlatform(this.entry, options, (what) => this.#calls.took(what));
     this.#bootDescriptor = { hypervisor: 'none', guestType: this.entry.name, abiVersion: 0 };
     this.#calls.configure(this.platform);
     this.platform.checkVcpus();
@@ -156,6 +156,7 @@ export class Machine implements PluginMachine {
   }
 
   plugVirtio({ interrupt, irqOf, firstGpa, sizeBytes }: VirtioPlacement): void {
+    this.#calls.took('its bus for virtio devices');
     const log = (message: string) => this.#options.log?.(message);
     const models = virtioModelsInOrder(this.devices, this.console);
     const functions = models.map((model) => modernVirtioFunction(model, this.memory, log));
@@ -163,6 +164,7 @@ export class Machine implements PluginMachine {
   }
 
   virtioDevices(signals: VirtioSignals): readonly VirtioDevice[] {
+    this.#calls.took('its bus for virtio devices');
     const log = (message: string) => this.#options.log?.(message);
     return bareDevices(this.devices, this.console, { memory: this.memory, signals, log });
   }
@@ -239,15 +241,19 @@ export class Machine implements PluginMachine {
     return this.#start.firmware();
   }
   claimPorts(name: string, firstPort: number, ports: number, device: PortDevice): void {
+    this.#calls.took('its devices behind I/O ports');
     this.#pc.ports.claim(name, firstPort, ports, device);
   }
   plugPci(device: PciDevice): PciConnection {
+    this.#calls.took('its PCI devices');
     return this.#pc.plug(device);
   }
   aliasPage(gpa: number, targetGpa: number | undefined): void {
+    this.#calls.took('its pages above all memory');
     this.#aliases.set(gpa, targetGpa);
   }
   describeBoot(descriptor: BootDescriptor): void {
+    this.#calls.took('its boot descriptor');
     this.#bootDescriptor = descriptor;
   }
 

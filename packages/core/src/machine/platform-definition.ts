@@ -36,7 +36,11 @@ export class DefinedPlatform implements PlatformDefinition {
   readonly commandLine: string;
   readonly #directCode = new Map<DirectKind, (code: DirectCode) => void>();
 
-  constructor(entry: Entry, { chips, memoryBytes, commandLine, vcpus }: MachineOptions) {
+  readonly #took: (what: string) => void;
+
+  /** @param took told what a plug-in has made part of the machine */
+  constructor(entry: Entry, { chips, memoryBytes, commandLine, vcpus }: MachineOptions, took: (what: string) => void) {
+    this.#took = took;
     const isNative = entry.plugin === CORE;
     this.entry = entry;
     this.chips = new Set([...(isNative ? PLATFORM_CHIPS : []), ...(chips ?? [])]);
@@ -72,6 +76,7 @@ export class DefinedPlatform implements PlatformDefinition {
     }
     // What throws, throws here and not when the guest runs.
     build(new BuilderCode(new Builder(), shapeOf(EXAMPLES[kind])));
+    this.#took('its code before exits');
     this.#directCode.set(kind, build);
   }
 }

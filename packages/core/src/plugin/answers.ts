@@ -71,6 +71,19 @@ function isDoor(door: Partial<Entry | ClosedDoor> | undefined): boolean {
   );
 }
 
+/** Long enough for a person; a VM's client is sent them all. */
+const MOST_USES = 32;
+const LONGEST_USE = 200;
+
+/** What a plug-in says is in use, in words. @throws PV1015 */
+export function checkedUses(place: TapPlace, answer: unknown): readonly string[] {
+  if (Array.isArray(answer) && answer.length <= MOST_USES && answer.every(isUse)) return [...answer];
+  throw new PluginFailure('PV1015', place, `answered ${describe(answer)} instead of a few short lines`);
+}
+function isUse(use: unknown): boolean {
+  return typeof use === 'string' && use.length > 0 && use.length <= LONGEST_USE && !/[\r\n]/.test(use);
+}
+
 /** Hooks are synchronous: a promise would be waited for by nobody. @throws PV1015 */
 export function checkedNothing(place: TapPlace, answer: unknown): void {
   if (answer === undefined) return;

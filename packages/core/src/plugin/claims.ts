@@ -19,7 +19,7 @@ interface Owned {
 
 /** Who owns what. One plug-in's claims are taken together: {@link stage}, then `commit`. */
 export class ClaimRegistry {
-  readonly #owned: Owned[] = [];
+  #owned: readonly Owned[] = [];
   /** Register numbers of `entryRegister` claims, in order of first use. */
   readonly #registers: string[] = [];
 
@@ -35,7 +35,11 @@ export class ClaimRegistry {
   }
 
   commit(plugin: string, claims: readonly Claim[]): void {
-    for (const claim of claims) this.#owned.push(this.#read(plugin, claim));
+    this.#owned = [...this.#owned, ...claims.map((claim) => this.#read(plugin, claim))];
+  }
+
+  remove(plugin: string): void {
+    this.#owned = this.#owned.filter((owned) => owned.plugin !== plugin);
   }
 
   /** All claims, in words: `MSR 0x40000000`, with their owners. */

@@ -42,6 +42,13 @@ export const pluginCodes = {
   PV1016: { meaning: 'plug-in options that cannot be read', fix: 'write --plugin NAME=key:value,key2:value2' },
   PV1017: { meaning: 'a tap that is not a function', fix: 'call tap(name, function) in {plugin}' },
   PV1018: { meaning: 'a file named in an option that cannot be read', fix: 'check the path given to {plugin}' },
+  PV1019: { meaning: 'a plug-in that is in use cannot be removed', fix: '{first}' },
+  PV1020: { meaning: 'no plug-in of this name is loaded', fix: 'loaded: {loaded}' },
+  PV1021: {
+    meaning: 'a plug-in that has been refused or removed goes on',
+    fix: 'report it to the authors of {plugin}',
+  },
+  PV1022: { meaning: 'a plug-in cannot be removed while a hook is called', fix: 'do it between two instructions' },
 } as const satisfies Record<string, CodeRow>;
 
 export type PluginCode = keyof typeof pluginCodes;

@@ -3,7 +3,7 @@ import type { HostHooks } from '@polyvisor/plugin-api';
 interface HookRow {
   /** The tapable class that carries it. */
   readonly type: 'SyncHook' | 'SyncBailHook' | 'HookMap of SyncBailHook';
-  readonly kind: 'every tap is called' | 'the first answer decides';
+  readonly kind: 'every tap is called' | 'the first answer decides' | 'every tap of this one plug-in is called';
   readonly when: string;
   readonly previous: string;
   readonly next: string;
@@ -92,5 +92,21 @@ export const hookTable: Readonly<Record<keyof HostHooks, HookRow>> = {
     previous: 'vcpuTerminate',
     next: 'none',
     late: 'replayed: called with the reason at once',
+  },
+  inUse: {
+    type: 'SyncHook',
+    kind: 'every tap of this one plug-in is called',
+    when: 'somebody wants to know what the guest uses of the plug-in, or wants it removed',
+    previous: 'boot',
+    next: 'removed, if nothing is in use',
+    late: 'nothing to replay: asked at the next request',
+  },
+  removed: {
+    type: 'SyncHook',
+    kind: 'every tap of this one plug-in is called',
+    when: 'the plug-in has been removed and none of its other taps is called any more',
+    previous: 'inUse',
+    next: 'none',
+    late: 'nothing to replay: a plug-in that has been removed cannot tap',
   },
 };

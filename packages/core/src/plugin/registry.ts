@@ -4,7 +4,8 @@ import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { checkManifest } from './checks.ts';
 import { ClaimRegistry } from './claims.ts';
 import { isCoded, messageOf, refusal } from './codes.ts';
-import { HookSet, type StagedTap } from './hooks.ts';
+import type { StagedTap } from './guards.ts';
+import { HookSet } from './hooks.ts';
 import { type Manifest, readPlugin } from './shape.ts';
 
 export type TraceChannel = Parameters<PluginHost['trace']>[0];
@@ -34,8 +35,8 @@ export interface LoadRequest {
 
 /**
  * The plug-ins of one machine. A plug-in is checked in this order: shape, API version, name, requires,
- * conflicts, options, claims; one that is refused leaves no claim, tap or counter behind.
- * NOT IMPLEMENTED: removing or replacing a plug-in.
+ * conflicts, options, claims; one that is refused leaves no claim, tap or counter behind, and neither does one that is removed.
+ * NOT IMPLEMENTED: handing what a plug-in knows over to another version of it.
  */
 export class PluginRegistry {
   /** The machine's side of the hooks. */
@@ -43,8 +44,10 @@ export class PluginRegistry {
   readonly #hooks = new HookSet();
   readonly #claims = new ClaimRegistry();
   readonly #manifests = new Map<string, Manifest>();
-  readonly #plugins: LoadedPlugin[] = [];
+  #plugins: readonly LoadedPlugin[] = [];
   readonly #counters = new Map<string, Counters>();
+  /** By plug-in: lets its host do nothing any more. */
+  readonly #hosts = new Map<string, () => void>();
   readonly #traceListeners: Record<TraceChannel, TraceListener[]> = { hypercalls: [], exits: [], events: [] };
   readonly #log: LogListener;
   readonly #files: FileReader | undefined;
@@ -67,15 +70,71 @@ export class PluginRegistry {
   load(raw: unknown, { where, options = {} }: LoadRequest): LoadedPlugin {
     const manifest = readPlugin(raw, where);
     checkManifest(manifest, this.#manifests, options);
-    const staging: Staging = { taps: [], claims: [], counters: new Map() };
+    const staging: Staging = { phase: 'applying', taps: [], claims: [], counters: new Map() };
     const host = this.#hostFor(manifest, options, staging);
-    this.#apply(manifest, host);
-    // Taps made while others are replayed join the end of the list.
-    for (const tap of staging.taps ?? []) tap.replay();
+    try {
+      this.#apply(manifest, host);
+      // Taps made while others are replayed join the end of the list.
+      for (const tap of staging.taps) tap.replay();
+    } catch (error) {
+      staging.phase = 'gone';
+      throw error;
+    }
     this.#commit(manifest, staging);
     const loaded = { name: manifest.name, version: manifest.version, where };
-    this.#plugins.push(loaded);
+    this.#plugins = [...this.#plugins, loaded];
     return loaded;
+  }
+
+  /**
+   * What keeps a plug-in from being removed, in words: what the running guest uses of it, and plug-ins that require it.
+   * @throws PolyvisorError PV1014, PV1015 of a plug-in that fails to say what is in use; PV1020
+   */
+  usesOf(name: string): readonly string[] {
+    this.#loaded(name);
+    return [...this.#hooks.usesOf(name), ...this.#dependentsOn(name)];
+  }
+  #dependentsOn(name: string): readonly string[] {
+    const dependents = [...this.#manifests.values()].filter(({ requires }) => requires.has(name));
+    return dependents.map((other) => `plug-in ${other.name}, which requires it`);
+  }
+
+  /**
+   * Between two instructions of the guest, which goes on as if the plug-in had never been loaded.
+   * @param others what uses it beside what is seen here
+   * @throws PolyvisorError PV1019 that names guest, plug-in and what is in use; PV1014, PV1015, PV1020, PV1022
+   */
+  unload(name: string, others: readonly string[] = []): LoadedPlugin {
+    const plugin = this.#loaded(name);
+    const { acting } = this.#hooks;
+    if (acting !== undefined) {
+      throw refusal('PV1022', `plug-in ${name} cannot be removed: a hook of plug-in ${acting} is being called`);
+    }
+    const ofGuest = this.#hooks.usesOf(name);
+    const uses = [...ofGuest, ...this.#dependentsOn(name), ...others];
+    if (uses.length > 0) throw this.#inUse(name, uses, ofGuest.length > 0);
+    this.#hosts.get(name)?.();
+    this.#hosts.delete(name);
+    this.#plugins = this.#plugins.filter((other) => other !== plugin);
+    this.#manifests.delete(name);
+    this.#counters.delete(name);
+    this.#claims.remove(name);
+    for (const error of this.#hooks.remove(name)) this.#log('error', name, error.message);
+    return plugin;
+  }
+
+  #loaded(name: string): LoadedPlugin {
+    const found = this.#plugins.find((plugin) => plugin.name === name);
+    if (found) return found;
+    const loaded = this.#plugins.map((plugin) => plugin.name).join(', ') || 'none';
+    throw refusal('PV1020', `no plug-in ${name} is loaded`, { loaded });
+  }
+
+  #inUse(name: string, uses: readonly string[], byGuest: boolean): Error {
+    const { guest } = this.#hooks;
+    const by = guest === undefined ? '' : ` by guest ${guest}`;
+    const first = byGuest ? 'end the guest, and start it without the plug-in' : 'unload first what uses it';
+    return refusal('PV1019', `plug-in ${name} is in use${by}: ${uses.join(', ')}`, { first });
   }
 
   /** Counters of all plug-ins, sorted by plug-in and name. */
@@ -114,12 +173,14 @@ export class PluginRegistry {
   }
 
   #commit(manifest: Manifest, staging: Staging): void {
+    this.#hosts.set(manifest.name, () => {
+      staging.phase = 'gone';
+    });
     this.#claims.commit(manifest.name, staging.claims);
     this.#manifests.set(manifest.name, manifest);
     this.#counters.set(manifest.name, staging.counters);
-    const taps = staging.taps ?? [];
-    staging.taps = undefined;
-    for (const tap of taps) tap.connect();
+    staging.phase = 'loaded';
+    for (const tap of staging.taps.splice(0)) tap.connect();
   }
 
   #hostFor(manifest: Manifest, options: Readonly<Record<string, string>>, staging: Staging): PluginHost {
@@ -128,7 +189,7 @@ export class PluginRegistry {
     const { counters } = staging;
     return Object.freeze({
       apiVersion: API_VERSION,
-      hooks: this.#hooks.facadeFor(plugin, (tap) => submit(staging, tap)),
+      hooks: this.#hooks.facadeFor(plugin, (tap) => submit(plugin, staging, tap)),
       options: Object.freeze({ ...options }),
       readFile: (path: string) => readFileFor(plugin, this.#files, path),
       claim: (claim: Claim) => this.#claim(plugin, staging, claim),
@@ -139,18 +200,20 @@ export class PluginRegistry {
       },
       trace(channel: TraceChannel, make: () => Readonly<Record<string, unknown>>) {
         const to = listeners[channel];
-        if (to === undefined || to.length === 0) return;
+        if (to === undefined || to.length === 0 || staging.phase === 'gone') return;
         const event = { channel, plugin, data: make() };
         for (const listener of [...to]) listener(event);
       },
-      isTraced: (channel: TraceChannel) => (listeners[channel]?.length ?? 0) > 0,
+      isTraced: (channel: TraceChannel) => staging.phase !== 'gone' && (listeners[channel]?.length ?? 0) > 0,
       log: (level: LogLevel, message: string) => this.#log(level, plugin, message),
     });
   }
 
   #claim(plugin: string, staging: Staging, claim: Claim): void {
-    this.#claims.stage(plugin, staging.taps ? staging.claims : [], claim);
-    if (staging.taps) staging.claims.push({ ...claim });
+    refuseGone(plugin, staging);
+    const isApplying = staging.phase === 'applying';
+    this.#claims.stage(plugin, isApplying ? staging.claims : [], claim);
+    if (isApplying) staging.claims.push({ ...claim });
     else this.#claims.commit(plugin, [claim]);
   }
 }
@@ -174,17 +237,25 @@ type Counters = Map<string, { count: number }>;
 
 /** What a plug-in asked for during `apply`, kept until all of it has been accepted. */
 interface Staging {
-  /** `undefined` once the plug-in is loaded: later taps are connected at once. */
-  taps: StagedTap[] | undefined;
+  /** Taps of one that is loaded are connected at once, those of one that has been refused or removed are not taken. */
+  phase: 'applying' | 'loaded' | 'gone';
+  readonly taps: StagedTap[];
   readonly claims: Claim[];
   readonly counters: Counters;
 }
 
-function submit(staging: Staging, tap: StagedTap): void {
-  if (staging.taps) {
+function submit(plugin: string, staging: Staging, tap: StagedTap): void {
+  refuseGone(plugin, staging);
+  if (staging.phase === 'applying') {
     staging.taps.push(tap);
     return;
   }
   tap.replay();
   tap.connect();
+}
+
+/** @throws PV1021 */
+function refuseGone(plugin: string, { phase }: Staging): void {
+  if (phase !== 'gone') return;
+  throw refusal('PV1021', `plug-in ${plugin} is not loaded, and goes on claiming or tapping`, { plugin });
 }

@@ -23,6 +23,12 @@ export interface PluginCalls {
   /** Called after each change of what {@link has} answers (a plug-in may tap while the guest runs). */
   onChange(listener: () => void): void;
 
+  /**
+   * A plug-in has put this before the guest, from whom it cannot be taken again: the one whose tap is being called. What
+   * happens between taps counts for all that have been given the machine.
+   */
+  took(what: string): void;
+
   /** Doors and reasons of all finders, in order of loading. */
   findEntries(image: GuestImage): EntrySearch;
   configure(platform: PlatformDefinition): void;
