@@ -32,10 +32,12 @@ import type {
   ExtraChip,
   OpsReportOptions,
   OpsRequest,
+  PluginRequest,
   RunOptions,
   TierChoice,
   TraceRequest,
 } from './options.ts';
+import { addPlugin } from './plugins/command-line.ts';
 
 /** What the command line asks for; `help`: it has been answered already, as the question for the version is. */
 export type Request =
@@ -45,6 +47,7 @@ export type Request =
   | { readonly kind: 'compare'; readonly options: CompareOptions }
   | { readonly kind: 'control'; readonly request: ControlRequest }
   | { readonly kind: 'ops'; readonly request: OpsRequest }
+  | { readonly kind: 'plugin'; readonly request: PluginRequest }
   | { readonly kind: 'opsReport'; readonly options: OpsReportOptions };
 
 interface ParsedFlags extends DeviceFlags {
@@ -115,6 +118,7 @@ function buildProgram(ask: (request: Request) => void): Command {
   addCompare(program, ask);
   addControl(program, (asked) => ask({ kind: 'control', request: asked }));
   addOps(program, IMAGE_HELP, ask);
+  addPlugin(program, (asked) => ask({ kind: 'plugin', request: asked }));
   return program;
 }
 

@@ -33,6 +33,8 @@ async function answer(request: Request): Promise<number> {
       return (await import('./ops/report.ts')).opsReport(request.options);
     case 'ops':
       return (await import('./ops/commands.ts')).opsCommand(request.request);
+    case 'plugin':
+      return (await import('./plugins/commands.ts')).pluginCommand(request.request);
     case 'control':
       return (await import('./control/commands.ts')).control(request.request);
   }

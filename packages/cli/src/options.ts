@@ -158,6 +158,14 @@ export type OpsRequest = { readonly vm: string | undefined; readonly json: boole
   | { readonly command: 'watch'; readonly seconds: number; readonly topSites: number }
 );
 
+/** A command about the plug-ins of a running VM. */
+export type PluginRequest = { readonly vm: string | undefined; readonly json: boolean } & (
+  | { readonly command: 'list' }
+  /** `NAME[=options]` as typed. */
+  | { readonly command: 'load'; readonly plugin: string }
+  | { readonly command: 'unload'; readonly name: string }
+);
+
 export type ConsoleChoice = { readonly kind: 'none' | 'stdio' } | { readonly kind: 'file'; readonly path: string };
 
 export const TRACE_CHANNELS = ['hypercalls', 'exits', 'events'] as const;

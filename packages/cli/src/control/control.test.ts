@@ -5,7 +5,8 @@ import path from 'node:path';
 import type { MachineOptions, RunEnd } from '@polyvisor/core';
 import type { ShutdownReason } from '@polyvisor/plugin-api';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { ControlRequest, CreateMachine, RunOptions } from '../options.ts';
+import type { ControlRequest, CreateMachine, PluginRequest, RunOptions } from '../options.ts';
+import { pluginCommand } from '../plugins/commands.ts';
 import { run } from '../run.ts';
 import { control } from './commands.ts';
 import { controlDirectory } from './directory.ts';
@@ -97,8 +98,9 @@ async function start(name: string, changes: Partial<RunOptions> = {}): Promise<S
   });
 }
 
+const command = (request: ControlRequest) => said(() => control(request));
 /** What a command says on both streams, and its exit code. */
-async function command(request: ControlRequest) {
+async function said(act: () => Promise<number>) {
   const out: string[] = [];
   const write = (text: string | Uint8Array) => {
     out.push(Buffer.from(text).toString());
@@ -107,7 +109,7 @@ async function command(request: ControlRequest) {
   const spies = [vi.spyOn(process.stdout, 'write').mockImplementation(write)];
   spies.push(vi.spyOn(process.stderr, 'write').mockImplementation(write));
   try {
-    const exitCode = await control(request);
+    const exitCode = await act();
     return { exitCode, text: out.join('') };
   } finally {
     for (const spy of spies) spy.mockRestore();
@@ -193,6 +195,49 @@ describe('one VM', () => {
     const { machine, exitCode } = await start('', { name: undefined });
     machine.end({ kind: 'poweroff' });
     expect(await exitCode).toBe(0);
+  });
+});
+
+describe('vm plugin', () => {
+  const plugin = (request: Pick<PluginRequest, 'vm' | 'json'> & Record<string, unknown>) =>
+    said(() => pluginCommand(request as PluginRequest));
+  const one = { vm: 'one', json: false };
+  const file = path.join(directory, 'counts.mjs');
+  writeFileSync(
+    file,
+    `export default { name: 'counts', version: '1.2.3', api: '^1.7', apply: (host) => host.claim({ kind: 'ident', ident: 5 }) };`,
+  );
+
+  it('lists, loads and unloads', async () => {
+    const { machine, exitCode } = await start('one');
+    expect(await plugin({ ...one, command: 'list' })).toEqual({ exitCode: 0, text: 'no plug-ins\n' });
+    // The VM may work in another folder than the command.
+    const relative = `./${path.relative(process.cwd(), file)}`;
+    const { text } = await plugin({ ...one, command: 'load', plugin: relative });
+    expect(text).toBe(`counts 1.2.3 loaded from ${file}\n`);
+    expect(await ps()).toMatchObject([{ name: 'one', plugins: ['counts'] }]);
+    const list = await plugin({ ...one, command: 'list' });
+    expect(list.text).toMatch(/^NAME +VERSION +FROM +IN USE\ncounts +1\.2\.3 +\S+ +no\ncounts claims ident 0x5\n$/);
+    const json = await plugin({ ...one, json: true, command: 'list' });
+    expect(JSON.parse(json.text)).toEqual([
+      { name: 'counts', version: '1.2.3', where: file, claims: ['ident 0x5'], inUse: [] },
+    ]);
+    expect((await plugin({ ...one, command: 'unload', name: 'counts' })).text).toBe('counts 1.2.3 unloaded\n');
+    await expect(plugin({ ...one, command: 'unload', name: 'counts' })).rejects.toMatchObject({
+      ...{ code: 'PV1020', message: 'one: no plug-in counts is loaded', exitCode: 10 },
+    });
+    await expect(plugin({ ...one, command: 'load', plugin: 'counts=' })).rejects.toMatchObject({ code: 'PV1016' });
+    machine.end({ kind: 'poweroff' });
+    await exitCode;
+  });
+
+  it('begins anew with the command line when the guest reboots', async () => {
+    const { machine, exitCode } = await start('one');
+    await plugin({ ...one, command: 'load', plugin: file });
+    machine.end({ kind: 'reboot' });
+    await vi.waitFor(async () => expect(await ps()).toMatchObject([{ name: 'one', plugins: [] }]));
+    await forced('one');
+    await exitCode;
   });
 });
 

@@ -1,7 +1,9 @@
 import { controlError } from '../cli-error.ts';
 import type { ConsoleHub } from '../console/hub.ts';
 import type { VmOps } from '../ops/vm-ops.ts';
+import type { VmPlugins } from '../plugins/vm-plugins.ts';
 import { opsMethods } from './ops-methods.ts';
+import { pluginMethods } from './plugin-methods.ts';
 import { inputParams, noParams, stopParams, type VmInfo, type VmStats, watchParams } from './protocol.ts';
 import { type Client, type Method, method } from './server.ts';
 
@@ -10,6 +12,7 @@ export interface ControlledVm {
   readonly console: ConsoleHub;
   /** Its kernel's paravirt operations. */
   readonly ops: VmOps;
+  readonly plugins: VmPlugins;
   info(): VmInfo;
   stats(): VmStats;
   pause(): void;
@@ -40,6 +43,7 @@ export function controlMethods(vm: ControlledVm): ReadonlyMap<string, Method> {
     ['console.attach', method(noParams, (_params, client) => subscriptions.set(client, 'console', attach(vm, client)))],
     ['console.input', method(inputParams, ({ data }) => input(vm, data))],
     ...opsMethods(vm.ops),
+    ...pluginMethods(vm.plugins),
   ]);
 }
 

@@ -6,6 +6,7 @@ import { ExitCode } from '../exit-codes.ts';
 import type { Idle } from '../idle.ts';
 import { VmOps } from '../ops/vm-ops.ts';
 import type { RunnableMachine, RunOptions } from '../options.ts';
+import { VmPlugins } from '../plugins/vm-plugins.ts';
 import type { ControlledVm } from './methods.ts';
 import type { VmInfo, VmStats } from './protocol.ts';
 
@@ -23,11 +24,12 @@ export class RunningVm implements ControlledVm {
   name = '';
   readonly console: ConsoleHub;
   readonly ops: VmOps;
+  readonly plugins = new VmPlugins(() => this.ops.list());
   readonly #parts: Parts;
   readonly #startMs = performance.now();
   readonly #startedAt = new Date().toISOString();
   #machine: RunnableMachine | undefined;
-  #plugins: PluginRegistry | undefined;
+  #registry: PluginRegistry | undefined;
   /** A paused machine gives the process nothing to wait for. */
   #keepAlive: NodeJS.Timeout | undefined;
 
@@ -40,7 +42,8 @@ export class RunningVm implements ControlledVm {
   /** From now on this is the machine. */
   started(machine: RunnableMachine, plugins: PluginRegistry): void {
     this.#machine = machine;
-    this.#plugins = plugins;
+    this.#registry = plugins;
+    this.plugins.started(plugins);
     this.ops.started(machine);
   }
 
@@ -53,7 +56,7 @@ export class RunningVm implements ControlledVm {
       image: image.name,
       description: image.description,
       ...(machine && { entry: machine.entry.name }),
-      plugins: this.#plugins?.plugins.map((plugin) => plugin.name) ?? [],
+      plugins: this.plugins.names,
       memoryBytes: options.memoryBytes,
       clock: options.clock,
       startedAt: this.#startedAt,
@@ -65,7 +68,7 @@ export class RunningVm implements ControlledVm {
     return {
       elapsedSeconds: (performance.now() - this.#startMs) / 1000,
       machine: this.#machine?.stats() ?? {},
-      plugins: this.#plugins?.counters() ?? [],
+      plugins: this.#registry?.counters() ?? [],
     };
   }
 

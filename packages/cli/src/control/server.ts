@@ -1,6 +1,6 @@
 import type { Server, Socket } from 'node:net';
 import { createServer } from 'node:net';
-import { PolyvisorError } from '@polyvisor/plugin-api';
+import { isCoded } from '@polyvisor/core';
 import * as v from 'valibot';
 import { LineReader } from './lines.ts';
 import { LIMITS, type RequestId, RpcCode, requestSchema } from './protocol.ts';
@@ -191,7 +191,7 @@ class Connection implements Client {
 
   #sendFailure(id: RequestId, error: unknown): void {
     if (error instanceof RpcFailure) this.#sendError(id, error.code, error.message);
-    else if (error instanceof PolyvisorError) {
+    else if (isCoded(error)) {
       this.#sendError(id, RpcCode.REFUSED, error.message, { code: error.code, fix: error.fix });
     } else this.#sendError(id, RpcCode.INTERNAL, error instanceof Error ? error.message : String(error));
   }

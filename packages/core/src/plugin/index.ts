@@ -1,6 +1,6 @@
-export { PluginFailure, pluginCodes } from './codes.ts';
+export { isCoded, PluginFailure, pluginCodes } from './codes.ts';
 export { hookTable } from './hook-table.ts';
-export { loadPlugins } from './load.ts';
+export { findPlugin, loadPlugins } from './load.ts';
 export { candidatesOf, parsePluginReference } from './reference.ts';
 export {
   type LoadedPlugin,

@@ -1,7 +1,13 @@
 import type { ModuleImporter } from '../ports/module-importer.ts';
 import { isCoded, messageOf, refusal } from './codes.ts';
 import { candidatesOf, parsePluginReference } from './reference.ts';
-import type { LoadedPlugin, PluginRegistry } from './registry.ts';
+import type { LoadedPlugin, LoadRequest, PluginRegistry } from './registry.ts';
+
+/** A plug-in that has been found, and not looked at. */
+export interface FoundPlugin {
+  readonly raw: unknown;
+  readonly request: LoadRequest;
+}
 
 /**
  * Finds and loads plug-ins in the order given.
@@ -15,11 +21,17 @@ export async function loadPlugins(
 ): Promise<LoadedPlugin[]> {
   const loaded: LoadedPlugin[] = [];
   for (const text of references) {
-    const { reference, options } = parsePluginReference(text);
-    const { module, where } = await findModule(reference, importer);
-    loaded.push(registry.load(defaultExport(module, where), { where, options }));
+    const { raw, request } = await findPlugin(text, importer);
+    loaded.push(registry.load(raw, request));
   }
   return loaded;
+}
+
+/** @throws PolyvisorError PV1001–PV1003, PV1016 */
+export async function findPlugin(text: string, importer: ModuleImporter): Promise<FoundPlugin> {
+  const { reference, options } = parsePluginReference(text);
+  const { module, where } = await findModule(reference, importer);
+  return { raw: defaultExport(module, where), request: { where, options } };
 }
 
 async function findModule(reference: string, importer: ModuleImporter): Promise<{ module: unknown; where: string }> {

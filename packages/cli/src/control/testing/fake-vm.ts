@@ -1,5 +1,7 @@
+import type { ModuleImporter } from '@polyvisor/core';
 import { ConsoleHub } from '../../console/hub.ts';
 import { VmOps } from '../../ops/vm-ops.ts';
+import { VmPlugins } from '../../plugins/vm-plugins.ts';
 import type { ControlledVm } from '../methods.ts';
 import type { VmInfo, VmStats } from '../protocol.ts';
 
@@ -10,11 +12,17 @@ export class FakeVm implements ControlledVm {
   readonly shown: Uint8Array[] = [];
   canBeAsked = true;
   readonly ops = new VmOps(undefined);
+  readonly plugins: VmPlugins;
   readonly console = new ConsoleHub({
     write: (bytes) => void this.shown.push(bytes),
     onInput() {},
     close: async () => {},
   });
+
+  /** @param importer where its plug-ins come from; by default Node */
+  constructor(importer?: ModuleImporter) {
+    this.plugins = new VmPlugins(() => this.ops.list(), importer);
+  }
 
   info(): VmInfo {
     return {
