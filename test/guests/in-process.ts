@@ -70,5 +70,5 @@ export async function machineInProcess({ name, file, commandLine = '', plugins: 
     idle: () => new Promise(setImmediate),
   });
   if (guest.typedFirst !== undefined) console.type(guest.typedFirst);
-  return { machine, console, counters: () => plugins.counters() };
+  return { machine, console, plugins, counters: () => plugins.counters() };
 }
