@@ -64,10 +64,10 @@ interface Guest {
 
 // biome-ignore format: a table
 const GUESTS: readonly Guest[] = [
-  { what: 'a Xen PV domain', entryName: 'pv', plugins: [lguest, xen], inUse: /^its door pv \(Xen PV 32-bit.*\), .*its code before exits, .*its boot of the image, / },
-  { what: 'a PVH domain', entryName: 'pvh', plugins: [xen], inUse: /^its door pvh \(Xen PVH\), .*its boot of the image, / },
-  { what: 'an lguest', entryName: 'lguest', plugins: [xen, lguest], inUse: /^its door lguest \(lguest.*\), .*its boot of the image, / },
-  { what: 'a guest with a VMI ROM', entryName: 'multiboot1', plugins: [vmi], inUse: /^its code before exits, its boot descriptor, / },
+  { what: 'a Xen PV domain', entryName: 'pv', plugins: [lguest, xen], inUse: /^its door pv \(Xen PV 32-bit.*\), .*its code before exits, .*its boot of the image, shared_info at 0x\w+, \d+ event channels$/ },
+  { what: 'a PVH domain', entryName: 'pvh', plugins: [xen], inUse: /^its door pvh \(Xen PVH\), .*its boot of the image, shared_info at 0x\w+, hypercall page at 0x\w+, [1-9]\d* event channels$/ },
+  { what: 'an lguest', entryName: 'lguest', plugins: [xen, lguest], inUse: /^its door lguest \(lguest.*\), .*its boot of the image, .*lguest_data at 0x\w+$/ },
+  { what: 'a guest with a VMI ROM', entryName: 'multiboot1', plugins: [vmi], inUse: /^its code before exits, its boot descriptor, ROM at 0xc8000$/ },
 ];
 
 describe.each(GUESTS)('$what', ({ entryName, plugins, inUse }) => {

@@ -27,7 +27,7 @@ const PAE_NOTE = { owner: 'Xen', type: 9 } as const;
 export const lguestPlugin: Plugin = {
   name: NAME,
   version: '0.1.0',
-  api: '^1.2',
+  api: '^1.7',
   options: {
     abi: 'kernel version whose ABI the guest speaks, 2.6.24 to 4.13; without it the first hypercall tells',
     pae: "auto, on or off: the kernel's page tables are PAE's; auto reads the ELF note PAE_MODE, else off",
@@ -73,6 +73,9 @@ export const lguestPlugin: Plugin = {
       if (running.irqsPending !== 0) guarded(running, () => deliverInterrupts(running));
       updateDirectCalls(running);
     });
+    host.hooks.inUse.tap(NAME, () =>
+      guest?.registered ? [`lguest_data at 0x${guest.registered.data.toString(16)}`] : [],
+    );
     host.hooks.shutdown.tap(NAME, () => {
       if (guest) updateDirectCalls(guest);
       stop();

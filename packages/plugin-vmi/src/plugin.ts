@@ -24,7 +24,7 @@ function linearRip(vcpu: Vcpu): number | undefined {
 export const vmiPlugin: Plugin = {
   name: 'vmi',
   version: '0.1.0',
-  api: '^1.2',
+  api: '^1.7',
   options: { rom: 'native, trap, xen (with plug-in xen) or a file: the ROM that the guest finds; by default trap' },
   apply(host) {
     const { rom, traps } = chooseRom(host);
@@ -62,6 +62,7 @@ export const vmiPlugin: Plugin = {
       if (rip === undefined || !guest.isInRom(rip, () => gpaOf(vcpu, rip))) return 'pass';
       return dispatchCall(guest, vcpu);
     });
+    host.hooks.inUse.tap('vmi', () => (guest ? [`ROM at 0x${ROM_AREA.first.toString(16)}`] : []));
     host.hooks.shutdown.tap('vmi', () => {
       if (guest && traps) for (const vcpu of guest.machine.vcpus) updateDirectCalls(guest, vcpu);
       guest?.stop();

@@ -138,6 +138,18 @@ class Guests {
     return this.#services !== undefined;
   }
 
+  /** What the guest has of Xen, beside what the host sees. */
+  uses(): readonly string[] {
+    const domain = this.#domain;
+    if (domain === undefined) return [];
+    const page = domain.kind === 'hvm' ? domain.hypercallPageGpa : undefined;
+    return [
+      `shared_info at 0x${domain.sharedInfoGpa.toString(16)}`,
+      ...(page === undefined ? [] : [`hypercall page at 0x${page.toString(16)}`]),
+      `${this.#services?.openChannels ?? 0} event channels`,
+    ];
+  }
+
   findPv(cpu: Vcpu): FoundVcpu<PvDomain> | undefined {
     const found = this.#pv[cpu.id];
     return found?.vcpu.cpu === cpu ? found : undefined;
@@ -197,7 +209,7 @@ function boot(guests: Guests, host: PluginHost, request: BootRequest, machine: M
 export const xenPlugin: Plugin = {
   name: 'xen',
   version: '0.1.0',
-  api: '^1.2',
+  api: '^1.7',
   options: {},
   apply(host) {
     const leafBase = claimLeaves(host);
@@ -218,5 +230,6 @@ export const xenPlugin: Plugin = {
     });
     host.hooks.requestPoweroff.tap('xen', () => guests.requestPoweroff() || undefined);
     host.hooks.shutdown.tap('xen', () => guests.stop());
+    host.hooks.inUse.tap('xen', () => guests.uses());
   },
 };

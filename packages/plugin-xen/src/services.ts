@@ -40,6 +40,8 @@ export interface XenServices extends DomainServices {
   /** Ask the guest's kernel to shut down (control/shutdown in the store). */
   requestShutdown(kind: 'poweroff' | 'reboot' | 'suspend'): void;
   readonly grants: GrantTable;
+  /** How many event channels are open. */
+  readonly openChannels: number;
   /** The vCPU waits in HLT. */
   halted(vcpu: XenVcpu): void;
   /** The vCPU is down, as by VCPUOP_down. */
@@ -86,6 +88,9 @@ export function createServices(domain: XenDomain, options: ServiceOptions = { co
     },
     requestShutdown: (kind) => storeDaemon.requestShutdown(kind),
     grants,
+    get openChannels() {
+      return events.open;
+    },
     halted: (vcpu) => runstates.change(vcpu, Runstate.BLOCKED),
     vcpuDown: (vcpu) => takeDown(domain, rooms, vcpu),
     rewriteWallclock: () => time.writeWallclock(),

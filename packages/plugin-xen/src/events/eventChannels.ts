@@ -49,6 +49,10 @@ export class EventChannels {
   get abi(): PortOps['name'] {
     return this.#ops.name;
   }
+  /** How many are bound, or wait to be. */
+  get open(): number {
+    return this.#channels.filter(({ state }) => state !== 'free' && state !== 'reserved').length;
+  }
 
   // --- binding -------------------------------------------------------------------------------------------------
 

@@ -110,6 +110,7 @@ function onWriteMsr(domain: HvmDomain, vcpu: XenVcpu): ExitAnswer {
   const gfn = Number(value >> 12n);
   if ((value & 0xfffn) !== 0n || !domain.mm.isGuestFrame(gfn)) return { fault: VECTOR_GP, errorCode: 0 };
   domain.latchWordSize(wordBytesOf(cpu));
-  domain.memory.writeBytes(gfn * PAGE_BYTES, hvmHypercallPage(instructionOf(domain)));
+  domain.hypercallPageGpa = gfn * PAGE_BYTES;
+  domain.memory.writeBytes(domain.hypercallPageGpa, hvmHypercallPage(instructionOf(domain)));
   return 'handled';
 }

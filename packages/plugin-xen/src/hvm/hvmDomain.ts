@@ -33,6 +33,8 @@ export class HvmDomain implements XenDomain {
   /** A guest begins as a 64-bit one; see {@link latchWordSize}. */
   shared: SharedLayout = sharedLayout(8);
   sharedInfoGpa = 0;
+  /** The last one that the guest has asked for. */
+  hypercallPageGpa: number | undefined;
   vmAssist = 0;
   ended = false;
   #services: XenServices | undefined;
