@@ -156,11 +156,11 @@ export class Machine implements PluginMachine {
   }
 
   plugVirtio({ interrupt, irqOf, firstGpa, sizeBytes }: VirtioPlacement): void {
-    this.#calls.took('its bus for virtio devices');
     const log = (message: string) => this.#options.log?.(message);
     const models = virtioModelsInOrder(this.devices, this.console);
     const functions = models.map((model) => modernVirtioFunction(model, this.memory, log));
     this.#pc.plugPlaced(functions, { interrupt, irqOf, memory: { first: firstGpa, sizeBytes } });
+    this.#calls.took('its bus for virtio devices');
   }
 
   virtioDevices(signals: VirtioSignals): readonly VirtioDevice[] {
@@ -241,20 +241,21 @@ export class Machine implements PluginMachine {
     return this.#start.firmware();
   }
   claimPorts(name: string, firstPort: number, ports: number, device: PortDevice): void {
-    this.#calls.took('its devices behind I/O ports');
     this.#pc.ports.claim(name, firstPort, ports, device);
+    this.#calls.took('its devices behind I/O ports');
   }
   plugPci(device: PciDevice): PciConnection {
+    const connection = this.#pc.plug(device);
     this.#calls.took('its PCI devices');
-    return this.#pc.plug(device);
+    return connection;
   }
   aliasPage(gpa: number, targetGpa: number | undefined): void {
-    this.#calls.took('its pages above all memory');
     this.#aliases.set(gpa, targetGpa);
+    this.#calls.took('its pages above all memory');
   }
   describeBoot(descriptor: BootDescriptor): void {
-    this.#calls.took('its boot descriptor');
     this.#bootDescriptor = descriptor;
+    this.#calls.took('its boot descriptor');
   }
 
   cpuid(leaf: number, subleaf: number) {

@@ -284,6 +284,32 @@ describe('a plug-in that has been removed', () => {
     expect(registry.plugins.map(({ version }) => version)).toEqual(['1.0.0', '0.9.0']);
   });
 
+  it('leaves nothing of what it was used for to another version of it', () => {
+    const registry = new PluginRegistry();
+    load(registry, 'a', ({ hooks }) => {
+      hooks.inUse.tap('a', () => []);
+      hooks.boot.tap('a', () => undefined);
+      hooks.exit.for('hlt').tap('a', () => 'handled');
+    });
+    const { exit } = running(undefined, registry);
+    exit('hlt');
+    registry.unload('a');
+    load(registry, 'a');
+    registry.calls.took('its PCI devices');
+    expect(registry.usesOf('a')).toEqual([]);
+  });
+
+  it('leaves the machine its own taps, of whatever name', () => {
+    const { registry, exit } = running();
+    registry.calls.tapExit('hlt', 'a', () => 'handled');
+    load(registry, 'a', ({ hooks }) => hooks.exit.for('hlt').tap('a', () => 'pass'));
+    load(registry, 'b', ({ hooks }) => hooks.exit.for('hlt').tap('b', () => 'common'));
+    registry.unload('a');
+    // Still asked after all plug-ins.
+    expect(exit('hlt')).toBe('common');
+    expect(registry.calls.has('exit', 'hlt')).toBe(true);
+  });
+
   it('leaves the machine to go on with what is tapped then', () => {
     const { registry } = running();
     const asked: boolean[] = [];
