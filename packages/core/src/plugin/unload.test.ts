@@ -294,20 +294,38 @@ describe('a plug-in that has been removed', () => {
     const { exit } = running(undefined, registry);
     exit('hlt');
     registry.unload('a');
-    load(registry, 'a');
+    load(registry, 'a', ({ hooks }) => hooks.exit.for('cpuid').tap('a', () => 'handled'));
     registry.calls.took('its PCI devices');
     expect(registry.usesOf('a')).toEqual([]);
+    exit('cpuid');
+    expect(registry.usesOf('a')).toEqual(['its answers to exits (cpuid)']);
   });
 
   it('leaves the machine its own taps, of whatever name', () => {
     const { registry, exit } = running();
     registry.calls.tapExit('hlt', 'a', () => 'handled');
     load(registry, 'a', ({ hooks }) => hooks.exit.for('hlt').tap('a', () => 'pass'));
-    load(registry, 'b', ({ hooks }) => hooks.exit.for('hlt').tap('b', () => 'common'));
     registry.unload('a');
+    expect(exit('hlt')).toBe('handled');
     // Still asked after all plug-ins.
+    load(registry, 'b', ({ hooks }) => hooks.exit.for('hlt').tap('b', () => 'common'));
     expect(exit('hlt')).toBe('common');
-    expect(registry.calls.has('exit', 'hlt')).toBe(true);
+  });
+
+  it('before a guest is started has nothing to do with it', () => {
+    const registry = new PluginRegistry();
+    const called: string[] = [];
+    load(registry, 'a', ({ hooks }) => {
+      hooks.configure.tap('a', () => void called.push('configure'));
+      hooks.vcpuCreate.tap('a', () => void called.push('vcpuCreate'));
+      hooks.boot.tap('a', () => {
+        called.push('boot');
+        return undefined;
+      });
+    });
+    registry.unload('a');
+    running(undefined, registry);
+    expect(called).toEqual([]);
   });
 
   it('leaves the machine to go on with what is tapped then', () => {
