@@ -86,6 +86,19 @@ describe('the plug-ins of a running VM', () => {
     expect(await unload('host')).toMatchObject(refused);
   });
 
+  it('are none between the end of a guest and the next start', async () => {
+    const registry = running();
+    vm.plugins.started(registry);
+    registry.calls.shutdown({ kind: 'reboot' });
+    const refused = { error: { message: 'the guest has ended', data: { code: 'PV3013' } } };
+    for (const answer of [await client.call('plugin.list'), await load('./counts.ts'), await unload('host')]) {
+      expect(answer).toMatchObject(refused);
+    }
+    expect(vm.plugins.names).toEqual(['host']);
+    vm.plugins.started(running());
+    expect(await client.call('plugin.list')).toMatchObject({ result: [host] });
+  });
+
   it('come and go', async () => {
     const registry = running();
     vm.plugins.started(registry);

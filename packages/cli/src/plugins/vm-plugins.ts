@@ -53,8 +53,9 @@ export class VmPlugins {
   }
 
   get #current(): PluginRegistry {
-    if (this.#registry) return this.#registry;
-    throw controlError('PV3013', 'the guest has not been started yet', 'try again');
+    const registry = this.#registry;
+    if (registry && !registry.hasEnded) return registry;
+    throw controlError('PV3013', `the guest has ${registry ? 'ended' : 'not been started yet'}`, 'try again');
   }
 }
 

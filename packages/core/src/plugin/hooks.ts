@@ -131,9 +131,12 @@ export class HookSet implements PluginCalls {
   get acting(): string | undefined {
     return this.#uses.acting;
   }
+  get hasEnded(): boolean {
+    return this.#ended !== undefined;
+  }
   /** The guest that runs; `undefined`: none, or it has ended. */
   get guest(): string | undefined {
-    return this.#ended ? undefined : this.#request?.image.name;
+    return this.hasEnded ? undefined : this.#request?.image.name;
   }
   /**
    * What the guest uses of a plug-in, in words. Answers to exits count unless the plug-in says itself what is in use.

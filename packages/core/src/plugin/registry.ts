@@ -62,6 +62,10 @@ export class PluginRegistry {
   get plugins(): readonly LoadedPlugin[] {
     return this.#plugins;
   }
+  /** The guest has: there may be another machine soon, with plug-ins of its own. */
+  get hasEnded(): boolean {
+    return this.#hooks.hasEnded;
+  }
   get claims(): readonly { readonly plugin: string; readonly claim: string }[] {
     return this.#claims.list();
   }
