@@ -107,6 +107,33 @@ describe('TLB banks', () => {
     ]);
   });
 
+  it.each([
+    ['few', 4],
+    ['more than can be remembered', TLB_LOG_ENTRIES],
+  ])('forget what writes to a page, and nothing else: of %s entries', (_what, others) => {
+    const { banks, view, fillEntry } = make();
+    const [write, page] = [TLB_WRITE_OFFSET / TLB_ENTRY_BYTES, 0x5000];
+    const hosts = [1, 2].map((key) => banks.select(key));
+    const leadTo = (bank: number, entry: number, host: number) => {
+      fillEntry(bank, entry);
+      const at = bank + entry * TLB_ENTRY_BYTES;
+      view.setInt32(at + 8, host - view.getInt32(at, true), true);
+    };
+    for (const bank of hosts) {
+      for (let i = 0; i < others; i++) leadTo(bank, write + 100 + i, 0x7000);
+      // What reads it, what writes to it, and what writes to the one behind it.
+      leadTo(bank, 3, page);
+      leadTo(bank, write + 5, page);
+      leadTo(bank, write + 6, page + 4096);
+    }
+    banks.forbidWrites(page);
+    for (const bank of hosts) {
+      const distance = (entry: number) => view.getInt32(bank + entry * TLB_ENTRY_BYTES + 8, true);
+      expect(distance(write + 5)).toBe(0);
+      for (const entry of [3, write + 6, write + 100, write + 99 + others]) expect(distance(entry)).not.toBe(0);
+    }
+  });
+
   it('of different vCPUs lie apart', () => {
     const hosts = [0, 1].flatMap((index) => {
       const { banks } = make({ index, count: 2 });

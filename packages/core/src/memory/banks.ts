@@ -163,16 +163,23 @@ export class TlbBanks {
 
   /** Forget write translations that lead to this host page: it has become a code page. */
   forbidWrites(hostPage: number): void {
-    const words = this.#words;
     for (const bank of this.#byKey.values()) {
-      const first = (bank.host + TLB_WRITE_OFFSET) >>> 2;
-      for (let i = 0; i < TLB_ENTRIES; i++) {
-        const at = first + i * 4;
-        // Where it leads: its page's address and the distance from there.
-        if (((words[at] + words[at + 2]) | 0) === hostPage)
-          this.#emptyEntry(bank, TLB_WRITE_OFFSET + i * TLB_ENTRY_BYTES);
-      }
+      const log = (bank.host + TLB_LOG_OFFSET) >>> 2;
+      const count = this.#words[log];
+      if (count < TLB_LOG_ENTRIES) {
+        // As in most banks, little has been filled.
+        const entries = (log + 1) * 2;
+        for (let i = 0; i < count; i++)
+          this.#forbidWrite(bank, this.#halfWords[entries + i] * TLB_ENTRY_BYTES, hostPage);
+      } else
+        for (let i = 0; i < TLB_ENTRIES; i++) this.#forbidWrite(bank, TLB_WRITE_OFFSET + i * TLB_ENTRY_BYTES, hostPage);
     }
+  }
+  #forbidWrite(bank: Bank, offset: number, hostPage: number): void {
+    const at = (bank.host + offset) >>> 2;
+    // Where it leads: its page's address and the distance from there.
+    const leadsTo = (this.#words[at] + this.#words[at + 2]) | 0;
+    if (leadsTo === hostPage && offset >= TLB_WRITE_OFFSET && offset < TLB_EXEC_OFFSET) this.#emptyEntry(bank, offset);
   }
 
   /** Forget all code look-ups in every bank. */
