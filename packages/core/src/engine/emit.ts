@@ -237,8 +237,8 @@ class Emitter extends ProgramEmitter {
     const { slowRead, slowWrite } = this.#target.functions;
     return write ? slowWrite : slowRead;
   }
-  protected missFailed(): void {
-    this.#end('fault', 2);
+  protected missFailed(blocks: number): void {
+    this.#end('fault', blocks);
   }
 
   protected stored(host: number): void {

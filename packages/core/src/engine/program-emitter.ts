@@ -38,6 +38,22 @@ export interface Sharing {
   /** Local (i32) with the host address of all of it, or 0: it is not within a page. */
   readonly local: number;
 }
+/** Locals that hold the page in which an access of a loop was last, as the TLB had it. */
+export interface LastPage {
+  /** Its address in the guest (i64). */
+  readonly gva: number;
+  /** How far from there it is on the host (i32). */
+  readonly distance: number;
+  /** From which offset on in it there is no room for the access (i64); 0: there has been none. */
+  readonly end: number;
+}
+/** An access of guest memory. */
+interface Access {
+  readonly bytes: AccessBytes;
+  readonly write: boolean;
+  readonly sharing?: Sharing | undefined;
+  readonly lastPage?: LastPage | undefined;
+}
 /** A guest access on the host: a local with an address, and a distance from it. */
 interface HostPlace {
   readonly local: number;
@@ -92,10 +108,14 @@ export abstract class ProgramEmitter {
   /** Code after one, when the call has succeeded. */
   protected afterMiss(): void {}
   protected abstract missFunction(write: boolean): number;
-  /** The function that was called for a miss answered 0: the instruction ends, two blocks further in than {@link depth}. */
-  protected abstract missFailed(): void;
+  /** The function that was called for a miss answered 0: the instruction ends, so many blocks further in than {@link depth}. */
+  protected abstract missFailed(blocks: number): void;
   /** What an access shares with others. */
   protected sharing(_node: Node): Sharing | undefined {
+    return undefined;
+  }
+  /** Where an access looks before it looks at the TLB. */
+  protected lastPage(_node: Node): LastPage | undefined {
     return undefined;
   }
   /** Push how many more instructions there could be: see the node. */
@@ -291,56 +311,83 @@ export abstract class ProgramEmitter {
    * Where a guest access is on the host: TLB hit inline (`gva ^ tag` is the offset in the page, `gva` plus the entry's distance
    * the host address), else a call; a fault ends the instruction.
    */
-  #host(pushAddress: () => unknown, bytes: AccessBytes, write: boolean, sharing?: Sharing): HostPlace {
+  #host(pushAddress: () => unknown, access: Access): HostPlace {
     const local = this.allocate('i32');
-    if (sharing && !sharing.isFirst) this.#hostFromShared(local, pushAddress, bytes, write, sharing);
-    else this.#translate(local, pushAddress, bytes, write, sharing);
+    const { sharing } = access;
+    if (sharing && !sharing.isFirst) this.#hostFromShared(local, pushAddress, access, sharing);
+    else this.#translate(local, pushAddress, access);
     return { local, offsetBytes: sharing?.offsetBytes ?? 0 };
+  }
+  #accessOf(node: NodeOf<'load' | 'loadForUpdate' | 'store'>): Access {
+    const write = node.kind !== 'load';
+    return { bytes: node.bytes, write, sharing: this.sharing(node), lastPage: this.lastPage(node) };
   }
 
   /** Into `host` what an access is `sharing.offsetBytes` from. */
-  #translate(
-    host: number,
-    pushAddress: () => unknown,
-    bytes: AccessBytes,
-    write: boolean,
-    sharing: Sharing | undefined,
-  ): void {
+  #translate(host: number, pushAddress: () => unknown, access: Access): void {
     const a = this.asm;
+    const { sharing, lastPage } = access;
     const gva = this.allocate('i64');
-    const half = write ? TLB_WRITE_OFFSET : 0;
     const offsetBytes = sharing?.offsetBytes ?? 0;
     const start = offsetBytes > 0 ? this.allocate('i64') : gva;
     pushAddress();
     a.tee(gva);
     // Where that goes below 0 it is not within a page either.
     if (offsetBytes > 0) a.i64(offsetBytes).op(Op.i64Sub).tee(start);
-    a.i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And).get(this.tlb()).op(Op.i32Add);
-    a.tee(host).mem(Op.i64Load, half).get(start).op(Op.i64Xor);
-    a.i64(4096 - (sharing?.sizeBytes ?? bytes))
-      .op(Op.i64GtU)
-      .unlikelyIf('i32');
-    this.#miss(host, () => a.get(gva), bytes, write);
-    if (sharing) this.#shareAfterMiss(host, gva, sharing);
-    a.get(host).else();
-    a.get(start)
-      .op(Op.i32WrapI64)
-      .get(host)
-      .mem(Op.i32Load, half + 8)
-      .op(Op.i32Add);
-    if (sharing) a.tee(sharing.local);
-    a.end().set(host);
+    if (lastPage) this.#lookAtLastPage(host, { gva, start }, access, lastPage);
+    else this.#lookAtTlb(host, { gva, start }, access);
+    a.set(host);
     this.release('i64', gva);
     if (start !== gva) this.release('i64', start);
   }
 
+  /**
+   * Pop `start`; push where that is on the host. The address is not what decides from where in memory that comes, as it is with the
+   * TLB: the processor need not wait for it.
+   */
+  #lookAtLastPage(host: number, address: { gva: number; start: number }, access: Access, lastPage: LastPage): void {
+    const a = this.asm;
+    a.get(lastPage.gva).op(Op.i64Sub).get(lastPage.end).op(Op.i64GeU).unlikelyIf('i32');
+    a.get(address.start);
+    this.#lookAtTlb(host, address, access);
+    a.else().get(address.start).op(Op.i32WrapI64).get(lastPage.distance).op(Op.i32Add);
+    if (access.sharing) a.tee(access.sharing.local);
+    a.end();
+  }
+
+  /** Pop `start`; push where that is on the host. */
+  #lookAtTlb(host: number, { gva, start }: { gva: number; start: number }, access: Access): void {
+    const a = this.asm;
+    const { sharing, lastPage } = access;
+    const half = access.write ? TLB_WRITE_OFFSET : 0;
+    const sizeBytes = sharing?.sizeBytes ?? access.bytes;
+    a.i64(8).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_INDEX_MASK).op(Op.i32And).get(this.tlb()).op(Op.i32Add);
+    a.tee(host).mem(Op.i64Load, half).get(start).op(Op.i64Xor);
+    a.i64(4096 - sizeBytes)
+      .op(Op.i64GtU)
+      .unlikelyIf('i32');
+    this.#miss(host, () => a.get(gva), access);
+    if (sharing) this.#shareAfterMiss(host, gva, sharing);
+    a.get(host).else();
+    const pushDistance = () => a.get(host).mem(Op.i32Load, half + 8);
+    if (lastPage) {
+      a.get(host).mem(Op.i64Load, half).set(lastPage.gva);
+      pushDistance().set(lastPage.distance);
+      a.i64(4096 - sizeBytes + 1).set(lastPage.end);
+    }
+    a.get(start).op(Op.i32WrapI64);
+    pushDistance().op(Op.i32Add);
+    if (sharing) a.tee(sharing.local);
+    a.end();
+  }
+
   /** Call for an access; into `host` where it is. */
-  #miss(host: number, pushAddress: () => unknown, bytes: AccessBytes, write: boolean): void {
+  #miss(host: number, pushAddress: () => unknown, { bytes, write, lastPage }: Access): void {
     const a = this.asm;
     this.beforeMiss();
     pushAddress();
     a.i32(bytes).call(this.missFunction(write)).tee(host).op(Op.i32Eqz).unlikelyIf();
-    this.missFailed();
+    this.missFailed(lastPage ? 3 : 2);
     a.end();
     this.afterMiss();
   }
@@ -355,16 +402,10 @@ export abstract class ProgramEmitter {
       .set(local);
   }
 
-  #hostFromShared(
-    host: number,
-    pushAddress: () => unknown,
-    bytes: AccessBytes,
-    write: boolean,
-    { local, offsetBytes }: Sharing,
-  ): void {
+  #hostFromShared(host: number, pushAddress: () => unknown, access: Access, { local, offsetBytes }: Sharing): void {
     const a = this.asm;
     a.get(local).tee(host).op(Op.i32Eqz).unlikelyIf();
-    this.#miss(host, pushAddress, bytes, write);
+    this.#miss(host, pushAddress, access);
     a.get(host).i32(offsetBytes).op(Op.i32Sub).set(host);
     a.end();
   }
@@ -372,7 +413,7 @@ export abstract class ProgramEmitter {
   #memory(node: NodeOf<'load' | 'loadForUpdate' | 'store' | 'storeUpdate'>): void {
     switch (node.kind) {
       case 'load': {
-        const host = this.#host(() => this.push(node.address), node.bytes, false, this.sharing(node));
+        const host = this.#host(() => this.push(node.address), this.#accessOf(node));
         this.#loadAt(host, node.bytes);
         this.release('i32', host.local);
         this.keep(node.result);
@@ -386,7 +427,7 @@ export abstract class ProgramEmitter {
         return;
       }
       case 'store': {
-        const host = this.#host(() => this.push(node.address), node.bytes, true, this.sharing(node));
+        const host = this.#host(() => this.push(node.address), this.#accessOf(node));
         this.#storeAt(host, node.bytes, node.value);
         this.release('i32', host.local);
         return;
@@ -453,7 +494,7 @@ export abstract class ProgramEmitter {
 
   #openForUpdate(node: NodeOf<'loadForUpdate'>): HostPlace {
     if (!this.reopens) {
-      const host = this.#host(() => this.push(node.address), node.bytes, true, this.sharing(node));
+      const host = this.#host(() => this.push(node.address), this.#accessOf(node));
       this.#handles.set(node.handle, host);
       return host;
     }
@@ -461,7 +502,7 @@ export abstract class ProgramEmitter {
     this.#handles.set(node.handle, { local: address, offsetBytes: 0 });
     this.push(node.address);
     this.asm.set(address);
-    return this.#host(() => this.asm.get(address), node.bytes, true);
+    return this.#host(() => this.asm.get(address), { bytes: node.bytes, write: true });
   }
 
   #storeUpdate(node: NodeOf<'storeUpdate'>): void {
@@ -470,7 +511,7 @@ export abstract class ProgramEmitter {
       this.#storeAt(place, node.bytes, node.value);
       return;
     }
-    const host = this.#host(() => this.asm.get(place.local), node.bytes, true);
+    const host = this.#host(() => this.asm.get(place.local), { bytes: node.bytes, write: true });
     this.#storeAt(host, node.bytes, node.value);
     this.release('i32', host.local);
   }

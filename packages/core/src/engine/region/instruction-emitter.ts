@@ -25,6 +25,7 @@ import { RESUME_VECTOR } from '../exit-code.ts';
 import type { LocalPool } from '../local-pool.ts';
 import {
   type EndKind,
+  type LastPage,
   ProgramEmitter,
   type Sharing,
   type StateChange,
@@ -81,6 +82,8 @@ export interface InstructionPlace {
   notExecuted(instruction: RegionInstruction): number;
   /** How an access of an instruction shares its translation. */
   sharing(instruction: RegionInstruction, node: Node): Sharing | undefined;
+  /** Where an access of an instruction looks first. */
+  lastPage(instruction: RegionInstruction, node: Node): LastPage | undefined;
   /** The way an instruction ends other than by going on to the next. */
   end(kind: EndKind, instruction: RegionInstruction): void;
   /** Leave with an exception at an instruction, or to have tier 0 do it; `inside` more blocks deep than `labels` says. */
@@ -359,6 +362,9 @@ export class InstructionEmitter extends ProgramEmitter {
   protected override sharing(node: Node): Sharing | undefined {
     return this.#region.sharing(this.#instruction, node);
   }
+  protected override lastPage(node: Node): LastPage | undefined {
+    return this.#region.lastPage(this.#instruction, node);
+  }
   protected spare(): void {
     this.asm.get(this.#region.local.budget);
     // Those of its block have been taken from it already.
@@ -379,8 +385,8 @@ export class InstructionEmitter extends ProgramEmitter {
     const { regionRead, regionWrite } = this.#region.functions;
     return write ? regionWrite : regionRead;
   }
-  protected missFailed(): void {
-    this.#region.leaveAt(this.#instruction, 2);
+  protected missFailed(blocks: number): void {
+    this.#region.leaveAt(this.#instruction, blocks);
   }
   /** Regions write to plain guest memory only. */
   protected stored(): void {}

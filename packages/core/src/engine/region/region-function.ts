@@ -5,7 +5,7 @@ import { Asm } from '../asm.ts';
 import { REGION_EXIT_BITS, RegionExit } from '../exit-code.ts';
 import { pushCodeEntry } from '../interpreter.ts';
 import { LocalPool } from '../local-pool.ts';
-import type { EndKind, Sharing } from '../program-emitter.ts';
+import type { EndKind, LastPage, Sharing } from '../program-emitter.ts';
 import { Op, type WasmType } from '../wasm.ts';
 import { RegionFlags } from './flags.ts';
 import {
@@ -27,6 +27,7 @@ import {
   vectorRegister,
 } from './registers.ts';
 import { type SharedTranslation, sharedTranslations, type TranslationUses } from './shared-translations.ts';
+import { type LoopAccess, loopAccesses } from './small-loops.ts';
 
 /** Functions that region modules import, in this order. */
 export const REGION_IMPORTS = { regionRead: 0, regionWrite: 1, helper: 2 } as const;
@@ -86,6 +87,10 @@ export class RegionFunction implements InstructionPlace {
   readonly #sharing: TranslationUses;
   /** Local of each shared translation that there has been on the way to where code is being written. */
   readonly #translations = new Map<SharedTranslation, number>();
+  /** By header of the loop that they are in. */
+  readonly #loopAccesses: ReadonlyMap<number, readonly LoopAccess[]>;
+  /** Of the loops that are being written, those within others last. */
+  readonly #lastPages: (LoopAccess & { readonly lastPage: LastPage })[] = [];
   /** Where code is being written: registers that are in their locals, and those that may differ from the state block. */
   #loaded: RegisterSet = 0;
   #dirty: RegisterSet = 0;
@@ -98,6 +103,7 @@ export class RegionFunction implements InstructionPlace {
     this.flags = new RegionFlags(this.asm, options.base, { form: 5, a: 7, b: 8, result: 9, scratch: 10 });
     this.#registers = new RegisterPlan(graph);
     this.#sharing = sharedTranslations(graph);
+    this.#loopAccesses = loopAccesses(graph, this.#sharing);
     const blocks = [...graph.blocks.values()];
     this.#moves = blocks.some(({ instructions }) => instructions.some(({ addresses }) => addresses.length > 0));
     const jumping = blocks.filter(({ successors }) => successors.has(DISPATCHER));
@@ -189,7 +195,9 @@ export class RegionFunction implements InstructionPlace {
   #tree(offset: number): void {
     const { asm, labels } = this;
     const isLoop = this.#graph.loopHeaders.has(offset);
+    const outerPages = this.#lastPages.length;
     if (isLoop) {
+      this.#openLastPages(offset);
       asm.loop();
       labels.push(offset);
     }
@@ -209,6 +217,7 @@ export class RegionFunction implements InstructionPlace {
       asm.end();
       labels.pop();
       asm.op(Op.unreachable);
+      this.#closeLastPages(outerPages);
     }
   }
 
@@ -245,6 +254,26 @@ export class RegionFunction implements InstructionPlace {
     for (const instruction of block.instructions)
       for (const { shared, isFirst } of this.#sharing.get(instruction)?.values() ?? [])
         if (isFirst) this.pool.release('i32', this.#translations.get(shared) as number);
+  }
+
+  lastPage(instruction: RegionInstruction, node: Node): LastPage | undefined {
+    return this.#lastPages.find((each) => each.instruction === instruction && each.node === node)?.lastPage;
+  }
+  /** Before a loop is entered: where its accesses were last may be something else by now. */
+  #openLastPages(header: number): void {
+    const { asm, pool } = this;
+    for (const access of this.#loopAccesses.get(header) ?? []) {
+      const lastPage = { gva: pool.allocate('i64'), distance: pool.allocate('i32'), end: pool.allocate('i64') };
+      asm.i64(0).set(lastPage.end);
+      this.#lastPages.push({ ...access, lastPage });
+    }
+  }
+  #closeLastPages(from: number): void {
+    for (const { lastPage } of this.#lastPages.splice(from)) {
+      this.pool.release('i64', lastPage.gva);
+      this.pool.release('i32', lastPage.distance);
+      this.pool.release('i64', lastPage.end);
+    }
   }
 
   /** Instructions of the block being written that are not done before this one is. */

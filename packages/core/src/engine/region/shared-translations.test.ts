@@ -1,61 +1,9 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { FORCED_REGIONS, PageTables, TestBench } from '../testing/test-bench.ts';
+import { PageTables } from '../testing/test-bench.ts';
+import { BOUNDARY, FIRST, interpreted, prepare, regions, SECOND_PAGES, seen } from '../testing/two-pages.ts';
 
-const RAM_BYTES = 8 << 20;
-/** Beyond RAM, where devices are. */
-const DEVICE = RAM_BYTES;
-const log: string[] = [];
-const host = {
-  mmioRead(gpa: number, into: Uint8Array) {
-    log.push(`read ${gpa.toString(16)} ${into.length}`);
-    into.fill(gpa & 0xff);
-  },
-  mmioWrite(gpa: number, bytes: Uint8Array) {
-    log.push(`write ${gpa.toString(16)} ${bytes.join(' ')}`);
-  },
-};
-const regions = new TestBench({ host, ramBytes: RAM_BYTES, regions: FORCED_REGIONS });
-const interpreted = new TestBench({ host, ramBytes: RAM_BYTES });
 const [RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI] = [0, 1, 2, 3, 4, 5, 6, 7];
-
-/** Two pages side by side in the guest, of which the second is one of these. */
-const SECOND_PAGES = ['elsewhere', 'absent', 'readOnly', 'device', 'code'] as const;
-type SecondPage = (typeof SECOND_PAGES)[number];
-const FIRST = 0x50000n;
-const BOUNDARY = 0x51000n;
-
-function prepare(bench: TestBench, second: SecondPage): void {
-  bench.reset();
-  const tables = new PageTables(bench.ram, 0x400000);
-  tables.identity(0, 0x20000);
-  tables.map(FIRST, 0x6000);
-  if (second === 'elsewhere') tables.map(BOUNDARY, 0x9000);
-  if (second === 'readOnly') tables.map(BOUNDARY, 0x9000, 1n);
-  if (second === 'device') tables.map(BOUNDARY, DEVICE);
-  if (second === 'code') tables.map(BOUNDARY, 0x3000);
-  for (let i = 0; i < 0x1000; i += 8) {
-    bench.ram.write64(0x6000 + i, BigInt(0x6000 + i));
-    bench.ram.write64(0x9000 + i, BigInt(0x9000 + i));
-  }
-  // Code in what the second page may lead to.
-  bench.put(0x3000, '90 f4').put(0x3800, 'f4');
-  bench.page(tables.root);
-  bench.run(0x3000n);
-  bench.run(0x3800n);
-}
-
-/** What there is to see after a run. */
-function seen(bench: TestBench, stop: unknown) {
-  const { vcpu, ram } = bench;
-  return {
-    stop,
-    registers: [...vcpu.gpr],
-    flags: vcpu.rflags,
-    memory: [0x3000, 0x6000, 0x9000].map((page) => Buffer.from(ram.readBytes(page, 0x1000)).toString('hex')),
-    log: log.splice(0),
-  };
-}
 
 /** Instructions that access memory near RBX, RSP or RBP, or move what they count from, in hexadecimal digits. */
 const byte = (value: number) => (value & 0xff).toString(16).padStart(2, '0');
@@ -90,10 +38,6 @@ const instruction = fc.oneof(
 );
 
 describe('accesses that share a translation', () => {
-  beforeEach(() => {
-    log.length = 0;
-  });
-
   it('do what they do one by one, wherever a page ends', () => {
     fc.assert(
       fc.property(

@@ -251,9 +251,7 @@ class Finder {
       state.registers[at >> 3] = (bytes === 8 ? value : undefined) ?? this.#unknown();
       return;
     }
-    // The bank of the TLB, the manner of access and more of that kind.
-    const isVector = offset >= XMM_START && offset < XMM_END;
-    if (!isVector && !HARMLESS_SLOTS.has(offset)) this.#forget(state);
+    if (!isHarmless(offset)) this.#forget(state);
   }
 
   // ---- accesses ----
@@ -275,6 +273,26 @@ class Finder {
     const shared: Growing = { write, wraps, first: at, end, from: address.from, uses: [use] };
     this.#found.push(shared);
     state.open = [...state.open, shared];
+  }
+}
+
+/** Anything else of the state block: the bank of the TLB, the manner of access and more of that kind. */
+const isHarmless = (offset: number): boolean =>
+  (offset >= GPR_START && offset < GPR_END) || (offset >= XMM_START && offset < XMM_END) || HARMLESS_SLOTS.has(offset);
+
+/** Addresses may lead elsewhere afterwards. */
+export function endsTranslations(node: Node, instruction: RegionInstruction): boolean {
+  switch (node.kind) {
+    case 'helper':
+      return true;
+    case 'setRegister':
+    case 'setFixed':
+    case 'setSlot':
+      return !isHarmless(placeOf(node, instruction).offset);
+    case 'when':
+      return [...node.then.nodes, ...node.otherwise.nodes].some((each) => endsTranslations(each, instruction));
+    default:
+      return false;
   }
 }
 
