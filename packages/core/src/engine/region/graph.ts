@@ -56,6 +56,8 @@ export interface RegionGraph {
   readonly blocks: ReadonlyMap<number, RegionBlock>;
   /** Number in reverse postorder. */
   readonly order: ReadonlyMap<number, number>;
+  /** Blocks from which control comes to a block. */
+  readonly predecessors: ReadonlyMap<number, readonly number[]>;
   /** Blocks that a block dominates immediately, by reverse postorder. */
   readonly children: ReadonlyMap<number, readonly number[]>;
   /** Targets of edges backwards. */
@@ -273,7 +275,20 @@ function analyse(entry: number, blocks: ReadonlyMap<number, RegionBlock>): Regio
   const children = new Map<number, number[]>(sequence.map((offset) => [offset, []]));
   for (const offset of sequence) if (offset !== entry) children.get(dominator.get(offset) as number)?.push(offset);
   const reached = new Map(sequence.map((offset) => [offset, blocks.get(offset) as RegionBlock]));
-  return { entry, blocks: reached, order, children, loopHeaders, merges };
+  return { entry, blocks: reached, order, predecessors, children, loopHeaders, merges };
+}
+
+/** The blocks of the loop that a header heads: those from which it is reached again without passing it. */
+export function loopOf(header: number, { order, predecessors }: RegionGraph): ReadonlySet<number> {
+  const rank = (offset: number) => order.get(offset) as number;
+  const members = new Set([header]);
+  const queue = (predecessors.get(header) as number[]).filter((from) => rank(from) >= rank(header));
+  for (let at = queue.pop(); at !== undefined; at = queue.pop()) {
+    if (members.has(at)) continue;
+    members.add(at);
+    queue.push(...(predecessors.get(at) as number[]));
+  }
+  return members;
 }
 
 function walk(entry: number, blocks: ReadonlyMap<number, RegionBlock>): number[] {

@@ -1,5 +1,5 @@
 import { GPR, XMM } from '../../cpu/state.ts';
-import type { RegionBlock, RegionGraph, RegionInstruction } from './graph.ts';
+import { loopOf, type RegionBlock, type RegionGraph, type RegionInstruction } from './graph.ts';
 
 /** A set of registers: bit n is general register n, bit 16 + n vector register n. */
 export type RegisterSet = number;
@@ -102,7 +102,7 @@ export class RegisterPlan {
 function entriesOf(graph: RegionGraph, own: ReadonlyMap<number, RegisterUse>): Map<number, BlockEntry> {
   const rank = (offset: number) => graph.order.get(offset) as number;
   const blocks = [...graph.blocks.values()].sort((a, b) => rank(a.offset) - rank(b.offset));
-  const before = predecessors(blocks);
+  const before = graph.predecessors;
   const use = (offset: number) => own.get(offset) as RegisterUse;
   const dirty = dirtyAtStart(blocks, before, use);
   const loaded = new Map<number, RegisterSet>();
@@ -111,7 +111,7 @@ function entriesOf(graph: RegionGraph, own: ReadonlyMap<number, RegisterUse>): M
     let set = forward.length === 0 ? 0 : -1;
     for (const from of forward) set &= (loaded.get(from) as number) | use(from).touched;
     set |= dirty.get(offset) as number;
-    if (graph.loopHeaders.has(offset)) for (const member of loopOf(offset, before, rank)) set |= use(member).touched;
+    if (graph.loopHeaders.has(offset)) for (const member of loopOf(offset, graph)) set |= use(member).touched;
     loaded.set(offset, set);
   }
   return new Map(
@@ -120,12 +120,6 @@ function entriesOf(graph: RegionGraph, own: ReadonlyMap<number, RegisterUse>): M
       { loaded: loaded.get(offset) as RegisterSet, dirty: dirty.get(offset) as RegisterSet },
     ]),
   );
-}
-
-function predecessors(blocks: readonly RegionBlock[]): Map<number, number[]> {
-  const before = new Map<number, number[]>(blocks.map(({ offset }) => [offset, []]));
-  for (const { offset, successors } of blocks) for (const to of successors) before.get(to)?.push(offset);
-  return before;
 }
 
 function dirtyAtStart(
@@ -145,20 +139,4 @@ function dirtyAtStart(
     }
   }
   return dirty;
-}
-
-/** The blocks of the loop that a header heads: those from which it is reached again without passing it. */
-function loopOf(
-  header: number,
-  before: ReadonlyMap<number, readonly number[]>,
-  rank: (offset: number) => number,
-): Set<number> {
-  const members = new Set([header]);
-  const queue = (before.get(header) as number[]).filter((from) => rank(from) >= rank(header));
-  for (let at = queue.pop(); at !== undefined; at = queue.pop()) {
-    if (members.has(at)) continue;
-    members.add(at);
-    queue.push(...(before.get(at) as number[]));
-  }
-  return members;
 }
