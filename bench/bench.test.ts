@@ -1,4 +1,6 @@
+import path from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { checkedCoremark } from './coremark.ts';
 import { selectEngines } from './engines.ts';
 import { loads, selectLoads } from './loads.ts';
 import { columnsOf, toJson } from './results.ts';
@@ -129,6 +131,39 @@ test('selections: names, prefixes, and what is not there', () => {
   expect(() => selectLoads('nosuch')).toThrow(/nosuch: choose from shell, awk/);
   expect(selectEngines(undefined).map(({ name }) => name)).not.toContain('polyvisor-tier0');
   expect(() => selectEngines('vmware')).toThrow(/choose from polyvisor/);
+});
+
+describe('CoreMark', () => {
+  const prebuilt = (name: string) => path.resolve(import.meta.dirname, '..', 'guests', name);
+  const names = (...args: Parameters<typeof selectLoads>) => selectLoads(...args).map(({ name }) => name);
+
+  test('is a load if its program is brought, and is not there without', () => {
+    expect(names(undefined)).not.toContain('coremark');
+    expect(names('*')).toEqual(names(undefined));
+    expect(names(undefined, ['--coremark'])).toEqual(loads.map(({ name }) => name));
+    expect(names('lua,coremark', ['--coremark'])).toEqual(['coremark', 'lua']);
+    expect(() => names('nosuch')).not.toThrow(/coremark/);
+    expect(() => names('nosuch', ['--coremark'])).toThrow(/, coremark, /);
+  });
+
+  test('that is asked for by name without its program: what to do', () => {
+    expect(() => names('lua,coremark')).toThrow(
+      /^--loads coremark: give its program too, --coremark FILE \(bench\/README.md tells how to build it\)$/,
+    );
+  });
+
+  test('is an executable for x86-64 that needs no libraries', () => {
+    const program = prebuilt('mixed/prebuilt/mixed.elf');
+    expect(checkedCoremark(program)).toBe(program);
+    expect(checkedCoremark(undefined)).toBeUndefined();
+    const refusal = (file: string) => expect(() => checkedCoremark(file));
+    refusal('/nonexistent/coremark.exe').toThrow(/^--coremark \/nonexistent\/coremark.exe cannot be read: ENOENT/);
+    refusal(import.meta.filename).toThrow(/ is not an ELF executable for x86-64$/);
+    refusal(prebuilt('demo/prebuilt/demo32.elf')).toThrow(/ is not an ELF executable for x86-64$/);
+    refusal(prebuilt('count-flushes/prebuilt/count-flushes.o')).toThrow(/ is not an ELF executable for x86-64$/);
+    if (process.platform === 'linux' && process.arch === 'x64')
+      refusal(process.execPath).toThrow(/ needs libraries: link it with -static$/);
+  });
 });
 
 describe('runSession', () => {

@@ -75,15 +75,19 @@ async function debianXen(directory: string): Promise<string> {
 interface Work {
   readonly script: 'loads.sh' | 'programs.sh';
   readonly words: readonly string[];
+  /** CoreMark's executable, for the load of that name. */
+  readonly coremark?: string;
 }
 
 /** What `work` needs, in a new folder `tree` of `directory`: the host uses it there, guests as /bench. */
-async function writeTree(directory: string, { script, words }: Work): Promise<string> {
+async function writeTree(directory: string, { script, words, coremark }: Work): Promise<string> {
   const tree = path.join(directory, 'tree');
   await mkdir(path.join(tree, 'programs'), { recursive: true });
-  for (const name of ownPrograms) {
+  const programs = ownPrograms.map((name) => [name, path.join(guestsDirectory, name, 'prebuilt', `${name}.elf`)]);
+  if (coremark !== undefined && words.includes('coremark')) programs.push(['coremark', coremark]);
+  for (const [name, file] of programs) {
     const target = path.join(tree, 'programs', name);
-    await copyFile(path.join(guestsDirectory, name, 'prebuilt', `${name}.elf`), target);
+    await copyFile(file, target);
     await chmod(target, 0o755);
   }
   for (const name of ['load.lua', 'load.sql', 'load.c'])

@@ -8,6 +8,7 @@
  *   --json FILE       also write every run's times, medians, ratios and conditions there
  *   --kernel FILE     instead of Debian's from the catalogue
  *   --busybox FILE    a static busybox, instead of Debian's
+ *   --coremark FILE   a static CoreMark for x86-64 Linux, which brings the load `coremark`
  *   --memory MB       of each guest (512)
  *   --timeout S       for each run of an engine (600)
  *
@@ -16,10 +17,11 @@
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { checkedCoremark } from './coremark.ts';
 import type { Engine, Inputs } from './engines.ts';
 import { selectEngines } from './engines.ts';
 import { prepare } from './inputs.ts';
-import { type Load, loads, selectLoads } from './loads.ts';
+import { type Load, selectLoads } from './loads.ts';
 import { checkedNode, positive, runMain, temporaryDirectory } from './request.ts';
 import { columnsOf, conditionsOf, describe, type Measured, toJson } from './results.ts';
 import type { Timings } from './session.ts';
@@ -34,6 +36,7 @@ interface Request {
   readonly jsonPath: string | undefined;
   readonly kernel: string | undefined;
   readonly busybox: string | undefined;
+  readonly coremark: string | undefined;
   readonly memoryMegabytes: number;
   readonly timeoutSeconds: number;
 }
@@ -43,17 +46,18 @@ function parseRequest(): Request {
   const { values } = parseArgs({
     options: {
       ...{ runs: text, engines: text, loads: text, node: text, json: text },
-      ...{ kernel: text, busybox: text, memory: text, timeout: text },
+      ...{ kernel: text, busybox: text, coremark: text, memory: text, timeout: text },
     },
   });
   return {
     runs: positive('--runs', values.runs ?? '3'),
     engines: selectEngines(values.engines),
-    loads: values.loads === undefined ? loads : selectLoads(values.loads),
+    loads: selectLoads(values.loads, values.coremark === undefined ? [] : ['--coremark']),
     nodePath: checkedNode(values.node),
     jsonPath: values.json,
     kernel: values.kernel,
     busybox: values.busybox,
+    coremark: checkedCoremark(values.coremark),
     memoryMegabytes: positive('--memory', values.memory ?? '512'),
     timeoutSeconds: positive('--timeout', values.timeout ?? '600'),
   };
@@ -77,7 +81,8 @@ async function measure(request: Request, inputs: Inputs): Promise<{ measured: Me
 
 async function main(): Promise<boolean> {
   const request = parseRequest();
-  const work = { script: 'loads.sh', words: request.loads.map(({ name }) => name) } as const;
+  const words = request.loads.map(({ name }) => name);
+  const work = { script: 'loads.sh', words, coremark: request.coremark } as const;
   const inputs = await prepare({ ...request, work }, await temporaryDirectory());
   const conditions = conditionsOf(request.nodePath, path.basename(inputs.kernelPath), request.memoryMegabytes);
   const { measured, ok } = await measure(request, inputs);
