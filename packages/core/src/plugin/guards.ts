@@ -74,7 +74,7 @@ export function failure(place: TapPlace, error: unknown, rip: bigint | undefined
 export function lateRefusal({ plugin, hook }: TapPlace): Error {
   const { late } = hookTable[hook as keyof HostHooks];
   const fix = 'load the plug-in before the guest is started';
-  return refusal('PV1013', `plug-in ${plugin} taps hook ${hook} too late: ${late}`, { late: fix });
+  return refusal('PV1013', `plug-in ${plugin} taps hook ${hook} late, which is ${late}`, { late: fix });
 }
 
 export function ripOf(vcpu: Vcpu): bigint {

@@ -27,7 +27,7 @@ export const hookTable: Readonly<Record<keyof HostHooks, HookRow>> = {
     when: 'the door is chosen and no memory has been allocated',
     previous: 'findEntries',
     next: 'vcpuCreate',
-    late: 'refused (PV1013): the platform is fixed once memory has been allocated',
+    late: 'refused: the platform is fixed once memory has been allocated',
   },
   boot: {
     type: 'SyncBailHook',
@@ -35,7 +35,7 @@ export const hookTable: Readonly<Record<keyof HostHooks, HookRow>> = {
     when: 'the machine is built; `true` means that the image is placed and vCPU 0 has its registers',
     previous: 'vcpuCreate',
     next: 'vcpuSwitch, beforeEntry',
-    late: 'refused (PV1013) once the guest has been started',
+    late: 'refused once the guest has been started',
   },
   vcpuCreate: {
     type: 'SyncHook',

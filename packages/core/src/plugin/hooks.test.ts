@@ -232,6 +232,10 @@ describe('late taps', () => {
     const { registry } = running();
     const error = thrownBy(() => load(registry, 'a', ({ hooks }) => hooks[hook].tap('a', () => undefined)));
     expect(error).toMatchObject({ code: 'PV1013', fix: 'load the plug-in before the guest is started' });
+    expect(error.oneLine.match(/PV1013/g)).toHaveLength(1);
+    expect(error.oneLine).toMatch(
+      new RegExp(`^PV1013: plug-in a taps hook ${hook} late, which is refused.*: load the`),
+    );
     expect(registry.plugins).toEqual([]);
   });
 
