@@ -5,7 +5,7 @@ import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { claimName, controlDirectory, findVms } from './directory.ts';
+import { type Claim, claimName, controlDirectory, findVms } from './directory.ts';
 import { nameFrom } from './names.ts';
 
 const base = mkdtempSync(path.join(tmpdir(), 'polyvisor-dir-'));
@@ -14,6 +14,7 @@ afterAll(() => rmSync(base, { recursive: true }));
 let directory: string;
 let count = 0;
 const servers: Server[] = [];
+const claims: Claim[] = [];
 const record = { pid: process.pid, image: 'kernel', startedAt: '2025-01-01T00:00:00.000Z' };
 
 beforeEach(() => {
@@ -23,13 +24,16 @@ beforeEach(() => {
 });
 afterEach(async () => {
   vi.unstubAllEnvs();
+  for (const { release } of claims.splice(0)) release();
   for (const server of servers.splice(0)) server.close();
 });
 
-function claim(wanted?: string, image = 'kernel') {
+async function claim(wanted?: string, image = 'kernel') {
   const server = createServer();
   servers.push(server);
-  return claimName(directory, server, { wanted, base: nameFrom(image) }, record);
+  const claimed = await claimName(directory, server, { wanted, base: nameFrom(image) }, record);
+  claims.push(claimed);
+  return claimed;
 }
 const names = async () => (await findVms(directory)).map(({ name }) => name);
 const mode = (file: string) => statSync(file).mode & 0o777;
@@ -76,13 +80,21 @@ describe('the folder of control sockets', () => {
 
 describe('names', () => {
   it('are made of the image, and numbered', async () => {
-    const claims = [];
-    for (let i = 0; i < 3; i++) claims.push(await claim());
+    for (let i = 0; i < 3; i++) await claim();
     expect(claims.map(({ name }) => name)).toEqual(['kernel', 'kernel-2', 'kernel-3']);
     claims[1].release();
     expect((await claim()).name).toBe('kernel-2');
     expect(await names()).toEqual(['kernel', 'kernel-2', 'kernel-3']);
     expect(await findVms(directory)).toMatchObject([{ record: { name: 'kernel', ...record } }, {}, {}]);
+  });
+
+  it('leave nothing behind once they are released', async () => {
+    const listeners = process.listenerCount('exit');
+    const { release } = await claim();
+    expect(process.listenerCount('exit')).toBe(listeners + 1);
+    release();
+    expect(process.listenerCount('exit')).toBe(listeners);
+    expect(readdirSync(directory)).toEqual([]);
   });
 
   it('are each given once, even if many ask at the same time', async () => {
