@@ -1,3 +1,8 @@
+/** CR4.PCIDE: the processor has process contexts. */
+export const CR4_PCIDE = 1 << 17;
+/** Bits of CR3 that name a process context. */
+export const CR3_PCID = 0xfff;
+
 /**
  * A vCPU's process-context identifiers (PCIDs) and the page-table root that each was last loaded with. Banks of the TLB belong to roots
  * (SDM vol. 3A, 4.10.1 lets a processor drop more than it has to): a context's translations are those of its root, and a

@@ -41,6 +41,7 @@ import { EngineSeat } from './engine-seat.ts';
 import { readFlags, writeFlags } from './lazy-flags.ts';
 import { mmuFlags, usesPdptes } from './mmu-state.ts';
 import { type InterruptSource, ProcessorPlatform } from './platform/processor.ts';
+import { CR3_PCID, CR4_PCIDE } from './process-contexts.ts';
 import { CellsInMemory, type SharedCells } from './shared-cells.ts';
 import { StartupSignals } from './startup.ts';
 import { StateBlock } from './state-block.ts';
@@ -49,9 +50,6 @@ import { TranslationBuffer } from './translation-buffer.ts';
 import { VirtualMemory } from './virtual-memory.ts';
 
 const SEGMENT_CS = 1;
-const CR4_PCIDE = 1 << 17;
-/** Bits of CR3 that name a process context. */
-const PCID = 0xfff;
 /** RFLAGS after power-up; bit 1 is always set. */
 const RESET_FLAGS = 2;
 
@@ -330,7 +328,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     const hasContexts = (this.slotHalf(CR4, 0) & CR4_PCIDE) !== 0;
     this.setSlot64(CR3, hasContexts ? BigInt.asUintN(63, value) : value);
     this.#loadPdptes();
-    const pcid = hasContexts ? this.slotHalf(CR3, 0) & PCID : 0;
+    const pcid = hasContexts ? this.slotHalf(CR3, 0) & CR3_PCID : 0;
     const keeps = hasContexts && ((value >> 63n) & 1n) !== 0n;
     this.#seated(() => this.#tlb.enter(pcid, keeps));
     this.updateMmu();

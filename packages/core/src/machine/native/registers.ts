@@ -1,6 +1,7 @@
 import { DR, type Slot } from '../../cpu/state.ts';
 import { PDPTE_RESERVED } from '../../memory/walk.ts';
 import { AccessRights } from '../cpu-mode.ts';
+import { CR3_PCID, CR4_PCIDE } from '../process-contexts.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import { type NativeAnswer, protection, undefinedOpcode } from './answer.ts';
 
@@ -15,8 +16,8 @@ const CR0_PG = 1n << 31n;
 const CR0_NW = 1n << 29n;
 const CR0_CD = 1n << 30n;
 const CR4_PAE = 1n << 5n;
-const CR4_PCIDE = 1n << 17n;
-const CR3_PCID = 0xfffn;
+const PCIDE = BigInt(CR4_PCIDE);
+const PCID = BigInt(CR3_PCID);
 const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
 
@@ -48,13 +49,13 @@ export function writeControlRegister(vcpu: MachineVcpu, cr: number, value: bigin
       return 'next';
     case 3:
       // With PCIDs the highest bit says what becomes of the TLB, and is not kept (SDM vol. 3A, 4.10.4.1).
-      if ((vcpu.cr4 & CR4_PCIDE ? BigInt.asUintN(63, value) : value) >> 52n) return protection();
+      if ((vcpu.cr4 & PCIDE ? BigInt.asUintN(63, value) : value) >> 52n) return protection();
       if (pdptesRefused(vcpu, { cr3: value })) return protection();
       vcpu.cr3 = value;
       return 'next';
     case 4:
       if (value & ~CR4_BITS || (vcpu.efer & EFER_LMA && !(value & CR4_PAE))) return protection();
-      if (value & ~vcpu.cr4 & CR4_PCIDE && (!(vcpu.efer & EFER_LMA) || vcpu.cr3 & CR3_PCID)) return protection();
+      if (value & ~vcpu.cr4 & PCIDE && (!(vcpu.efer & EFER_LMA) || vcpu.cr3 & PCID)) return protection();
       if (pdptesRefused(vcpu, { cr4: value })) return protection();
       vcpu.cr4 = value;
       return 'next';
@@ -83,7 +84,7 @@ function writeCr0(vcpu: MachineVcpu, value: bigint): NativeAnswer {
   const pagingOn = next & CR0_PG && !(vcpu.cr0 & CR0_PG);
   const wide = (vcpu.segment(CS).accessRights & AccessRights.L) !== 0;
   if (pagingOn && vcpu.efer & EFER_LME && (!(vcpu.cr4 & CR4_PAE) || wide)) return protection();
-  if (!(next & CR0_PG) && (vcpu.cr4 & CR4_PCIDE || (vcpu.efer & EFER_LMA && wide))) return protection();
+  if (!(next & CR0_PG) && (vcpu.cr4 & PCIDE || (vcpu.efer & EFER_LMA && wide))) return protection();
   if (pdptesRefused(vcpu, { cr0: next })) return protection();
   if (pagingOn && vcpu.efer & EFER_LME) vcpu.efer |= EFER_LMA;
   if (!(next & CR0_PG)) vcpu.efer &= ~EFER_LMA;
@@ -96,7 +97,7 @@ function writeCr0(vcpu: MachineVcpu, value: bigint): NativeAnswer {
 export function invalidateProcessContext(vcpu: MachineVcpu, type: bigint, low: bigint, linear: bigint): NativeAnswer {
   if (type > 3n || low >> 12n) return protection();
   const pcid = Number(low);
-  if (type < 2n && pcid !== 0 && !(vcpu.cr4 & CR4_PCIDE)) return protection();
+  if (type < 2n && pcid !== 0 && !(vcpu.cr4 & PCIDE)) return protection();
   if (type === 0n) {
     if (BigInt.asUintN(64, BigInt.asIntN(48, linear)) !== linear) return protection();
     vcpu.flushTlb(linear);
