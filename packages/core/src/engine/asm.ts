@@ -6,8 +6,6 @@ export class Asm {
   readonly out = new ByteWriter();
   /** Where the `if`s stand that are hardly ever taken: offsets in {@link out}. */
   readonly unlikely: number[] = [];
-  /** Where numbers of globals stand, in five bytes each, that count from those of another body: {@link shiftGlobals}. */
-  readonly #globals: number[] = [];
 
   op(...opcodes: number[]): this {
     this.out.bytes(opcodes);
@@ -44,17 +42,6 @@ export class Asm {
     this.out.byte(Op.call).u32(index);
     return this;
   }
-  /** Push a global, whose number becomes a higher one by {@link shiftGlobals}. */
-  global(index: number): this {
-    this.out.byte(Op.globalGet);
-    this.#globals.push(this.out.length);
-    this.out.bytes([0, 0, 0, 0, 0]).setPaddedU32(this.out.length - 5, index);
-    return this;
-  }
-  /** The globals of this body come after so many others. */
-  shiftGlobals(by: number): void {
-    for (const at of this.#globals) this.out.setPaddedU32(at, this.out.paddedU32(at) + by);
-  }
   if(result?: WasmType): this {
     this.out.byte(Op.if).byte(result ? ValType[result] : VOID);
     return this;
@@ -67,7 +54,6 @@ export class Asm {
   /** All that `other` holds, hints included. */
   append(other: Asm): this {
     for (const at of other.unlikely) this.unlikely.push(this.out.length + at);
-    for (const at of other.#globals) this.#globals.push(this.out.length + at);
     this.out.append(other.out);
     return this;
   }

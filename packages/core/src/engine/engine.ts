@@ -176,16 +176,15 @@ export class Engine {
     if (options.profile) this.code.examples = new Map();
     const { inline, inlineName } = this.#handlers;
     const generate = () => buildInterpreter({ ...forInterpreter, inline });
-    const imports = this.#imports();
     const module =
       inlineName === undefined
         ? compiler.compile(generate())
         : compiler.named(['interpreter', interpreterKey(forInterpreter), inlineName].join('\n'), generate);
-    const instance = new WebAssembly.Instance(module, { env: { memory: memory.memory, ...imports } });
+    const instance = new WebAssembly.Instance(module, { env: { memory: memory.memory, ...this.#imports() } });
     compiler.instantiated(module, instance.exports);
     this.#core = instance.exports as unknown as CoreExports;
     this.banks.copy = this.#core.copy;
-    this.#handlers.attach(this.#core.table, { ...instance.exports, helper: imports.helper });
+    this.#handlers.attach(this.#core.table, { ...instance.exports });
     if (policy) {
       this.regions = new Regions({
         memory,
@@ -197,7 +196,7 @@ export class Engine {
         keeper,
         lookup: regionLookup,
       });
-      this.regions.attach(this.#core.regionTable, { ...instance.exports, helper: imports.helper });
+      this.regions.attach(this.#core.regionTable, { ...instance.exports });
     }
   }
 

@@ -31,15 +31,6 @@ export class ByteWriter {
     }
     return this.byte(rest);
   }
-  /** Put a number of five bytes somewhere, as LEB128 with leading zeros. */
-  setPaddedU32(at: number, value: number): void {
-    for (let i = 0; i < 5; i++) this.#bytes[at + i] = ((value >>> (7 * i)) & 0x7f) | (i < 4 ? 0x80 : 0);
-  }
-  paddedU32(at: number): number {
-    let value = 0;
-    for (let i = 0; i < 5; i++) value |= (this.#bytes[at + i] & 0x7f) << (7 * i);
-    return value >>> 0;
-  }
   /** Signed LEB128 of a 32-bit integer. */
   s32(value: number): this {
     let rest = value | 0;
@@ -107,7 +98,6 @@ export class ModuleBuilder {
   readonly #functions: Func[] = [];
   readonly #memoryPages: { initial: number; maximum: number };
   readonly #tables: { name: string; size: number }[] = [];
-  readonly #globals: { readonly name: string; readonly type: 'i32' | 'i64' }[] = [];
 
   constructor(memoryPages: { initial: number; maximum: number }) {
     this.#memoryPages = memoryPages;
@@ -120,10 +110,6 @@ export class ModuleBuilder {
   /** The module owns a table of functions of this size, exported under this name; answers its index. */
   ownTable(name: string, size: number): number {
     return this.#tables.push({ name, size }) - 1;
-  }
-  /** The module owns a variable, 0 at first, exported under this name; answers its index. */
-  ownGlobal(name: string, type: 'i32' | 'i64'): number {
-    return this.#globals.push({ name, type }) - 1;
   }
   /** Index of the next function. */
   get nextFunction(): number {
@@ -180,18 +166,11 @@ export class ModuleBuilder {
     });
     section(out, 3, this.#functions, (w, f) => w.u32(indexOf.get(key(f.signature)) as number));
     section(out, 4, this.#tables, (w, table) => w.byte(0x70).byte(0).u32(table.size));
-    section(out, 6, this.#globals, (w, { type }) => {
-      const zero = type === 'i32' ? Op.i32Const : Op.i64Const;
-      w.byte(ValType[type]).byte(1).byte(zero).s32(0).byte(END);
-    });
     const exported = this.#functions.flatMap((f, i) =>
       f.exportName ? [{ name: f.exportName, kind: 0, index: this.#imports.length + i }] : [],
     );
     this.#tables.forEach(({ name }, index) => {
       exported.push({ name, kind: 1, index });
-    });
-    this.#globals.forEach(({ name }, index) => {
-      exported.push({ name, kind: 3, index });
     });
     section(out, 7, exported, (w, e) => w.name(e.name).byte(e.kind).u32(e.index));
     const declarations = this.#functions.map((f) => localDeclarations(f.locals));

@@ -75,6 +75,16 @@ export const REGION_LOOKUP_ENTRIES = 4096;
 export const REGION_LOOKUP_ENTRY_BYTES = 16;
 export const REGION_LOOKUP_BYTES = REGION_LOOKUP_ENTRIES * REGION_LOOKUP_ENTRY_BYTES;
 
+/** Regions that there can be at once. */
+export const REGION_TABLE_SIZE = 65536;
+/**
+ * What the code of a region finds about the place where it has been put: {i64 how far it has moved since it was compiled, in bytes,
+ * i32 entry table of each page that it looks for in the code look-up}.
+ */
+export const REGION_PLACE_BYTES = 64;
+export const REGION_PLACE_TABLES = 8;
+export const MAX_REGION_TABLES = (REGION_PLACE_BYTES - REGION_PLACE_TABLES) / 4;
+
 /** Where the last indirect jumps that left regions led to: i64 linear addresses, in turn. */
 export const JUMP_LOG_ENTRIES = 128;
 const JUMP_LOG_BYTES = JUMP_LOG_ENTRIES * 8;
@@ -86,6 +96,8 @@ export interface MemoryLayout {
   readonly ramSizeBytes: number;
   /** A region look-up for each vCPU. */
   readonly regionLookups: number;
+  /** {@link REGION_PLACE_BYTES} for each region, by its index. */
+  readonly regionPlaces: number;
   /** A map of large pages for each vCPU: {@link largePageTag}. */
   readonly largePageMaps: number;
   /** A log of {@link JUMP_LOG_ENTRIES} for each vCPU. */
@@ -112,7 +124,8 @@ const align = (value: number, to: number) => Math.ceil(value / to) * to;
 /** Lay the memory out for `ramSizeBytes` of guest RAM (a multiple of 4 KiB). */
 export function layoutFor(ramSizeBytes: number): MemoryLayout {
   const regionLookups = SCRATCH_LIMIT;
-  const largePageMaps = regionLookups + MAX_VCPUS * REGION_LOOKUP_BYTES;
+  const regionPlaces = regionLookups + MAX_VCPUS * REGION_LOOKUP_BYTES;
+  const largePageMaps = regionPlaces + REGION_TABLE_SIZE * REGION_PLACE_BYTES;
   const jumpLogs = largePageMaps + MAX_VCPUS * LARGE_PAGE_MAP_BYTES;
   const tlbBanks = jumpLogs + MAX_VCPUS * JUMP_LOG_BYTES;
   const emptyBank = tlbBanks + TLB_BANKS * TLB_BANK_BYTES;
@@ -128,6 +141,7 @@ export function layoutFor(ramSizeBytes: number): MemoryLayout {
   return {
     ramSizeBytes,
     regionLookups,
+    regionPlaces,
     largePageMaps,
     jumpLogs,
     tlbBanks,

@@ -229,10 +229,6 @@ export const hostOf = (layout: MemoryLayout, { physicalPage }: PlacedPage): numb
 
 /** In a batch's module: the function of a region, by its number in the batch. */
 export const regionName = (number: number): string => `region${number}`;
-/** The global that one of its entry tables is to be put into: see {@link RegionCode.tables}. */
-export const tableName = (number: number, table: number): string => `region${number}table${table}`;
-/** The global for how far its code has moved, if it holds addresses that move with it: see {@link RegionCode.moves}. */
-export const slideName = (number: number): string => `region${number}slide`;
 
 /** The module of a batch of regions. */
 export function batchModule(layout: MemoryLayout, batch: readonly RegionCode[]): Uint8Array {
@@ -240,13 +236,7 @@ export function batchModule(layout: MemoryLayout, batch: readonly RegionCode[]):
   module.importFunction('regionRead', ['i64', 'i32'], ['i32']);
   module.importFunction('regionWrite', ['i64', 'i32'], ['i32']);
   module.importFunction('helper', ['i32'], ['i32']);
-  let globals = 0;
-  for (const [i, { body, locals, tables, moves }] of batch.entries()) {
-    body.shiftGlobals(globals);
-    if (moves) module.ownGlobal(slideName(i), 'i64');
-    for (const k of tables.keys()) module.ownGlobal(tableName(i, k), 'i32');
-    globals += tables.length + (moves ? 1 : 0);
+  for (const [i, { body, locals }] of batch.entries())
     module.addFunction(regionName(i), REGION_SIGNATURE, locals, body);
-  }
   return module.finish();
 }

@@ -1,6 +1,6 @@
 import { JUMPS_LOGGED, SEGMENT_BASE } from '../../cpu/state.ts';
 import type { Node } from '../../ir/types.ts';
-import { JUMP_LOG_ENTRIES, TLB_EXEC_OFFSET } from '../../memory/layout.ts';
+import { JUMP_LOG_ENTRIES, MAX_REGION_TABLES, REGION_PLACE_TABLES, TLB_EXEC_OFFSET } from '../../memory/layout.ts';
 import { Asm } from '../asm.ts';
 import { REGION_EXIT_BITS, RegionExit } from '../exit-code.ts';
 import { pushCodeEntry } from '../interpreter.ts';
@@ -48,14 +48,12 @@ export interface RegionCode {
   readonly locals: readonly WasmType[];
   /**
    * Pages, by their distance from the first one, whose entry tables are looked for in the code look-up: as they are where
-   * the code runs, which it reads from globals, numbered in this order.
+   * the code runs, which it finds in this order ({@link REGION_PLACE_TABLES}).
    */
   readonly tables: readonly number[];
-  /** It holds addresses that move with the code; how far that has moved, in bytes, is its first global. */
-  readonly moves: boolean;
 }
 
-const PARAMETERS = 3;
+const PARAMETERS = 4;
 const FIXED_LOCALS: readonly WasmType[] = ['i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64', 'i64', 'i32'];
 
 /**
@@ -68,7 +66,7 @@ const FIXED_LOCALS: readonly WasmType[] = ['i32', 'i32', 'i32', 'i64', 'i64', 'i
 export class RegionFunction implements InstructionPlace {
   readonly asm = new Asm();
   readonly pool = new LocalPool(PARAMETERS, FIXED_LOCALS);
-  readonly local = { budget: 0, tlb: 1, pageBase: 2, code: 3, place: 4, next: 6, dirty: 11 } as const;
+  readonly local = { budget: 0, tlb: 1, pageBase: 2, own: 3, code: 4, place: 5, next: 7, dirty: 12 } as const;
   readonly flags: RegionFlags;
   readonly functions = REGION_IMPORTS;
   readonly base: number;
@@ -81,9 +79,8 @@ export class RegionFunction implements InstructionPlace {
   readonly #jumpPages: readonly number[];
   /** Local of each register that the region uses. */
   readonly #locals = new Map<number, number>();
-  /** Pages whose entry tables are in globals. */
+  /** As in {@link RegionCode}. */
   readonly #tables: number[] = [];
-  readonly #moves: boolean;
   readonly #sharing: TranslationUses;
   /** Local of each shared translation that there has been on the way to where code is being written. */
   readonly #translations = new Map<SharedTranslation, number>();
@@ -100,12 +97,11 @@ export class RegionFunction implements InstructionPlace {
     this.#options = options;
     this.#graph = graph;
     this.base = options.base;
-    this.flags = new RegionFlags(this.asm, options.base, { form: 5, a: 7, b: 8, result: 9, scratch: 10 });
+    this.flags = new RegionFlags(this.asm, options.base, { form: 6, a: 8, b: 9, result: 10, scratch: 11 });
     this.#registers = new RegisterPlan(graph);
     this.#sharing = sharedTranslations(graph);
     this.#loopAccesses = loopAccesses(graph, this.#sharing);
     const blocks = [...graph.blocks.values()];
-    this.#moves = blocks.some(({ instructions }) => instructions.some(({ addresses }) => addresses.length > 0));
     const jumping = blocks.filter(({ successors }) => successors.has(DISPATCHER));
     this.#jumpPages = jumping.map((block) => pageOf(lastOffset(block)));
     for (const register of membersOf(this.#registers.touched))
@@ -136,7 +132,7 @@ export class RegionFunction implements InstructionPlace {
     }
     asm.get(local.next);
     this.#pushRest(() => asm.get(local.code));
-    return { body: asm, locals: this.pool.types, tables: this.#tables, moves: this.#moves };
+    return { body: asm, locals: this.pool.types, tables: this.#tables };
   }
   /** Push the second answer: what is left of the budget, and how the region is left. */
   #pushRest(code: () => void): void {
@@ -147,7 +143,7 @@ export class RegionFunction implements InstructionPlace {
   }
 
   pushSlide(): void {
-    this.asm.global(0);
+    this.asm.get(this.local.own).mem(Op.i64Load, 0);
   }
   helperNumber(name: string): number {
     return this.#options.helperNumber(name);
@@ -411,6 +407,11 @@ export class RegionFunction implements InstructionPlace {
   #leaveUnlessMapped(to: number): void {
     const { asm, local } = this;
     const page = pageOf(to);
+    const table = this.#tableOf(page);
+    if (table === undefined) {
+      this.#leaveTo(to, true);
+      return;
+    }
     asm.get(local.pageBase).i64(page).op(Op.i64Add).set(local.next);
     pushCodeEntry(asm, local.next, local.tlb)
       .tee(local.place)
@@ -420,7 +421,8 @@ export class RegionFunction implements InstructionPlace {
     asm
       .get(local.place)
       .mem(Op.i32Load, TLB_EXEC_OFFSET + 8)
-      .global(this.#tableOf(page) + (this.#moves ? 1 : 0))
+      .get(local.own)
+      .mem(Op.i32Load, REGION_PLACE_TABLES + table * 4)
       .op(Op.i32Ne);
     asm.op(Op.i32Or).unlikelyIf();
     this.labels.push(undefined);
@@ -429,9 +431,11 @@ export class RegionFunction implements InstructionPlace {
     asm.end();
   }
 
-  #tableOf(page: number): number {
+  /** Number of a page among those whose entry tables are looked for; undefined: there are too many already. */
+  #tableOf(page: number): number | undefined {
     const at = this.#tables.indexOf(page);
-    return at < 0 ? this.#tables.push(page) - 1 : at;
+    if (at >= 0) return at;
+    return this.#tables.length < MAX_REGION_TABLES ? this.#tables.push(page) - 1 : undefined;
   }
 
   /** Leave if the budget is used up, to go on at a place; without one, at `next`. */

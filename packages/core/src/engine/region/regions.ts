@@ -1,7 +1,12 @@
-import { REGION_LOOKUP_BYTES, REGION_LOOKUP_ENTRY_BYTES } from '../../memory/layout.ts';
+import {
+  REGION_LOOKUP_BYTES,
+  REGION_LOOKUP_ENTRY_BYTES,
+  REGION_PLACE_BYTES,
+  REGION_PLACE_TABLES,
+  REGION_TABLE_SIZE,
+} from '../../memory/layout.ts';
 import type { ByteRange, CodeCache, CodePage } from '../code-cache.ts';
 import { type CodeKeeper, compileOnly } from '../code-keeper.ts';
-import { REGION_TABLE_SIZE } from '../interpreter.ts';
 import type { EngineMemory } from '../memory.ts';
 import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
 import {
@@ -15,16 +20,7 @@ import {
   wordAt,
 } from './kept-regions.ts';
 import { knownTable } from './known-table.ts';
-import {
-  batchModule,
-  hostOf,
-  type Numbers,
-  RegionMaker,
-  type RegionPart,
-  regionName,
-  slideName,
-  tableName,
-} from './maker.ts';
+import { batchModule, hostOf, type Numbers, RegionMaker, type RegionPart, regionName } from './maker.ts';
 import { PackedRegions } from './packed-regions.ts';
 import type { RegionCode } from './region-function.ts';
 import type { RegionThread } from './thread-messages.ts';
@@ -67,11 +63,11 @@ interface Waiting extends RegionSource {
   readonly code: RegionCode;
 }
 
-/** The functions of a module. Each is in one place at most, as the entry tables that it looks for are in globals. */
+/** The functions of a module, each in as many places as there are for it. */
 interface ModuleInstance {
   readonly exports: WebAssembly.Exports;
-  /** Numbers of the functions in use. */
-  readonly used: Set<number>;
+  /** How many places hold functions of it. */
+  used: number;
 }
 
 /** A region in its place. */
@@ -80,8 +76,6 @@ interface Installed extends RegionSource {
   /** What ran its record before. */
   readonly handler: number;
   readonly instance: ModuleInstance;
-  /** Of its function. */
-  readonly number: number;
 }
 
 /** Tier 1: which regions there are, how they come to be and go. */
@@ -112,7 +106,7 @@ export class Regions {
   #nextIndex = 0;
   /** With functions in use. */
   readonly #live = new Set<ModuleInstance>();
-  readonly #keptInstances = new Map<KeptModule, ModuleInstance[]>();
+  readonly #keptInstances = new Map<KeptModule, ModuleInstance>();
   /** Records for which kept code has been looked for in vain: numbers, twice, plus 1 where it was to replace a region. */
   readonly #triedKept = new Set<number>();
   #ticks = 0;
@@ -258,7 +252,7 @@ export class Regions {
     };
     if (kept) keeper.keep(kept, module);
     const instance = this.#instantiate(module);
-    if (kept) this.#keptInstances.set(kept, [instance]);
+    if (kept) this.#keptInstances.set(kept, instance);
     for (const [number, region] of batch.entries()) if (region) this.#install(region, instance, number);
     this.#statistics.modules++;
     this.#statistics.codeBytes += bytes.length;
@@ -268,7 +262,7 @@ export class Regions {
     const { memory } = this.#options.memory;
     const { exports } = new WebAssembly.Instance(module, { env: { memory, ...this.#functions } });
     this.#compiler.instantiated(module, exports);
-    return { exports, used: new Set() };
+    return { exports, used: 0 };
   }
 
   /** Code that has been compiled before starts at a place of a page, as far as can be seen of that page. */
@@ -303,7 +297,7 @@ export class Regions {
       const slide = slideOf(region, pageBaseOf(linear));
       const parts = findParts(memory, region, slide, pageAt);
       if (!parts) continue;
-      const instance = this.#instanceFor(module, number);
+      const instance = this.#instanceOf(module);
       if (!instance) continue;
       for (const part of parts) this.#options.code.cover(part);
       this.#install({ record, linear, parts, isGrown, tables: region.tables }, instance, number, slide);
@@ -313,38 +307,36 @@ export class Regions {
     this.#triedKept.add(attempt);
     return false;
   }
-  /** An instance of a kept module in which a function is not in use; undefined: the module is not there any more. */
-  #instanceFor(module: KeptModule, number: number): ModuleInstance | undefined {
-    const instances = this.#keptInstances.get(module) ?? [];
-    const free = instances.find(({ used }) => !used.has(number));
-    if (free) return free;
+  /** The instance of a kept module; undefined: the module is not there any more. */
+  #instanceOf(module: KeptModule): ModuleInstance | undefined {
+    const present = this.#keptInstances.get(module);
+    if (present) return present;
     const compiled = this.#options.keeper?.moduleOf(module);
     if (!compiled) return undefined;
     const instance = this.#instantiate(compiled);
-    this.#keptInstances.set(module, [...instances, instance]);
+    this.#keptInstances.set(module, instance);
     return instance;
   }
 
   /** `slide`: how far its code has moved since it was compiled. */
   #install(source: RegionSource, instance: ModuleInstance, number: number, slide = 0): void {
-    const { view } = this.#options.memory;
+    const { view, layout } = this.#options.memory;
     const { record, parts, tables } = source;
     const before = this.#byRecord.get(record);
     if (before) this.#remove(before);
     const index = before?.index ?? this.#free.pop() ?? this.#nextIndex++;
-    const { exports } = instance;
+    const place = layout.regionPlaces + index * REGION_PLACE_BYTES;
+    view.setBigInt64(place, BigInt(slide), true);
     for (const [k, distance] of tables.entries()) {
       const { page } = parts.find((part) => part.distance === distance) as RegionPart<CodePage>;
-      (exports[tableName(number, k)] as WebAssembly.Global).value = page.table;
+      view.setInt32(place + REGION_PLACE_TABLES + k * 4, page.table, true);
     }
-    const slideGlobal = exports[slideName(number)] as WebAssembly.Global | undefined;
-    if (slideGlobal) slideGlobal.value = BigInt(slide);
-    this.#table?.set(index, exports[regionName(number)] as () => number);
-    instance.used.add(number);
+    this.#table?.set(index, instance.exports[regionName(number)] as () => number);
+    instance.used++;
     this.#live.add(instance);
     view.setInt32((record >>> 2) + this.#infoOffset + RecordInfo.region, index, true);
     const handler = before?.handler ?? view.getUint16(record + RecordField.handler, true);
-    const region = { ...source, index, handler, instance, number };
+    const region = { ...source, index, handler, instance };
     view.setUint16(record + RecordField.handler, SpecialHandler.region, true);
     this.#byRecord.set(record, region);
     this.#statistics.regions++;
@@ -377,9 +369,7 @@ export class Regions {
     this.#byRecord.delete(region.record);
     this.#table?.set(region.index, null);
     this.#statistics.dropped++;
-    const { used } = region.instance;
-    used.delete(region.number);
-    if (used.size === 0) this.#live.delete(region.instance);
+    if (--region.instance.used === 0) this.#live.delete(region.instance);
   }
   /** A record whose region is gone, though its own bytes are as they were, is interpreted again. */
   #restore(record: number, handler: number): void {
