@@ -314,6 +314,8 @@ class Choice implements HandlerChoice {
   #handler = 0;
   #quiet = 0;
   readonly #directCode: DirectPrograms;
+  /** Its program, which the first of its handlers is made of: most shapes have one as soon as they are met. */
+  #program: Program | undefined;
   constructor(
     shape: InstructionShape,
     directCode: DirectPrograms,
@@ -324,6 +326,7 @@ class Choice implements HandlerChoice {
     this.#directCode = directCode;
     this.#compile = compile;
     const program = built ?? buildProgram(shape, directCode);
+    this.#program = program;
     this.flags = flagUse(program);
     this.branches = shape.operands.some((operand) => operand.kind === 'rel');
     this.leads = !storesIn(program.body) && !shape.encoding.endsBlock;
@@ -341,12 +344,16 @@ class Choice implements HandlerChoice {
   }
   setHandler(handler: number): void {
     this.#handler = handler;
+    this.#program = undefined;
   }
   setQuiet(handler: number): void {
     this.#quiet = handler;
   }
   get handler(): number {
-    if (this.#handler === 0) this.#handler = this.#compile(buildProgram(this.shape, this.#directCode), false);
+    if (this.#handler === 0) {
+      this.#handler = this.#compile(this.#program ?? buildProgram(this.shape, this.#directCode), false);
+      this.#program = undefined;
+    }
     return this.#handler;
   }
   /** Have it compiled, if it is not. */
