@@ -161,7 +161,7 @@ class Session {
     });
     const timer = this.#startTimer();
     if (this.#options.tier.kind !== 'interpret') await placeCodeTogether();
-    const onMemory = await memoryAdvice();
+    const advice = await memoryAdvice();
     const keeper = await this.#openKeeper();
     let control: VmControl | undefined;
     let summary: string[] = [];
@@ -173,7 +173,7 @@ class Session {
         const thread = this.#openThread(keeper?.startAhead());
         const machine = await this.#createMachine({
           ...this.#machineOptions(console, plugins, thread, keeper),
-          ...(onMemory && { onMemory }),
+          ...(advice && { onMemory: (memory, placeOfImage) => advice.give(memory, placeOfImage) }),
         });
         vm.started(machine, plugins);
         this.#guest.modules.started(machine, vm.ops, plugins);
@@ -190,6 +190,7 @@ class Session {
       }
     } finally {
       clearTimeout(timer);
+      advice?.end();
       vm.ended();
       await control?.close(ended.exitCode, ended.reason);
       await console.close();

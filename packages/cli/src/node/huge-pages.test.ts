@@ -17,10 +17,11 @@ it.runIf(process.platform === 'linux')('advises all of a shared WebAssembly memo
   const pages = 37 * PAGES_PER_MEBIBYTE;
   const memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   expect(advisedMappings()).not.toContain((37 * MEBIBYTE) / 1024);
-  const advise = await memoryAdvice();
+  const advice = await memoryAdvice();
   const bytes = new Uint8Array(memory.buffer);
   // A part that begins within a page, as segments of an image may.
-  advise?.(bytes, bytes.subarray(5000, 5 * MEBIBYTE));
+  advice?.give(bytes, bytes.subarray(5000, 5 * MEBIBYTE));
+  advice?.end();
   expect(advisedMappings()).toContain((37 * MEBIBYTE) / 1024);
 });
 

@@ -1,8 +1,10 @@
-import { HUGE_PAGE_BYTES, linuxLibC } from './libc.ts';
+import { HUGE_PAGE_BYTES, linuxLibC, MADV_POPULATE_WRITE } from './libc.ts';
+import { MemoryAhead } from './memory-ahead.ts';
 
 /** Advice of madvise(2), Linux. */
 const MADV_HUGEPAGE = 14;
-const MADV_POPULATE_WRITE = 23;
+/** Between two looks at what memory has been used. */
+const LOOK_MS = 10;
 
 /**
  * Advice to the host about a machine's memory before it is first used. Hosts that give huge pages only where they are asked
@@ -10,14 +12,29 @@ const MADV_POPULATE_WRITE = 23;
  * what is soon written are made by another thread meanwhile (Linux 5.14). Only speed depends on it; undefined where there is
  * no such advice to give.
  */
-export async function memoryAdvice(): Promise<((memory: Uint8Array, soonWritten: Uint8Array) => void) | undefined> {
+export async function memoryAdvice(): Promise<MemoryAdvice | undefined> {
   const libc = await linuxLibC();
   if (!libc) return undefined;
-  return (memory, soonWritten) => {
-    libc.madvise(memory, MADV_HUGEPAGE);
-    const pages = wholePages(soonWritten);
-    if (pages.length >= HUGE_PAGE_BYTES) libc.madviseMeanwhile(pages, MADV_POPULATE_WRITE);
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    give(memory, soonWritten) {
+      libc.madvise(memory, MADV_HUGEPAGE);
+      const pages = wholePages(soonWritten);
+      if (pages.length >= HUGE_PAGE_BYTES) libc.madviseMeanwhile(pages, MADV_POPULATE_WRITE);
+      clearInterval(timer);
+      if (process.arch !== 'x64') return;
+      const ahead = new MemoryAhead(libc, memory);
+      timer = setInterval(() => ahead.look(), LOOK_MS).unref();
+    },
+    end: () => clearInterval(timer),
   };
+}
+
+export interface MemoryAdvice {
+  /** About memory that nothing is in yet, a part of which is soon written. */
+  give(memory: Uint8Array, soonWritten: Uint8Array): void;
+  /** The memory is not used any more. */
+  end(): void;
 }
 
 /** What of some bytes of page-aligned memory begins at a page. */

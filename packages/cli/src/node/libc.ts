@@ -4,8 +4,10 @@ import { isMainThread } from 'node:worker_threads';
 export interface LibC {
   /** madvise(2). Answers 0, or -1 where the host does not take the advice. */
   madvise(memory: Uint8Array, advice: number): number;
-  /** The same, in a thread of its own; what becomes of it nobody is told. */
-  madviseMeanwhile(memory: Uint8Array, advice: number): void;
+  /** The same, in a thread of its own; `done` is called when it is over, whatever has become of it. */
+  madviseMeanwhile(memory: Uint8Array, advice: number, done?: () => void): void;
+  /** mincore(2): which pages of memory are there, a byte for each, of which there must be enough. False where the host does not tell. */
+  residence(memory: Uint8Array, pages: Uint8Array): boolean;
   /** mmap(2) of a whole file, its bytes in memory of our own; undefined if it cannot be. */
   mapPrivately(fileDescriptor: number, sizeBytes: number): ArrayBuffer | undefined;
   /** mmap(2) of memory that holds zeros and begins at a multiple of {@link HUGE_PAGE_BYTES}; undefined if there is none. */
@@ -15,6 +17,8 @@ export interface LibC {
 }
 
 export const HUGE_PAGE_BYTES = 2 ** 21;
+/** Advice of madvise(2), Linux 5.14: have memory there to be written. */
+export const MADV_POPULATE_WRITE = 23;
 
 const PROT_READ = 1;
 const PROT_WRITE = 2;
@@ -44,6 +48,7 @@ async function load(): Promise<LibC | undefined> {
       'void *mmap(uint64_t at, size_t sizeBytes, int access, int flags, int file, int64_t offset)',
     );
     const munmap = library.func('int munmap(void *at, size_t sizeBytes)');
+    const mincore = library.func('int mincore(void *address, size_t sizeBytes, void *pages)');
     const madvise = library.func('int madvise(void *address, size_t sizeBytes, int advice)');
     const unused = new FinalizationRegistry<{ at: unknown; sizeBytes: number }>(({ at, sizeBytes }) => {
       munmap(at, sizeBytes);
@@ -58,7 +63,8 @@ async function load(): Promise<LibC | undefined> {
     };
     return {
       madvise: (memory, advice) => madvise(memory, memory.length, advice),
-      madviseMeanwhile: (memory, advice) => madvise.async(memory, memory.length, advice, () => {}),
+      madviseMeanwhile: (memory, advice, done = () => {}) => madvise.async(memory, memory.length, advice, done),
+      residence: (memory, pages) => mincore(memory, memory.length, pages) === 0,
       mapPrivately: (fileDescriptor, sizeBytes) => map(sizeBytes, 0, fileDescriptor)?.bytes,
       mapZeros(sizeBytes) {
         const mapped = map(sizeBytes + HUGE_PAGE_BYTES, MAP_ANONYMOUS, -1);
