@@ -5,7 +5,7 @@ const LAST_NODE_WITH_HINTS = 24;
 /** What a unit of V8's tiering budget is has changed since. */
 const NODE_WITH_THIS_BUDGET = 20;
 /** As in code-keeper/native-modules.ts, which sets this where it has not been set from the start. */
-const NODE_WITH_MACHINE_CODE = 20;
+const NODES_WITH_MACHINE_CODE = [20, 22, 24];
 /** Bytes of a function that run in V8's quick code before it makes good code of it; V8's own figure is nine times that. */
 const TIERING_BUDGET_BYTES = 200_000;
 
@@ -22,6 +22,6 @@ export function tuneV8() {
   const nodeMajor = Number(process.versions.node.split('.')[0]);
   if (nodeMajor <= LAST_NODE_WITH_HINTS) setFlagsFromString('--experimental-wasm-branch-hinting');
   if (nodeMajor === NODE_WITH_THIS_BUDGET) setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET_BYTES}`);
-  if (nodeMajor === NODE_WITH_MACHINE_CODE) setFlagsFromString('--allow-natives-syntax');
+  if (NODES_WITH_MACHINE_CODE.includes(nodeMajor)) setFlagsFromString('--allow-natives-syntax');
   setFlagsFromString('--no-flush-bytecode');
 }

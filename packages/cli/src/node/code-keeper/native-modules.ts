@@ -10,15 +10,15 @@ export interface NativeModules {
   deserialize(native: Uint8Array, bytes: Uint8Array): WebAssembly.Module | undefined;
 }
 
-/** V8 has these functions for its own tests, and says nothing of what they are in other versions. */
-const NODE_WITH_THESE_FUNCTIONS = 20;
+/** V8 has these functions for its own tests, and says nothing of what they are in versions that have not been tried. */
+const NODES_WITH_THESE_FUNCTIONS: readonly number[] = [20, 22, 24];
 
 /**
  * Undefined where V8 is not known to have this. It sets a flag of V8; good code is made for all flags, so call it before
  * anything is serialized or deserialized.
  */
 export function openNativeModules(): NativeModules | undefined {
-  if (Number(process.versions.node.split('.')[0]) !== NODE_WITH_THESE_FUNCTIONS) return undefined;
+  if (!NODES_WITH_THESE_FUNCTIONS.includes(Number(process.versions.node.split('.')[0]))) return undefined;
   setFlagsFromString('--allow-natives-syntax');
   const isGood = new Function('wasmFunction', 'return %IsTurboFanFunction(wasmFunction)');
   const serialize = new Function('module', 'return %SerializeWasmModule(module)');
