@@ -3,8 +3,9 @@ import { MemoryAhead } from './memory-ahead.ts';
 
 /** Advice of madvise(2), Linux. */
 const MADV_HUGEPAGE = 14;
-/** Between two looks at what memory has been used. */
+/** Between two looks at what memory has been used: at first, and at most while nothing new is; a look takes 0.1 ms for each GiB. */
 const LOOK_MS = 10;
+const LONGEST_LOOK_MS = 160;
 
 /**
  * Advice to the host about a machine's memory before it is first used. Hosts that give huge pages only where they are asked
@@ -21,12 +22,17 @@ export async function memoryAdvice(): Promise<MemoryAdvice | undefined> {
       libc.madvise(memory, MADV_HUGEPAGE);
       const pages = wholePages(soonWritten);
       if (pages.length >= HUGE_PAGE_BYTES) libc.madviseMeanwhile(pages, MADV_POPULATE_WRITE);
-      clearInterval(timer);
+      clearTimeout(timer);
       if (process.arch !== 'x64') return;
       const ahead = new MemoryAhead(libc, memory);
-      timer = setInterval(() => ahead.look(), LOOK_MS).unref();
+      const lookAfter = (delayMs: number) => {
+        timer = setTimeout(() => {
+          lookAfter(ahead.look() ? LOOK_MS : Math.min(LONGEST_LOOK_MS, delayMs * 2));
+        }, delayMs).unref();
+      };
+      lookAfter(LOOK_MS);
     },
-    end: () => clearInterval(timer),
+    end: () => clearTimeout(timer),
   };
 }
 

@@ -75,8 +75,10 @@ describe('memory ahead', () => {
 
   it('is not asked for beside what stands alone, nor beside what was there from the start', () => {
     const host = new FakeHost([20, 21, 22]);
-    host.ahead.look();
+    expect(host.ahead.look()).toBe(false);
     for (const at of [3, 30, 50, 40, 60]) host.step(at);
+    host.use(5);
+    expect([host.ahead.look(), host.ahead.look()]).toEqual([true, false]);
     expect(host.fetched).toEqual([]);
   });
 

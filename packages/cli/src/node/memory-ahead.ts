@@ -38,14 +38,15 @@ export class MemoryAhead {
     if (libc.residence(memory, this.#pages)) for (let at = 0; at < count; at++) this.#known[at] = this.#isThere(at);
   }
 
-  /** See what has been used since, and ask for what comes next. */
-  look(): void {
-    if (!this.#libc.residence(this.#memory, this.#pages)) return;
+  /** See what has been used since, and ask for what comes next. Answers whether anything has come. */
+  look(): boolean {
+    if (!this.#libc.residence(this.#memory, this.#pages)) return false;
     const fresh: number[] = [];
     for (let at = 0; at < this.#known.length; at++) if (!this.#known[at] && this.#isThere(at)) fresh.push(at);
     for (const at of fresh) if (this.#window[at] === 0) for (const step of [1, -1]) this.#askBehind(at, step);
     for (const at of fresh) this.#known[at] = 1;
     this.#fetch();
+    return fresh.length > 0;
   }
 
   #isThere(at: number): number {
