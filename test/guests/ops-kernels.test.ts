@@ -158,7 +158,7 @@ for (const {
     });
 
     it.runIf(guest === 'debian-i386')("takes plugin xen's operations for the slots that it has", async () => {
-      const load = () => startPrograms(session, 8);
+      const load = () => startPrograms(session, 16);
       const without = await exitsOf(name, load);
       await ops('load', name, 'xen-ops');
       const [{ slots: own, needless }] = await ops<{ slots: string[]; needless: string[] }[]>('list', name);
