@@ -10,7 +10,7 @@ const LONGEST_LOOK_MS = 160;
 /**
  * Advice to the host about a machine's memory before it is first used. Hosts that give huge pages only where they are asked
  * (`madvise` in /sys/kernel/mm/transparent_hugepage/enabled) then need fewer page faults and translations; and pages for
- * what is soon written are made by another thread meanwhile (Linux 5.14). Only speed depends on it; undefined where there is
+ * what is soon written, and for what comes next ({@link MemoryAhead}), are made by another thread meanwhile (Linux 5.14). Only speed depends on it; undefined where there is
  * no such advice to give.
  */
 export async function memoryAdvice(): Promise<MemoryAdvice | undefined> {
