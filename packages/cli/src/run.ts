@@ -4,6 +4,7 @@ import {
   loadPlugins,
   Machine,
   type MachineOptions,
+  PlacedSymbols,
   PluginRegistry,
   type RegionPolicy,
   type RegionThread,
@@ -41,7 +42,6 @@ import { GuestProfile } from './profile/profile.ts';
 import { ProfileSink } from './profile/profile-sink.ts';
 import { ProgressLine } from './progress.ts';
 import { formatStats } from './stats.ts';
-import { lazySymbols } from './symbols.ts';
 import { TraceSink } from './trace-sink.ts';
 
 /** `vm run`: answers the exit code (docs/cli.md). Throws `PolyvisorError` for what can be refused. */
@@ -124,7 +124,7 @@ class Session {
   readonly #ending: Ending;
   readonly #createMachine: CreateMachine;
   readonly #sinks: Sinks;
-  readonly #symbols: ((gva: bigint) => string | undefined) | undefined;
+  readonly #symbols: PlacedSymbols | undefined;
   /** Of all boots of this run. */
   readonly #profile: GuestProfile | undefined;
   readonly #functions: FunctionLog | undefined;
@@ -141,9 +141,10 @@ class Session {
     this.#createMachine = createMachine;
     guest.devices.onWake(() => this.#idle.wake());
     this.#sinks = sinks;
-    this.#symbols = guest.image.elf && lazySymbols(guest.image.elf);
-    this.#profile = sinks.profile && new GuestProfile(this.#symbols ?? (() => undefined));
-    this.#functions = sinks.functions && new FunctionLog(this.#symbols ?? (() => undefined), guest.image.elf);
+    const symbols = guest.image.elf && new PlacedSymbols(guest.image.elf);
+    this.#symbols = symbols;
+    this.#profile = sinks.profile && new GuestProfile(symbols);
+    this.#functions = sinks.functions && new FunctionLog(symbols, guest.image.elf);
     if (options.expect !== undefined) {
       this.#expect = new ExpectWatcher(options.expect, () => ending.request({ exitCode: ExitCode.OK }));
     }
@@ -175,10 +176,13 @@ class Session {
           ...this.#machineOptions(console, plugins, thread, keeper),
           ...(advice && { onMemory: (memory, placeOfImage) => advice.give(memory, placeOfImage) }),
         });
+        if (machine instanceof Machine) this.#symbols?.started(machine);
         vm.started(machine, plugins);
         this.#guest.modules.started(machine, vm.ops, plugins);
         if (plugins === registry) say(describeEntry(machine.entry));
         const end = await this.#runMachine(machine).finally(() => thread?.close());
+        this.#profile?.settle();
+        this.#functions?.settle();
         if (end.reason.kind === 'reboot' && this.#options.reboot) {
           say('the guest rebooted, and is started again');
           continue;
@@ -237,6 +241,7 @@ class Session {
     const onExit = this.#sinks.trace?.onExit;
     const profile = this.#profile;
     const functions = this.#functions;
+    const symbols = this.#symbols;
     return {
       image,
       ...(entryName !== undefined && { entryName }),
@@ -251,7 +256,7 @@ class Session {
       devices: devices.devices,
       plugins,
       wallClock: wallClockFor(clock),
-      ...(this.#symbols && { symbols: this.#symbols }),
+      ...(symbols && { symbols: (gva: bigint) => symbols.look().nameOf(gva) }),
       engine: {
         regions: regionPolicy(this.#options.tier),
         ...(regionThread && { regionThread }),

@@ -20,8 +20,24 @@ const elf = {
   section: (name: string) => (name === '.init.text' ? { address: 0x1000n, sizeBytes: 0x1000 } : undefined),
 } as ElfImage;
 
+/** Names for a kernel that is found at the so-manyth look, moved by so much. */
+function kernelNames(slide = 0n, looks = 0) {
+  const found = {
+    looks: 0,
+    areFound: looks === 0,
+    look() {
+      this.looks++;
+      this.areFound ||= this.looks >= looks;
+      return this;
+    },
+    linkedAt: (gva: bigint) => (found.areFound ? gva - slide : gva),
+    nameOf: (gva: bigint) => names.get(found.linkedAt(gva)),
+  };
+  return found;
+}
+
 it('functions are logged once, in their order, with section and caller', () => {
-  const log = new FunctionLog((gva) => names.get(gva), elf);
+  const log = new FunctionLog(kernelNames(), elf);
   log.add({ rip: 0x1000n, stackTop: 0x77n });
   log.add({ rip: 0x1010n, stackTop: undefined });
   log.add({ rip: 0x2000n, stackTop: 0x1010n });
@@ -31,6 +47,26 @@ it('functions are logged once, in their order, with section and caller', () => {
     { name: 'start', section: 'init', caller: '-' },
     { name: 'setup', section: 'text', caller: 'start' },
   ]);
+});
+
+it('what ran before a kernel was found where it has moved to is named then', () => {
+  const moved = kernelNames(0x5000n, 3);
+  const log = new FunctionLog(moved, elf);
+  log.add({ rip: 0x7000n, stackTop: 0x6010n });
+  for (let i = 0; i < 2100; i++) log.add({ rip: 0x77n, stackTop: undefined });
+  log.add({ rip: 0x6000n, stackTop: undefined });
+  expect([moved.areFound, log.functions]).toEqual([false, []]);
+  log.settle();
+  expect(log.functions).toEqual([
+    { name: 'setup', section: 'text', caller: 'start' },
+    { name: 'start', section: 'init', caller: '-' },
+  ]);
+});
+
+it('no more runs wait for names than are kept at most', () => {
+  const log = new FunctionLog(kernelNames(0n, Number.POSITIVE_INFINITY), elf);
+  for (let i = 0; i < 70_000; i++) log.add({ rip: 0x1000n, stackTop: undefined });
+  expect(log.functions).toEqual([{ name: 'start', section: 'init', caller: '-' }]);
 });
 
 it('a file is read as it was written, and what is none is refused', () => {

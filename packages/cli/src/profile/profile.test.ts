@@ -12,12 +12,15 @@ function symbols(gva: bigint): string | undefined {
   return name && (offset === 0n ? name : `${name}+0x${offset.toString(16)}`);
 }
 
+/** As for an image that stays where it is linked. */
+const found = (nameOf: (gva: bigint) => string | undefined) => ({ areFound: true, look: () => {}, nameOf });
+
 function sample(changes: Partial<GuestSample>): GuestSample {
   return { vcpu: 0, instructions: 100, cpl: 0, cr3: 0x1000n, rip: KERNEL, callers: [], ...changes };
 }
 
 function profileOf(...samples: Partial<GuestSample>[]): GuestProfile {
-  const profile = new GuestProfile(symbols);
+  const profile = new GuestProfile(found(symbols));
   for (const changes of samples) profile.add(sample(changes));
   return profile;
 }
@@ -60,8 +63,36 @@ describe('GuestProfile', () => {
     expect(profile.rows().map(({ name }) => name)).toEqual(['a', '[no symbol]']);
   });
 
+  it('names what ran before the kernel was found, in each boot where that boot has put it', () => {
+    const names = {
+      areFound: false,
+      place: 0n,
+      inMemory: undefined as bigint | undefined,
+      look() {
+        this.areFound = this.inMemory !== undefined;
+        this.place = this.inMemory ?? 0n;
+      },
+      nameOf: (gva: bigint) => symbols(gva - names.place),
+    };
+    const profile = new GuestProfile(names);
+    const boot = (slide: bigint) => {
+      Object.assign(names, { areFound: false, inMemory: undefined });
+      // What unpacks the kernel: more than waits at most.
+      for (let i = 0; i < 3000; i++) profile.add(sample({ rip: 0x100n, instructions: 1 }));
+      names.inMemory = slide;
+      profile.add(sample({ rip: KERNEL + slide + 0x110n }));
+      profile.settle();
+    };
+    boot(0x2000000n);
+    boot(0x7000000n);
+    expect(profile.rows()).toEqual([
+      { name: '[no symbol]', selfInstructions: 6000, totalInstructions: 6000 },
+      { name: 'b', selfInstructions: 200, totalInstructions: 200 },
+    ]);
+  });
+
   it('keeps within its bounds', () => {
-    const profile = new GuestProfile((gva) => `f${gva}`);
+    const profile = new GuestProfile(found((gva) => `f${gva}`));
     for (let i = 0; i < 70_000; i++) profile.add(sample({ rip: 5n, callers: [BigInt(i)] }));
     for (let i = 0; i < 5_000; i++) {
       profile.add(sample({ cpl: 3, rip: 7n, cr3: BigInt(i) * 4096n }));

@@ -1,6 +1,7 @@
-import type { GuestSample } from '@polyvisor/core';
+import type { GuestSample, PlacedSymbols } from '@polyvisor/core';
 
-type Symbols = (gva: bigint) => string | undefined;
+/** Names, which may only be known once a kernel has been found in the guest. */
+type Names = Pick<PlacedSymbols, 'areFound' | 'nameOf'> & { look(): unknown };
 
 const USER = '[user]';
 const NO_SYMBOL = '[no symbol]';
@@ -10,6 +11,8 @@ const UPPER_HALF = 1n << 63n;
 const MOST_STACKS = 1 << 16;
 /** Distinct user address spaces kept apart. */
 const MOST_ADDRESS_SPACES = 1 << 12;
+/** Samples without names, before they are looked for. */
+const MOST_WAITING = 1 << 10;
 
 /** A distinct stack: frames from the outermost to the innermost, and what was executed there. */
 export interface WeighedStack {
@@ -27,16 +30,28 @@ export interface SymbolRow {
 /** Samples of a guest by symbol, kept within bounds however long it runs. */
 export class GuestProfile {
   sampleCount = 0;
-  readonly #symbols: Symbols;
+  readonly #names: Names | undefined;
   readonly #stacks = new Map<string, { frames: string[]; instructions: number }>();
   readonly #addressSpaces = new Set<bigint>();
+  readonly #waiting: GuestSample[] = [];
 
-  constructor(symbols: Symbols) {
-    this.#symbols = symbols;
+  constructor(names: Names | undefined) {
+    this.#names = names;
   }
 
   add(sample: GuestSample): void {
     this.sampleCount++;
+    if (!this.#names || this.#names.areFound) this.#count(sample);
+    else if (this.#waiting.push(sample) === MOST_WAITING) this.settle();
+  }
+
+  /** Name what waits for it: a boot has ended, and the next one has other places. */
+  settle(): void {
+    this.#names?.look();
+    for (const sample of this.#waiting.splice(0)) this.#count(sample);
+  }
+
+  #count(sample: GuestSample): void {
     let frames = this.#framesOf(sample);
     if (!this.#stacks.has(frames.join('\n')) && this.#stacks.size >= MOST_STACKS) frames = frames.slice(-1);
     const key = frames.join('\n');
@@ -86,6 +101,6 @@ export class GuestProfile {
   }
 
   #nameOf(gva: bigint): string {
-    return this.#symbols(gva)?.replace(/\+0x[0-9a-f]+$/, '') ?? NO_SYMBOL;
+    return this.#names?.nameOf(gva)?.replace(/\+0x[0-9a-f]+$/, '') ?? NO_SYMBOL;
   }
 }

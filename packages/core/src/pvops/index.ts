@@ -16,5 +16,6 @@ export {
   readOpsObject,
 } from './object-module.ts';
 export { OpsAtBoot } from './ops-at-boot.ts';
+export { PlacedSymbols } from './placed-symbols.ts';
 export { type InstallPlan, opsFor, type PlannedOp, planInstall } from './plan.ts';
 export type { Alternative, PatchSite } from './sites.ts';

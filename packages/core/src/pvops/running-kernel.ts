@@ -1,32 +1,21 @@
 import { type ElfImage, PolyvisorError } from '@polyvisor/plugin-api';
-import { allAtOnce, type Steps } from '../loader/image/steps.ts';
+import { allAtOnce } from '../loader/image/steps.ts';
 import type { Machine } from '../machine/index.ts';
-import { KernelImage } from './kernel-image.ts';
 import type { KernelOps } from './kernel-ops.ts';
+import { type Banner, bannersOf, findSlide } from './kernel-place.ts';
 
 const PAGE = 4096;
-const MSR_LSTAR = 0xc0000082;
-const PAGE_FAULT_VECTOR = 14;
-/** Handlers of the page fault that kernels have had, as the IDT names them. */
-const PAGE_FAULT_HANDLERS = ['asm_exc_page_fault', 'page_fault', 'async_page_fault'];
-const SYSCALL_ENTRIES = ['entry_SYSCALL_64', 'system_call'];
-const BANNER = 'linux_banner';
-/** What the banner begins with; another string of the file may do so too. */
-const BANNER_START = 'Linux version ';
-const MOST_BANNERS = 8;
-const LONGEST_BANNER_BYTES = 256;
 
 /**
- * A Linux kernel in a running guest: its image in memory, found by what its file says of itself. How far it has moved
- * (KASLR) follows from where it has told the processor to enter it, LSTAR or the IDT; the version string at the place that
- * results must be the file's.
+ * A Linux kernel in a running guest: its image in memory, found by what its file says of itself
+ * ({@link findSlide}).
  */
 export class RunningKernel {
   readonly machine: Machine;
   readonly elf: ElfImage;
   readonly ops: KernelOps;
   readonly wordBytes: 4 | 8;
-  /** What is to be added to an address in the file. */
+  /** What is to be added to an address in the file (KASLR). */
   readonly slide: bigint;
   /** Guest-physical addresses of pages of the image; it does not move in physical memory. */
   readonly #pages = new Map<bigint, number>();
@@ -49,22 +38,14 @@ export class RunningKernel {
     ops: KernelOps,
     banners: readonly Banner[] = allAtOnce(bannersOf(elf, ops)),
   ): RunningKernel | undefined {
-    for (const slide of banners.length > 0 ? slides(machine, ops) : []) {
-      const kernel = new RunningKernel(machine, elf, ops, slide);
-      if (banners.some(({ address, bytes }) => kernel.#holds(kernel.placeOf(address), bytes))) return kernel;
-    }
-    return undefined;
+    const slide = findSlide(machine, ops, banners);
+    return slide === undefined ? undefined : new RunningKernel(machine, elf, ops, slide);
   }
 
   /** Whether the kernel is mapped at this moment; in user space it may not be (KPTI). */
   get isMapped(): boolean {
     const table = this.placeOf(this.ops.address);
     return this.machine.running.translate(table, 'read', { as: 'supervisor' }).ok;
-  }
-
-  #holds(gva: bigint, bytes: Uint8Array): boolean {
-    const found = this.read(gva, bytes.length);
-    return found?.every((byte, i) => byte === bytes[i]) ?? false;
   }
 
   /** Where something of the file is now, and the other way round. */
@@ -156,49 +137,4 @@ export class RunningKernel {
 function wordOf(bytes: Uint8Array, wordBytes: number): bigint {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   return wordBytes === 8 ? view.getBigUint64(0, true) : BigInt(view.getUint32(0, true));
-}
-
-/** The version string. */
-interface Banner {
-  readonly address: bigint;
-  /** With the zero at its end. */
-  readonly bytes: Uint8Array;
-}
-
-/** The version string, by its symbol; where data have no symbols, all that could be it. */
-export function* bannersOf(elf: ElfImage, { symbols }: KernelOps): Steps<Banner[]> {
-  const image = new KernelImage(elf);
-  const bySymbol = symbols.address(BANNER);
-  const addresses = bySymbol === undefined ? yield* image.find(BANNER_START, MOST_BANNERS) : [bySymbol];
-  return addresses.flatMap((address) => {
-    const bytes = image.bytesAt(address, LONGEST_BANNER_BYTES);
-    const sizeBytes = (bytes?.indexOf(0) ?? -1) + 1;
-    return bytes && sizeBytes > 1 ? [{ address, bytes: bytes.subarray(0, sizeBytes) }] : [];
-  });
-}
-
-/** By how much the kernel may have moved, best guess first. */
-function slides(machine: Machine, { symbols, wordBytes }: KernelOps): Set<bigint> {
-  const [vcpu] = machine.vcpus;
-  const answers = new Set<bigint>();
-  const guess = (now: bigint | undefined, names: readonly string[]) => {
-    for (const name of now === undefined ? [] : names) {
-      const linked = symbols.address(name);
-      if (linked !== undefined) answers.add(BigInt.asUintN(64, (now as bigint) - linked));
-    }
-  };
-  if (wordBytes === 8) guess(vcpu.msrs.get(MSR_LSTAR), SYSCALL_ENTRIES);
-  guess(gateTarget(vcpu, PAGE_FAULT_VECTOR, wordBytes), PAGE_FAULT_HANDLERS);
-  answers.add(0n);
-  return answers;
-}
-
-/** Where a gate of the IDT leads (SDM vol. 3A, figures 6-2 and 6-8). */
-function gateTarget(vcpu: Machine['vcpus'][number], vector: number, wordBytes: 4 | 8): bigint | undefined {
-  const sizeBytes = wordBytes * 2;
-  const gate = vcpu.read(vcpu.tables.idtr.base + BigInt(vector * sizeBytes), sizeBytes, { as: 'supervisor' });
-  if (!gate.ok) return undefined;
-  const view = new DataView(gate.bytes.buffer, gate.bytes.byteOffset, sizeBytes);
-  const low = BigInt(view.getUint16(0, true) | (view.getUint16(6, true) << 16)) & 0xffffffffn;
-  return wordBytes === 8 ? low | (BigInt(view.getUint32(8, true)) << 32n) : low;
 }
