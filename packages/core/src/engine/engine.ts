@@ -151,7 +151,6 @@ export class Engine {
       base: this.base,
       regionLookup,
       hotThreshold: policy ? policy.threshold : 0,
-      growAfter: policy ? (policy.growAfter ?? DEFAULT_GROW_AFTER) : 0,
       helperNumber,
       ...(options.profile ? { profileAt: layout.recordsEnd - ProfileLayout.sizeBytes } : {}),
     };
@@ -192,6 +191,7 @@ export class Engine {
         code: this.code,
         batch: policy.batch ?? DEFAULT_BATCH,
         threshold: policy.threshold,
+        growAfter: policy.growAfter ?? DEFAULT_GROW_AFTER,
         thread: options.regionThread,
         keeper,
         lookup: regionLookup,

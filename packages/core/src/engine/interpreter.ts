@@ -1,6 +1,6 @@
 import { BUDGET, ENTRY_TABLE, EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, PAGE_BASE, REGION_ENTRIES, REGION_INSTRUCTIONS, RIP, SEGMENT_BASE, TLB } from '../cpu/state.ts';
 import type { Program, ValueType } from '../ir/types.ts';
-import { type MemoryLayout, RECORD_BYTES, REGION_LOOKUP_ENTRIES, REGION_LOOKUP_ENTRY_BYTES, REGION_PLACE_BYTES, REGION_TABLE_SIZE, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET } from '../memory/layout.ts';
+import { type MemoryLayout, RECORD_BYTES, REGION_LOOKUP_ENTRIES, REGION_LOOKUP_ENTRY_BYTES, REGION_NOWHERE, REGION_PLACE_BYTES, REGION_PLACE_COUNT, REGION_TABLE_SIZE, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET } from '../memory/layout.ts';
 import { Asm } from './asm.ts';
 import { type EmitTarget, emitPair, emitProgram, NO_ERROR_CODE } from './emit.ts';
 import { ExitCode, HandlerResult, REGION_EXIT_BITS, REGION_GO_ON, RESUME_VECTOR, RegionExit } from './exit-code.ts';
@@ -34,8 +34,6 @@ export interface InterpreterOptions {
   readonly regionLookup: number;
   /** A record reached so often leaves with {@link ExitCode.hot}; 0: none does. */
   readonly hotThreshold: number;
-  /** Entries of a region before it is reported as {@link ExitCode.hot}, about. */
-  readonly growAfter: number;
   helperNumber(name: string): number;
 }
 
@@ -45,7 +43,7 @@ const TAILS = ['jump', 'branch', 'repeat', 'fault', 'instruction'] as const;
 
 /** All that the code depends on beside what its handlers do: equal for equal options. */
 export const interpreterKey = (options: Omit<InterpreterOptions, 'inline'>): string =>
-  [options.layout.ramSizeBytes, options.base, options.regionLookup, options.hotThreshold, options.growAfter, options.profileAt ?? ''].join();
+  [options.layout.ramSizeBytes, options.base, options.regionLookup, options.hotThreshold, options.profileAt ?? ''].join();
 
 /** The core module of one vCPU: memory code and the interpreter's `run`. */
 export function buildInterpreter(options: InterpreterOptions): Uint8Array {
@@ -440,10 +438,8 @@ function exitBeforeRecord(asm: Asm, base: number, code: number): void {
   emitExit(asm, base, code, true);
 }
 
-/** The region look-up holds how often an entry may still be used above the region's index. */
+/** What an entry of the region look-up counts stands above the region's index. */
 const REGION_COUNT_ONE = REGION_TABLE_SIZE;
-/** What is counted up to 0; anew whenever the entry of the look-up has been used for another region. */
-const firstCount = ({ growAfter }: InterpreterOptions): number => -Math.min(growAfter, 32767) * REGION_COUNT_ONE;
 
 /**
  * regions(record, budget) → ExitCode or REGION_GO_ON: runs the region at a record, and the next one, as long as one leads
@@ -507,8 +503,17 @@ function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, { fet
   leave(ExitCode.resume);
   asm.end();
   regionOfRecord();
+  // What has been counted of the region that the entry was of stays with that.
+  const place = () => asm.i32(REGION_COUNT_ONE - 1).op(Op.i32And).i32(Math.log2(REGION_PLACE_BYTES)).op(Op.i32Shl);
+  const counted = layout.regionPlaces + REGION_PLACE_COUNT;
+  asm.get(l.known).mem(Op.i64Load, lookup).i64(REGION_NOWHERE).op(Op.i64Ne).if();
+  asm.get(l.known).mem(Op.i32Load, lookup + 8).tee(l.code);
+  place();
+  asm.get(l.code).i32(-REGION_COUNT_ONE).op(Op.i32And).mem(Op.i32Store, counted).end();
   asm.get(l.known).get(l.rip).mem(Op.i64Store, lookup);
-  asm.get(l.known).get(l.region).i32(firstCount(options)).op(Op.i32Or).mem(Op.i32Store, lookup + 8);
+  asm.get(l.known).get(l.region);
+  place();
+  asm.mem(Op.i32Load, counted).get(l.region).op(Op.i32Or).mem(Op.i32Store, lookup + 8);
   asm.get(l.known).get(l.table).mem(Op.i32Store, lookup + 12);
   asm.br(1);
   asm.end();

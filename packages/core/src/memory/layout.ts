@@ -71,18 +71,21 @@ export const ENTRY_TABLE_BYTES = PAGE_SIZE_BYTES * 4;
  * Where regions start, of one vCPU: {i64 linear address, i32 region, i32 entry table of its page}, placed by the address's
  * page number and offset xored. An entry holds wherever the code look-up of the bank in use leads to the same table.
  */
-export const REGION_LOOKUP_ENTRIES = 4096;
+export const REGION_LOOKUP_ENTRIES = 16384;
 export const REGION_LOOKUP_ENTRY_BYTES = 16;
+/** The address of an entry that is none: not canonical, no code lies there. */
+export const REGION_NOWHERE = -(1n << 63n);
 export const REGION_LOOKUP_BYTES = REGION_LOOKUP_ENTRIES * REGION_LOOKUP_ENTRY_BYTES;
 
-/** Regions that there can be at once. */
+/** Regions that there can be at once. An entry of the look-up counts above the region's index how often it has been used. */
 export const REGION_TABLE_SIZE = 65536;
 /**
  * What the code of a region finds about the place where it has been put: {i64 how far it has moved since it was compiled, in bytes,
- * i32 entry table of each page that it looks for in the code look-up}.
+ * i32 entry table of each page that it looks for in the code look-up}. And i32 what is counted of it while no entry of the look-up is its own.
  */
 export const REGION_PLACE_BYTES = 64;
-export const REGION_PLACE_TABLES = 8;
+export const REGION_PLACE_COUNT = 8;
+export const REGION_PLACE_TABLES = 12;
 export const MAX_REGION_TABLES = (REGION_PLACE_BYTES - REGION_PLACE_TABLES) / 4;
 
 /** Where the last indirect jumps that left regions led to: i64 linear addresses, in turn. */

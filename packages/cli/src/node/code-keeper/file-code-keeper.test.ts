@@ -28,7 +28,7 @@ const resultOf = (module: WebAssembly.Module) => (new WebAssembly.Instance(modul
 const region = (first: number): KeptRegion => ({
   mode: 'long64',
   pageBase: -0x1000n,
-  isGrown: false,
+  growth: 0,
   tables: [],
   parts: [{ distance: 0, blocks: [16, 18], addresses: [], bytes: Uint8Array.of(first, 2) }],
 });

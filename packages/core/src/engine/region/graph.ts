@@ -64,6 +64,8 @@ export interface RegionGraph {
   readonly loopHeaders: ReadonlySet<number>;
   /** Targets of more than one edge forwards. */
   readonly merges: ReadonlySet<number>;
+  /** There was more than the limit allows. */
+  readonly isCutShort: boolean;
 }
 
 /** Decoded code; places are bytes from the base of the page that the region starts in. */
@@ -94,7 +96,7 @@ export function buildGraph(entry: number, source: RegionCodeSource): RegionGraph
   addDispatcher(found, blocks);
   for (;;) {
     const graph = analyse(entry, blocks);
-    if (graph) return graph;
+    if (graph) return { ...graph, isCutShort: found.instructions.size >= source.limit };
   }
 }
 
@@ -242,7 +244,7 @@ function makeBlock(
 }
 
 /** Orders the blocks; undefined after edges have been cut that make no structured loop. */
-function analyse(entry: number, blocks: ReadonlyMap<number, RegionBlock>): RegionGraph | undefined {
+function analyse(entry: number, blocks: ReadonlyMap<number, RegionBlock>): Omit<RegionGraph, 'isCutShort'> | undefined {
   const postorder = walk(entry, blocks);
   const sequence = postorder.reverse();
   const order = new Map(sequence.map((offset, i) => [offset, i]));

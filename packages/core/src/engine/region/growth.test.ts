@@ -34,6 +34,28 @@ describe('regions that grow', () => {
     expect(bench.vcpu.gpr[RSP]).toBe(0x9000n);
   });
 
+  it('become longer where what is entered most is longer still', () => {
+    // All of it twice as long as a region that has grown once, so that these start where others end.
+    const additions = 478;
+    // add eax,1 … ; dec ecx ; jne to the start ; hlt
+    const back = Buffer.alloc(4);
+    back.writeInt32LE(-(additions * 3 + 2 + 6));
+    bench.put(0x1000, `${'83c001'.repeat(additions)} ffc9 0f85 ${back.toString('hex')} f4`);
+    const rounds = (count: number) => {
+      const before = entries(bench);
+      bench.vcpu.gpr[RCX] = BigInt(count);
+      const executed = count * (additions + 2) + 1;
+      expect(bench.run(0x1000n, executed + 1)).toMatchObject({ exit: 'hlt', executed });
+      return entries(bench) - before;
+    };
+    rounds(1000);
+    // Two regions by turns.
+    expect(rounds(1000)).toBeGreaterThan(1900);
+    // Until one of them has been entered 65,536 times, four times.
+    expect(rounds(300_000)).toBeLessThan(8 * 65_536 + 100);
+    expect(bench.vcpu.gpr[RAX]).toBe(302_000n * BigInt(additions));
+  });
+
   it('come back to each of several callers', () => {
     // l: call f ; add eax,edx ; call f ; lea ebx,[rbx+rdx] ; loop l ; hlt … f: lea edx,[rcx+5] ; ret
     const code = 'e8fb0f0000 01d0 e8f40f0000 8d1c13 e2ef f4';

@@ -1,7 +1,7 @@
 import type { CpuMode } from '../../isa/modes.ts';
 import type { MemoryLayout } from '../../memory/layout.ts';
 import type { EngineMemory } from '../memory.ts';
-import { hostOf, type PlacedPage, type RegionPart } from './maker.ts';
+import { type Growth, hostOf, type PlacedPage, type RegionPart } from './maker.ts';
 import { addressAt, type KeptPart, type KeptRegion, type PackedRegions, type RegionStart } from './packed-regions.ts';
 
 /** Regions that have been compiled together. */
@@ -18,17 +18,17 @@ export class KeptPlace {
   readonly module: KeptModule;
   /** Of its function. */
   readonly number: number;
-  readonly isGrown: boolean;
+  readonly growth: Growth;
   /** As in {@link RegionStart}. */
   readonly identity: number;
   /** What of the {@link wordAt} its start is known. */
   readonly #word: number;
   readonly #known: number;
 
-  constructor(module: KeptModule, number: number, { isGrown, identity, bytes }: RegionStart) {
+  constructor(module: KeptModule, number: number, { growth, identity, bytes }: RegionStart) {
     this.module = module;
     this.number = number;
-    this.isGrown = isGrown;
+    this.growth = growth;
     this.identity = identity;
     this.#word = wordAt(bytes, 0);
     this.#known = bytes.length >= WORD_BYTES ? -1 : (1 << (bytes.length * 8)) - 1;
@@ -47,7 +47,7 @@ export const madeFor = (layout: MemoryLayout, base: number): string => `${layout
 
 type Memory = Pick<EngineMemory, 'bytes' | 'view' | 'layout'>;
 
-/** Regions of some engines, by mode and by where in their page they start; those that hold what they call come first. */
+/** Regions of some engines, by mode and by where in their page they start; those that have grown most come first. */
 export type RegionStarts = { readonly [mode in CpuMode]?: readonly (readonly KeptPlace[] | undefined)[] };
 
 /** Where regions of some engines may start, as far as a few bytes tell: a look at one bit, instead of one at each of them. */
@@ -95,11 +95,13 @@ export class KeptRegions {
     for (let number = 0; number < regions.size; number++) {
       const start = regions.start(number);
       if (!start) continue;
-      const { mode, offset, bytes, isGrown, identity } = start;
+      const { mode, offset, bytes, growth, identity } = start;
       const starts = (this.#of(module.madeFor)[mode] ??= []);
       const place = new KeptPlace(module, number, start);
       const others = starts[offset]?.filter((other) => other.identity !== identity) ?? [];
-      starts[offset] = isGrown ? [place, ...others] : [...others, place];
+      // Among those that have grown alike the last one knew most of where control goes.
+      const before = growth === 0 ? -1 : others.findIndex((other) => other.growth <= growth);
+      starts[offset] = others.toSpliced(before < 0 ? others.length : before, 0, place);
       this.filter.add(bytes, 0, bytes.length, offset);
     }
   }
@@ -145,9 +147,9 @@ export function findParts<Page extends PlacedPage>(
 export function keep(
   memory: Memory,
   parts: readonly RegionPart<PlacedPage>[],
-  more: Pick<KeptRegion, 'isGrown' | 'tables' | 'pageBase'>,
+  more: Pick<KeptRegion, 'growth' | 'tables' | 'pageBase'>,
 ): KeptRegion {
-  const { isGrown, tables, pageBase } = more;
+  const { growth, tables, pageBase } = more;
   const kept = parts.map(({ page, distance, blocks, addresses }) => {
     const host = hostOf(memory.layout, page);
     const bytes: number[] = [];
@@ -155,7 +157,7 @@ export function keep(
       bytes.push(...memory.bytes.subarray(host + blocks[i], host + blocks[i + 1]));
     return { distance, blocks, addresses, bytes: Uint8Array.from(bytes) };
   });
-  return { isGrown, tables, pageBase, mode: parts[0].page.mode, parts: kept };
+  return { growth, tables, pageBase, mode: parts[0].page.mode, parts: kept };
 }
 
 /**

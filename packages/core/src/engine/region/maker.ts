@@ -13,10 +13,14 @@ import { demandOf } from './demand.ts';
 import { buildGraph, pageOf, type RegionGraph, type RegionInstruction, type ShapeCode } from './graph.ts';
 import { type RegionCode, RegionFunction } from './region-function.ts';
 
-/** Longest region, in instructions: TurboFan's time grows with the size of a function. */
-const MAX_INSTRUCTIONS = 120;
-/** The same of one that has been entered very often, and is made anew with what it calls. */
-const MAX_GROWN_INSTRUCTIONS = 240;
+/**
+ * How often a region has been made anew, as it was entered very often: first with what it calls and with code of other pages, then
+ * longer. One that could not become longer has grown as far as it can.
+ */
+export type Growth = 0 | 1 | 2;
+export const FULLY_GROWN: Growth = 2;
+/** Longest region, in instructions, by how it has grown: TurboFan's time grows with the size of a function. */
+const MOST_INSTRUCTIONS = [120, 240, 960] as const;
 
 /** A page of decoded code. */
 export interface PlacedPage {
@@ -40,8 +44,8 @@ export interface MakerOptions<Page extends PlacedPage> {
 export interface Start<Page> {
   readonly page: Page;
   readonly linear: bigint;
-  /** It is to hold what it calls, and what it goes to in other pages or by indirect jumps. */
-  readonly isGrown: boolean;
+  /** Of one that has grown: it is to hold what it calls, and what it goes to in other pages or by indirect jumps. */
+  readonly growth: Growth;
   /**
    * The page of code that lies so many bytes from the first one, if it has been looked up. There is none beyond the first and
    * the last address: code goes there by way of the code look-up.
@@ -70,6 +74,8 @@ export interface MadeRegion<Page> {
   readonly code: RegionCode;
   readonly parts: readonly RegionPart<Page>[];
   readonly instructions: number;
+  /** As asked, or further. */
+  readonly growth: Growth;
 }
 
 /** Makes regions of decoded records. It changes nothing in memory, and may run in a thread of its own. */
@@ -88,7 +94,7 @@ export class RegionMaker<Page extends PlacedPage> {
   }
 
   /** The region that starts at a place; undefined if no instruction there can be in one. */
-  make({ page: first, linear, isGrown, pageAt }: Start<Page>): MadeRegion<Page> | undefined {
+  make({ page: first, linear, growth, pageAt }: Start<Page>): MadeRegion<Page> | undefined {
     const offset = Number(linear & 0xfffn);
     const pageBase = linear - BigInt(offset);
     const pages = new Map<number, Page | undefined>([[0, first]]);
@@ -96,11 +102,12 @@ export class RegionMaker<Page extends PlacedPage> {
       if (!pages.has(page)) pages.set(page, pageAt(page));
       return pages.get(page);
     };
+    const isGrown = growth > 0;
     const graph = buildGraph(offset, {
       read: (at) => this.#read(find(pageOf(at)), at, pageBase),
       isHot: (at) => isGrown && this.#isHot(find(pageOf(at)), at),
       jumpTargets: () => (isGrown ? this.#jumpTargets(pageBase) : []),
-      limit: isGrown ? MAX_GROWN_INSTRUCTIONS : MAX_INSTRUCTIONS,
+      limit: MOST_INSTRUCTIONS[growth],
     });
     if (!graph) return undefined;
     const { base, memory } = this.#options;
@@ -113,7 +120,8 @@ export class RegionMaker<Page extends PlacedPage> {
     let instructions = 0;
     for (const block of graph.blocks.values()) instructions += block.instructions.length;
     const code = new RegionFunction(graph, options).compile();
-    return { code, parts: partsOf(graph, pages), instructions };
+    const isAll = isGrown && !graph.isCutShort;
+    return { code, parts: partsOf(graph, pages), instructions, growth: isAll ? FULLY_GROWN : growth };
   }
 
   /** Where indirect jumps have led of late, in bytes from the base of a page. */

@@ -28,7 +28,7 @@ const part: fc.Arbitrary<KeptPart> = fc
 const region: fc.Arbitrary<KeptRegion> = fc.record({
   mode: fc.constantFrom(...MODES),
   pageBase: fc.bigInt({ min: -(1n << 63n), max: (1n << 63n) - 1n }).map((each) => each & ~0xfffn),
-  isGrown: fc.boolean(),
+  growth: fc.constantFrom(0, 1, 2),
   parts: fc.array(part, { minLength: 1, maxLength: 3 }),
   tables: fc.array(fc.integer({ min: -(2 ** 31), max: 2 ** 31 - 1 }), { maxLength: 3 }),
 });
@@ -60,7 +60,7 @@ it('the start of a region is known without it', () => {
       const { identity, ...start } = PackedRegions.of([undefined, each]).start(1) ?? {};
       expect(start).toEqual({
         mode: each.mode,
-        isGrown: each.isGrown,
+        growth: each.growth,
         offset: blocks[0],
         bytes: bytes.subarray(0, known),
       });
@@ -71,7 +71,7 @@ it('the start of a region is known without it', () => {
 
 it('a region whose pages are too far apart is left out', () => {
   const far = (distance: number): KeptRegion => ({
-    ...{ mode: 'long64', pageBase: 0n, isGrown: true, tables: [] },
+    ...{ mode: 'long64', pageBase: 0n, growth: 1, tables: [] },
     parts: [{ distance, blocks: [0, 1], addresses: [], bytes: Uint8Array.of(1) }],
   });
   expect(all(PackedRegions.of([far(2 ** 31), far(2 ** 31 - 4096)]))).toEqual([undefined, far(2 ** 31 - 4096)]);
@@ -89,14 +89,14 @@ function moved(slide: bigint, change: Partial<KeptRegion & { address: bigint; mo
   bytes.set(more, 15);
   const first = { distance: 0, blocks: [16, 16 + bytes.length], addresses: [4, 4, 1, 11, 4, -1], bytes };
   const pageBase = 0xffffffff_81000000n - (1n << 64n) + slide;
-  const whole: KeptRegion = { mode: 'long64', isGrown: false, tables: [], pageBase, parts: [first], ...rest };
+  const whole: KeptRegion = { mode: 'long64', growth: 0, tables: [], pageBase, parts: [first], ...rest };
   return PackedRegions.of([whole]).start(0)?.identity;
 }
 
 it('regions that differ in how far they have moved stand for each other, others do not', () => {
   const own = moved(0n);
   for (const slide of [0x1000n, 0x20_0000n, 0x3e00_0000n]) expect(moved(slide)).toBe(own);
-  expect(moved(0n, { isGrown: true })).not.toBe(own);
+  expect(moved(0n, { growth: 1 })).not.toBe(own);
   expect(moved(0n, { mode: 'flat32' })).not.toBe(own);
   expect(moved(0n, { address: 0xffffffff_81002008n })).not.toBe(own);
   expect(moved(0n, { pageBase: 0n })).not.toBe(own);

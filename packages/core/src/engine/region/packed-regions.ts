@@ -1,5 +1,5 @@
 import { type CpuMode, MODES, modeFacts } from '../../isa/modes.ts';
-import type { Numbers, RegionPart } from './maker.ts';
+import { FULLY_GROWN, type Growth, type Numbers, type RegionPart } from './maker.ts';
 
 /** What a region holds of a page, wherever that lies. */
 export interface KeptPart extends Pick<RegionPart<unknown>, 'addresses'> {
@@ -16,8 +16,7 @@ export interface KeptRegion {
   readonly mode: CpuMode;
   /** Linear address of the page that it started in. */
   readonly pageBase: bigint;
-  /** It holds what it calls and what it goes to in other pages. */
-  readonly isGrown: boolean;
+  readonly growth: Growth;
   readonly parts: readonly KeptPart[];
   /** Distances of the pages whose entry tables it looks for. */
   readonly tables: Numbers;
@@ -26,7 +25,7 @@ export interface KeptRegion {
 /** What is known of a region without unpacking it. */
 export interface RegionStart {
   readonly mode: CpuMode;
-  readonly isGrown: boolean;
+  readonly growth: Growth;
   /** Offset in its page. */
   readonly offset: number;
   /** What stands there: its first block up to the first address that may have moved, a few bytes at most. */
@@ -38,7 +37,7 @@ export interface RegionStart {
 /** Words of a region before those of its lists. */
 const Field = {
   mode: 0,
-  isGrown: 1,
+  growth: 1,
   identityHigh: 2,
   identityLow: 3,
   pageBaseLow: 4,
@@ -118,7 +117,7 @@ export class PackedRegions {
     const bytesStart = words[part + PartField.bytesStart];
     return {
       mode: MODES[words[at + Field.mode]],
-      isGrown: words[at + Field.isGrown] !== 0,
+      growth: words[at + Field.growth] as Growth,
       offset,
       bytes: this.#bytes.subarray(bytesStart, bytesStart + Math.min(end - offset, firstAddress, START_BYTES)),
       identity: words[at + Field.identityHigh] * 2 ** 32 + (words[at + Field.identityLow] >>> 0),
@@ -142,7 +141,7 @@ export class PackedRegions {
     return {
       mode: MODES[words[at + Field.mode]],
       pageBase: (BigInt(words[at + Field.pageBaseHigh]) << 32n) | BigInt(words[at + Field.pageBaseLow] >>> 0),
-      isGrown: words[at + Field.isGrown] !== 0,
+      growth: words[at + Field.growth] as Growth,
       parts,
       tables,
     };
@@ -150,19 +149,10 @@ export class PackedRegions {
 }
 
 function packRegion(region: KeptRegion, words: number[], bytes: number[]): void {
-  const { mode, pageBase, isGrown, parts, tables } = region;
+  const { mode, pageBase, growth, parts, tables } = region;
   const [identityHigh, identityLow] = identityOf(region);
   const [low, high] = [Number(BigInt.asIntN(32, pageBase)), Number(BigInt.asIntN(32, pageBase >> 32n))];
-  words.push(
-    modeFacts(mode).number,
-    isGrown ? 1 : 0,
-    identityHigh,
-    identityLow,
-    low,
-    high,
-    tables.length,
-    parts.length,
-  );
+  words.push(modeFacts(mode).number, growth, identityHigh, identityLow, low, high, tables.length, parts.length);
   words.push(...tables);
   for (const { distance, blocks, addresses, bytes: own } of parts) {
     words.push(
@@ -179,7 +169,7 @@ function packRegion(region: KeptRegion, words: number[], bytes: number[]): void 
 }
 
 /** 21 and 32 bits, which a number holds together. */
-function identityOf({ mode, pageBase, isGrown, parts }: KeptRegion): readonly [number, number] {
+function identityOf({ mode, pageBase, growth, parts }: KeptRegion): readonly [number, number] {
   let [high, low] = [0, 0];
   const add = (word: number) => {
     high = Math.imul((high ^ word) + 0x9e37, 0x9e3779b1);
@@ -187,7 +177,7 @@ function identityOf({ mode, pageBase, isGrown, parts }: KeptRegion): readonly [n
     low = Math.imul((low ^ word) + 0x85eb, 0x85ebca6b);
     low ^= low >>> 13;
   };
-  add(modeFacts(mode).number * 2 + (isGrown ? 1 : 0));
+  add(modeFacts(mode).number * (FULLY_GROWN + 1) + growth);
   for (const { distance, blocks, addresses, bytes } of parts) {
     for (const list of [[distance], blocks, addresses]) {
       add(list.length);

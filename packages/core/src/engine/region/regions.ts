@@ -1,7 +1,9 @@
 import {
   REGION_LOOKUP_BYTES,
   REGION_LOOKUP_ENTRY_BYTES,
+  REGION_NOWHERE,
   REGION_PLACE_BYTES,
+  REGION_PLACE_COUNT,
   REGION_PLACE_TABLES,
   REGION_TABLE_SIZE,
 } from '../../memory/layout.ts';
@@ -20,7 +22,16 @@ import {
   wordAt,
 } from './kept-regions.ts';
 import { knownTable } from './known-table.ts';
-import { batchModule, hostOf, type Numbers, RegionMaker, type RegionPart, regionName } from './maker.ts';
+import {
+  batchModule,
+  FULLY_GROWN,
+  type Growth,
+  hostOf,
+  type Numbers,
+  RegionMaker,
+  type RegionPart,
+  regionName,
+} from './maker.ts';
 import { PackedRegions } from './packed-regions.ts';
 import type { RegionCode } from './region-function.ts';
 import type { RegionThread } from './thread-messages.ts';
@@ -28,8 +39,6 @@ import { type AskedRegion, type RegionSource, ThreadRegions } from './thread-reg
 
 /** Beyond so many live modules V8 and the operating system get slow; then all regions are dropped. */
 const MAX_MODULES = 4000;
-/** No code lies there: not canonical. */
-const NOWHERE = -(1n << 63n);
 /** Entries of the engine after which an incomplete batch is compiled. */
 const TICKS_TO_WAIT = 5000;
 
@@ -41,6 +50,8 @@ export interface RegionsOptions {
   readonly batch: number;
   /** Arrivals at a place before a region is made that starts there. */
   readonly threshold: number;
+  /** Entries of a region before it is made anew. */
+  readonly growAfter: number;
   /** Host address of the region look-up. */
   readonly lookup: number;
   readonly thread?: RegionThread | undefined;
@@ -76,7 +87,16 @@ interface Installed extends RegionSource {
   /** What ran its record before. */
   readonly handler: number;
   readonly instance: ModuleInstance;
+  /** How often a longer one has been asked for. */
+  requests: number;
 }
+
+/** One that has grown is asked for again after 16,384 entries, then after each 65,536 (interpreter.ts). */
+const REQUESTS_TO_GROW_AGAIN = 4;
+
+/** How the region is to have grown that takes the place of another one. */
+const grown = (present: Installed | undefined): Growth =>
+  present ? (Math.min(present.growth + 1, FULLY_GROWN) as Growth) : 0;
 
 /** Tier 1: which regions there are, how they come to be and go. */
 export class Regions {
@@ -107,7 +127,7 @@ export class Regions {
   /** With functions in use. */
   readonly #live = new Set<ModuleInstance>();
   readonly #keptInstances = new Map<KeptModule, ModuleInstance>();
-  /** Records for which kept code has been looked for in vain: numbers, twice, plus 1 where it was to replace a region. */
+  /** Records for which kept code has been looked for in vain: numbers, three times, plus how the region was to have grown. */
   readonly #triedKept = new Set<number>();
   #ticks = 0;
 
@@ -173,13 +193,15 @@ export class Regions {
   request({ page, linear, lookup, findPage }: RegionRequest): void {
     const record = this.#recordAt(page, linear);
     const present = this.#byRecord.get(record);
-    if (record === 0 || present?.isGrown || this.#reuse({ page, linear, findPage }, record, present)) return;
+    if (record === 0 || present?.growth === FULLY_GROWN) return;
+    if (this.#reuse({ page, linear, findPage }, record, present)) return;
+    if (present && present.growth > 0 && ++present.requests < REQUESTS_TO_GROW_AGAIN) return;
     // Reached again and again while it waits for its batch: it cannot wait.
     if (this.#waiting.some((waiting) => waiting.record === record)) {
       this.compileWaiting();
       return;
     }
-    const asked = { record, page, linear, isGrown: present !== undefined, lookup };
+    const asked = { record, page, linear, growth: grown(present), lookup };
     if (this.#thread?.isOnItsWay(record)) {
       if (this.#thread.hurry(record)) return;
       this.#makeHere(asked);
@@ -191,14 +213,14 @@ export class Regions {
     return this.#options.memory.words[(page.table >>> 2) + Number(linear & 0xfffn)] >>> 0;
   }
 
-  #makeHere({ record, page, linear, isGrown, lookup }: AskedRegion): void {
+  #makeHere({ record, page, linear, growth, lookup }: AskedRegion): void {
     if (this.#recordAt(page, linear) !== record) return;
     const started = performance.now();
     const { memory, code, batch } = this.#options;
     const region = this.#maker.make({
       page,
       linear,
-      isGrown,
+      growth,
       pageAt: (distance) => {
         const table = knownTable(memory.view, lookup, linear + BigInt(distance));
         return table === undefined ? undefined : code.pageOfTable(table);
@@ -207,7 +229,7 @@ export class Regions {
     if (region) {
       this.#statistics.instructions += region.instructions;
       const { code: made, parts } = region;
-      this.#waiting.push({ record, linear, code: made, parts, tables: made.tables, isGrown });
+      this.#waiting.push({ record, linear, code: made, parts, tables: made.tables, growth: region.growth });
     }
     this.#statistics.generateMs += performance.now() - started;
     if (this.#waiting.length >= batch) this.compileWaiting();
@@ -281,7 +303,7 @@ export class Regions {
     const { memory } = this.#options;
     const offset = Number(linear & 0xfffn);
     const places = this.#keptStarts?.[page.mode]?.[offset];
-    const attempt = record * 2 + (present ? 1 : 0);
+    const attempt = record * (FULLY_GROWN + 1) + grown(present);
     if (!places || this.#triedKept.has(attempt)) return false;
     const pageAt = (distance: number) => {
       if (distance === 0) return page;
@@ -291,8 +313,8 @@ export class Regions {
     };
     const word = wordAt(memory.bytes, hostOf(memory.layout, page) + offset);
     for (const place of places) {
-      const { module, number, isGrown } = place;
-      if (!place.mayBeAt(word) || (present && !isGrown)) continue;
+      const { module, number, growth } = place;
+      if (!place.mayBeAt(word) || (present && growth <= present.growth)) continue;
       const { region } = place;
       const slide = slideOf(region, pageBaseOf(linear));
       const parts = findParts(memory, region, slide, pageAt);
@@ -300,7 +322,7 @@ export class Regions {
       const instance = this.#instanceOf(module);
       if (!instance) continue;
       for (const part of parts) this.#options.code.cover(part);
-      this.#install({ record, linear, parts, isGrown, tables: region.tables }, instance, number, slide);
+      this.#install({ record, linear, parts, growth, tables: region.tables }, instance, number, slide);
       this.#statistics.reused++;
       return true;
     }
@@ -320,13 +342,16 @@ export class Regions {
 
   /** `slide`: how far its code has moved since it was compiled. */
   #install(source: RegionSource, instance: ModuleInstance, number: number, slide = 0): void {
-    const { view, layout } = this.#options.memory;
+    const { growAfter, memory } = this.#options;
+    const { view, layout } = memory;
     const { record, parts, tables } = source;
     const before = this.#byRecord.get(record);
     if (before) this.#remove(before);
     const index = before?.index ?? this.#free.pop() ?? this.#nextIndex++;
     const place = layout.regionPlaces + index * REGION_PLACE_BYTES;
     view.setBigInt64(place, BigInt(slide), true);
+    // Counted up to 0, and around.
+    if (!before) view.setInt32(place + REGION_PLACE_COUNT, -Math.min(growAfter, 32767) * REGION_TABLE_SIZE, true);
     for (const [k, distance] of tables.entries()) {
       const { page } = parts.find((part) => part.distance === distance) as RegionPart<CodePage>;
       view.setInt32(place + REGION_PLACE_TABLES + k * 4, page.table, true);
@@ -336,7 +361,7 @@ export class Regions {
     this.#live.add(instance);
     view.setInt32((record >>> 2) + this.#infoOffset + RecordInfo.region, index, true);
     const handler = before?.handler ?? view.getUint16(record + RecordField.handler, true);
-    const region = { ...source, index, handler, instance };
+    const region = { ...source, index, handler, instance, requests: 0 };
     view.setUint16(record + RecordField.handler, SpecialHandler.region, true);
     this.#byRecord.set(record, region);
     this.#statistics.regions++;
@@ -403,7 +428,7 @@ export class Regions {
       if (gone.has(memory.words[(at + 8) >>> 2] & (REGION_TABLE_SIZE - 1))) this.#emptyEntry(at);
   }
   #emptyEntry(at: number): void {
-    this.#options.memory.view.setBigInt64(at, NOWHERE, true);
+    this.#options.memory.view.setBigInt64(at, REGION_NOWHERE, true);
   }
   /** All records are gone. */
   dropAll(): void {

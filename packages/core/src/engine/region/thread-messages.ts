@@ -1,5 +1,5 @@
 import type { CpuMode } from '../../isa/modes.ts';
-import type { RegionPart } from './maker.ts';
+import type { Growth, RegionPart } from './maker.ts';
 
 /** A thread that makes regions, as the engine's thread sees it. Messages are structured clones, and keep their order. */
 export interface RegionThread {
@@ -34,7 +34,8 @@ export type ToThread =
       readonly recordsEnd: number;
       readonly page: number;
       readonly linear: bigint;
-      /** For one that is to grow: a copy of the code look-up. */
+      readonly growth: Growth;
+      /** For one that has grown: a copy of the code look-up. */
       readonly lookup: Uint8Array | undefined;
     }
   /** Put regions that have been made into a module; others up to `seen` are not wanted any more. Answered with `compiled`. */
@@ -49,6 +50,7 @@ export type FromThread =
       readonly kind: 'made';
       readonly id: number;
       readonly instructions: number;
+      readonly growth: Growth;
       /** Pages by their number. */
       readonly parts: readonly RegionPart<number>[];
       readonly tables: readonly number[];

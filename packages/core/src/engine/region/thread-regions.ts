@@ -1,7 +1,7 @@
 import { TLB_ENTRY_BYTES, TLB_EXEC_ENTRIES } from '../../memory/layout.ts';
 import type { CodeCache, CodePage } from '../code-cache.ts';
 import type { EngineMemory } from '../memory.ts';
-import type { Numbers, RegionPart } from './maker.ts';
+import type { Growth, Numbers, RegionPart } from './maker.ts';
 import type { FromThread, RegionThread } from './thread-messages.ts';
 
 /** Where a region was asked for. */
@@ -10,7 +10,7 @@ export interface AskedRegion {
   readonly record: number;
   readonly page: CodePage;
   readonly linear: bigint;
-  readonly isGrown: boolean;
+  readonly growth: Growth;
   /** Host address of the code look-up. */
   readonly lookup: number;
 }
@@ -23,8 +23,7 @@ export interface RegionSource {
   readonly parts: readonly RegionPart<CodePage>[];
   /** Distances of the pages whose entry tables it looks for. */
   readonly tables: Numbers;
-  /** It holds what it calls and what it goes to in other pages. */
-  readonly isGrown: boolean;
+  readonly growth: Growth;
 }
 
 export interface ThreadRegionsOptions {
@@ -91,7 +90,7 @@ export class ThreadRegions {
   /** Ask for a region; only while {@link isReady}. */
   ask(asked: AskedRegion): void {
     const { code, memory, thread } = this.#options;
-    const { page, linear, isGrown, lookup } = asked;
+    const { page, linear, growth, lookup } = asked;
     const id = this.#nextId++;
     const newPages = code.pagesFrom(this.#pagesSent).map(({ physicalPage, mode }) => ({ physicalPage, mode }));
     this.#pagesSent += newPages.length;
@@ -103,7 +102,8 @@ export class ThreadRegions {
       recordsEnd: code.recordsEnd,
       page: code.numberOf(page),
       linear,
-      lookup: isGrown ? memory.bytes.slice(lookup, lookup + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES) : undefined,
+      growth,
+      lookup: growth > 0 ? memory.bytes.slice(lookup, lookup + TLB_EXEC_ENTRIES * TLB_ENTRY_BYTES) : undefined,
     });
   }
 
@@ -160,7 +160,7 @@ export class ThreadRegions {
     }
   }
 
-  #made({ id, parts, tables, instructions, elapsedMs }: Of<'made'>): void {
+  #made({ id, parts, tables, instructions, growth, elapsedMs }: Of<'made'>): void {
     const { code, batch } = this.#options;
     const asked = this.#answered(id, elapsedMs);
     if (!asked) return;
@@ -172,8 +172,8 @@ export class ThreadRegions {
     }
     this.figures.made++;
     this.figures.instructions += instructions;
-    const { record, linear, isGrown } = asked;
-    this.#waiting.set(id, { record, linear, isGrown, parts: here, tables });
+    const { record, linear } = asked;
+    this.#waiting.set(id, { record, linear, growth, parts: here, tables });
     if (this.#waiting.size >= batch) this.compile();
   }
 

@@ -74,7 +74,7 @@ class Work {
     });
   }
 
-  make({ id, newPages, recordsEnd, page, linear, lookup }: Message<'make'>): FromThread {
+  make({ id, newPages, recordsEnd, page, linear, growth, lookup }: Message<'make'>): FromThread {
     const started = performance.now();
     for (const each of newPages) this.#addPage(each);
     this.#maker.recordsEnd = recordsEnd;
@@ -83,14 +83,22 @@ class Work {
       const region = this.#maker.make({
         page: this.#pages[page],
         linear,
-        isGrown: lookup !== undefined,
+        growth,
         pageAt: (distance) => lookup && this.#knownPage(lookup, linear + BigInt(distance)),
       });
       if (!region) return { kind: 'notMade', id, unable: false, elapsedMs: elapsedMs() };
       this.#made.set(id, region.code);
       const parts = region.parts.map((part) => ({ ...part, page: part.page.number }));
-      const { tables } = region.code;
-      return { kind: 'made', id, instructions: region.instructions, parts, tables, elapsedMs: elapsedMs() };
+      const { code, instructions } = region;
+      return {
+        kind: 'made',
+        id,
+        instructions,
+        growth: region.growth,
+        parts,
+        tables: code.tables,
+        elapsedMs: elapsedMs(),
+      };
     } catch {
       // Nonsense, read while it was overwritten; what is wrong otherwise shows in the engine's thread.
       return { kind: 'notMade', id, unable: true, elapsedMs: elapsedMs() };
