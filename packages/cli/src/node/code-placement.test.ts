@@ -28,6 +28,8 @@ await placeCodeTogether();
 console.log(JSON.stringify({ apart, together: make() }));
 `;
 
+const nodeMajor = Number(process.versions.node.split('.')[0]);
+
 it.runIf(process.platform === 'linux' && process.arch === 'x64')('puts modules next to each other', () => {
   const run = spawnSync(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', PROGRAM], {
     cwd: new URL('.', import.meta.url),
@@ -35,10 +37,12 @@ it.runIf(process.platform === 'linux' && process.arch === 'x64')('puts modules n
   });
   expect(run.stderr).toBe('');
   const { apart, together } = JSON.parse(run.stdout);
-  expect(apart.found).toBeGreaterThan(4);
-  // Mappings side by side are one.
+  // Mappings side by side are one; from Node 24 on V8 has them so by itself.
+  if (nodeMajor < 24) {
+    expect(apart.found).toBeGreaterThan(4);
+    expect(apart.spread).toBeGreaterThan(2 ** 40);
+  }
   expect(together.found).toBeGreaterThan(0);
-  expect(apart.spread).toBeGreaterThan(2 ** 40);
   expect(together.spread).toBeLessThan(2 ** 30);
   expect(together.first).toBeGreaterThan(2 ** 46);
 });
@@ -46,7 +50,12 @@ it.runIf(process.platform === 'linux' && process.arch === 'x64')('puts modules n
 it.runIf(process.platform === 'linux' && process.arch === 'x64')('leaves a limited address space to others', () => {
   const program = `
     import { readFileSync } from 'node:fs';
+    import { readFile } from 'node:fs/promises';
     import { placeCodeTogether } from '${new URL('code-placement.ts', import.meta.url)}';
+    import { linuxLibC } from '${new URL('libc.ts', import.meta.url)}';
+    // Node takes some itself for the first file that it reads so, and for what calls the C library.
+    await readFile('/proc/self/maps');
+    await linuxLibC();
     const sizeMiB = () => Number(/VmSize:\\s+(\\d+)/.exec(readFileSync('/proc/self/status', 'latin1'))[1]) / 1024;
     const before = sizeMiB();
     await placeCodeTogether();
