@@ -190,15 +190,27 @@ export function pushCodeEntry(asm: Asm, rip: number, tlb: number): Asm {
   return asm.get(rip).i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(TLB_EXEC_ENTRIES - 1).op(Op.i32And).i32(4).op(Op.i32Shl).get(tlb).op(Op.i32Add);
 }
 
-/** Find the record of the linear address in `rip`: sets `entry`, `table` and `record`; does `leave` where there is none. */
-function emitFind(asm: Asm, fetch: number, l: { rip: number; tlb: number; entry: number; table: number; record: number }, leave: () => void): void {
+interface Finding {
+  readonly rip: number;
+  readonly tlb: number;
+  readonly entry: number;
+  readonly table: number;
+  readonly record: number;
+}
+
+/** Find the page of code of the linear address in `rip`: sets `entry` and `table`; does `leave` where there is none. */
+function emitFindPage(asm: Asm, fetch: number, l: Finding, leave: () => void): void {
   pushCodeEntry(asm, l.rip, l.tlb).tee(l.entry);
   asm.mem(Op.i64Load, TLB_EXEC_OFFSET).get(l.rip).i64(-4096).op(Op.i64And, Op.i64Ne).unlikelyIf();
   asm.get(l.rip).call(fetch).op(Op.i32Eqz).if();
   leave();
   asm.end().end();
-  asm.get(l.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).tee(l.table);
-  asm.get(l.rip).op(Op.i32WrapI64).i32(4095).op(Op.i32And).i32(2).op(Op.i32Shl, Op.i32Add).mem(Op.i32Load, 0).tee(l.record);
+  asm.get(l.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).set(l.table);
+}
+
+/** Find the record there: sets `record`; does `leave` where there is none. */
+function emitFindRecord(asm: Asm, l: Finding, leave: () => void): void {
+  asm.get(l.table).get(l.rip).op(Op.i32WrapI64).i32(4095).op(Op.i32And).i32(2).op(Op.i32Shl, Op.i32Add).mem(Op.i32Load, 0).tee(l.record);
   asm.op(Op.i32Eqz).unlikelyIf();
   leave();
   asm.end();
@@ -222,7 +234,9 @@ function emitArrival(asm: Asm, options: InterpreterOptions, record: number, leav
 /** Find the record of LOCAL.rip, or leave. Enters a run: the budget is counted from the record's ordinal. */
 function emitLookup(asm: Asm, options: InterpreterOptions, fetch: number): void {
   const { base } = options;
-  emitFind(asm, fetch, LOCAL, () => emitExit(asm, base, ExitCode.lookup, true));
+  const nothing = () => emitExit(asm, base, ExitCode.lookup, true);
+  emitFindPage(asm, fetch, LOCAL, nothing);
+  emitFindRecord(asm, LOCAL, nothing);
   asm.store(base, PAGE_BASE, (a) => a.get(LOCAL.rip).i64(-4096).op(Op.i64And));
   enterRun(asm);
   emitArrival(asm, options, LOCAL.record, () => exitBeforeRecord(asm, base, ExitCode.hot));
@@ -485,19 +499,19 @@ function addRegionLoop(module: ModuleBuilder, options: InterpreterOptions, { fet
   asm.get(l.rip).i64(-4096).op(Op.i64And).set(l.pageBase);
   // Where a region is known to start the next one is at hand; tier 0 must not be passed by when it has to do an instruction.
   asm.get(l.rip).op(Op.i32WrapI64).get(l.rip).i64(12).op(Op.i64ShrU, Op.i32WrapI64).op(Op.i32Xor);
-  asm.i32(REGION_LOOKUP_ENTRIES - 1).op(Op.i32And).i32(Math.log2(REGION_LOOKUP_ENTRY_BYTES)).op(Op.i32Shl).tee(l.known);
-  asm.mem(Op.i64Load, lookup).get(l.rip).op(Op.i64Eq).if();
-  pushCodeEntry(asm, l.rip, l.tlb).tee(l.entry).mem(Op.i64Load, TLB_EXEC_OFFSET).get(l.pageBase).op(Op.i64Eq).if();
-  asm.get(l.known).mem(Op.i32Load, lookup + 12).get(l.entry).mem(Op.i32Load, TLB_EXEC_OFFSET + 8).op(Op.i32Eq);
+  asm.i32(REGION_LOOKUP_ENTRIES - 1).op(Op.i32And).i32(Math.log2(REGION_LOOKUP_ENTRY_BYTES)).op(Op.i32Shl).set(l.known);
+  emitFindPage(asm, fetch, l, () => leave(ExitCode.lookup));
+  asm.get(l.known).mem(Op.i64Load, lookup).get(l.rip).op(Op.i64Eq);
+  asm.get(l.known).mem(Op.i32Load, lookup + 12).get(l.table).op(Op.i32Eq, Op.i32And);
   resuming().op(Op.i32Eqz, Op.i32And).if();
   // A region that is entered very often is worth being made anew, with what it calls.
   asm.get(l.known).get(l.known).mem(Op.i32Load, lookup + 8).i32(REGION_COUNT_ONE).op(Op.i32Add).tee(l.region).mem(Op.i32Store, lookup + 8);
   asm.get(l.region).i32(REGION_COUNT_ONE).op(Op.i32LtU).unlikelyIf();
   leave(ExitCode.hot);
   asm.end();
-  asm.get(l.region).i32(REGION_COUNT_ONE - 1).op(Op.i32And).set(l.region).br(3);
-  asm.end().end().end();
-  emitFind(asm, fetch, l, () => leave(ExitCode.lookup));
+  asm.get(l.region).i32(REGION_COUNT_ONE - 1).op(Op.i32And).set(l.region).br(1);
+  asm.end();
+  emitFindRecord(asm, l, () => leave(ExitCode.lookup));
   asm.get(l.record).mem(Op.i32Load16U, RecordField.handler).i32(SpecialHandler.region).op(Op.i32Eq).if();
   resuming().if();
   leave(ExitCode.resume);
