@@ -7,6 +7,7 @@
  *   --doors A,B       of the names below (all); ratios are those to the first
  *   --entry NAME      the native door ("elf"; a bzImage has "linux32")
  *   --runs N          how often each is run (3)
+ *   --exits asked|all, as of `vm run`: with `all` every system instruction is an exit, as under a hypervisor that traps and emulates
  *   --clock wall|icount, --memory MB (128), --timeout S for each run (300), --node FILE
  *
  * The table goes to stdout, everything else to stderr. Exits 1 if a run did not get to both marks.
@@ -44,6 +45,7 @@ interface Request {
   readonly doors: readonly Door[];
   readonly entry: string;
   readonly runs: number;
+  readonly exits: string;
   readonly clock: string;
   readonly memoryMegabytes: number;
   readonly timeoutSeconds: number;
@@ -55,7 +57,8 @@ function parseRequest(): Request {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
-      ...{ marks: text, doors: text, entry: text, runs: text, clock: text, memory: text, timeout: text, node: text },
+      ...{ marks: text, doors: text, entry: text, runs: text, exits: text, clock: text, memory: text },
+      ...{ timeout: text, node: text },
     },
   });
   const [kernel, initrd, ...more] = positionals;
@@ -66,6 +69,7 @@ function parseRequest(): Request {
     ...{ kernel, initrd, marks: [up, done], doors: selectDoors(values.doors) },
     entry: values.entry ?? 'elf',
     runs: positive('--runs', values.runs ?? '3'),
+    exits: values.exits ?? 'asked',
     clock: values.clock ?? 'wall',
     memoryMegabytes: positive('--memory', values.memory ?? '128'),
     timeoutSeconds: positive('--timeout', values.timeout ?? '300'),
@@ -89,7 +93,16 @@ function commandOf(request: Request, door: Door): BootCommand {
     ...door.plugins.flatMap((plugin) => ['--plugin', plugin]),
     ...(door.isNative ? ['--entry', request.entry] : []),
     ...['--append', `console=${door.console}`, '--memory', `${request.memoryMegabytes}M`, '--no-reboot'],
-    ...['--clock', request.clock, '--timeout', `${request.timeoutSeconds}`, '--stats', '--no-control'],
+    ...[
+      '--exits',
+      request.exits,
+      '--clock',
+      request.clock,
+      '--timeout',
+      `${request.timeoutSeconds}`,
+      '--stats',
+      '--no-control',
+    ],
   ];
   return { file: request.nodePath, args };
 }
@@ -121,7 +134,7 @@ async function main(): Promise<boolean> {
   );
   const medians = request.runs === 1 ? 'one run' : `medians of ${request.runs} runs`;
   console.log(
-    `${path.basename(request.kernel)}, ${request.memoryMegabytes} MB, --clock ${request.clock}; ${medians}\n`,
+    `${path.basename(request.kernel)}, ${request.memoryMegabytes} MB, --exits ${request.exits}, --clock ${request.clock}; ${medians}\n`,
   );
   console.log(render(measured));
   return ok;
