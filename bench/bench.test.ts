@@ -5,7 +5,7 @@ import { selectEngines } from './engines.ts';
 import { loads, selectLoads } from './loads.ts';
 import { columnsOf, toJson } from './results.ts';
 import { LineSplitter, MarkerClock, runSession } from './session.ts';
-import { median, mediansOf, ratiosOf, renderTable } from './table.ts';
+import { median, mediansOf, quantile, ratiosOf, renderTable } from './table.ts';
 
 const twoLoads = [
   { name: 'shell', title: 'to shell', result: 'ok' },
@@ -64,6 +64,11 @@ test('LineSplitter joins chunks and drops carriage returns', () => {
 test('median takes the middle, or the mean of the two in the middle', () => {
   expect(median([3, 1, 2])).toBe(2);
   expect(median([4, 1, 2, 3])).toBe(2.5);
+});
+
+test('quantile lies between two values in proportion', () => {
+  expect([0, 0.25, 0.5, 1].map((fraction) => quantile([9, 1, 3], fraction))).toEqual([1, 2, 3, 9]);
+  expect(quantile([], 0.5)).toBeNaN();
 });
 
 test('the table shows seconds, ratios with their geometric mean, and dashes', () => {

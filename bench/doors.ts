@@ -4,7 +4,7 @@
  * ratios are of: a busy machine disturbs them less.
  *
  *   --marks A,B       texts on the console: INITRD's init is up, its load is done ("init: up,forked")
- *   --doors A,B       of the names below (all); ratios are those to the first
+ *   --doors A,B       of the names in door-rows.ts (all); ratios are those to the first
  *   --entry NAME      the native door ("elf"; a bzImage has "linux32")
  *   --runs N          how often each is run (3)
  *   --exits asked|all, as of `vm run`: with `all` every system instruction is an exit, as under a hypervisor that traps and emulates
@@ -14,42 +14,15 @@
  */
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import type { BootCommand, BootRun, MeasuredBoots } from './boot-run.ts';
+import type { BootRun, MeasuredBoots } from './boot-run.ts';
 import { cells, markdownTable, measureBoots, medianOf, runBoot } from './boot-run.ts';
+import { type Door, type DoorStart, doorCommand, selectDoors } from './door-rows.ts';
 import { checkedNode, positive, runMain } from './request.ts';
 
-interface Door {
-  readonly name: string;
-  readonly title: string;
-  readonly plugins: readonly string[];
-  /** Started through the native door. */
-  readonly isNative: boolean;
-  readonly console: 'ttyS0' | 'hvc0';
-}
-
-const native = { isNative: true, console: 'ttyS0' } as const;
-const taken = { isNative: false, console: 'hvc0' } as const;
-const DOORS: readonly Door[] = [
-  { name: 'native', title: 'native', plugins: [], ...native },
-  { name: 'vmi-native', title: 'VMI, ROM native', plugins: ['vmi=rom:native'], ...native },
-  { name: 'vmi-trap', title: 'VMI, ROM trap', plugins: ['vmi=rom:trap'], ...native },
-  { name: 'vmi-xen', title: 'VMI, ROM xen', plugins: ['xen', 'vmi=rom:xen'], ...native },
-  { name: 'xen', title: 'Xen PV', plugins: ['xen'], ...taken },
-  { name: 'lguest', title: 'lguest', plugins: ['lguest-like'], ...taken },
-];
-
-interface Request {
-  readonly kernel: string;
-  readonly initrd: string;
+interface Request extends DoorStart {
   readonly marks: readonly [string, string];
   readonly doors: readonly Door[];
-  readonly entry: string;
   readonly runs: number;
-  readonly exits: string;
-  readonly clock: string;
-  readonly memoryMegabytes: number;
-  readonly timeoutSeconds: number;
-  readonly nodePath: string;
 }
 
 function parseRequest(): Request {
@@ -77,36 +50,6 @@ function parseRequest(): Request {
   };
 }
 
-function selectDoors(names: string | undefined): readonly Door[] {
-  return names === undefined
-    ? DOORS
-    : names.split(',').map((name) => {
-        const door = DOORS.find((candidate) => candidate.name === name);
-        if (door) return door;
-        throw new Error(`--doors ${name}: choose from ${DOORS.map((known) => known.name).join(', ')}`);
-      });
-}
-
-function commandOf(request: Request, door: Door): BootCommand {
-  const args = [
-    ...[path.join(import.meta.dirname, '../scripts/vm.mjs'), 'run', request.kernel, '--initrd', request.initrd],
-    ...door.plugins.flatMap((plugin) => ['--plugin', plugin]),
-    ...(door.isNative ? ['--entry', request.entry] : []),
-    ...['--append', `console=${door.console}`, '--memory', `${request.memoryMegabytes}M`, '--no-reboot'],
-    ...[
-      '--exits',
-      request.exits,
-      '--clock',
-      request.clock,
-      '--timeout',
-      `${request.timeoutSeconds}`,
-      '--stats',
-      '--no-control',
-    ],
-  ];
-  return { file: request.nodePath, args };
-}
-
 function render(measured: readonly MeasuredBoots<Door>[]): string {
   const { seconds, ratio, count } = cells;
   const shell = (runs: readonly BootRun[], of: 'seconds' | 'cpuSeconds') => medianOf(runs, (run) => run[of][0]);
@@ -130,7 +73,7 @@ async function main(): Promise<boolean> {
   // The guest has its own time limit; the child's end comes later only if that fails.
   const limitSeconds = request.timeoutSeconds + 60;
   const { measured, ok } = await measureBoots(request.doors, request.runs, (door) =>
-    runBoot(commandOf(request, door), request.marks, limitSeconds),
+    runBoot(doorCommand(request, door), request.marks, limitSeconds),
   );
   const medians = request.runs === 1 ? 'one run' : `medians of ${request.runs} runs`;
   console.log(

@@ -32,14 +32,13 @@ function qemuVersion(): string {
   }
 }
 
-export function describe(conditions: Conditions, runs: number): string {
+export function describeConditions(conditions: Conditions): string {
   const { node, v8, qemu, kernel, memoryMegabytes, processor } = conditions;
-  return [
-    `Node ${node} (V8 ${v8}), QEMU ${qemu}`,
-    `${kernel}, ${memoryMegabytes} MB`,
-    processor,
-    runs === 1 ? 'one run' : `medians of ${runs} runs`,
-  ].join('; ');
+  return `Node ${node} (V8 ${v8}), QEMU ${qemu}; ${kernel}, ${memoryMegabytes} MB; ${processor}`;
+}
+
+export function describe(conditions: Conditions, runs: number): string {
+  return `${describeConditions(conditions)}; ${runs === 1 ? 'one run' : `medians of ${runs} runs`}`;
 }
 
 export interface Measured {

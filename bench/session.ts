@@ -11,8 +11,21 @@ export interface EngineCommand {
 /** A figure, most often seconds, by load name. */
 export type Timings = ReadonlyMap<string, number>;
 
-/** A marker as loads/loads.sh describes it; a kernel's message may stand before it on the line. */
-const markerPattern = /@@ (begin|stop|end|done)(?: (\w+)(?: (\S+)(?: (\d+))?)?)?/;
+const markerPattern = /@@ (ready|begin|stop|end|done)(?: (\w+)(?: (\S+)(?: (\d+))?)?)?/;
+
+interface Marker {
+  /** What loads/loads.sh says: ready, begin, stop, end or done; `undefined` if the line holds no marker. */
+  readonly kind: string | undefined;
+  readonly name: string;
+  readonly result: string;
+  readonly insideNs: string | undefined;
+}
+
+/** The marker of a line; a kernel's message or a prompt may stand before it. */
+export function markerOf(line: string): Marker {
+  const [, kind, name = '', result = '', insideNs] = markerPattern.exec(line) ?? [];
+  return { kind, name, result, insideNs };
+}
 
 /** Longest line kept: a guest that never ends a line must not fill our memory. */
 const maxLineChars = 4096;
@@ -34,10 +47,14 @@ export class MarkerClock {
     this.#beganAt.set('shell', startMs);
   }
 
+  begin(name: string, nowMs: number): void {
+    this.#beganAt.set(name, nowMs);
+  }
+
   line(text: string, nowMs: number): void {
-    const [, kind, name = '', result = '', insideNs] = markerPattern.exec(text) ?? [];
+    const { kind, name, result, insideNs } = markerOf(text);
     if (kind === 'done') this.isDone = true;
-    if (kind === 'begin' && name !== 'shell') this.#beganAt.set(name, nowMs);
+    if (kind === 'begin' && name !== 'shell') this.begin(name, nowMs);
     if (kind === 'stop') this.#stoppedAt.set(name, nowMs);
     if (kind === 'end') this.#end(name, result, this.#stoppedAt.get(name) ?? nowMs);
     if (kind === 'end' && insideNs !== undefined) this.insideNs.set(name, Number(insideNs));

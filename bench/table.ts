@@ -2,10 +2,17 @@
 import type { Load } from './loads.ts';
 import type { Timings } from './session.ts';
 
-export function median(values: readonly number[]): number {
+/** The value below which this fraction of the others lies, between two of them in proportion; NaN of none. */
+export function quantile(values: readonly number[], fraction: number): number {
+  if (values.length === 0) return Number.NaN;
   const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  const at = (sorted.length - 1) * fraction;
+  const [low, high] = [sorted[Math.floor(at)], sorted[Math.ceil(at)]];
+  return low + (high - low) * (at % 1);
+}
+
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5);
 }
 
 /** For each load, the median over those runs that have it. */
@@ -30,8 +37,9 @@ export interface Column {
   readonly values: Timings;
 }
 
-function format(value: number | undefined, unit: 's' | '×'): string {
-  if (value === undefined) return '–';
+/** A cell; a dash for what is not known. */
+export function format(value: number | undefined, unit: 's' | '×'): string {
+  if (value === undefined || !Number.isFinite(value)) return '–';
   if (unit === 's') return `${value.toFixed(value < 1 ? 3 : 2)} s`;
   return `${value.toFixed(value < 10 ? 2 : 1)} ×`;
 }

@@ -7,12 +7,16 @@
 # A load is announced by `@@ begin NAME` and closed by `@@ end NAME RESULT`; a line `@@ stop NAME` between the two ends
 # the time earlier, where looking at the result costs some. Whoever reads these lines takes the time; the clock in here
 # is not to be trusted, and not asked.
+#
+# If `turns` stands before the loads, none is run unasked: `@@ done` asks for the name of one, a line of standard input, and
+# when all is there that it needs, `@@ ready NAME` asks for another line, of any content, which starts it.
 bb=$1
 tree=$2
 dir=$3
 shift 3
 
-begin() { echo "@@ begin $1"; }
+ready() { :; }
+begin() { ready "$1" && echo "@@ begin $1"; }
 stop() { echo "@@ stop $1"; }
 end() { echo "@@ end $1 $2"; }
 
@@ -21,6 +25,13 @@ debian() {
   program=$1
   shift
   "$tree/debian/lib/ld-linux-x86-64.so.2" --library-path "$tree/debian/lib" "$tree/debian/bin/$program" "$@"
+}
+
+# Runs a program of this repository, which prints its marker lines itself.
+own() {
+  program=$1
+  shift
+  ready "$load" && "$tree/programs/$program" "$@"
 }
 
 load_awk() {
@@ -140,21 +151,28 @@ load_grep() {
   end grep $count
 }
 
-for load in "$@"; do
-  # The programs of this repository print their marker lines themselves.
+run() {
+  load=$1
   case $load in
-    xorshift | alu) "$tree/programs/integer" "$load" ;;
-    k_*) "$tree/programs/kernels" "$load" ;;
-    mixed) "$tree/programs/mixed" ;;
-    null) "$tree/programs/operations" null 300000 ;;
-    fault) "$tree/programs/operations" fault 50000 ;;
-    map) "$tree/programs/operations" map 30000 ;;
-    pipe) "$tree/programs/operations" pipe 10000 ;;
-    spawn) "$tree/programs/operations" spawn 400 ;;
+    xorshift | alu) own integer "$load" ;;
+    k_*) own kernels "$load" ;;
+    mixed) own mixed ;;
+    null) own operations null 300000 ;;
+    fault) own operations fault 50000 ;;
+    map) own operations map 30000 ;;
+    pipe) own operations pipe 10000 ;;
+    spawn) own operations spawn 400 ;;
     shell) ;;
     *) "load_$load" ;;
   esac
   "$bb" rm -f "$dir/data" "$dir/packed" "$dir/compiled"
-done
+}
+
+if [ "$1" = turns ]; then
+  ready() { echo "@@ ready $1" && read -r line; }
+  while echo "@@ done" && read -r name; do run "$name"; done
+else
+  for name in "$@"; do run "$name"; done
+fi
 "$bb" rm -rf "$dir/text" "$dir/tree"
 echo "@@ done"
