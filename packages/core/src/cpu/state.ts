@@ -35,6 +35,8 @@ export const Direct = {
   SEGMENT: 8192,
   /** The other way round: PAUSE leaves, since another vCPU could go on. */
   PAUSE_LEAVES: 16384,
+  SYSENTER: 32768,
+  SYSEXIT: 65536,
 } as const;
 
 const SIZES = { i32: 4, i64: 8, v128: 16 } as const;
@@ -105,6 +107,10 @@ export const XCR0 = slot('xcr0', 'i64');
 export const STAR = slot('star', 'i64');
 export const LSTAR = slot('lstar', 'i64');
 export const FMASK = slot('fmask', 'i64');
+/** IA32_SYSENTER_CS, IA32_SYSENTER_ESP, IA32_SYSENTER_EIP. */
+export const SYSENTER_CS = slot('sysenterCs', 'i64');
+export const SYSENTER_ESP = slot('sysenterEsp', 'i64');
+export const SYSENTER_EIP = slot('sysenterEip', 'i64');
 export const DR = slots('dr', 'i64', 8);
 
 /** Start of the TLB bank in use (host address). */

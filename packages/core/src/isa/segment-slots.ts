@@ -10,7 +10,7 @@ import {
 } from '../cpu/state.ts';
 import type { Builder } from '../ir/builder.ts';
 import type { Value } from '../ir/types.ts';
-import { RIGHTS_UNUSABLE } from './flat-segments.ts';
+import { FlatRights, RIGHTS_DPL_BIT, RIGHTS_UNUSABLE } from './flat-segments.ts';
 
 const END_OF_4_GIB = 1n << 32n;
 /** Of access rights: unusable, S, code, expand-down, writable. */
@@ -44,6 +44,24 @@ export function setSegmentSlots(b: Builder, index: number, slots: SegmentSlots):
   b.set(SEGMENT_BASE[index], slots.base);
   b.set(SEGMENT_LIMIT[index], slots.limit);
   b.set(SEGMENT_FLOOR[index], b.i64(0));
+}
+
+const CS = 1;
+const SS = 2;
+/** Load CS and SS as SYSCALL and its like do: flat segments of a level, for which no descriptor is read. Selectors are i32. */
+export function loadFlatSegments(
+  b: Builder,
+  { code, stack }: { readonly code: Value; readonly stack: Value },
+  kind: 'CODE64' | 'CODE32',
+  dpl: 0 | 3,
+): void {
+  loadFlat(b, SS, stack, FlatRights.DATA | (dpl << RIGHTS_DPL_BIT));
+  loadFlat(b, CS, code, FlatRights[kind] | (dpl << RIGHTS_DPL_BIT));
+}
+export function loadFlat(b: Builder, index: typeof CS | typeof SS, selector: Value, rights: number): void {
+  const end = b.i64(END_OF_4_GIB);
+  const whole = { base: b.i64(0), limit: b.i32(-1), readEnd: end, writeEnd: index === CS ? b.i64(0) : end };
+  setSegmentSlots(b, index, { selector, rights: b.i32(rights), ...whole });
 }
 
 /** i32 0 or 1: the register holds 4 GiB from 0 on. */

@@ -8,6 +8,8 @@ const BITS: readonly (readonly [ExitKind, number])[] = [
   ['swapgs', Direct.SWAPGS],
   ['syscall', Direct.SYSCALL],
   ['sysret', Direct.SYSRET],
+  ['sysenter', Direct.SYSENTER],
+  ['sysexit', Direct.SYSEXIT],
   ['iret', Direct.IRET],
   ['invlpg', Direct.INVLPG],
   ['readCr', Direct.READ_CR],

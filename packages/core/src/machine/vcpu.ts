@@ -67,6 +67,8 @@ const TOUCHES_CELLS =
   Direct.POPF |
   Direct.SYSCALL |
   Direct.SYSRET |
+  Direct.SYSENTER |
+  Direct.SYSEXIT |
   Direct.IRET |
   Direct.READ_CR |
   Direct.PLUGIN_CODE;

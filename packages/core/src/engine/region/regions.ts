@@ -344,7 +344,7 @@ export class Regions {
   #install(source: RegionSource, instance: ModuleInstance, number: number, slide = 0): void {
     const { growAfter, memory } = this.#options;
     const { view, layout } = memory;
-    const { record, parts, tables } = source;
+    const { record, linear, parts, growth, tables } = source;
     const before = this.#byRecord.get(record);
     if (before) this.#remove(before);
     const index = before?.index ?? this.#free.pop() ?? this.#nextIndex++;
@@ -361,7 +361,7 @@ export class Regions {
     this.#live.add(instance);
     view.setInt32((record >>> 2) + this.#infoOffset + RecordInfo.region, index, true);
     const handler = before?.handler ?? view.getUint16(record + RecordField.handler, true);
-    const region = { ...source, index, handler, instance, requests: 0 };
+    const region = { record, linear, parts, growth, tables, index, handler, instance, requests: 0 };
     view.setUint16(record + RecordField.handler, SpecialHandler.region, true);
     this.#byRecord.set(record, region);
     this.#statistics.regions++;

@@ -90,11 +90,11 @@ export class ThreadRegions {
   /** Ask for a region; only while {@link isReady}. */
   ask(asked: AskedRegion): void {
     const { code, memory, thread } = this.#options;
-    const { page, linear, growth, lookup } = asked;
+    const { record, page, linear, growth, lookup } = asked;
     const id = this.#nextId++;
     const newPages = code.pagesFrom(this.#pagesSent).map(({ physicalPage, mode }) => ({ physicalPage, mode }));
     this.#pagesSent += newPages.length;
-    this.#inFlight.set(id, { ...asked, changes: this.#changes });
+    this.#inFlight.set(id, { record, page, linear, growth, lookup, changes: this.#changes });
     thread.send({
       kind: 'make',
       id,

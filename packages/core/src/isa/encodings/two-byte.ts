@@ -12,6 +12,7 @@ import {
   systemReturn,
   writeControl,
 } from '../semantics/direct.ts';
+import { fastEnter, fastExit } from '../semantics/legacy-calls.ts';
 import { byteSwap, conditionalMove, moveSignExtend, moveZeroExtend, setOnCondition } from '../semantics/mov.ts';
 import { multiplyTruncated } from '../semantics/muldiv.ts';
 import { popSegment } from '../semantics/segment-load.ts';
@@ -21,7 +22,6 @@ import {
   examineSelector,
   exitOnly,
   exitWithSelector,
-  exitWithWidth,
   flushLine,
   invalidateProcessContext,
   loadFarPointer,
@@ -147,8 +147,8 @@ const tables: EncodingRow[] = [
 const system: EncodingRow[] = [
   row('0F 05', 'SYSCALL', '', systemCall, EXIT),
   row('0F 07', 'SYSRET', '', systemReturn, { ...EXIT, width: 'y' }),
-  row('0F 34', 'SYSENTER', '', exitOnly('sysenter'), EXIT),
-  row('0F 35', 'SYSEXIT', '', exitWithWidth('sysexit'), { ...EXIT, width: 'y' }),
+  row('0F 34', 'SYSENTER', '', fastEnter, EXIT),
+  row('0F 35', 'SYSEXIT', '', fastExit, { ...EXIT, width: 'y' }),
   row('0F 06', 'CLTS', '', exitOnly('clts'), EXIT),
   row('0F 08', 'INVD', '', exitOnly('invd'), EXIT),
   row('0F 09', 'WBINVD', '', exitOnly('wbinvd'), EXIT),

@@ -20,13 +20,8 @@ import {
   INTERRUPT_WAITS,
   KERNEL_GS_BASE,
   LSTAR,
-  SEGMENT_ACCESS,
   SEGMENT_BASE,
-  SEGMENT_FLOOR,
-  SEGMENT_LIMIT,
-  SEGMENT_READ_END,
   SEGMENT_SELECTOR,
-  SEGMENT_WRITE_END,
   STAR,
 } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
@@ -36,6 +31,7 @@ import { BuilderCode } from '../direct-code.ts';
 import { ARITHMETIC_FLAGS, Flag, packFlags, unpackArithmeticFlags } from '../flags.ts';
 import { DESCRIPTOR_DPL, FlatDescriptor, FlatRights, RIGHTS_DPL_BIT } from '../flat-segments.ts';
 import { linearAddress, nextRip, read, write } from '../operands.ts';
+import { loadFlat, loadFlatSegments } from '../segment-slots.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
 import { isFlatOrSegmented32, returnIn32 } from './legacy-return.ts';
 import { changeLevel, isLevelKnown, letsInterruptIn, RARE_FLAGS, staysAtCpl3 } from './levels.ts';
@@ -51,7 +47,6 @@ const RSP = GPR[4].offset;
 const R11 = GPR[11].offset;
 const EFER_SCE = 1;
 const PAGE_BYTES = 4096;
-const END_OF_4_GIB = 1n << 32n;
 /** RFLAGS that SYSRET takes from R11 (AMD APM vol. 3, SYSRET). */
 const SYSRET_FLAGS = 0x3c7fd7;
 
@@ -69,18 +64,6 @@ function mayChangeInterruptFlag(b: Builder): Value {
 }
 function setSystemFlags(b: Builder, image: Value): void {
   b.set(EFLAGS_SYSTEM, b.or(b.and(image, b.i32(~(ARITHMETIC_FLAGS | Flag.RF))), b.i32(2)));
-}
-
-/** A flat segment: code for `CS`, data for `SS`. */
-function loadFlat(b: Builder, index: typeof CS | typeof SS, selector: Value, dpl: 0 | 3): void {
-  const rights = (index === CS ? FlatRights.CODE64 : FlatRights.DATA) | (dpl << RIGHTS_DPL_BIT);
-  b.set(SEGMENT_SELECTOR[index], selector);
-  b.set(SEGMENT_BASE[index], b.i64(0));
-  b.set(SEGMENT_LIMIT[index], b.i32(-1));
-  b.set(SEGMENT_ACCESS[index], b.i32(rights));
-  b.set(SEGMENT_FLOOR[index], b.i64(0));
-  b.set(SEGMENT_READ_END[index], b.i64(END_OF_4_GIB));
-  b.set(SEGMENT_WRITE_END[index], b.i64(index === CS ? 0n : END_OF_4_GIB));
 }
 
 /** CLI. */
@@ -167,8 +150,7 @@ function enterKernel(b: Builder, shape: InstructionShape): void {
   setSystemFlags(b, entered);
   unpackArithmeticFlags(b, entered);
   const selector = b.and(b.wrap(b.shrU(b.get(STAR), b.i64(32))), b.i32(0xfffc));
-  loadFlat(b, SS, b.add(selector, b.i32(8)), 0);
-  loadFlat(b, CS, selector, 0);
+  loadFlatSegments(b, { code: selector, stack: b.add(selector, b.i32(8)) }, 'CODE64', 0);
   b.set(CPL, b.i32(0));
   changeLevel(b, 'kernel');
   b.jump(b.get(LSTAR));
@@ -191,8 +173,8 @@ export const systemReturn: Semantics = (b, shape) => {
       setSystemFlags(b, returned);
       unpackArithmeticFlags(b, returned);
       const base = b.and(b.wrap(b.shrU(b.get(STAR), b.i64(48))), b.i32(0xfffc));
-      loadFlat(b, SS, b.or(b.add(base, b.i32(8)), b.i32(3)), 3);
-      loadFlat(b, CS, b.or(b.add(base, b.i32(16)), b.i32(3)), 3);
+      const atCpl3 = (offset: number) => b.or(b.add(base, b.i32(offset)), b.i32(3));
+      loadFlatSegments(b, { code: atCpl3(16), stack: atCpl3(8) }, 'CODE64', 3);
       b.set(CPL, b.i32(3));
       changeLevel(b, 'user');
       b.jump(b.getFixed(RCX, 8));
@@ -229,7 +211,7 @@ function returnByFrame(b: Builder): void {
   const finish = (dpl: 0 | 3) => {
     setSystemFlags(b, image());
     unpackArithmeticFlags(b, image());
-    loadFlat(b, CS, selector(cs), dpl);
+    loadFlat(b, CS, selector(cs), FlatRights.CODE64 | (dpl << RIGHTS_DPL_BIT));
     b.setFixed(RSP, 8, b.current(rsp));
     b.set(CPL, b.i32(dpl));
     changeLevel(b, dpl === 0 ? 'kernel' : 'user');
@@ -240,7 +222,7 @@ function returnByFrame(b: Builder): void {
       const nothingToDrop = DATA_SEGMENTS.map((index) => staysAtCpl3(b, index));
       b.when(all(b, ...nothingToDrop, isInGdt(b, selector(ss))), () => {
         b.when(isFlat(b, selector(ss), 'DATA', 3), () => {
-          loadFlat(b, SS, selector(ss), 3);
+          loadFlat(b, SS, selector(ss), FlatRights.DATA | (3 << RIGHTS_DPL_BIT));
           finish(3);
         });
       });
@@ -251,7 +233,7 @@ function returnByFrame(b: Builder): void {
       b.when(b.and(isLoaded, b.eqz(selector(ss))), () => finish(0));
       b.when(isInGdt(b, selector(ss)), () => {
         b.when(isFlat(b, selector(ss), 'DATA', 0), () => {
-          loadFlat(b, SS, selector(ss), 0);
+          loadFlat(b, SS, selector(ss), FlatRights.DATA);
           finish(0);
         });
       });

@@ -23,6 +23,10 @@ const isSet = (b: Builder, value: Value): Value => b.ne(value, b.i32(0));
 /** Whether the mode is one of 32-bit code on a 32-bit stack. */
 export const isFlatOrSegmented32 = ({ mode }: InstructionShape): boolean => mode === 'flat32' || mode === 'seg32';
 
+/** Conditions with which 32-bit code stays what it is decoded as when CS and SS become flat, or others that are. */
+export const keepsMode = (b: Builder, { mode }: InstructionShape): readonly Value[] =>
+  mode === 'seg32' ? [isWholeFrom0(b, CS), isFlatData(b, SS)] : [];
+
 /** Jumps if it can do all of it; else nothing has changed. The caller has seen that it may. */
 export function returnIn32(b: Builder, shape: InstructionShape): void {
   const conditions = [
@@ -31,8 +35,7 @@ export function returnIn32(b: Builder, shape: InstructionShape): void {
     b.ltU(b.get(CPL), b.i32(3)),
     isLevelKnown(b, 'user'),
     isLevelKnown(b, 'kernel'),
-    // So that 32-bit code stays what it is decoded as.
-    ...(shape.mode === 'seg32' ? [isWholeFrom0(b, CS), isFlatData(b, SS)] : []),
+    ...keepsMode(b, shape),
   ];
   b.when(all(b, ...conditions), () => returnByFrame(b, shape));
 }

@@ -58,11 +58,6 @@ export function exitOnly(name: InstructionExitName): Semantics {
   return (b) => leaveWith(b, name);
 }
 
-/** An exit that has to know the operand width. */
-export function exitWithWidth(name: InstructionExitName): Semantics {
-  return (b, shape) => leaveWith(b, name, b.i32(shape.operandWidth));
-}
-
 /** An exit whose one argument is the 16-bit operand. */
 export function exitWithSelector(name: InstructionExitName): Semantics {
   return (b, shape) => leaveWith(b, name, read(b, shape, shape.operands[0]));

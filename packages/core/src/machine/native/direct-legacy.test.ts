@@ -1,11 +1,12 @@
-/** Segment loads and IRETD of 32-bit code that generated code carries out by itself: everything visible is as with the exit. */
+/** Segment loads, IRETD, SYSENTER and SYSEXIT of 32-bit code that generated code carries out by itself: everything visible is as with the exit. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { SYSENTER_CS, SYSENTER_EIP, SYSENTER_ESP } from '../../cpu/state.ts';
 import { descriptor, protectedGuest, Selector32 } from '../testing/legacy-guest.ts';
 import { CODE, GDT, STACK_TOP, type TestGuest } from '../testing/test-guest.ts';
 import { nullSegment } from './segments.ts';
 
-const [RAX, RSP] = [0, 4];
+const [RAX, RCX, RDX, RSP] = [0, 1, 2, 4];
 const [ES, CS, SS, DS, FS, GS] = [0, 1, 2, 3, 4, 5];
 const FRAME = STACK_TOP - 0x100n;
 const TARGET = CODE + 0x100;
@@ -46,6 +47,8 @@ const INSTRUCTIONS = {
   'pop gs, of 16 bits': '660fa9',
   iret: 'cf',
   'iret of 16 bits': '66cf',
+  sysenter: '0f34',
+  sysexit: '0f35',
 } as const;
 type Name = keyof typeof INSTRUCTIONS;
 const names = Object.keys(INSTRUCTIONS) as Name[];
@@ -65,10 +68,13 @@ interface State {
   readonly smallStack: boolean;
   readonly hidden: boolean;
   readonly waits: boolean;
+  /** IA32_SYSENTER_CS. */
+  readonly sysenterCs: number;
 }
 const PLAIN: State = {
   ...{ name: 'iret', cpl: 0, selector: Selector32.data3, cs: Selector32.code3, ss: Selector32.data3 },
   ...{ flags: 2, image: 0x202, data: 'flat', free: 'null', smallStack: false, hidden: false, waits: false },
+  sysenterCs: Selector32.code0,
 };
 const OF_LEVEL = { 0: [Selector32.code0, Selector32.data0], 1: [Own.code1, Own.data1], 3: [0x1b, 0x23] } as const;
 
@@ -104,6 +110,11 @@ function place({ machine, vcpu }: TestGuest, state: State): void {
     vcpu.setSegment(index, state.free === 'null' ? nullSegment() : state.free === 'inner' ? inner : outer);
   vcpu.cpl = state.cpl;
   vcpu.gpr[RAX] = BigInt(state.selector) | 0xabcd_0000n;
+  vcpu.gpr[RCX] = STACK_TOP - 0x800n;
+  vcpu.gpr[RDX] = BigInt(TARGET);
+  vcpu.setSlot64(SYSENTER_CS, BigInt(state.sysenterCs));
+  vcpu.setSlot64(SYSENTER_ESP, STACK_TOP - 0x400n);
+  vcpu.setSlot64(SYSENTER_EIP, BigInt(TARGET));
   vcpu.gpr[RSP] = FRAME;
   vcpu.rflags = BigInt(state.flags);
   if (state.waits) vcpu.externalInterrupt = () => INTERRUPT;
@@ -132,9 +143,15 @@ function seen({ machine, vcpu }: TestGuest) {
 }
 const leftFor = ({ machine }: TestGuest, kind: string) => machine.stats()[`exit.${kind}`] ?? 0;
 const kindOf = (name: Name) =>
-  name.startsWith('iret') ? 'iret' : name.startsWith('pop') ? 'native.popSegment' : 'native.loadSegment';
+  name.startsWith('sys')
+    ? name
+    : name.startsWith('iret')
+      ? 'iret'
+      : name.startsWith('pop')
+        ? 'native.popSegment'
+        : 'native.loadSegment';
 
-describe('segment loads and IRETD in 32-bit code', () => {
+describe('segment loads, returns and fast calls in 32-bit code', () => {
   it.each<[string, Partial<State>]>([
     ['MOV to DS', { name: 'mov ds' }],
     ['MOV to ES of this level', { name: 'mov es', selector: Selector32.data0 }],
@@ -151,6 +168,9 @@ describe('segment loads and IRETD in 32-bit code', () => {
     ['IRETD to the same level', { cpl: 1, cs: Own.code1 }],
     ['IRETD by a hidden table', { hidden: true }],
     ['IRETD while DS is null', { data: 'null' }],
+    ['SYSENTER', { name: 'sysenter', cpl: 3, flags: 0x202 }],
+    ['SYSENTER at level 0, while DS is small', { name: 'sysenter', data: 'small' }],
+    ['SYSEXIT', { name: 'sysexit', flags: 0x202 }],
   ])('%s: no exit', async (_what, part) => {
     const state = { ...PLAIN, ...part };
     const [direct, whole] = [await run(state), await run(state, 'all')];
@@ -164,7 +184,7 @@ describe('segment loads and IRETD in 32-bit code', () => {
     fc.integer({ min: 0, max: 0x3fffff }),
   );
   const anyState = fc.record<State>({
-    name: fc.constantFrom('iret', 'iret', 'iret', ...names),
+    name: fc.constantFrom('iret', 'iret', 'iret', 'sysenter', 'sysexit', ...names),
     cpl: fc.constantFrom(0, 0, 1, 3),
     selector,
     cs: fc.oneof(fc.constantFrom(Selector32.code0, Selector32.code3, Own.code1), selector),
@@ -176,6 +196,7 @@ describe('segment loads and IRETD in 32-bit code', () => {
     smallStack: fc.constantFrom(false, false, false, true),
     hidden: fc.boolean(),
     waits: fc.constantFrom(false, false, true),
+    sysenterCs: fc.constantFrom(Selector32.code0, Selector32.code0, Selector32.code0 | 3, 3, 0x1_0000, 0xfff8),
   });
   it.each([
     ['tier 0', false, 40],

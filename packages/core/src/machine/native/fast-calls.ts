@@ -1,5 +1,5 @@
 /** SYSCALL, SYSRET, SYSENTER, SYSEXIT: as AMD's processors do them, whose vendor string CPUID shows (AMD APM vol. 3). */
-import { FMASK, LSTAR, STAR } from '../../cpu/state.ts';
+import { FMASK, LSTAR, STAR, SYSENTER_CS, SYSENTER_EIP, SYSENTER_ESP } from '../../cpu/state.ts';
 import { Flag } from '../../isa/flags.ts';
 import { FlatRights } from '../../isa/flat-segments.ts';
 import type { MachineVcpu } from '../vcpu.ts';
@@ -13,17 +13,10 @@ const RSP = 4;
 const R11 = 11;
 const CS = 1;
 const SS = 2;
-const Msr = {
-  SYSENTER_CS: 0x174,
-  SYSENTER_ESP: 0x175,
-  SYSENTER_EIP: 0x176,
-  CSTAR: 0xc0000083,
-} as const;
+const MSR_CSTAR = 0xc0000083;
 const EFER_SCE = 1n;
 const CR0_PE = 1n;
 const LOW = 0xffffffffn;
-
-const msr = (vcpu: MachineVcpu, index: number) => vcpu.msrs.get(index) ?? 0n;
 
 /** Flat segments for a level, by selectors that no descriptor is read for. */
 function enterFlat(
@@ -48,7 +41,7 @@ export const syscall: Native = (context) => {
   vcpu.gpr[RCX] = after(context);
   if (isLongMode(vcpu)) {
     vcpu.gpr[R11] = vcpu.rflags & ~BigInt(Flag.RF);
-    vcpu.rip = vcpu.engine.mode === 'long64' ? vcpu.slot64(LSTAR) : msr(vcpu, Msr.CSTAR);
+    vcpu.rip = vcpu.engine.mode === 'long64' ? vcpu.slot64(LSTAR) : (vcpu.msrs.get(MSR_CSTAR) ?? 0n);
     vcpu.rflags = (vcpu.rflags & ~vcpu.slot64(FMASK) & ~BigInt(Flag.RF)) | 2n;
     enterFlat(vcpu, selector, selector + 8, 0, FlatRights.CODE64);
     return 'done';
@@ -71,24 +64,24 @@ export const sysret: Native = (context) => {
   return 'done';
 };
 
-const isOff = (vcpu: MachineVcpu) => !(vcpu.cr0 & CR0_PE) || (msr(vcpu, Msr.SYSENTER_CS) & 0xfffcn) === 0n;
+const isOff = (vcpu: MachineVcpu) => !(vcpu.cr0 & CR0_PE) || (vcpu.slot64(SYSENTER_CS) & 0xfffcn) === 0n;
 
 /** #UD in IA-32e mode. */
 export const sysenter: Native = ({ vcpu }) => {
   if (isLongMode(vcpu)) return undefinedOpcode;
   if (isOff(vcpu)) return protection();
-  const selector = Number(msr(vcpu, Msr.SYSENTER_CS) & 0xfffcn);
+  const selector = Number(vcpu.slot64(SYSENTER_CS) & 0xfffcn);
   vcpu.rflags &= ~BigInt(Flag.VM | Flag.IF | Flag.RF);
   enterFlat(vcpu, selector, selector + 8, 0);
-  vcpu.gpr[RSP] = msr(vcpu, Msr.SYSENTER_ESP) & LOW;
-  vcpu.rip = msr(vcpu, Msr.SYSENTER_EIP) & LOW;
+  vcpu.gpr[RSP] = vcpu.slot64(SYSENTER_ESP) & LOW;
+  vcpu.rip = vcpu.slot64(SYSENTER_EIP) & LOW;
   return 'done';
 };
 
 export const sysexit: Native = ({ vcpu, privileged }) => {
   if (isLongMode(vcpu)) return undefinedOpcode;
   if (isOff(vcpu) || isVirtual8086(vcpu) || (vcpu.cpl !== 0 && !privileged)) return protection();
-  const selector = Number(msr(vcpu, Msr.SYSENTER_CS) & 0xfffcn);
+  const selector = Number(vcpu.slot64(SYSENTER_CS) & 0xfffcn);
   enterFlat(vcpu, selector + 16, selector + 24, 3);
   vcpu.gpr[RSP] = vcpu.gpr[RCX] & LOW;
   vcpu.rip = vcpu.gpr[RDX] & LOW;

@@ -1,4 +1,4 @@
-import { FMASK, LSTAR, type Slot, STAR, TSC_AUX } from '../../cpu/state.ts';
+import { FMASK, LSTAR, type Slot, STAR, SYSENTER_CS, SYSENTER_EIP, SYSENTER_ESP, TSC_AUX } from '../../cpu/state.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import { type NativeAnswer, protection } from './answer.ts';
 import type { CpuidSurroundings } from './cpuid.ts';
@@ -165,9 +165,9 @@ const kernelGsBase: MsrAccess = {
 const msrs: ReadonlyMap<number, MsrAccess> = new Map<number, MsrAccess>([
   [Msr.TSC, tsc],
   [Msr.TSC_ADJUST, tscAdjust],
-  [Msr.SYSENTER_CS, kept(Msr.SYSENTER_CS)],
-  [Msr.SYSENTER_ESP, kept(Msr.SYSENTER_ESP, notCanonical)],
-  [Msr.SYSENTER_EIP, kept(Msr.SYSENTER_EIP, notCanonical)],
+  [Msr.SYSENTER_CS, inSlot(SYSENTER_CS)],
+  [Msr.SYSENTER_ESP, inSlot(SYSENTER_ESP, notCanonical)],
+  [Msr.SYSENTER_EIP, inSlot(SYSENTER_EIP, notCanonical)],
   [Msr.MISC_ENABLE, miscEnable],
   // CPUID says that there is no machine-check architecture; who reads this without asking finds no banks.
   [Msr.MCG_CAP, { read: () => 0n, write: never }],
