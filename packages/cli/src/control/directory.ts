@@ -97,7 +97,13 @@ export async function claimName(
       for (const file of [socketPath, recordOf(directory, name)]) unlinkIfThere(file);
     };
     process.on('exit', release);
-    await writeFile(recordOf(directory, name), `${JSON.stringify({ name, ...record })}\n`, { mode: 0o600 });
+    try {
+      await writeFile(recordOf(directory, name), `${JSON.stringify({ name, ...record })}\n`, { mode: 0o600 });
+    } catch (error) {
+      server.close();
+      release();
+      throw noDirectory(directory, firstLine(error));
+    }
     return { name, release };
   });
 }
