@@ -118,11 +118,17 @@ export async function measureBoots<Row extends { readonly title: string }>(
   return { measured, ok };
 }
 
-/** The median of a figure over those runs that have it. */
-export function medianOf(runs: readonly BootRun[], figure: (run: BootRun) => number | undefined): number | undefined {
+type Figure = (run: BootRun) => number | undefined;
+function overRuns(runs: readonly BootRun[], figure: Figure, fold: (values: readonly number[]) => number) {
   const values = runs.flatMap((run) => figure(run) ?? []);
-  return values.length === 0 ? undefined : median(values);
+  return values.length === 0 ? undefined : fold(values);
 }
+/** The median of a figure over those runs that have it. */
+export const medianOf = (runs: readonly BootRun[], figure: Figure): number | undefined =>
+  overRuns(runs, figure, median);
+/** Its least value: what a busy machine disturbs least. */
+export const leastOf = (runs: readonly BootRun[], figure: Figure): number | undefined =>
+  overRuns(runs, figure, (values) => Math.min(...values));
 
 /** Cells of a table; a dash for what is not known. */
 export const cells = {
