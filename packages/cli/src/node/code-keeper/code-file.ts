@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, writeFileSync, writevSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, writeFileSync, writevSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { deserialize, serialize } from 'node:v8';
 import { PackedRegions } from '@polyvisor/core';
@@ -62,6 +62,53 @@ export async function readCodeFile(file: string): Promise<CodeFileContent> {
     at = found.end;
   }
   return { records, sizeBytes: at, isWhole: at === all.length };
+}
+
+/** Where a record stands in a file, as its header tells. */
+export interface RecordPlace {
+  /** Which one of the file's records it is. */
+  readonly number: number;
+  readonly at: number;
+  readonly sizeBytes: number;
+  /** {@link CodeRecord.digest} */
+  readonly digest: string;
+}
+/** A file's records one by one, for who does not need all of them in memory. */
+export interface RecordReader {
+  readonly places: readonly RecordPlace[];
+  /** Undefined if it is damaged. */
+  read(place: RecordPlace): CodeRecord | undefined;
+  close(): void;
+}
+
+/** Undefined if there is no file, or not one that this user alone can have written. */
+export async function openRecords(file: string): Promise<RecordReader | undefined> {
+  if (!(await isOwn(file))) return undefined;
+  const descriptor = openSync(file, 'r');
+  const bytesAt = (at: number, sizeBytes: number) => {
+    const bytes = new Uint8Array(sizeBytes);
+    return bytes.subarray(0, readSync(descriptor, bytes, 0, sizeBytes, at));
+  };
+  return {
+    places: MAGIC.equals(bytesAt(0, MAGIC.length)) ? placesOf(bytesAt, fstatSync(descriptor).size) : [],
+    read: ({ at, sizeBytes }) => decoded(bytesAt(at, sizeBytes), 0)?.record,
+    close: () => closeSync(descriptor),
+  };
+}
+
+function placesOf(bytesAt: (at: number, sizeBytes: number) => Uint8Array, endAt: number): RecordPlace[] {
+  const places: RecordPlace[] = [];
+  let at = MAGIC.length;
+  for (;;) {
+    const header = bytesAt(at, HEADER_BYTES);
+    if (header.length < HEADER_BYTES) return places;
+    const view = new DataView(header.buffer);
+    const sizeBytes = HEADER_BYTES + [0, 4, 8].reduce((sum, offset) => sum + view.getUint32(offset, true), 0);
+    const digest = Buffer.from(header.subarray(DIGESTS + DIGEST_BYTES, DIGESTS + 2 * DIGEST_BYTES)).toString('hex');
+    if (at + sizeBytes > endAt) return places;
+    places.push({ number: places.length, at, sizeBytes, digest });
+    at += sizeBytes;
+  }
 }
 
 async function isOwn(file: string): Promise<boolean> {

@@ -14,9 +14,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { type KeptRegion, PackedRegions } from '@polyvisor/core';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { readCodeFile } from './code-file.ts';
+import { moduleDigest, readCodeFile } from './code-file.ts';
 import { FileCodeKeeper, type FileLimits } from './file-code-keeper.ts';
 import type { NativeModules } from './native-modules.ts';
+import { readUsed } from './used-file.ts';
 
 /** (module (func (export "f") (result i32) i32.const VALUE)) */
 const moduleOf = (value: number) =>
@@ -176,8 +177,20 @@ describe('code that is kept in a file', () => {
     expect(resultOf(keeper.compile(moduleOf(1)))).toBe(1);
   });
 
+  it('comes with what the last run used, in the order that it was wanted', async () => {
+    await run([1, 2]);
+    const keeper = await FileCodeKeeper.open(file);
+    keeper.compile(moduleOf(2));
+    keeper.compile(moduleOf(1));
+    keeper.compile(moduleOf(2));
+    await keeper.save();
+    expect(await readUsed(file)).toEqual([2, 1].map((value) => moduleDigest(moduleOf(value))));
+    await (await FileCodeKeeper.open(file)).save();
+    expect(await readUsed(file)).toHaveLength(2);
+  });
+
   it('leaves no half of a file behind', async () => {
     await run([1, 2]);
-    expect(readdirSync(path.dirname(file))).toEqual(['guest']);
+    expect(readdirSync(path.dirname(file))).toEqual(['guest', 'guest.used']);
   });
 });

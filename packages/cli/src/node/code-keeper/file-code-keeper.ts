@@ -12,6 +12,7 @@ import {
 } from './code-file.ts';
 import { type Ahead, isLoaded, startAhead } from './load-ahead.ts';
 import { type NativeModules, openNativeModules } from './native-modules.ts';
+import { writeUsed } from './used-file.ts';
 
 /** How large a file may become, in bytes. */
 export interface FileLimits {
@@ -55,6 +56,8 @@ export class FileCodeKeeper implements CodeKeeper {
   readonly #named = new Map<string, Entry>();
   readonly #byModule = new WeakMap<WebAssembly.Module, Entry>();
   readonly #byKept = new WeakMap<KeptModule, Entry>();
+  /** Digests of what is in use, in the order that it came to be. */
+  readonly #used = new Set<string>();
 
   private constructor(file: string, natives: NativeModules | undefined, content: CodeFileContent, limits: FileLimits) {
     this.file = file;
@@ -123,6 +126,7 @@ export class FileCodeKeeper implements CodeKeeper {
   }
   #inUse(entry: Entry, module: WebAssembly.Module): WebAssembly.Module {
     entry.module = module;
+    this.#used.add(entry.digest);
     this.#byModule.set(module, entry);
     return module;
   }
@@ -151,8 +155,12 @@ export class FileCodeKeeper implements CodeKeeper {
     return entry;
   }
 
-  /** Write what is new, and what V8 has made better code of than the file has. */
+  /** Write what is new, what V8 has made better code of than the file has, and what was used. */
   async save(): Promise<void> {
+    await this.#saveCode();
+    if (this.#used.size > 0) await writeUsed(this.file, this.#used);
+  }
+  async #saveCode(): Promise<void> {
     const better = [...this.#entries.values()].flatMap((entry) => this.#better(entry) ?? []);
     if (better.length === 0) return markUsed(this.file);
     const { isWhole, sizeBytes } = this.#content;

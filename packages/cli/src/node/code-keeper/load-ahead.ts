@@ -1,6 +1,7 @@
 import { setImmediate as afterOthers } from 'node:timers/promises';
-import { type CodeRecord, readCodeFile } from './code-file.ts';
+import { type CodeRecord, openRecords, type RecordPlace } from './code-file.ts';
 import { openNativeModules } from './native-modules.ts';
+import { readUsed } from './used-file.ts';
 
 /** What a thread is to load, and what it has loaded. */
 export interface Ahead {
@@ -17,24 +18,36 @@ const held: WebAssembly.Module[] = [];
 
 /**
  * Take the machine code of a file into use, in a thread that has nothing else to do: the thread that runs the guest then finds it
- * there. Answers how many modules that was.
+ * there. What the last run used, in that order; all, if that is not known. Answers how many modules that was.
  */
 export async function loadAhead({ file, loaded }: Ahead): Promise<number> {
   const natives = openNativeModules();
-  if (!natives) return 0;
+  const reader = natives && (await openRecords(file));
+  if (!reader) return 0;
   const before = held.length;
-  const { records } = await readCodeFile(file);
   const words = new Int32Array(loaded);
-  for (const [number, record] of records.entries()) {
-    const native = record.native();
-    const module = native && natives.deserialize(native, record.bytes);
-    if (module) {
-      held.push(module);
-      if (number < words.length) Atomics.store(words, number, digestWord(record));
+  try {
+    for (const place of inOrder(reader.places, await readUsed(file))) {
+      const record = reader.read(place);
+      const native = record?.native();
+      const module = record && native && natives.deserialize(native, record.bytes);
+      if (module) {
+        held.push(module);
+        if (place.number < words.length) Atomics.store(words, place.number, digestWord(record));
+      }
+      await afterOthers();
     }
-    await afterOthers();
+  } finally {
+    reader.close();
   }
   return held.length - before;
+}
+
+/** Of several records of the same bytes the last one stands for the others. */
+function inOrder(places: readonly RecordPlace[], used: readonly string[]): readonly RecordPlace[] {
+  if (used.length === 0) return places;
+  const byDigest = new Map(places.map((place) => [place.digest, place]));
+  return used.flatMap((digest) => byDigest.get(digest) ?? []);
 }
 
 /** The thread has found a record of this number to be as it was written, and loaded it. */

@@ -5,6 +5,7 @@ import { expect, it } from 'vitest';
 import { moduleDigest, readCodeFile, writeCodeFile } from './code-file.ts';
 import { isLoaded, loadAhead, startAhead } from './load-ahead.ts';
 import { openNativeModules } from './native-modules.ts';
+import { readUsed, writeUsed } from './used-file.ts';
 
 /** (module (func (export "sum") (param i32) (result i32) …)): the sum of 1 to n, in a loop. */
 const SUM = Uint8Array.from([
@@ -67,6 +68,12 @@ it.runIf(openNativeModules())(
     expect(isLoaded(ahead, 0, records[1])).toBe(false);
     expect(isLoaded(ahead, 1 << 20, records[0])).toBe(false);
     expect(await loadAhead(startAhead(path.join(directory, 'none')))).toBe(0);
+    // What the last run used, and no more; what is not there any more is passed over.
+    await writeUsed(file, ['00', moduleDigest(otherwise)]);
+    expect(await loadAhead(startAhead(file))).toBe(0);
+    await writeUsed(file, [moduleDigest(otherwise), moduleDigest(SUM)]);
+    expect(await readUsed(file)).toEqual([moduleDigest(otherwise), moduleDigest(SUM)]);
+    expect(await loadAhead(startAhead(file))).toBe(1);
     rmSync(directory, { recursive: true });
   },
 );
