@@ -1,4 +1,4 @@
-/** SYSENTER and SYSEXIT of 32-bit code without an exit (AMD APM vol. 3): between CPL 3 and 0 outside of long mode. */
+/** SYSENTER, from any level to CPL 0, and SYSEXIT back out to CPL 3, of 32-bit code outside of long mode, without an exit (AMD APM vol. 3). */
 import {
   CPL,
   CR0,
