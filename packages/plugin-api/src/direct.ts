@@ -3,8 +3,11 @@
  * does. For ways in and out of a guest's kernel that are taken too often for an exit each. Since API 1.2.
  */
 
-/** Exits that such code can stand before; `hypercall` is VMCALL alone, `softwareInterrupt` is INT n. */
-export type DirectKind = 'syscall' | 'iret' | 'hypercall' | 'softwareInterrupt';
+/**
+ * Exits that such code can stand before; `hypercall` is VMCALL alone, `softwareInterrupt` is INT n. Since API 1.8 `pageFault`: the exception exit
+ * of a page fault that 64-bit code meets. RIP is at its instruction then, and CR2 becomes the address if the code jumps.
+ */
+export type DirectKind = 'syscall' | 'iret' | 'hypercall' | 'softwareInterrupt' | 'pageFault';
 
 /** A value that generated code computes: 32 or 64 bits. */
 export interface CodeValue<T extends 'i32' | 'i64' = 'i32' | 'i64'> {
@@ -63,8 +66,12 @@ export interface DirectCode {
   interruptWaits(): Word;
   /** Of `softwareInterrupt`: which. */
   vector(): Word;
-  /** Address of the instruction behind this one. */
+  /** Address of the instruction behind this one; of `pageFault` there is none. */
   nextRip(): Quad;
+  /** Of `pageFault`: where the instruction is that has met it, the address that it wanted, and the error code. Since API 1.8. */
+  faultRip(): Quad;
+  faultAddress(): Quad;
+  errorCode(): Word;
   /** {@link Vcpu.swapGs}. */
   swapGs(): void;
   /** Number of one of {@link DirectState.cells}. */
@@ -98,7 +105,7 @@ export interface DirectCode {
 
 /** What such code knows of a vCPU. */
 export interface DirectState {
-  /** 16 cells of 64 bits, in halves, low half first; all 0 at first. */
+  /** 24 cells of 64 bits (16 before API 1.8), in halves, low half first; all 0 at first. */
   readonly cells: Int32Array;
   /** Put the place of guest-physical memory into a cell, within a page that holds no code; `undefined`: none. */
   setPlace(cell: number, gpa: number | undefined): void;

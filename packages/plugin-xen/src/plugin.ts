@@ -12,6 +12,7 @@ import { buildPv } from './builder/build.ts';
 import { cpuHypercalls } from './cpu/calls.ts';
 import { XEN_LEAF_BASE, XEN_VERSION } from './cpu/cpuid.ts';
 import { buildInterruptReturn, buildSystemCall } from './cpu/directEntry.ts';
+import { buildPageFault } from './cpu/directFault.ts';
 import { onBeforeEntry, tapExits } from './cpu/exits.ts';
 import type { XenVcpu } from './domain.ts';
 import { onHvmBeforeEntry, tapHvmExits } from './hvm/exits.ts';
@@ -180,6 +181,7 @@ function configure(platform: PlatformDefinition): void {
     platform.mostVcpus = MOST_VCPUS;
     platform.direct('syscall', buildSystemCall);
     platform.direct('iret', buildInterruptReturn);
+    platform.direct('pageFault', buildPageFault);
     platform.direct('softwareInterrupt', buildHypercall32);
     return;
   }
@@ -209,7 +211,7 @@ function boot(guests: Guests, host: PluginHost, request: BootRequest, machine: M
 export const xenPlugin: Plugin = {
   name: 'xen',
   version: '0.1.0',
-  api: '^1.7',
+  api: '^1.8',
   options: {},
   apply(host) {
     const leafBase = claimLeaves(host);

@@ -139,7 +139,7 @@ export class FakeVcpu implements Vcpu {
     this.cr3 = cr3;
   }
   /** Cells alone: a vCPU that executes nothing has no use for the rest. */
-  readonly directState: DirectState = { cells: new Int32Array(32), setPlace() {}, setRoots() {} };
+  readonly directState: DirectState = { cells: new Int32Array(48), setPlace() {}, setRoots() {} };
   flushTlb(gva?: bigint): void {
     this.flushes.push(gva);
   }

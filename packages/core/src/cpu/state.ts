@@ -29,14 +29,16 @@ export const Direct = {
   ALIGNMENT_CHECK: 1024,
   /** What plug-ins have built for themselves. */
   PLUGIN_CODE: 2048,
-  /** The other way round: PUSHF leaves, since RFLAGS.IF is not in the state block. */
-  NOT_PUSHF: 4096,
+  /** The other way round: PUSHF and POPF leave, since RFLAGS.IF is not in the state block. */
+  IF_ELSEWHERE: 4096,
   /** MOV and POP to DS, ES, FS and GS. */
   SEGMENT: 8192,
   /** The other way round: PAUSE leaves, since another vCPU could go on. */
   PAUSE_LEAVES: 16384,
   SYSENTER: 32768,
   SYSEXIT: 65536,
+  /** Page faults, to the guest's handler. */
+  PAGE_FAULT: 131072,
 } as const;
 
 const SIZES = { i32: 4, i64: 8, v128: 16 } as const;
@@ -135,7 +137,7 @@ export const INTERRUPT_WAITS = slot('interruptWaits', 'i32');
 const root = (name: string) => ({ cr3: slot(`${name}Cr3`, 'i64'), bank: slot(`${name}RootBank`, 'i32') });
 export const ROOTS = [root('first'), root('second')] as const;
 /** Words of a plug-in's own, for the code that it has built (plugin-api, DirectCode). */
-export const CELLS = slots('cell', 'i64', 16);
+export const CELLS = slots('cell', 'i64', 24);
 /** Number of the mode that code is decoded in (isa/modes.ts). */
 export const CODE_MODE = slot('codeMode', 'i32');
 /** Entry table of the code page at PAGE_BASE; valid when regions hand over to tier 0. */
@@ -182,6 +184,10 @@ export const IDTR_BASE = slot('idtrBase', 'i64');
 export const IDTR_LIMIT = slot('idtrLimit', 'i32');
 export const LDTR_SELECTOR = slot('ldtrSelector', 'i32');
 export const TR_SELECTOR = slot('trSelector', 'i32');
+/** Where the task-state segment is, and access rights in the form of SEGMENT_ACCESS. */
+export const TR_BASE = slot('trBase', 'i64');
+export const TR_LIMIT = slot('trLimit', 'i32');
+export const TR_ACCESS = slot('trAccess', 'i32');
 /** IA32_TSC_AUX, for RDTSCP. */
 export const TSC_AUX = slot('tscAux', 'i32');
 

@@ -1,7 +1,10 @@
+import type { DirectCode } from '@polyvisor/plugin-api';
 import { Builder, type DirectPrograms } from '../ir/builder.ts';
 import { type FlagUse, flagUse } from '../ir/flag-use.ts';
 import type { Block, Program } from '../ir/types.ts';
 import { decode } from '../isa/decoder.ts';
+import { BuilderCode } from '../isa/direct-code.ts';
+import { buildEventEntry, type EntryMode } from '../isa/semantics/event-entry.ts';
 import type { InstructionShape } from '../isa/types.ts';
 import type { HandlerChoice } from './code-cache.ts';
 import type { CodeKeeper } from './code-keeper.ts';
@@ -223,10 +226,56 @@ export class Handlers {
     if (others.length > 0) this.#instantiate(compiler.compile(buildHandlers(this.#options, others)), others);
   }
   #instantiate(module: WebAssembly.Module, handlers: readonly TableHandler[]): void {
+    const exports = this.#exportsOf(module);
+    for (const { number } of handlers) this.#table?.set(number, exports[`handler${number}`] as () => unknown);
+  }
+
+  #exportsOf(module: WebAssembly.Module): WebAssembly.Exports {
     const { compiler, memory } = this.#options;
     const { exports } = new WebAssembly.Instance(module, { env: { memory: memory.memory, ...this.#functions } });
     compiler.instantiated(module, exports);
-    for (const { number } of handlers) this.#table?.set(number, exports[`handler${number}`] as () => unknown);
+    return exports;
+  }
+
+  /**
+   * What delivers the event in the fault slots (isa/semantics/event-entry.ts): answers {@link HandlerResult}, `jump` if it could. It is
+   * no handler of a record.
+   */
+  eventEntry(mode: EntryMode): () => number {
+    let entry = this.#eventEntries.get(mode);
+    if (!entry) this.#eventEntries.set(mode, (entry = this.#compileEventEntry(mode)));
+    return entry;
+  }
+  readonly #eventEntries = new Map<EntryMode, () => number>();
+  /** A plug-in's code for page faults of 64-bit code, which answers likewise; undefined: there is none. */
+  get pluginPageFault(): (() => number) | undefined {
+    const build = this.#options.directCode.get('pageFault');
+    if (!build) return undefined;
+    this.#pluginPageFault ??= this.#compilePluginPageFault(build);
+    return this.#pluginPageFault;
+  }
+  #pluginPageFault: (() => number) | undefined;
+  #compilePluginPageFault(build: (code: DirectCode) => void): () => number {
+    const builder = new Builder();
+    build(new BuilderCode(builder, undefined));
+    return this.#entryOf(this.#options.compiler.compile(this.#entryModule(builder)));
+  }
+  #compileEventEntry(mode: EntryMode): () => number {
+    const { compiler } = this.#options;
+    const generate = () => {
+      const builder = new Builder();
+      buildEventEntry(builder, mode);
+      return this.#entryModule(builder);
+    };
+    const module = compiler.named(['event entry', mode, interpreterKey(this.#options)].join('\n'), generate);
+    return this.#entryOf(module);
+  }
+  #entryModule({ program }: Builder): Uint8Array {
+    return buildHandlers(this.#options, [{ name: undefined, program, number: 0 }]);
+  }
+  #entryOf(module: WebAssembly.Module): () => number {
+    const { handler0 } = this.#exportsOf(module) as { handler0(record: number): number };
+    return () => handler0(0);
   }
 
   /**

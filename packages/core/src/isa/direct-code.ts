@@ -4,13 +4,17 @@ import {
   CPL,
   CR3,
   EFLAGS_SYSTEM,
+  FAULT_ADDRESS,
+  FAULT_ERROR_CODE,
   GPR,
   INTERRUPT_WAITS,
   KERNEL_GS_BASE,
+  RIP,
   ROOTS,
   SEGMENT_ACCESS,
   SEGMENT_BASE,
   SEGMENT_SELECTOR,
+  type Slot,
   TLB,
 } from '../cpu/state.ts';
 import type { Builder } from '../ir/builder.ts';
@@ -22,12 +26,13 @@ import type { InstructionShape } from './types.ts';
 type Type = 'i32' | 'i64';
 const GS = 5;
 
-/** What plug-ins build with, as IR of the instruction that their code stands before. */
+/** What plug-ins build with, as IR of the instruction, or the fault, that their code stands before. */
 export class BuilderCode implements DirectCode {
   readonly #b: Builder;
-  readonly #shape: InstructionShape;
+  readonly #shape: InstructionShape | undefined;
 
-  constructor(builder: Builder, shape: InstructionShape) {
+  /** @param shape of the instruction; undefined: it is a fault that the code stands before */
+  constructor(builder: Builder, shape: InstructionShape | undefined) {
     this.#b = builder;
     this.#shape = shape;
   }
@@ -117,10 +122,25 @@ export class BuilderCode implements DirectCode {
     return word(this.#b.get(INTERRUPT_WAITS));
   }
   vector(): Word {
+    if (!this.#shape) throw new Error('vector: there is no INT n');
     return word(this.#b.wrap(this.#b.and(this.#b.immediate(), this.#b.i64(0xff))));
   }
   nextRip(): Quad {
+    if (!this.#shape) throw new Error('nextRip: a page fault is at an instruction, and none is done');
     return quad(nextRip(this.#b, this.#shape));
+  }
+  faultRip(): Quad {
+    return quad(this.#fault(RIP));
+  }
+  faultAddress(): Quad {
+    return quad(this.#fault(FAULT_ADDRESS));
+  }
+  errorCode(): Word {
+    return word(this.#fault(FAULT_ERROR_CODE));
+  }
+  #fault(slot: Slot): Value {
+    if (this.#shape) throw new Error('faultRip, faultAddress, errorCode: there is no page fault');
+    return this.#b.get(slot);
   }
   swapGs(): void {
     const b = this.#b;

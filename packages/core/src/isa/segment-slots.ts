@@ -10,6 +10,7 @@ import {
 } from '../cpu/state.ts';
 import type { Builder } from '../ir/builder.ts';
 import type { Value } from '../ir/types.ts';
+import { descriptorRights } from './descriptor-code.ts';
 import { FlatRights, RIGHTS_DPL_BIT, RIGHTS_UNUSABLE } from './flat-segments.ts';
 
 const END_OF_4_GIB = 1n << 32n;
@@ -73,3 +74,20 @@ export function isFlatData(b: Builder, index: number): Value {
   const kind = b.and(b.get(SEGMENT_ACCESS[index]), b.i32(DATA_KIND.MASK));
   return b.and(isWholeFrom0(b, index), b.eq(kind, b.i32(DATA_KIND.WRITABLE_UP)));
 }
+
+/** Load a flat code segment as its descriptor has it. The selector is i32. */
+export function loadCode32(b: Builder, selector: Value, descriptor: Value): void {
+  const isReadable = b.and(descriptorRights(b, descriptor), b.i32(2));
+  const bounds = { readEnd: endOf4GiB(b, isReadable), writeEnd: b.i64(0) };
+  setSegmentSlots(b, CS, { selector, ...wholeOf(b, descriptor), ...bounds });
+}
+/** Load a flat stack segment as its descriptor has it. */
+export function loadStack32(b: Builder, selector: Value, descriptor: Value): void {
+  const end = b.i64(END_OF_4_GIB);
+  setSegmentSlots(b, SS, { selector, ...wholeOf(b, descriptor), readEnd: end, writeEnd: end });
+}
+const wholeOf = (b: Builder, descriptor: Value) => ({
+  base: b.i64(0),
+  limit: b.i32(-1),
+  rights: descriptorRights(b, descriptor),
+});

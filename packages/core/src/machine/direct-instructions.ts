@@ -14,8 +14,9 @@ const BITS: readonly (readonly [ExitKind, number])[] = [
   ['invlpg', Direct.INVLPG],
   ['readCr', Direct.READ_CR],
   ['writeCr', Direct.WRITE_CR3],
+  ['exception', Direct.PAGE_FAULT],
 ];
-/** Whether an exit's instruction leaves guest code at present; of writes to control registers, those of CR3. */
+/** Whether an exit's instruction leaves guest code at present; of writes to control registers, those of CR3, of exceptions, page faults. */
 export function leaves(kind: ExitKind, direct: number): boolean {
   const bit = BITS.find(([known]) => known === kind)?.[1];
   return bit === undefined || (direct & bit) === 0;

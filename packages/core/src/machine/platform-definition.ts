@@ -14,7 +14,7 @@ import { CORE } from '../loader/boot/doors.ts';
 import type { MachineOptions } from './options.ts';
 
 /** An instruction of each kind, to try code on. */
-const EXAMPLES: Readonly<Record<DirectKind, readonly number[]>> = {
+const EXAMPLES: Readonly<Record<Exclude<DirectKind, 'pageFault'>, readonly number[]>> = {
   syscall: [0x0f, 0x05],
   iret: [0x48, 0xcf],
   hypercall: [0x0f, 0x01, 0xc1],
@@ -75,7 +75,7 @@ export class DefinedPlatform implements PlatformDefinition {
       throw new PolyvisorError('PV2023', message, 'load one of the plug-ins that build it');
     }
     // What throws, throws here and not when the guest runs.
-    build(new BuilderCode(new Builder(), shapeOf(EXAMPLES[kind])));
+    build(new BuilderCode(new Builder(), kind === 'pageFault' ? undefined : shapeOf(EXAMPLES[kind])));
     this.#took('its code before exits');
     this.#directCode.set(kind, build);
   }

@@ -1,5 +1,15 @@
 import type { DescriptorTable, DescriptorTables, Segment } from '@polyvisor/plugin-api';
-import { GDTR_BASE, GDTR_LIMIT, IDTR_BASE, IDTR_LIMIT, LDTR_SELECTOR, TR_SELECTOR } from '../cpu/state.ts';
+import {
+  GDTR_BASE,
+  GDTR_LIMIT,
+  IDTR_BASE,
+  IDTR_LIMIT,
+  LDTR_SELECTOR,
+  TR_ACCESS,
+  TR_BASE,
+  TR_LIMIT,
+  TR_SELECTOR,
+} from '../cpu/state.ts';
 import { RESET_LDTR, RESET_TR } from './cpu-mode.ts';
 
 /** A table register whose base and limit stand in the state block, for SGDT and SIDT. */
@@ -31,7 +41,7 @@ class StateTable implements DescriptorTable {
   }
 }
 
-/** GDTR, IDTR, LDTR and TR; what guest code can store of them is in the state block. */
+/** GDTR, IDTR, LDTR and TR; what guest code can store of them, and generated code reads, is in the state block. */
 export class StateTables implements DescriptorTables {
   readonly gdtr: StateTable;
   readonly idtr: StateTable;
@@ -44,6 +54,7 @@ export class StateTables implements DescriptorTables {
     this.#base = base;
     this.gdtr = new StateTable(view, base + GDTR_BASE.offset, base + GDTR_LIMIT.offset);
     this.idtr = new StateTable(view, base + IDTR_BASE.offset, base + IDTR_LIMIT.offset);
+    this.tr = RESET_TR;
   }
   /** The state block begins somewhere else from now on. */
   moveTo(base: number): void {
@@ -64,5 +75,8 @@ export class StateTables implements DescriptorTables {
   set tr(segment: Segment) {
     this.#tr = segment;
     this.#view.setInt32(this.#base + TR_SELECTOR.offset, segment.selector, true);
+    this.#view.setBigUint64(this.#base + TR_BASE.offset, segment.base, true);
+    this.#view.setInt32(this.#base + TR_LIMIT.offset, segment.limit, true);
+    this.#view.setInt32(this.#base + TR_ACCESS.offset, segment.accessRights, true);
   }
 }

@@ -21,6 +21,8 @@ import {
   DR,
   EFER,
   EFLAGS_SYSTEM,
+  FAULT_ERROR_CODE,
+  FAULT_VECTOR,
   FPU_TRAP,
   HIDDEN_GDT,
   HIDDEN_GDT_AT,
@@ -32,6 +34,7 @@ import {
   RIP,
   X87_CONTROL,
 } from '../cpu/state.ts';
+import { NO_ERROR_CODE } from '../engine/emit.ts';
 import type { Engine } from '../engine/engine.ts';
 import { Flag } from '../isa/flags.ts';
 import { type CpuMode, modeFacts } from '../isa/modes.ts';
@@ -70,6 +73,7 @@ const TOUCHES_CELLS =
   Direct.SYSENTER |
   Direct.SYSEXIT |
   Direct.IRET |
+  Direct.PAGE_FAULT |
   Direct.READ_CR |
   Direct.PLUGIN_CODE;
 
@@ -144,7 +148,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   #allowDirect(): void {
     let bits = this.#holdsDirect ? 0 : this.#direct;
     if (this.#nmiBlocked) bits &= ~(Direct.IRET | Direct.PLUGIN_CODE);
-    if (this.#cells) bits = (bits & ~TOUCHES_CELLS) | Direct.NOT_PUSHF;
+    if (this.#cells) bits = (bits & ~TOUCHES_CELLS) | Direct.IF_ELSEWHERE;
     if (this.#pauseLeaves) bits |= Direct.PAUSE_LEAVES;
     this.setSlot32(DIRECT, bits);
   }
@@ -281,6 +285,17 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     writeFlags(this.words, image);
     this.#shareInterruptFlag();
     if (acChanged) this.updateMmu();
+  }
+
+  /** {@link Engine.enterEvent}, with RFLAGS.IF where generated code looks for it. */
+  enterEvent(vector: number, errorCode: number | undefined, software: boolean): boolean {
+    if (!this.#seat.isHeldBy(this)) return false;
+    this.setSlot32(FAULT_VECTOR, vector);
+    this.setSlot32(FAULT_ERROR_CODE, errorCode ?? NO_ERROR_CODE);
+    if (this.#cells?.interruptsOff) this.words[Word.EFLAGS_SYSTEM] &= ~Flag.IF;
+    const entered = this.engine.enterEvent(software);
+    this.#shareInterruptFlag();
+    return entered;
   }
 
   debugRegister(index: DebugRegister): bigint {

@@ -46,7 +46,7 @@ const SHARED_32: SharedLayout = {
   wallclockSecondsHigh: 2340,
 };
 
-const SHARED_64: SharedLayout = {
+export const SHARED_64: SharedLayout = {
   wordBytes: 8,
   selectorShift: 6,
   twoLevelPorts: 4096,

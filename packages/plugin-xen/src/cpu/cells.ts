@@ -30,6 +30,10 @@ export const Cell = {
   /** Calls made since they were counted: mmu_update in the low half, update_va_mapping in the high one; mmuext_op. */
   UPDATES: 14,
   MMUEXT_OPS: 15,
+  /** The kernel's handler of page faults, 0: the exit has to see to it; not 0: it masks events. And where the kernel's stack begins. */
+  PAGE_FAULT_ENTRY: 16,
+  PAGE_FAULT_MASKS: 17,
+  KERNEL_STACK: 18,
 } as const;
 
 /** A selector of the LDT. */

@@ -19,11 +19,12 @@ import { Entry, isHypervisorStackAt, RFLAGS_DF, RFLAGS_IF, RFLAGS_IOPL, VMASST_A
 import { Cell, selectorPair } from './cells.ts';
 import { Frame, IRET_CALL, RFLAGS_ALL, RFLAGS_ALWAYS_ONE, VGCF_IN_SYSCALL } from './iret.ts';
 import { CODE64_RIGHTS, DATA_RIGHTS } from './segments.ts';
+import { TRAP_MASKS_EVENTS, Vector } from './traps.ts';
 
-const Root = { KERNEL: 0, USER: 1 } as const;
+export const Root = { KERNEL: 0, USER: 1 } as const;
 
 /** TF, NT, RF, VM, AC, VIF, VIP: with one of these before or after it, a change of mode is the exit's. */
-const RARE_FLAGS = 0x1f_4100;
+export const RARE_FLAGS = 0x1f_4100;
 const RETURN_COUNTER = (HYPERCALLS[IRET_CALL] as HypercallInfo).counter;
 const IRET_FRAME_BYTES = Frame.WORDS * 4;
 
@@ -222,6 +223,7 @@ export class DirectEntry {
   #vcpuInfoGpa = -1;
   #stack = -1n;
   #entry = -1n;
+  #faultEntry = -1n;
   #isAllowed = false;
 
   /** Before guest code is entered. */
@@ -241,6 +243,7 @@ export class DirectEntry {
     const mayReturn = isAllowed && !vcpu.userRootStale && !vcpu.nmiMasked && !vcpu.nmiPending;
     cells[2 * Cell.MAY_RETURN] = mayReturn ? 1 : 0;
     cells[2 * Cell.SYSCALL_MASKS] = vcpu.callbacks.syscallMasksEvents ? 1 : 0;
+    cells[2 * Cell.PAGE_FAULT_MASKS] = vcpu.traps[Vector.PF].flags & TRAP_MASKS_EVENTS;
   }
 
   #updatePlaces(vcpu: XenVcpu): void {
@@ -259,13 +262,19 @@ export class DirectEntry {
 
   #updateEntry(vcpu: XenVcpu, isAllowed: boolean): void {
     const { syscall } = vcpu.callbacks;
-    if (isAllowed === this.#isAllowed && vcpu.kernelRsp === this.#stack && syscall === this.#entry) return;
+    const pageFault = vcpu.traps[Vector.PF].address;
+    const isSame = isAllowed === this.#isAllowed && vcpu.kernelRsp === this.#stack;
+    if (isSame && syscall === this.#entry && pageFault === this.#faultEntry) return;
     this.#isAllowed = isAllowed;
     this.#stack = vcpu.kernelRsp;
     this.#entry = syscall;
+    this.#faultEntry = pageFault;
     const top = vcpu.kernelRsp & ~0xfn;
-    const isUsable = isAllowed && syscall !== 0n && !isHypervisorStackAt(top);
+    const hasStack = isAllowed && !isHypervisorStackAt(top);
+    const isUsable = hasStack && syscall !== 0n;
     const { cells } = vcpu.cpu.directState;
+    setCell(cells, Cell.KERNEL_STACK, hasStack ? top : 0n);
+    setCell(cells, Cell.PAGE_FAULT_ENTRY, isAllowed ? pageFault : 0n);
     setCell(cells, Cell.SYSCALL_FRAME, isUsable ? top - BigInt(Entry.SIZE_BYTES) : 0n);
     setCell(cells, Cell.SYSCALL_ENTRY, syscall);
   }

@@ -11,6 +11,7 @@ import { executeCpuid } from './privileged.ts';
 import { instructionAddress } from './segments.ts';
 import { type Dispatch, onHypercall32 } from './syscall.ts';
 import {
+  FaultCode,
   injectException,
   injectPageFault,
   injectSoftwareInterrupt,
@@ -19,10 +20,7 @@ import {
 } from './traps.ts';
 import { growSegment } from './truncatedSegments.ts';
 
-const FAULT_PRESENT = 1;
-const FAULT_WRITE = 2;
-const FAULT_RESERVED = 8;
-const FAULT_FETCH = 16;
+const { PRESENT, WRITE, RESERVED, FETCH } = FaultCode;
 const DR6_STEP = 1n << 14n;
 const RFLAGS_TF = 1n << 8n;
 /** PV32: only its kernel's level may use it; from user mode it is like any other vector. */
@@ -65,8 +63,7 @@ function onPageFault(domain: PvDomain, vcpu: XenVcpu, gva: bigint, errorCode: nu
     else injectPageFault(domain, vcpu, gva, errorCode);
     return;
   }
-  const isTableWrite =
-    (errorCode & (FAULT_PRESENT | FAULT_WRITE | FAULT_RESERVED | FAULT_FETCH)) === (FAULT_PRESENT | FAULT_WRITE);
+  const isTableWrite = (errorCode & (PRESENT | WRITE | RESERVED | FETCH)) === (PRESENT | WRITE);
   if (isTableWrite && vcpu.kernelMode && emulateTableWrite(domain, vcpu, gva)) return;
   injectPageFault(domain, vcpu, gva, errorCode);
 }

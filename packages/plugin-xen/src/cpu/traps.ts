@@ -6,8 +6,9 @@ export const Vector = { DB: 1, NMI: 2, BP: 3, UD: 6, NM: 7, GP: 13, PF: 14 } as 
 /** Vectors 8, 10–14, 17, 21 push an error code (SDM vol. 3A, table 6-1). */
 const HAS_ERROR_CODE = (1 << 8) | (0x1f << 10) | (1 << 17) | (1 << 21);
 
-const FAULT_USER = 4;
-const TRAP_MASKS_EVENTS = 4;
+/** Bits of a page fault's error code (SDM vol. 3A, 4.7). */
+export const FaultCode = { PRESENT: 1, WRITE: 2, USER: 4, RESERVED: 8, FETCH: 16 } as const;
+export const TRAP_MASKS_EVENTS = 4;
 
 const NAMES: Readonly<Record<number, string>> = {
   0: '#DE',
@@ -69,7 +70,7 @@ export function writeGuestCr2(domain: XenDomain, vcpu: XenVcpu, gva: bigint): vo
 export function injectPageFault(domain: XenDomain, vcpu: XenVcpu, gva: bigint, errorCode: number): void {
   vcpu.cpu.cr2 = gva;
   writeGuestCr2(domain, vcpu, gva);
-  const code = vcpu.kernelMode ? errorCode & ~FAULT_USER : errorCode | FAULT_USER;
+  const code = vcpu.kernelMode ? errorCode & ~FaultCode.USER : errorCode | FaultCode.USER;
   injectException(domain, vcpu, Vector.PF, code);
 }
 

@@ -53,7 +53,7 @@ function checkVirtual8086(b: Builder, shape: InstructionShape): void {
 /** PUSHF: VM and RF are pushed as 0. It leaves where the machine keeps IF elsewhere. */
 export const pushFlags: Semantics = (b, shape) => {
   checkVirtual8086(b, shape);
-  b.when(b.and(b.get(DIRECT), b.i32(Direct.NOT_PUSHF)), () => {
+  b.when(b.and(b.get(DIRECT), b.i32(Direct.IF_ELSEWHERE)), () => {
     b.set(ARG[0], b.i64(shape.operandWidth));
     b.exit(exitNumber('pushf'));
   });
@@ -67,8 +67,8 @@ const PLAIN_FLAGS = Flag.DF | Flag.NT | Flag.AC | Flag.ID | Flag.TF;
 
 /**
  * POPF. It leaves through an exit when it would set TF or change IOPL, at CPL 0 AC, on which the way to access memory
- * depends, or IF where that is not {@link Direct}; an IF or IOPL that the CPL keeps it from changing stays silently (SDM
- * vol. 2B, POPF, table 4-15).
+ * depends, or IF where that is not {@link Direct}, and always where the machine keeps IF elsewhere; an IF or IOPL that the CPL keeps it
+ * from changing stays silently (SDM vol. 2B, POPF, table 4-15).
  */
 export const popFlags: Semantics = (b, shape) => {
   checkVirtual8086(b, shape);
@@ -82,7 +82,8 @@ export const popFlags: Semantics = (b, shape) => {
   const directly = b.select(isDirect, withinIopl, b.i32(0));
   const sensitive = b.select(cpl, withinIopl, b.i32(Flag.IF | Flag.IOPL | Flag.AC));
   const changes = b.and(b.xor(image, system), b.and(sensitive, b.not(directly)));
-  const delicate = b.or(changes, b.and(image, b.i32(Flag.TF)));
+  const isElsewhere = b.and(b.get(DIRECT), b.i32(Direct.IF_ELSEWHERE));
+  const delicate = b.or(b.or(changes, b.and(image, b.i32(Flag.TF))), isElsewhere);
   b.when(delicate, () => {
     b.set(ARG[0], b.i64(shape.operandWidth));
     b.exit(exitNumber('popf'));

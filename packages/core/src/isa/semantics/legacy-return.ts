@@ -2,10 +2,10 @@
 import { CPL, CR0, EFLAGS_SYSTEM, GPR } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
-import { descriptorRights, isFlatCode32, isFlatData32, isInGdt, readGdt } from '../descriptor-code.ts';
+import { isFlatCode32, isFlatData32, isInGdt, readGdt } from '../descriptor-code.ts';
 import { ARITHMETIC_FLAGS, Flag, unpackArithmeticFlags } from '../flags.ts';
 import { peek, setStackPointer, stackPointerPlus } from '../operands.ts';
-import { endOf4GiB, isFlatData, isWholeFrom0, setSegmentSlots } from '../segment-slots.ts';
+import { isFlatData, isWholeFrom0, loadCode32, loadStack32 } from '../segment-slots.ts';
 import type { InstructionShape } from '../types.ts';
 import { changeLevel, isLevelKnown, letsInterruptIn, RARE_FLAGS, staysAtCpl3 } from './levels.ts';
 
@@ -47,7 +47,7 @@ function returnByFrame(b: Builder, shape: InstructionShape): void {
   const image = () => b.current(flags);
   const isPlain = b.and(b.eqz(b.and(image(), b.i32(RARE_FLAGS))), b.eqz(letsInterruptIn(b, image())));
   const finish = (code: Value) => {
-    setCode(b, selector(), code);
+    loadCode32(b, selector(), code);
     setFlags(b, image());
     b.jump(b.extendU(b.current(eip)));
   };
@@ -66,10 +66,10 @@ function returnByFrame(b: Builder, shape: InstructionShape): void {
         b.when(all(b, b.eq(b.and(outer(), b.i32(3)), b.i32(3)), isInGdt(b, outer())), () => {
           const stack = b.variable(readGdt(b, outer()));
           b.when(isFlatData32(b, b.current(stack), b.i32(3)), () => {
-            setStack(b, outer(), b.current(stack));
+            loadStack32(b, outer(), b.current(stack));
             b.setFixed(RSP, 8, b.extendU(b.current(esp)));
             setFlags(b, image());
-            setCode(b, selector(), b.current(code));
+            loadCode32(b, selector(), b.current(code));
             b.set(CPL, b.i32(3));
             changeLevel(b, 'user');
             b.jump(b.extendU(b.current(eip)));
@@ -77,25 +77,6 @@ function returnByFrame(b: Builder, shape: InstructionShape): void {
         });
       });
     });
-  });
-}
-
-function setCode(b: Builder, selector: Value, descriptor: Value): void {
-  setFlat(b, CS, selector, descriptor, { isReadable: b.and(descriptorRights(b, descriptor), b.i32(2)), isWritable: 0 });
-}
-function setStack(b: Builder, selector: Value, descriptor: Value): void {
-  setFlat(b, SS, selector, descriptor, { isReadable: b.i32(1), isWritable: 1 });
-}
-function setFlat(
-  b: Builder,
-  index: number,
-  selector: Value,
-  descriptor: Value,
-  { isReadable, isWritable }: { readonly isReadable: Value; readonly isWritable: 0 | 1 },
-): void {
-  setSegmentSlots(b, index, {
-    ...{ selector, base: b.i64(0), limit: b.i32(-1), rights: descriptorRights(b, descriptor) },
-    ...{ readEnd: endOf4GiB(b, isReadable), writeEnd: endOf4GiB(b, b.i32(isWritable)) },
   });
 }
 

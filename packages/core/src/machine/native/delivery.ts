@@ -5,7 +5,6 @@ import type { MachineVcpu } from '../vcpu.ts';
 import { type Delivery, memoryFault, type NativeFault, protection, pushedResumeFlag, Vector } from './answer.ts';
 import { deliverProtected } from './delivery-protected.ts';
 import { dplOf, isFault, readDescriptor } from './descriptors.ts';
-import { deliverDirectly } from './direct-delivery.ts';
 import { hasDescriptors, iopl, isLongMode, isVirtual8086 } from './mode.ts';
 import { deliverReal } from './real-mode.ts';
 import { loadCodeSegment, nullSegment } from './segments.ts';
@@ -18,7 +17,7 @@ const { S, CODE, CONFORMING, P, L } = AccessRights;
 
 /** Deliver through the IDT, or in real-address mode through the interrupt vector table; a fault on the way is the answer. */
 export function deliver(vcpu: MachineVcpu, event: Delivery): NativeFault | undefined {
-  if (deliverDirectly(vcpu, event)) return undefined;
+  if (vcpu.enterEvent(event.vector, event.errorCode, event.software)) return undefined;
   if (isLongMode(vcpu)) return deliverLong(vcpu, event);
   if (isVirtual8086(vcpu)) {
     // CR4.VME is not there (SDM vol. 3B, 20.2.8.3 and table 20-2).
@@ -29,7 +28,7 @@ export function deliver(vcpu: MachineVcpu, event: Delivery): NativeFault | undef
 }
 
 /** SDM vol. 3A, 6.14. */
-function deliverLong(vcpu: MachineVcpu, event: Delivery): NativeFault | undefined {
+export function deliverLong(vcpu: MachineVcpu, event: Delivery): NativeFault | undefined {
   const gateCode = event.vector * 8 + 2 + (event.software ? 0 : 1);
   const gate = readGate(vcpu, event, gateCode);
   if (isFault(gate)) return gate;

@@ -26,6 +26,8 @@ const INSTRUCTIONS = {
   writeCr: '0f22d8',
   'native.clac': '0f01ca',
   'native.stac': '0f01cb',
+  // MOV EAX from where nothing is mapped.
+  'exception.14': '8b042500000800',
 } as const;
 /** And those that otherwise never leave. */
 const ALL_INSTRUCTIONS = { ...INSTRUCTIONS, 'native.pushf': '9c', 'exception.6': '0f0b' } as const;
