@@ -1,6 +1,6 @@
 import { setImmediate as afterOthers } from 'node:timers/promises';
 import { type CodeRecord, openRecords, type RecordPlace } from './code-file.ts';
-import { openNativeModules } from './native-modules.ts';
+import { type NativeModules, openNativeModules } from './native-modules.ts';
 import { readUsed } from './used-file.ts';
 
 /** What a thread is to load, and what it has loaded. */
@@ -29,8 +29,7 @@ export async function loadAhead({ file, loaded }: Ahead): Promise<number> {
   try {
     for (const place of inOrder(reader.places, await readUsed(file))) {
       const record = reader.read(place);
-      const native = record?.native();
-      const module = record && native && natives.deserialize(native, record.bytes);
+      const module = record && moduleOf(record, natives);
       if (module) {
         held.push(module);
         if (place.number < words.length) Atomics.store(words, place.number, digestWord(record));
@@ -41,6 +40,12 @@ export async function loadAhead({ file, loaded }: Ahead): Promise<number> {
     reader.close();
   }
   return held.length - before;
+}
+
+/** Functions that have run seldom have no machine code in the file, and want compiling as much as the others. */
+function moduleOf(record: CodeRecord, natives: NativeModules): WebAssembly.Module | undefined {
+  const native = record.native();
+  return native ? natives.deserialize(native, record.bytes) : new WebAssembly.Module(record.bytes as BufferSource);
 }
 
 /** Of several records of the same bytes the last one stands for the others. */
