@@ -1,11 +1,12 @@
 import { expect, it } from 'vitest';
 import { decode } from '../isa/decoder.ts';
+import type { CpuMode } from '../isa/modes.ts';
 import { COMMON_INSTRUCTIONS } from './common.ts';
 import { HOT_INSTRUCTIONS } from './hot.ts';
 import { hex, TestBench } from './testing/test-bench.ts';
 
 const handlers = (bench: TestBench) => bench.engine.statistics().handlers;
-const bench = (common: readonly string[]) => new TestBench({ ramBytes: 1 << 20, common });
+const bench = (common: readonly string[]) => new TestBench({ ramBytes: 1 << 20, common: { long64: common } });
 
 /** Instructions of a shape each. */
 const DIFFERENT = [
@@ -40,18 +41,23 @@ it('they are what is run then, with the same results', () => {
   expect(handlers(many)).toBe(before);
 });
 
-it('each stands once in the list, and none of them in the dispatch loop', () => {
-  const named = (list: readonly string[]) => list.flatMap((each) => each.split('+')).map(nameOf);
-  const common = named(COMMON_INSTRUCTIONS);
-  expect(new Set(common).size).toBe(common.length);
-  const inline = new Set(named(HOT_INSTRUCTIONS));
-  expect(common.filter((name) => inline.has(name))).toEqual([]);
-});
+it.each(['long64', 'flat32'] as const)(
+  'each of %s stands once in the list, and none of them in the dispatch loop',
+  (mode) => {
+    const named = (list: readonly string[], of: CpuMode) =>
+      list.flatMap((each) => each.split('+')).map((each) => nameOf(each, of));
+    const common = named(COMMON_INSTRUCTIONS[mode] ?? [], mode);
+    expect(new Set(common).size).toBe(common.length);
+    expect(common.length).toBeGreaterThan(500);
+    const inline = new Set(named(HOT_INSTRUCTIONS, 'long64'));
+    expect(common.filter((name) => inline.has(name))).toEqual([]);
+  },
+);
 
-function nameOf(example: string): string {
+function nameOf(example: string, mode: CpuMode): string {
   const isQuiet = example.startsWith('q:');
   const bytes = hex(isQuiet ? example.slice(2) : example);
-  const result = decode((i) => bytes[i] ?? -1, 'long64');
+  const result = decode((i) => bytes[i] ?? -1, mode);
   if (!result.ok || result.instruction.lengthBytes !== bytes.length) throw new Error(`${example} does not decode`);
   return `${isQuiet ? 'quiet ' : ''}${result.instruction.shape.key}`;
 }

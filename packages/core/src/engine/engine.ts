@@ -39,7 +39,7 @@ import { type CodeKeeper, compileOnly } from './code-keeper.ts';
 import { COMMON_INSTRUCTIONS } from './common.ts';
 import { NO_ERROR_CODE } from './emit.ts';
 import { ExitCode, HandlerResult } from './exit-code.ts';
-import { Handlers, type ProfiledHandler } from './handlers.ts';
+import { type CommonInstructions, Handlers, type ProfiledHandler } from './handlers.ts';
 import { HELPER_NAMES, type HostHelper, helperNumber } from './helper-numbers.ts';
 import { HOT_INSTRUCTIONS } from './hot.ts';
 import { buildInterpreter, interpreterKey, ProfileLayout } from './interpreter.ts';
@@ -68,8 +68,8 @@ export interface EngineOptions {
   readonly vcpus?: number;
   /** Inline handlers by example bytes; default: the measured list. */
   readonly hot?: readonly string[];
-  /** Handlers that are compiled together, by example bytes; default: the measured list, or none if `hot` is given. */
-  readonly common?: readonly string[];
+  /** Handlers that are compiled together, by example bytes; default: the measured lists, or none if `hot` is given. */
+  readonly common?: CommonInstructions;
   /** Compile at most so many handlers before starting afresh; at least 404. Default: as many as the table holds. */
   readonly maxCompiledHandlers?: number;
   /** Count executions per handler, for measuring that list. */
@@ -175,7 +175,7 @@ export class Engine {
       ...(options.profile ? { profileAt: layout.recordsEnd - ProfileLayout.sizeBytes } : {}),
     };
     const hot = options.profile ? [] : (options.hot ?? HOT_INSTRUCTIONS);
-    const common = options.common ?? (options.profile || options.hot ? [] : COMMON_INSTRUCTIONS);
+    const common = options.common ?? (options.profile || options.hot ? {} : COMMON_INSTRUCTIONS);
     const directCode: DirectPrograms = options.directCode ?? new Map();
     const maxCompiled = options.maxCompiledHandlers;
     this.#handlers = new Handlers({ ...forInterpreter, memory, hot, common, maxCompiled, directCode, compiler });
@@ -272,9 +272,9 @@ export class Engine {
     return this.#handlers.profile(this.code.examples ?? new Map());
   }
 
-  /** Handlers that stand not inline and have been compiled, for the list of those that are common; with `code.examples`. */
-  compiledHandlers(): Omit<ProfiledHandler, 'count'>[] {
-    return this.#handlers.compiled(this.code.examples ?? new Map());
+  /** Handlers of a mode that stand not inline and have been compiled, for the list of those that are common; with `code.examples`. */
+  compiledHandlers(mode: CpuMode): Omit<ProfiledHandler, 'count'>[] {
+    return this.#handlers.compiled(this.code.examples ?? new Map(), mode);
   }
 
   /** Figures for `--stats`. */

@@ -4,6 +4,7 @@ import { type FlagUse, flagUse } from '../ir/flag-use.ts';
 import type { Block, Program } from '../ir/types.ts';
 import { decode } from '../isa/decoder.ts';
 import { BuilderCode } from '../isa/direct-code.ts';
+import type { CpuMode } from '../isa/modes.ts';
 import { buildEventEntry, type EntryMode } from '../isa/semantics/event-entry.ts';
 import type { InstructionShape } from '../isa/types.ts';
 import type { HandlerChoice } from './code-cache.ts';
@@ -23,8 +24,11 @@ import { FIRST_HANDLER } from './record.ts';
 /** No run needs more: two handlers for each of its instructions. */
 const HANDLERS_PER_RUN = 404;
 
-/** So many handlers of 64-bit code have been compiled when those that are common in it are. */
+/** So many handlers of a mode's code have been compiled when those that are common in it are. */
 const COMMON_AFTER = 32;
+
+/** Instructions to compile together, once some others of their mode have been: see common.ts. */
+export type CommonInstructions = Readonly<Partial<Record<CpuMode, readonly string[]>>>;
 
 /** A handler or pair of handlers, as the hot list names it, and how often it ran. */
 export interface ProfiledHandler {
@@ -39,8 +43,7 @@ export interface HandlersOptions extends Omit<InterpreterOptions, 'inline'> {
   readonly compiler: Pick<CodeKeeper, 'compile' | 'named' | 'instantiated'>;
   /** Instructions and pairs to stand inline: see hot.ts. */
   readonly hot: readonly string[];
-  /** Instructions to compile together, once some others have been: see common.ts. */
-  readonly common: readonly string[];
+  readonly common: CommonInstructions;
   /** Compile at most so many others before {@link Handlers.full}; default: as many as the table holds. */
   readonly maxCompiled: number | undefined;
 }
@@ -67,9 +70,8 @@ export class Handlers {
   #next = FIRST_HANDLER;
   /** Have a number, and no code yet. */
   #waiting: TableHandler[] = [];
-  #commonAreCompiled = false;
-  /** Compiled for 64-bit code. */
-  #compiledFor64 = 0;
+  /** How many have been compiled of each mode that has common ones, until those are. */
+  readonly #compiledOf = new Map<CpuMode, number>();
   readonly #firstCompiled: number;
   readonly #limit: number;
   #table: WebAssembly.Table | undefined;
@@ -77,6 +79,7 @@ export class Handlers {
 
   constructor(options: HandlersOptions) {
     this.#options = options;
+    this.#awaitCommon();
     this.inline = this.#hotPrograms(options.hot);
     const isNamed = !this.inline.flat().some((program) => withPluginCode.has(program));
     this.inlineName = isNamed ? options.hot.join() : undefined;
@@ -102,8 +105,10 @@ export class Handlers {
     for (const choice of this.#all) choice.forget(this.#firstCompiled);
     this.#next = this.#firstCompiled;
     this.#waiting = [];
-    this.#commonAreCompiled = false;
-    this.#compiledFor64 = 0;
+    this.#awaitCommon();
+  }
+  #awaitCommon(): void {
+    for (const mode of commonModes(this.#options.common)) this.#compiledOf.set(mode, 0);
   }
 
   get #all(): Choice[] {
@@ -117,10 +122,10 @@ export class Handlers {
     return this.#choices[shape.id] ?? this.#choose(shape);
   }
   /** What has been compiled since the start that could stand in the list of common instructions. */
-  compiled(examples: ReadonlyMap<InstructionShape, string>): Omit<ProfiledHandler, 'count'>[] {
+  compiled(examples: ReadonlyMap<InstructionShape, string>, mode: CpuMode): Omit<ProfiledHandler, 'count'>[] {
     return this.#all.flatMap((choice) => {
       const example = examples.get(choice.shape);
-      if (example === undefined || choice.shape.mode !== 'long64') return [];
+      if (example === undefined || choice.shape.mode !== mode) return [];
       const { key } = choice.shape;
       const both = [];
       if (choice.hasHandler && choice.handler >= this.#firstCompiled) both.push({ example, key });
@@ -173,9 +178,10 @@ export class Handlers {
 
   /** `built` is its program, if there is one already. */
   #choose(shape: InstructionShape, built?: Program): Choice {
-    const is64 = shape.mode === 'long64';
+    const { mode } = shape;
     const choice = new Choice(shape, this.#options.directCode, built, (program, quiet) => {
-      if (is64) this.#compiledFor64++;
+      const count = this.#compiledOf.get(mode);
+      if (count !== undefined) this.#compiledOf.set(mode, count + 1);
       const name = (quiet ? QUIET_MARK : '') + shape.key;
       return this.#addHandler(program, withPluginCode.has(program) ? undefined : name);
     });
@@ -194,16 +200,19 @@ export class Handlers {
    * A guest that needs many handlers needs most of these sooner or later, and some hundred modules cost much more than one.
    */
   #askForCommon(): void {
-    const { common } = this.#options;
-    const hasRoom = this.#next + common.length < this.#limit - HANDLERS_PER_RUN;
-    if (this.#commonAreCompiled || this.#compiledFor64 < COMMON_AFTER || !hasRoom) return;
-    this.#commonAreCompiled = true;
-    for (const example of common) {
-      const quiet = example.startsWith(QUIET_MARK);
-      const choice = this.#choiceOf(exampleShape(quiet ? example.slice(QUIET_MARK.length) : example));
-      if (quiet) choice.quiet();
-      else choice.prepare();
+    for (const [mode, count] of this.#compiledOf) {
+      const common = this.#options.common[mode] ?? [];
+      const hasRoom = this.#next + common.length < this.#limit - HANDLERS_PER_RUN;
+      if (count < COMMON_AFTER || !hasRoom) continue;
+      this.#compiledOf.delete(mode);
+      for (const example of common) this.#prepare(example, mode);
     }
+  }
+  #prepare(example: string, mode: CpuMode): void {
+    const quiet = example.startsWith(QUIET_MARK);
+    const choice = this.#choiceOf(exampleShape(quiet ? example.slice(QUIET_MARK.length) : example, mode));
+    if (quiet) choice.quiet();
+    else choice.prepare();
   }
 
   /** Compile what has been asked for; before guest code is entered. */
@@ -325,10 +334,12 @@ function buildProgram(shape: InstructionShape, directCode: DirectPrograms, quiet
 }
 const withPluginCode = new WeakSet<Program>();
 
-function exampleShape(hex: string): InstructionShape {
+const commonModes = (common: CommonInstructions): CpuMode[] => Object.keys(common) as CpuMode[];
+
+function exampleShape(hex: string, mode: CpuMode = 'long64'): InstructionShape {
   const bytes = Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
-  const result = decode((i) => (i < bytes.length ? bytes[i] : -1), 'long64');
-  if (!result.ok) throw new Error(`hot list: ${hex} does not decode`);
+  const result = decode((i) => (i < bytes.length ? bytes[i] : -1), mode);
+  if (!result.ok) throw new Error(`lists of instructions: ${hex} does not decode`);
   return result.instruction.shape;
 }
 
