@@ -38,6 +38,7 @@ import { NO_ERROR_CODE } from '../engine/emit.ts';
 import type { Engine } from '../engine/engine.ts';
 import { Flag } from '../isa/flags.ts';
 import { type CpuMode, modeFacts } from '../isa/modes.ts';
+import { PDPTE_RESERVED } from '../memory/walk.ts';
 import { RESET_SEGMENTS } from './cpu-mode.ts';
 import { VcpuDirectState } from './direct-state.ts';
 import { EngineSeat } from './engine-seat.ts';
@@ -61,6 +62,12 @@ const Word = {
   EFLAGS_SYSTEM: EFLAGS_SYSTEM.offset >>> 2,
   INTERRUPT_WAITS: INTERRUPT_WAITS.offset >>> 2,
   PDPTE: PDPTE[0].offset >>> 2,
+} as const;
+
+/** PDPTE_RESERVED in halves. */
+const Reserved = {
+  LOW: Number(BigInt.asIntN(32, PDPTE_RESERVED)),
+  HIGH: Number(BigInt.asIntN(32, PDPTE_RESERVED >> 32n)),
 } as const;
 
 /** What reads or changes state that {@link MachineVcpu.shareCells} keeps in guest memory. */
@@ -347,8 +354,11 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     this.#loadPdptes();
     const pcid = hasContexts ? this.slotHalf(CR3, 0) & CR3_PCID : 0;
     const keeps = hasContexts && ((value >> 63n) & 1n) !== 0n;
-    this.#seated(() => this.#tlb.enter(pcid, keeps));
-    this.updateMmu();
+    // Neither MMU_FLAGS nor the code mode depends on CR3.
+    this.#seated(() => {
+      this.#tlb.enter(pcid, keeps);
+      this.#tlb.select();
+    });
   }
   get cr4(): bigint {
     return this.slot64(CR4);
@@ -430,22 +440,28 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   }
   readonly #tlb: TranslationBuffer;
 
-  /** The PDPTEs that PAE paging finds where CR3 points. Beyond the memory they read as all ones. */
-  readPdptes(cr3: bigint): bigint[] {
-    const { layout, view } = this.engine.memory;
-    const { ram, ramSizeBytes } = layout;
-    const at = Number(cr3 & 0xffffffe0n);
-    return PDPTE.map((_, i) =>
-      at + 32 <= ramSizeBytes ? view.getBigUint64(ram + at + i * 8, true) : (1n << 64n) - 1n,
-    );
+  /** One of the PDPTEs that PAE paging finds where CR3 points, of which this is the low half, is present with reserved bits. */
+  refusesPdptes(cr3: number): boolean {
+    const { words } = this.engine.memory;
+    const from = this.#pdptesAt(cr3);
+    if (from < 0) return true;
+    for (let i = 0; i < PDPTE.length * 2; i += 2) {
+      const low = words[from + i];
+      if (low & 1 && (low & Reserved.LOW) | (words[from + i + 1] & Reserved.HIGH)) return true;
+    }
+    return false;
   }
   #loadPdptes(): void {
     if (!usesPdptes(this.slot32(MMU_FLAGS))) return;
-    const { layout, words } = this.engine.memory;
-    const at = (this.slotHalf(CR3, 0) & 0xffffffe0) >>> 0;
-    const isMemory = at + PDPTE.length * 8 <= layout.ramSizeBytes;
-    const from = (layout.ram + at) >>> 2;
-    for (let i = 0; i < PDPTE.length * 2; i++) this.words[Word.PDPTE + i] = isMemory ? words[from + i] : -1;
+    const { words } = this.engine.memory;
+    const from = this.#pdptesAt(this.slotHalf(CR3, 0));
+    for (let i = 0; i < PDPTE.length * 2; i++) this.words[Word.PDPTE + i] = from < 0 ? -1 : words[from + i];
+  }
+  /** Index of the first one's low half in memory's words; negative: beyond the memory, where all bits read as ones. */
+  #pdptesAt(cr3: number): number {
+    const { ram, ramSizeBytes } = this.engine.memory.layout;
+    const at = (cr3 & 0xffffffe0) >>> 0;
+    return at + PDPTE.length * 8 <= ramSizeBytes ? (ram + at) >>> 2 : -1;
   }
   translate(gva: bigint, access: Access, options?: VirtualAccessOptions): Translation {
     return this.#seated(() => this.#virtual.translate(gva, access, options));

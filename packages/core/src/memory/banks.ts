@@ -133,11 +133,14 @@ export class TlbBanks {
     const data = (virtualPageLow & (TLB_ENTRIES - 1)) * TLB_ENTRY_BYTES;
     const code = TLB_EXEC_OFFSET + (virtualPageLow & (TLB_EXEC_ENTRIES - 1)) * TLB_ENTRY_BYTES;
     const tag = virtualPageLow << 12;
-    const words = this.#words;
     for (const bank of this.#byKey.values()) {
-      for (const entry of [data, TLB_WRITE_OFFSET + data, code])
-        if (words[(bank.host + entry) >>> 2] === tag) this.#emptyEntry(bank, entry);
+      this.#emptyIf(tag, bank, data);
+      this.#emptyIf(tag, bank, TLB_WRITE_OFFSET + data);
+      this.#emptyIf(tag, bank, code);
     }
+  }
+  #emptyIf(tag: number, bank: Bank, entry: number): void {
+    if (this.#words[(bank.host + entry) >>> 2] === tag) this.#emptyEntry(bank, entry);
   }
 
   /**

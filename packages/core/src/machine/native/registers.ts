@@ -1,5 +1,4 @@
-import { DR, type Slot } from '../../cpu/state.ts';
-import { PDPTE_RESERVED } from '../../memory/walk.ts';
+import { CR0, CR3, CR4, DR, EFER, type Slot } from '../../cpu/state.ts';
 import { AccessRights } from '../cpu-mode.ts';
 import { CR3_PCID, CR4_PCIDE } from '../process-contexts.ts';
 import type { MachineVcpu } from '../vcpu.ts';
@@ -50,13 +49,13 @@ export function writeControlRegister(vcpu: MachineVcpu, cr: number, value: bigin
     case 3:
       // With PCIDs the highest bit says what becomes of the TLB, and is not kept (SDM vol. 3A, 4.10.4.1).
       if ((vcpu.cr4 & PCIDE ? BigInt.asUintN(63, value) : value) >> 52n) return protection();
-      if (pdptesRefused(vcpu, { cr3: value })) return protection();
+      if (pdptesRefused(vcpu, { cr3: lowWord(value) })) return protection();
       vcpu.cr3 = value;
       return 'next';
     case 4:
       if (value & ~CR4_BITS || (vcpu.efer & EFER_LMA && !(value & CR4_PAE))) return protection();
       if (value & ~vcpu.cr4 & PCIDE && (!(vcpu.efer & EFER_LMA) || vcpu.cr3 & PCID)) return protection();
-      if (pdptesRefused(vcpu, { cr4: value })) return protection();
+      if (pdptesRefused(vcpu, { cr4: lowWord(value) })) return protection();
       vcpu.cr4 = value;
       return 'next';
     case 8:
@@ -68,14 +67,17 @@ export function writeControlRegister(vcpu: MachineVcpu, cr: number, value: bigin
   }
 }
 
-/** PAE paging checks the four PDPTEs when it loads them (SDM vol. 3A, 4.4.1). */
+/** PAE paging checks the four PDPTEs when it loads them (SDM vol. 3A, 4.4.1). Of the registers, the low halves. */
 function pdptesRefused(
   vcpu: MachineVcpu,
-  { cr0 = vcpu.cr0, cr3 = vcpu.cr3, cr4 = vcpu.cr4 }: { cr0?: bigint; cr3?: bigint; cr4?: bigint },
+  { cr0, cr3, cr4 }: { readonly cr0?: number; readonly cr3?: number; readonly cr4?: number },
 ): boolean {
-  if (!(cr0 & CR0_PG) || !(cr4 & CR4_PAE) || vcpu.efer & EFER_LME) return false;
-  return vcpu.readPdptes(cr3).some((entry) => entry & 1n && entry & PDPTE_RESERVED);
+  const isPaging = ((cr0 ?? vcpu.slotHalf(CR0, 0)) & lowWord(CR0_PG)) !== 0;
+  const isPae = ((cr4 ?? vcpu.slotHalf(CR4, 0)) & lowWord(CR4_PAE)) !== 0;
+  if (!isPaging || !isPae || vcpu.slotHalf(EFER, 0) & lowWord(EFER_LME)) return false;
+  return vcpu.refusesPdptes(cr3 ?? vcpu.slotHalf(CR3, 0));
 }
+const lowWord = (value: bigint): number => Number(BigInt.asIntN(32, value));
 
 /** LME takes effect with paging: leaving it again is only possible outside 64-bit mode (SDM vol. 3A, 9.8.5). */
 function writeCr0(vcpu: MachineVcpu, value: bigint): NativeAnswer {
@@ -85,7 +87,7 @@ function writeCr0(vcpu: MachineVcpu, value: bigint): NativeAnswer {
   const wide = (vcpu.segment(CS).accessRights & AccessRights.L) !== 0;
   if (pagingOn && vcpu.efer & EFER_LME && (!(vcpu.cr4 & CR4_PAE) || wide)) return protection();
   if (!(next & CR0_PG) && (vcpu.cr4 & PCIDE || (vcpu.efer & EFER_LMA && wide))) return protection();
-  if (pdptesRefused(vcpu, { cr0: next })) return protection();
+  if (pdptesRefused(vcpu, { cr0: lowWord(next) })) return protection();
   if (pagingOn && vcpu.efer & EFER_LME) vcpu.efer |= EFER_LMA;
   if (!(next & CR0_PG)) vcpu.efer &= ~EFER_LMA;
   vcpu.cr0 = next;
