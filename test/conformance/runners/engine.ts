@@ -98,6 +98,8 @@ export class EngineRunner implements CaseRunner {
     this.#state.enterUserMode(mode);
     this.#vcpu.cr4 = CR4_VALUE;
     this.#vcpu.cr3 = BigInt(TABLES_GPA);
+    // The level has been put into its slot.
+    this.#vcpu.updateMmu();
   }
 
   #write(address: number, bytes: Uint8Array, isPatch: boolean): void {
