@@ -12,13 +12,19 @@ import { amount } from '../progress.ts';
 
 const execFileAsync = promisify(execFile);
 
-/** A package as apt knows it. */
-export interface AptPackage {
+/** A package as a stanza of apt's lists describes it. */
+interface Stanza {
   readonly name: string;
   readonly version: string;
   readonly sizeBytes: number;
   /** Names of the packages it depends on, first alternatives only. */
   readonly depends: readonly string[];
+}
+
+/** A package as apt knows it. */
+export interface AptPackage extends Stanza {
+  /** Options of apt's commands by which they look into the lists that have it. */
+  readonly listOptions: readonly string[];
 }
 
 /** Unpacked packages, one directory each: `NAME_VERSION`. */
@@ -39,9 +45,9 @@ function privateListOptions(): string[] {
   return [...lists, ...ARCHITECTURES.map((name) => `APT::Architectures::=${name}`)].flatMap((option) => ['-o', option]);
 }
 
-let listOptions: string[] = [];
+const SYSTEM_LISTS: readonly string[] = [];
 
-async function show(name: string): Promise<AptPackage | undefined> {
+async function show(name: string, listOptions: readonly string[]): Promise<AptPackage | undefined> {
   const { stdout } = await execFileAsync('apt-cache', [...listOptions, 'show', '--no-all-versions', name], {
     env: { ...process.env, LC_ALL: 'C' },
     maxBuffer: 2 ** 24,
@@ -49,11 +55,11 @@ async function show(name: string): Promise<AptPackage | undefined> {
     if (error.code === 'ENOENT') throw aptMissing(name);
     return { stdout: '' };
   });
-  return stdout === '' ? undefined : parseStanza(name, stdout);
+  return stdout === '' ? undefined : { ...parseStanza(name, stdout), listOptions };
 }
 
 /** The first stanza of `apt-cache show` (deb-control(5)). */
-export function parseStanza(name: string, text: string): AptPackage {
+export function parseStanza(name: string, text: string): Stanza {
   const field = (key: string) => new RegExp(`^${key}: (.*)$`, 'm').exec(text.split('\n\n')[0])?.[1] ?? '';
   const depends = field('Depends').split(',');
   return {
@@ -73,27 +79,33 @@ function aptMissing(name: string): Error {
 
 /** What apt knows about a package; fetches package lists into the cache if the system has none. */
 export async function findPackage(name: string, progress: ProgressLine): Promise<AptPackage> {
-  const known = await show(name);
+  const known = (await show(name, SYSTEM_LISTS)) ?? (await show(name, privateListOptions()));
   if (known) return known;
-  if (listOptions.length === 0) {
-    listOptions = privateListOptions();
-    const lists = path.join(cacheDirectory(), 'apt');
-    await mkdir(path.join(lists, 'lists', 'partial'), { recursive: true });
-    await mkdir(path.join(lists, 'cache', 'archives', 'partial'), { recursive: true });
-    const again = await show(name);
-    if (again) return again;
-    progress.update('fetching package lists with apt');
-    // One archive of several may be out of order; the others can have the package.
-    const failure = await apt(['update'], lists, name).catch((error: Error) => error);
-    const updated = await show(name);
-    if (updated) return updated;
-    if (failure) throw failure;
-  }
+  progress.update('fetching package lists with apt');
+  // One archive of several may be out of order; the others can have the package.
+  const failure = await (updated ??= updatePrivateLists()).catch((error: Error) => error);
+  const found = await show(name, privateListOptions());
+  if (found) return found;
+  if (failure) throw failure;
   throw fetchError(`apt knows no package ${name}`, 'run `apt-get update` as root, or check /etc/apt/sources.list');
 }
 
+/** Once in a process, whoever asks first. */
+let updated: Promise<void> | undefined;
+async function updatePrivateLists(): Promise<void> {
+  const state = path.join(cacheDirectory(), 'apt');
+  await mkdir(path.join(state, 'lists', 'partial'), { recursive: true });
+  await mkdir(path.join(state, 'cache', 'archives', 'partial'), { recursive: true });
+  await apt(['update'], privateListOptions(), state, 'package lists');
+}
+
 /** Runs apt-get in `directory`; its first complaint becomes the error. */
-async function apt(args: readonly string[], directory: string, what: string): Promise<void> {
+async function apt(
+  args: readonly string[],
+  listOptions: readonly string[],
+  directory: string,
+  what: string,
+): Promise<void> {
   // As root, apt would drop to a user who may not write into the cache.
   const options = ['-q', ...listOptions, '-o', 'APT::Sandbox::User=root'];
   const child = spawn('apt-get', [...options, ...args], {
@@ -134,8 +146,8 @@ export async function unpackedPackage(
     const ticker = setInterval(() => {
       progress.update(`downloading ${wanted.name} ${amount(sizeOfFiles(temporary), wanted.sizeBytes)}`);
     }, 100);
-    await apt(['download', `${wanted.name}=${wanted.version}`], temporary, wanted.name).finally(() =>
-      clearInterval(ticker),
+    await apt(['download', `${wanted.name}=${wanted.version}`], wanted.listOptions, temporary, wanted.name).finally(
+      () => clearInterval(ticker),
     );
     const deb = (await readdir(temporary)).find((file) => file.endsWith('.deb'));
     if (!deb) throw fetchError(`apt-get download left no file for ${wanted.name}`, 'try again');
