@@ -38,7 +38,8 @@ export function makeEngine(
           return NO_EXCEPTION;
         },
         invlpg: (state, base) => {
-          vcpu().flushTlb(state.getBigUint64(base + ARG[0].offset, true));
+          const at = base + ARG[0].offset;
+          vcpu().flushPage(state.getInt32(at, true), state.getInt32(at + 4, true));
           return NO_EXCEPTION;
         },
         writeCr3: (state, base) => {

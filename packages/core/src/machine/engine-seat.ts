@@ -45,8 +45,8 @@ export class EngineSeat<V extends Sitter> {
   /** @param vcpus how many there will be */
   constructor(engine: Engine, vcpus = 1) {
     this.engine = engine;
-    this.keys = new BankKeys(() => engine.banks.flushAll());
     this.isShared = vcpus > 1;
+    this.keys = new BankKeys(() => engine.banks.flushAll(), this.isShared);
   }
 
   /** Where a vCPU's state block lies while the engine runs another. */

@@ -47,9 +47,12 @@ export class BankKeys {
   readonly #exhausted: () => void;
   /** Whose keys are asked for. It counts with PAE paging, whose upper entries each vCPU keeps as it has loaded them. */
   vcpu = 0;
+  /** Several vCPUs ask for them. */
+  readonly isShared: boolean;
   /** `exhausted`: keys given so far will mean something else; forget all banks. */
-  constructor(exhausted: () => void) {
+  constructor(exhausted: () => void, isShared = false) {
     this.#exhausted = exhausted;
+    this.isShared = isShared;
   }
   /** So many manners can be asked for without those before losing their meaning. */
   makeRoom(manners: number): void {

@@ -1,4 +1,4 @@
-import { CR3, MMU_FLAGS, ROOTS, TLB } from '../cpu/state.ts';
+import { CR3, LEVELS, MMU_FLAGS, ROOTS, TLB } from '../cpu/state.ts';
 import type { Engine } from '../engine/engine.ts';
 import { type CpuMode, modeFacts } from '../isa/modes.ts';
 import {
@@ -14,6 +14,10 @@ import { LEVEL_COUNT, LevelBanks } from './level-banks.ts';
 import { type BankKeys, bankKey, rootNumber, rootOfKey } from './mmu-state.ts';
 import { ProcessContexts } from './process-contexts.ts';
 import { RootBanks } from './root-banks.ts';
+
+/** Where generated code finds banks: the one in use, and those that it takes when it changes the level or the root. */
+const BANK_SLOTS = [TLB, ...Object.values(LEVELS).map(({ bank }) => bank), ...ROOTS.map(({ bank }) => bank)];
+const banksAtHand = new Int32Array(BANK_SLOTS.length);
 
 /** A vCPU's TLB: which bank is in use, by CR3, MMU_FLAGS and the code mode, and what is dropped when. */
 export class TranslationBuffer {
@@ -99,21 +103,30 @@ export class TranslationBuffer {
     }
     banks.flushAll();
   }
-  /** INVLPG: drop the page around an address in every address space. */
-  flushPage(gva: bigint): void {
+  /** INVLPG: drop the page around an address, given in halves, in every address space. */
+  flushPage(low: number, high: number): void {
     const { memory, base, banks } = this.#engine;
-    const page = Number((gva >> 12n) & 0x7fffffffn);
+    const page = ((low >>> 12) | (high << 20)) & 0x7fffffff;
     const sizes = memory.view.getInt32(base + LARGE_PAGES_OFFSET, true);
     const number = (page >>> 9) & LARGE_PAGE_NUMBER_MASK;
     // Pages of 4 MiB are two in the map.
     const numbers = sizes & LargePage.MIB4 ? [number, number ^ 1] : [number];
     const isLarge = sizes !== 0 && (sizes & LargePage.GIB1 || numbers.some((each) => this.#mayBeLarge(each)));
     if (!isLarge) {
-      banks.flushPage(page);
+      banks.flushPage(page, this.#banksAtHand());
       return;
     }
     banks.flushLargePage(page, sizes);
     for (const each of numbers) this.#noneIsLeft(each);
+  }
+  /** Banks that generated code may use without asking. Those of several vCPUs are all: each has its own in its state block. */
+  #banksAtHand(): Int32Array | undefined {
+    if (this.#keys.isShared) return undefined;
+    const { words } = this.#engine.memory;
+    BANK_SLOTS.forEach((slot, i) => {
+      banksAtHand[i] = words[(this.#engine.base + slot.offset) >>> 2];
+    });
+    return banksAtHand;
   }
   /** Whether the TLB may hold a part of a large page from the 2 MiB with this number. */
   #mayBeLarge(number: number): boolean {

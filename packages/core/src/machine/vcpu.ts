@@ -407,9 +407,13 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     this.#loadPdptes();
     if (this.#seat.isHeldBy(this)) this.#tlb.select();
   }
+  /** {@link flushTlb} of one page, whose address is given in halves. */
+  flushPage(gvaLow: number, gvaHigh: number): void {
+    this.#tlb.flushPage(gvaLow, gvaHigh);
+  }
   flushTlb(gva?: bigint): void {
     if (gva !== undefined) {
-      this.#tlb.flushPage(gva);
+      this.flushPage(Number(BigInt.asIntN(32, gva)), Number(BigInt.asIntN(32, gva >> 32n)));
       return;
     }
     this.#tlb.flush();

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { TlbBanks } from './banks.ts';
 import {
@@ -132,6 +133,55 @@ describe('TLB banks', () => {
       expect(distance(write + 5)).toBe(0);
       for (const entry of [3, write + 6, write + 100, write + 99 + others]) expect(distance(entry)).not.toBe(0);
     }
+  });
+
+  const operation = fc.oneof(
+    fc.record({ kind: fc.constant('select'), key: fc.nat(4) }),
+    fc.record({ kind: fc.constant('hold') }),
+    fc.record({ kind: fc.constant('fill'), page: fc.nat(9) }),
+    fc.record({ kind: fc.constant('flush'), page: fc.nat(9), times: fc.constantFrom(1, 1, 1, 300) }),
+  );
+  it('have forgotten a flushed page when they are selected, and nothing else unless there were very many', () => {
+    fc.assert(
+      fc.property(fc.array(operation, { maxLength: 60 }), (operations) => {
+        const { banks, view, fillEntry } = make();
+        const atHand = Int32Array.of(banks.select(0), 0);
+        const held = new Map<number, Set<number>>([[0, new Set()]]);
+        const missed = new Map<number, number>();
+        let [key, other] = [0, -1];
+        const pages = (bank: number) =>
+          Array.from({ length: 10 }, (_, page) => page).filter(
+            (page) => view.getInt32(bank + page * TLB_ENTRY_BYTES + 8, true) === 42,
+          );
+        const check = (each: number, bank: number) => {
+          if ((missed.get(each) ?? 0) > 256) held.set(each, new Set());
+          missed.set(each, 0);
+          expect(pages(bank)).toEqual([...(held.get(each) as Set<number>)].sort((a, b) => a - b));
+        };
+        for (const each of operations as { kind: string; key: number; page: number; times: number }[]) {
+          if (each.kind === 'select') {
+            ({ key } = each);
+            if (!held.has(key)) held.set(key, new Set());
+            atHand[0] = banks.select(key);
+            check(key, atHand[0]);
+          } else if (each.kind === 'hold') {
+            other = key;
+            atHand[1] = atHand[0];
+          } else if (each.kind === 'fill') {
+            fillEntry(atHand[0], each.page);
+            held.get(key)?.add(each.page);
+          } else {
+            for (let i = 0; i < each.times; i++) banks.flushPage(each.page, atHand);
+            for (const [of, its] of held) {
+              its.delete(each.page);
+              if (of !== key && of !== other) missed.set(of, (missed.get(of) ?? 0) + each.times);
+            }
+            check(key, atHand[0]);
+            if (other >= 0) check(other, atHand[1]);
+          }
+        }
+      }),
+    );
   });
 
   it('of different vCPUs lie apart', () => {

@@ -18,7 +18,12 @@ interface Bank {
   lastUse: number;
   /** Memory as it was found: nothing in it means anything. */
   isNew: boolean;
+  /** How many flushes of a page it has taken note of: see {@link TlbBanks.flushPage}. */
+  flushesSeen: number;
 }
+
+/** Pages flushed of late that are remembered for banks that are not in use; a bank that has missed more of them is emptied. */
+const PAGES_REMEMBERED = 256;
 
 /**
  * TLB banks, one per address space and manner of access: page-table root, MMU flags and code mode make
@@ -37,6 +42,9 @@ export class TlbBanks {
   #clock = 0;
   /** Changes when a bank is given to another key: addresses that {@link select} has answered may mean something else. */
   generation = 0;
+  /** Pages flushed, by their count modulo PAGES_REMEMBERED. */
+  readonly #pagesFlushed = new Int32Array(PAGES_REMEMBERED);
+  #pageFlushes = 0;
   /** Banks emptied, for statistics. */
   flushes = 0;
   /** Copy within linear memory; generated code does it several times faster than a typed array on shared memory. */
@@ -55,6 +63,7 @@ export class TlbBanks {
       key: -1,
       lastUse: 0,
       isNew: true,
+      flushesSeen: 0,
     }));
     [this.#recent, this.#previous] = this.#banks;
     writeEmptyBank(this.#words, layout.emptyBank);
@@ -63,9 +72,10 @@ export class TlbBanks {
   /** Host address of the bank for `key`; an unknown key gets the least recently used bank, emptied. */
   select(key: number): number {
     this.#clock++;
-    const { host } = this.#recent.key === key ? this.#recent : this.#find(key);
-    this.#recent.lastUse = this.#clock;
-    return host;
+    const bank = this.#recent.key === key ? this.#recent : this.#find(key);
+    bank.lastUse = this.#clock;
+    if (bank.flushesSeen !== this.#pageFlushes) this.#catchUp(bank);
+    return bank.host;
   }
 
   /** Make the bank for `key` the recent one. */
@@ -86,6 +96,7 @@ export class TlbBanks {
       this.generation++;
       this.#byKey.set(key, bank);
       this.#empty(bank);
+      bank.flushesSeen = this.#pageFlushes;
     }
     return bank;
   }
@@ -128,16 +139,39 @@ export class TlbBanks {
     for (const [key, bank] of this.#byKey) if (matches(key)) this.#empty(bank);
   }
 
-  /** Forget one page, by its virtual page number's low 32 bits, in every bank. */
-  flushPage(virtualPageLow: number): void {
+  /**
+   * Forget one page, by its virtual page number's low 32 bits, in every bank: in those that generated code can come to by itself at once,
+   * in the others when they are selected.
+   * @param atHand host addresses of the former, or 0; undefined: all banks are
+   */
+  flushPage(virtualPageLow: number, atHand?: Int32Array): void {
+    if (!atHand) {
+      for (const bank of this.#byKey.values()) this.#emptyPage(bank, virtualPageLow);
+      return;
+    }
+    this.#pagesFlushed[this.#pageFlushes % PAGES_REMEMBERED] = virtualPageLow;
+    this.#pageFlushes++;
+    for (const host of atHand) {
+      const bank = host === 0 ? undefined : this.#banks[(host - this.#banks[0].host) / TLB_BANK_BYTES];
+      if (bank && bank.flushesSeen !== this.#pageFlushes) this.#catchUp(bank);
+    }
+  }
+  /** Forget what has been flushed since the bank was last looked after. */
+  #catchUp(bank: Bank): void {
+    const missed = this.#pageFlushes - bank.flushesSeen;
+    if (missed > PAGES_REMEMBERED) this.#empty(bank);
+    else
+      for (let i = bank.flushesSeen; i < this.#pageFlushes; i++)
+        this.#emptyPage(bank, this.#pagesFlushed[i % PAGES_REMEMBERED]);
+    bank.flushesSeen = this.#pageFlushes;
+  }
+  #emptyPage(bank: Bank, virtualPageLow: number): void {
     const data = (virtualPageLow & (TLB_ENTRIES - 1)) * TLB_ENTRY_BYTES;
     const code = TLB_EXEC_OFFSET + (virtualPageLow & (TLB_EXEC_ENTRIES - 1)) * TLB_ENTRY_BYTES;
     const tag = virtualPageLow << 12;
-    for (const bank of this.#byKey.values()) {
-      this.#emptyIf(tag, bank, data);
-      this.#emptyIf(tag, bank, TLB_WRITE_OFFSET + data);
-      this.#emptyIf(tag, bank, code);
-    }
+    this.#emptyIf(tag, bank, data);
+    this.#emptyIf(tag, bank, TLB_WRITE_OFFSET + data);
+    this.#emptyIf(tag, bank, code);
   }
   #emptyIf(tag: number, bank: Bank, entry: number): void {
     if (this.#words[(bank.host + entry) >>> 2] === tag) this.#emptyEntry(bank, entry);
