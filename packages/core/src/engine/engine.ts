@@ -1,9 +1,5 @@
 import {
-  ARG,
   BUDGET,
-  CR2,
-  DIRECT,
-  Direct,
   EXIT_DETAIL,
   EXIT_RECORD,
   FAULT_ADDRESS,
@@ -38,7 +34,8 @@ import { CodeCache, type CodePage } from './code-cache.ts';
 import { type CodeKeeper, compileOnly } from './code-keeper.ts';
 import { COMMON_INSTRUCTIONS } from './common.ts';
 import { NO_ERROR_CODE } from './emit.ts';
-import { ExitCode, HandlerResult } from './exit-code.ts';
+import { EventEntry } from './event-entry.ts';
+import { ExitCode } from './exit-code.ts';
 import { type CommonInstructions, Handlers, type ProfiledHandler } from './handlers.ts';
 import { HELPER_NAMES, type HostHelper, helperNumber } from './helper-numbers.ts';
 import { HOT_INSTRUCTIONS } from './hot.ts';
@@ -98,23 +95,9 @@ export interface RegionPolicy {
 
 const STACK_FAULT = 12;
 const GENERAL_PROTECTION = 13;
-const PAGE_FAULT = 14;
 const PAGE_BYTES = 4096;
 /** Page faults that a stay in guest code goes on over: a guest that does nothing but fault comes out all the same. */
 const MAX_ENTERED = 256;
-
-/** Where slots stand in the state block, as indices of 32-bit words. */
-const Word = {
-  ARG: ARG[0].offset >>> 2,
-  CR2: CR2.offset >>> 2,
-  DIRECT: DIRECT.offset >>> 2,
-  EXIT_RECORD: EXIT_RECORD.offset >>> 2,
-  FAULT_ADDRESS: FAULT_ADDRESS.offset >>> 2,
-  FAULT_ERROR_CODE: FAULT_ERROR_CODE.offset >>> 2,
-  FAULT_VECTOR: FAULT_VECTOR.offset >>> 2,
-  MMU_FLAGS: MMU_FLAGS.offset >>> 2,
-  TLB: TLB.offset >>> 2,
-} as const;
 
 /** Regions pack what is left together with two bits more. */
 const MAX_BUDGET = 2 ** 28;
@@ -150,6 +133,7 @@ export class Engine {
   readonly #onDecoded: ((linear: bigint) => void) | undefined;
   readonly #helpers: readonly Helper[];
   readonly #handlers: Handlers;
+  readonly #events: EventEntry;
   readonly regions: Regions | undefined;
   #exitRequested = false;
 
@@ -179,6 +163,9 @@ export class Engine {
     const directCode: DirectPrograms = options.directCode ?? new Map();
     const maxCompiled = options.maxCompiledHandlers;
     this.#handlers = new Handlers({ ...forInterpreter, memory, hot, common, maxCompiled, directCode, compiler });
+    const { base } = this;
+    const rewind = () => this.rewindToRecord();
+    this.#events = new EventEntry({ memory, base, handlers: this.#handlers, rewind });
     this.code = new CodeCache(memory.memory.buffer, layout, {
       decode,
       handlerFor: (shape) => this.#handlers.choiceFor(shape),
@@ -286,7 +273,7 @@ export class Engine {
       'code cache flushes': flushes,
       'TLB bank flushes': this.banks.flushes,
       'TLB fills': Number(this.#quad(TLB_FILLS)),
-      'page faults without an exit': this.#pageFaults,
+      'page faults without an exit': this.#events.pageFaults,
       handlers: this.#handlers.count,
       ...this.regions?.figures(Number(this.#quad(REGION_INSTRUCTIONS)), Number(this.#quad(REGION_ENTRIES))),
     };
@@ -343,7 +330,8 @@ export class Engine {
     for (;;) {
       const code = this.#advance();
       if (code === undefined) continue;
-      if (code !== ExitCode.fault || enteredCount === MAX_ENTERED || !this.#enterPageFault()) return code;
+      if (code !== ExitCode.fault || enteredCount === MAX_ENTERED || !this.#events.enterPageFault(this.mode))
+        return code;
       enteredCount++;
       if (this.#slot32(BUDGET) <= 0) return ExitCode.budget;
     }
@@ -361,48 +349,9 @@ export class Engine {
     return this.#resolve() ? undefined : ExitCode.fault;
   }
 
-  /** Guest code has met a page fault that nobody asks about: its handler is entered. False: it is to be delivered at length. */
-  #enterPageFault(): boolean {
-    const { words } = this.memory;
-    const block = this.base >>> 2;
-    const direct = words[block + Word.DIRECT];
-    if (!(direct & (Direct.PAGE_FAULT | Direct.PLUGIN_CODE)) || words[block + Word.FAULT_VECTOR] !== PAGE_FAULT)
-      return false;
-    if (words[block + Word.EXIT_RECORD] !== 0) this.rewindToRecord();
-    const [low, high] = [words[block + Word.FAULT_ADDRESS], words[block + Word.FAULT_ADDRESS + 1]];
-    const isEntered =
-      direct & Direct.PLUGIN_CODE &&
-      this.mode === 'long64' &&
-      this.#handlers.pluginPageFault?.() === HandlerResult.jump;
-    if (!isEntered && !(direct & Direct.PAGE_FAULT && this.enterEvent(false))) return false;
-    words[block + Word.CR2] = low;
-    words[block + Word.CR2 + 1] = high;
-    this.#pageFaults++;
-    return true;
-  }
-  #pageFaults = 0;
-
-  /**
-   * Deliver the event that the fault slots hold, from RIP, in the ordinary cases; `software`: INT n, INT3 or INTO. False: it is not one of them,
-   * or faults, and nothing has changed.
-   */
+  /** {@link EventEntry.enter} */
   enterEvent(software: boolean): boolean {
-    const { mode } = this;
-    if (mode !== 'long64' && mode !== 'flat32') return false;
-    const { words } = this.memory;
-    const block = this.base >>> 2;
-    words[block + Word.ARG] = software ? 1 : 0;
-    const [flags, bank] = [words[block + Word.MMU_FLAGS], words[block + Word.TLB]];
-    const [vector, errorCode] = [words[block + Word.FAULT_VECTOR], words[block + Word.FAULT_ERROR_CODE]];
-    const [low, high] = [words[block + Word.FAULT_ADDRESS], words[block + Word.FAULT_ADDRESS + 1]];
-    if (this.#handlers.eventEntry(mode)() === HandlerResult.jump) return true;
-    words[block + Word.MMU_FLAGS] = flags;
-    words[block + Word.TLB] = bank;
-    words[block + Word.FAULT_VECTOR] = vector;
-    words[block + Word.FAULT_ERROR_CODE] = errorCode;
-    words[block + Word.FAULT_ADDRESS] = low;
-    words[block + Word.FAULT_ADDRESS + 1] = high;
-    return false;
+    return this.#events.enter(this.mode, software);
   }
 
   #enter(): number {
