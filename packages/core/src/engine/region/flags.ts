@@ -2,38 +2,29 @@ import { FC, FS, FZ, type Slot } from '../../cpu/state.ts';
 import type { FlagSource } from '../../ir/types.ts';
 import type { Asm } from '../asm.ts';
 import { Op } from '../wasm.ts';
+import {
+  type CarriedFlags,
+  FIRST_LAZY,
+  FlagForm,
+  type FlagValue,
+  type FlagValues,
+  type KnownFlags,
+  type LazyFlags,
+  lazyForm,
+} from './carried-flags.ts';
+import type { RegisterSet } from './registers.ts';
 
-/** Locals in which a region keeps the arithmetic flags. */
+/** Locals in which code that knows what the arithmetic flags come from keeps that: i64, as in {@link CarriedLocals}. */
 export interface FlagLocals {
-  /** i32: {@link FlagForm}, or FIRST_LAZY + 2 · log2(width / 8) + (1 for subtraction). */
-  readonly form: number;
-  /** i64: operands of the lazy forms, zero-extended; explicit: FS, and FC zero-extended. */
   readonly a: number;
   readonly b: number;
-  /** i64: result, sign-extended; explicit: FZ. */
   readonly result: number;
   readonly scratch: number;
 }
 
-const FlagForm = { unchanged: 0, explicit: 1 } as const;
-const FIRST_LAZY = 2;
 /** FC's two upper flags, and AF. */
 const CARRY_BITS = 0xc0000000 | 0;
 const AUXILIARY = 8;
-
-/** What is known of the flags where code is being written; `unknown`: it depends on the way there. */
-export type KnownFlags =
-  | { readonly kind: 'unknown' }
-  /** As in the state block. */
-  | { readonly kind: 'unchanged' }
-  | { readonly kind: 'explicit' }
-  | {
-      readonly kind: 'lazy';
-      readonly operation: 'add' | 'sub' | 'logic';
-      readonly width: 8 | 16 | 32 | 64;
-      readonly carryIn: boolean;
-    };
-type Lazy = Extract<KnownFlags, { kind: 'lazy' }>;
 
 /** Condition codes without their negations, by code >> 1 (SDM vol. 2D, B.1.4.7). */
 const Basic = { O: 0, B: 1, Z: 2, BE: 3, S: 4, P: 5, L: 6, LE: 7 } as const;
@@ -47,15 +38,17 @@ export class RegionFlags {
   readonly #asm: Asm;
   readonly #base: number;
   readonly #l: FlagLocals;
+  readonly #carried: CarriedFlags;
 
-  constructor(asm: Asm, base: number, locals: FlagLocals) {
+  constructor(asm: Asm, base: number, locals: FlagLocals, carried: CarriedFlags) {
     this.#asm = asm;
     this.#base = base;
     this.#l = locals;
+    this.#carried = carried;
   }
 
-  /** Flags from now on come from this. `push` pushes operands zero-extended to i64, and the result. */
-  setFrom(source: FlagSource, push: { a(): void; b(): void; extended(): void }): void {
+  /** Flags from now on come from this. `push` pushes operands zero-extended to i64, and the result; `values`: what can be had again. */
+  setFrom(source: FlagSource, push: { a(): void; b(): void; extended(): void }, values: FlagValues): void {
     const { operation, width, carryIn } = source;
     const a = this.#asm;
     if (operation === 'logic') a.i64(0).set(this.#l.a).i64(0).set(this.#l.b);
@@ -67,46 +60,97 @@ export class RegionFlags {
     }
     push.extended();
     a.set(this.#l.result);
-    this.known = { kind: 'lazy', operation, width, carryIn };
-    a.i32(lazyForm(operation, width)).set(this.#l.form);
+    this.known = { kind: 'lazy', values, operation, width, carryIn };
   }
 
   /** One of FZ, FS and FC is set; {@link makeExplicit} or {@link replaceAll} must have come before. */
   setSlot(slot: Slot, push: () => void): void {
     push();
-    if (slot === FC) this.#asm.op(Op.i64ExtendI32U).set(this.#l.b);
-    else this.#asm.set(slot === FZ ? this.#l.result : this.#l.a);
+    const part = slot === FC ? 'b' : slot === FZ ? 'result' : 'a';
+    if (part === 'b') this.#asm.op(Op.i64ExtendI32U);
+    this.#asm.set(this.#l[part]);
+    this.#forget((_value, each) => each === part);
   }
   /** All three slots will be set one by one, and what they were does not matter. */
   replaceAll(): void {
-    this.known = { kind: 'explicit' };
-    this.#asm.i32(FlagForm.explicit).set(this.#l.form);
+    this.known = { kind: 'explicit', values: {} };
+  }
+
+  /** A general register gets another value. */
+  registerWritten(register: number): void {
+    this.#forget((value) => value.kind === 'register' && value.register === register);
+  }
+  /** Registers may have got any. */
+  registersChanged(): void {
+    this.#forget(({ kind }) => kind === 'register');
+  }
+  #forget(what: (value: FlagValue, part: keyof FlagValues) => boolean): void {
+    const { known } = this;
+    if (known.kind !== 'lazy' && known.kind !== 'explicit') return;
+    const { a, b, result } = known.values;
+    const lost = (value: FlagValue | undefined, part: keyof FlagValues) => value !== undefined && what(value, part);
+    if (!lost(a, 'a') && !lost(b, 'b') && !lost(result, 'result')) return;
+    this.#setValues(
+      known,
+      lost(a, 'a') ? undefined : a,
+      lost(b, 'b') ? undefined : b,
+      lost(result, 'result') ? undefined : result,
+    );
+  }
+  /** The result that the flags tell of lies in a register. */
+  resultIsIn(place: FlagValue): void {
+    const { known } = this;
+    if (known.kind === 'lazy') this.#setValues(known, known.values.a, known.values.b, place);
+    else if (known.kind === 'explicit') this.#setValues(known, place, known.values.b, place);
+  }
+  #setValues(known: KnownFlags, a?: FlagValue, b?: FlagValue, result?: FlagValue): void {
+    const values = { a, b, result };
+    if (known.kind === 'explicit') this.known = { kind: 'explicit', values };
+    if (known.kind !== 'lazy') return;
+    const { operation, width, carryIn } = known;
+    this.known = { kind: 'lazy', values, operation, width, carryIn };
+  }
+
+  /** Have the flags where they are looked for if they are unknown. What is known stays so. */
+  carry(): void {
+    this.#carried.take(this.known, this.#l);
+  }
+  /** As {@link CarriedFlags.takeUnread}. */
+  carryUnread(written: RegisterSet): void {
+    this.#carried.takeUnread(this.known, this.#l, written);
   }
 
   /** Bring the flags into the explicit form. */
   makeExplicit(): void {
     const a = this.#asm;
     const l = this.#l;
-    switch (this.known.kind) {
+    const { known } = this;
+    let values: FlagValues = {};
+    switch (known.kind) {
       case 'explicit':
         return;
       case 'unchanged':
         this.#loadExplicit();
         break;
       case 'lazy':
-        this.#pushLazyCarries(this.known);
+        this.#pushLazyCarries(known);
         a.op(Op.i64ExtendI32U).set(l.b).get(l.result).set(l.a);
+        values = { a: known.values.result, result: known.values.result };
         break;
-      case 'unknown':
-        a.get(l.form).op(Op.i32Eqz).if();
+      case 'unknown': {
+        const { form, result } = this.#carried.locals;
+        a.get(form).op(Op.i32Eqz).if();
         this.#loadExplicit();
         a.else();
-        a.get(l.form).i32(FlagForm.explicit).op(Op.i32Ne).if();
+        a.get(result).tee(l.result).set(l.a);
+        a.get(form).i32(FlagForm.explicit).op(Op.i32Ne).if('i64');
         this.#pushCarriesByForm();
-        a.op(Op.i64ExtendI32U).set(l.b).get(l.result).set(l.a);
-        a.end().end();
+        a.op(Op.i64ExtendI32U);
+        a.else().get(this.#carried.locals.a).set(l.a).get(this.#carried.locals.b).end();
+        a.set(l.b).end();
+      }
     }
-    this.replaceAll();
+    this.known = { kind: 'explicit', values };
   }
   #loadExplicit(): void {
     const l = this.#l;
@@ -134,10 +178,11 @@ export class RegionFlags {
     for (const slot of [FZ, FS, FC]) this.#asm.store(this.#base, slot, () => this.pushSlot(slot));
     return true;
   }
-  /** Store FZ, FS and FC by the form at run time. */
-  storeByForm(): void {
+  /** Store FZ, FS and FC as they are carried. */
+  storeCarried(): void {
     const a = this.#asm;
-    const l = this.#l;
+    const l = this.#carried.locals;
+    this.#carried.recover();
     a.get(l.form).if();
     a.store(this.#base, FZ, () => a.get(l.result));
     a.get(l.form).i32(FlagForm.explicit).op(Op.i32Eq).if();
@@ -150,17 +195,17 @@ export class RegionFlags {
   }
 
   /** Push bit vectors combined to the carries out of each bit: (a & b) | ((a | b) & ~result), operands as pushed. */
-  #carries(pushA: () => void, pushNotResult: () => void): void {
+  #carries(b: number, pushA: () => void, pushNotResult: () => void): void {
     const a = this.#asm;
     pushA();
-    a.get(this.#l.b).op(Op.i64And);
+    a.get(b).op(Op.i64And);
     pushA();
-    a.get(this.#l.b).op(Op.i64Or);
+    a.get(b).op(Op.i64Or);
     pushNotResult();
     a.op(Op.i64And, Op.i64Or);
   }
 
-  #pushLazyCarries({ operation, width }: Lazy): void {
+  #pushLazyCarries({ operation, width }: LazyFlags): void {
     const a = this.#asm;
     const l = this.#l;
     if (operation === 'logic') {
@@ -169,6 +214,7 @@ export class RegionFlags {
     }
     const complement = (local: number) => a.get(local).i64(-1).op(Op.i64Xor);
     this.#carries(
+      l.b,
       () => (operation === 'sub' ? complement(l.a) : a.get(l.a)),
       () => (operation === 'sub' ? a.get(l.result) : complement(l.result)),
     );
@@ -187,23 +233,29 @@ export class RegionFlags {
 
   #pushCarriesByForm(): void {
     const a = this.#asm;
-    const l = this.#l;
+    const l = this.#carried.locals;
+    const { scratch } = this.#l;
     // All ones for a subtraction.
     const mask = () => a.i64(0).get(l.form).i32(1).op(Op.i32And, Op.i64ExtendI32U, Op.i64Sub);
     this.#carries(
+      l.b,
       () => a.get(l.a).op() && mask().op(Op.i64Xor),
       () => a.get(l.result).op() && mask().i64(-1).op(Op.i64Xor, Op.i64Xor),
     );
-    a.set(l.scratch);
-    const atLeast = (width: 32 | 64) => a.get(l.form).i32(lazyForm('add', width)).op(Op.i32GeS);
+    a.set(scratch);
+    const atLeast = (width: 32 | 64) =>
+      a
+        .get(l.form)
+        .i32(lazyForm({ operation: 'add', width }))
+        .op(Op.i32GeS);
     atLeast(64).if('i32');
-    a.get(l.scratch).i64(32).op(Op.i64ShrU, Op.i32WrapI64).i32(CARRY_BITS).op(Op.i32And);
-    a.else().get(l.scratch).op(Op.i32WrapI64);
+    a.get(scratch).i64(32).op(Op.i64ShrU, Op.i32WrapI64).i32(CARRY_BITS).op(Op.i32And);
+    a.else().get(scratch).op(Op.i32WrapI64);
     // 24, 16 or 0 places.
     a.i32(0).i32(24);
     a.get(l.form).i32(FIRST_LAZY).op(Op.i32Sub).i32(1).op(Op.i32ShrU).i32(3).op(Op.i32Shl, Op.i32Sub);
     atLeast(32).op(Op.select, Op.i32Shl).end();
-    a.get(l.scratch).op(Op.i32WrapI64).i32(AUXILIARY).op(Op.i32And, Op.i32Or);
+    a.get(scratch).op(Op.i32WrapI64).i32(AUXILIARY).op(Op.i32And, Op.i32Or);
   }
 
   /** Push a condition code's value: i32 0 or 1. */
@@ -216,7 +268,7 @@ export class RegionFlags {
   }
 
   /** Conditions that follow from operands and result more simply than from the flags. */
-  #lazyCondition(known: Lazy, basic: number): boolean {
+  #lazyCondition(known: LazyFlags, basic: number): boolean {
     const a = this.#asm;
     const { result } = this.#l;
     if (known.operation === 'logic') {
@@ -309,9 +361,3 @@ const COMPARISONS: Partial<Record<number, readonly [narrow: number, wide: number
   [Basic.L]: [Op.i32LtS, Op.i64LtS],
   [Basic.LE]: [Op.i32LeS, Op.i64LeS],
 };
-
-function lazyForm(operation: 'add' | 'sub' | 'logic', width: number): number {
-  // Logic is an addition of two zeros as far as carries go.
-  if (operation === 'logic') return FIRST_LAZY + 2 * 3;
-  return FIRST_LAZY + 2 * (Math.log2(width) - 3) + (operation === 'sub' ? 1 : 0);
-}

@@ -16,9 +16,9 @@ import {
   type Slot,
   TLB,
   XMM,
-  ZERO,
 } from '../../cpu/state.ts';
-import type { AccessBytes, Evaluated, Node, PureOp, RecordValue, Value, ValueType } from '../../ir/types.ts';
+import { integerOps } from '../../ir/ops.ts';
+import type { AccessBytes, Node, PureOp, RecordValue, Value, ValueType } from '../../ir/types.ts';
 import type { Asm } from '../asm.ts';
 import { NO_ERROR_CODE } from '../emit.ts';
 import { RESUME_VECTOR } from '../exit-code.ts';
@@ -35,8 +35,11 @@ import {
 import { NO_SEGMENT } from '../record.ts';
 import { Op } from '../wasm.ts';
 import type { AddressField } from './address-fields.ts';
+import type { FlagValue } from './carried-flags.ts';
+import { Constants } from './constants.ts';
 import type { RegionFlags } from './flags.ts';
 import type { RegionInstruction } from './graph.ts';
+import type { RegisterSet } from './registers.ts';
 
 const GPR_START = GPR[0].offset;
 const GPR_END = GPR[15].offset + 8;
@@ -94,13 +97,19 @@ export interface InstructionPlace {
 export class InstructionEmitter extends ProgramEmitter {
   readonly #instruction: RegionInstruction;
   readonly #region: InstructionPlace;
-  /** By value id; `null`: not constant. */
-  readonly #constants: (Evaluated | null | undefined)[] = [];
+  readonly #constants: Constants;
+  /** The result that the flags tell of. */
+  #flagResult: Extended | undefined;
+  /** What explicit flags have ZF from. */
+  #zeroFrom: Value | undefined;
+  /** Registers that have been written already. */
+  #written: RegisterSet = 0;
 
   constructor(instruction: RegionInstruction, region: InstructionPlace) {
     super(instruction.code.program, region.asm);
     this.#instruction = instruction;
     this.#region = region;
+    this.#constants = new Constants(instruction);
   }
 
   protected allocate(type: ValueType): number {
@@ -113,41 +122,6 @@ export class InstructionEmitter extends ProgramEmitter {
     return this.#instruction.code.demand.uses[value.id];
   }
 
-  // ---- constants ----
-  /** The value if it is the same whenever this instruction runs. */
-  #constant(value: Value): Evaluated | undefined {
-    if (value.type !== 'i32' && value.type !== 'i64') return undefined;
-    const known = this.#constants[value.id];
-    if (known !== undefined) return known ?? undefined;
-    const found = this.#constantOf(value.node);
-    this.#constants[value.id] = found ?? null;
-    return found;
-  }
-  #constantOf(node: Node): Evaluated | undefined {
-    switch (node.kind) {
-      case 'const':
-        return node.value;
-      case 'recordField':
-        return this.#address(node.field) ? undefined : BigInt(this.#instruction[node.field]);
-      case 'segmentBase':
-        return this.#instruction.segment === NO_SEGMENT ? 0n : undefined;
-      case 'getRegister':
-        return this.#instruction[node.field] === BigInt(ZERO.offset) ? 0n : undefined;
-      case 'pure': {
-        if (node.result.condition !== undefined) return undefined;
-        const args: Evaluated[] = [];
-        for (const arg of node.args) {
-          const constant = this.#constant(arg);
-          if (constant === undefined) return undefined;
-          args.push(constant);
-        }
-        return node.op.evaluate(args, node.immediates);
-      }
-      default:
-        return undefined;
-    }
-  }
-
   protected override compute(node: Node): void {
     const result = 'result' in node ? (node.result as Value | undefined) : undefined;
     if (result && node.kind !== 'const' && node.kind !== 'constVector') {
@@ -155,7 +129,7 @@ export class InstructionEmitter extends ProgramEmitter {
         this.#region.flags.pushCondition(result.condition);
         return;
       }
-      const constant = this.#constant(result);
+      const constant = this.#constants.of(result);
       if (constant !== undefined) {
         if (typeof constant === 'bigint') this.asm.i64(constant);
         else this.asm.i32(constant as number);
@@ -172,7 +146,7 @@ export class InstructionEmitter extends ProgramEmitter {
     const zero = zeroOf(op);
     if (zero === 'counts') return false;
     const isZero = (value: Value) => {
-      const constant = this.#constant(value);
+      const constant = this.#constants.of(value);
       return constant === 0n || constant === 0;
     };
     if (isZero(args[1])) this.push(args[0]);
@@ -191,7 +165,7 @@ export class InstructionEmitter extends ProgramEmitter {
           this.keep(node.result);
           return;
         }
-        if (this.usesOf(node.result) > 1 && this.#constant(node.result) !== undefined) return;
+        if (this.usesOf(node.result) > 1 && this.#constants.of(node.result) !== undefined) return;
         break;
       case 'segmentBase':
         if (this.#instruction.segment === NO_SEGMENT) return;
@@ -214,17 +188,38 @@ export class InstructionEmitter extends ProgramEmitter {
       this.push(value);
       if (value.type === 'i32') this.asm.op(Op.i64ExtendI32U);
     };
-    this.#region.flags.setFrom(source, {
-      a: operand(source.a),
-      b: operand(source.b),
-      extended: () => this.push(source.extended),
-    });
+    this.#region.flags.setFrom(
+      source,
+      { a: operand(source.a), b: operand(source.b), extended: () => this.push(source.extended) },
+      { a: this.#flagValue(source.a), b: this.#flagValue(source.b), result: this.#tested(source.extended) },
+    );
+    this.#flagResult = signExtended(source.extended);
+  }
+  /** The register that TEST, AND or OR of it with itself tells of. */
+  #tested(result: Value): FlagValue | undefined {
+    const { node } = signExtended(result).value;
+    if (node.kind !== 'pure' || !MASKS.has(node.op)) return undefined;
+    const [left, right] = node.args.map((arg) => this.#flagValue(arg));
+    const same = left?.kind === 'register' && right?.kind === 'register' && left.register === right.register;
+    return same && left.shift === right.shift ? left : undefined;
+  }
+  /** Where an operand can be had again. */
+  #flagValue(value: Value | undefined): FlagValue | undefined {
+    if (!value) return undefined;
+    const constant = this.#constants.of(value);
+    if (constant !== undefined)
+      return { kind: 'constant', value: BigInt.asUintN(value.type === 'i32' ? 32 : 64, BigInt(constant as number)) };
+    const { node } = value;
+    if (node.kind !== 'getRegister' && node.kind !== 'getFixed') return undefined;
+    const offset = node.kind === 'getFixed' ? node.offset : Number(this.#instruction[node.field]) + node.extra;
+    const place = generalPlace(offset, node.bytes);
+    return place && this.#written & (1 << place.register) ? undefined : place;
   }
 
   protected override when(node: Extract<Node, { kind: 'when' }>): void {
     const { flags, labels } = this.#region;
     const writesFlags = this.#instruction.code.demand.flagWriters.get(node);
-    const constant = this.#constant(node.condition);
+    const constant = this.#constants.of(node.condition);
     if (constant !== undefined) {
       if (writesFlags === true && constant) flags.replaceAll();
       else if (writesFlags !== undefined) flags.makeExplicit();
@@ -238,6 +233,8 @@ export class InstructionEmitter extends ProgramEmitter {
     labels.push(undefined);
     super.when(node);
     labels.pop();
+    // Whether they tell of it depends.
+    if (writesFlags !== undefined) this.#flagResult = undefined;
   }
 
   // ---- registers and slots ----
@@ -320,6 +317,9 @@ export class InstructionEmitter extends ProgramEmitter {
       else flags.makeExplicit();
     }
     flags.setSlot(slot, () => this.push(value));
+    // Explicit flags tell of a result if ZF and SF come from the same.
+    if (slot === FZ) [this.#zeroFrom, this.#flagResult] = [value, undefined];
+    else if (slot === FS) this.#flagResult = value === this.#zeroFrom ? signExtended(value) : undefined;
   }
 
   #set(offset: number, bytes: AccessBytes, value: Value): void {
@@ -341,6 +341,15 @@ export class InstructionEmitter extends ProgramEmitter {
     }
   }
   #setGeneral(register: number, within: number, bytes: AccessBytes, value: Value): void {
+    this.#writeGeneral(register, within, bytes, value);
+    const { flags } = this.#region;
+    flags.registerWritten(register);
+    this.#written |= 1 << register;
+    const result = this.#flagResult;
+    if (this.depth > 0 || !result || withoutZeros(value) !== result.value || bytes < result.bytes) return;
+    flags.resultIsIn({ kind: 'register', register, shift: within * 8, bytes: result.bytes });
+  }
+  #writeGeneral(register: number, within: number, bytes: AccessBytes, value: Value): void {
     const a = this.asm;
     const local = this.#region.gpr(register);
     if (bytes === 8) {
@@ -427,6 +436,7 @@ export class InstructionEmitter extends ProgramEmitter {
       a.end();
     } else a.op(Op.drop);
     region.loadRegisters(this.#instruction);
+    region.flags.registersChanged();
     a.load(region.base, TLB).set(region.local.tlb);
     if (withResult) a.load(region.base, RESULT[0]);
   }
@@ -445,4 +455,35 @@ function zeroOf(op: PureOp): Zero {
   }
   return zero;
 }
+const { convert } = integerOps;
+const MASKS = new Set<PureOp>([integerOps.i32.and, integerOps.i32.or, integerOps.i64.and, integerOps.i64.or]);
+/** A value, and how many of its bytes are those of what it is part of, sign-extended. */
+interface Extended {
+  readonly value: Value;
+  readonly bytes: AccessBytes;
+}
+const SIGN_EXTENSIONS = new Map<PureOp, AccessBytes>([
+  [convert.extend_s, 4],
+  [integerOps.i32.extend16_s, 2],
+  [integerOps.i32.extend8_s, 1],
+]);
+function signExtended(value: Value): Extended {
+  let bytes: AccessBytes = value.type === 'i64' ? 8 : 4;
+  for (let at = value; ; ) {
+    const { node } = at;
+    const narrowed = node.kind === 'pure' ? SIGN_EXTENSIONS.get(node.op) : undefined;
+    if (node.kind !== 'pure' || narrowed === undefined) return { value: at, bytes };
+    bytes = narrowed;
+    at = node.args[0];
+  }
+}
+const withoutZeros = (value: Value): Value =>
+  value.node.kind === 'pure' && value.node.op === convert.extend_u ? value.node.args[0] : value;
+
+/** Part of a general register. */
+function generalPlace(offset: number, bytes: AccessBytes): Extract<FlagValue, { kind: 'register' }> | undefined {
+  if (offset < GPR_START || offset >= GPR_END) return undefined;
+  return { kind: 'register', register: (offset - GPR_START) >> 3, shift: (offset & 7) * 8, bytes };
+}
+
 const isFlag = (slot: Slot): boolean => slot === FZ || slot === FS || slot === FC;

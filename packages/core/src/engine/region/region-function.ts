@@ -7,6 +7,8 @@ import { pushCodeEntry } from '../interpreter.ts';
 import { LocalPool } from '../local-pool.ts';
 import type { EndKind, LastPage, Sharing } from '../program-emitter.ts';
 import { Op, type WasmType } from '../wasm.ts';
+import { CarriedFlags } from './carried-flags.ts';
+import { unreadFlags } from './flag-effects.ts';
 import { RegionFlags } from './flags.ts';
 import {
   DISPATCHER,
@@ -54,7 +56,10 @@ export interface RegionCode {
 }
 
 const PARAMETERS = 4;
-const FIXED_LOCALS: readonly WasmType[] = ['i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64', 'i64', 'i32'];
+const FIXED_LOCALS: readonly WasmType[] = [
+  ...(['i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64', 'i64', 'i32'] as const),
+  ...(['i64', 'i64', 'i64'] as const),
+];
 
 /**
  * The function of one region. Around the code of the blocks stand two ways out, beside those that return at once:
@@ -75,6 +80,7 @@ export class RegionFunction implements InstructionPlace {
   readonly #options: RegionOptions;
   readonly #graph: RegionGraph;
   readonly #registers: RegisterPlan;
+  readonly #unread: ReadonlyMap<number, RegisterSet>;
   /** Pages with jumps that go through the dispatcher. */
   readonly #jumpPages: readonly number[];
   /** Local of each register that the region uses. */
@@ -97,8 +103,10 @@ export class RegionFunction implements InstructionPlace {
     this.#options = options;
     this.#graph = graph;
     this.base = options.base;
-    this.flags = new RegionFlags(this.asm, options.base, { form: 6, a: 8, b: 9, result: 10, scratch: 11 });
+    const carried = new CarriedFlags(this.asm, { form: 6, a: 13, b: 14, result: 15 }, (register) => this.gpr(register));
+    this.flags = new RegionFlags(this.asm, options.base, { a: 8, b: 9, result: 10, scratch: 11 }, carried);
     this.#registers = new RegisterPlan(graph);
+    this.#unread = unreadFlags(graph, this.#registers);
     this.#sharing = sharedTranslations(graph);
     this.#loopAccesses = loopAccesses(graph, this.#sharing);
     const blocks = [...graph.blocks.values()];
@@ -120,7 +128,7 @@ export class RegionFunction implements InstructionPlace {
     asm.i32(RegionExit.fault).set(local.code);
     asm.end();
     // exit
-    this.flags.storeByForm();
+    this.flags.storeCarried();
     for (const register of membersOf(this.#registers.written)) {
       asm
         .get(local.dirty)
@@ -346,6 +354,11 @@ export class RegionFunction implements InstructionPlace {
   }
   #goTo(from: RegionBlock, to: number): void {
     this.#load(this.#entryOf(to).loaded & ~this.#loaded);
+    if (this.#graph.merges.has(to) || this.#graph.loopHeaders.has(to)) {
+      const written = this.#unread.get(to);
+      if (written === undefined) this.flags.carry();
+      else this.flags.carryUnread(written);
+    }
     const isBack = (this.#graph.order.get(to) as number) <= (this.#graph.order.get(from.offset) as number);
     if (isBack || this.#graph.merges.has(to)) this.asm.br(this.#depthOf(to));
     else this.#tree(to);
@@ -444,6 +457,7 @@ export class RegionFunction implements InstructionPlace {
     asm.get(local.budget).i32(0).op(Op.i32LeS).unlikelyIf();
     if (to !== undefined) asm.get(local.pageBase).i64(to).op(Op.i64Add).set(local.next);
     asm.i32(RegionExit.budget).set(local.code);
+    this.flags.carry();
     this.#noteDirty(this.#dirty);
     // Past this `if` and `fault`.
     asm.br(this.labels.length + 2).end();
@@ -478,6 +492,7 @@ export class RegionFunction implements InstructionPlace {
   /** Leave with an exception at an instruction, or to have tier 0 do it; `inside` more blocks deep than `labels` says. */
   leaveAt(instruction: RegionInstruction, inside: number): void {
     const { asm, local, labels } = this;
+    this.flags.carry();
     this.#noteDirty(this.#dirty);
     // Where it is, and how many instructions of its block have not been executed.
     asm.i32(instruction.offset).set(local.place).i32(this.notExecuted(instruction)).set(local.code);
