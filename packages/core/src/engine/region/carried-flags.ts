@@ -1,18 +1,49 @@
-import type { FlagSource } from '../../ir/types.ts';
+import type { AccessBytes, FlagSource } from '../../ir/types.ts';
 import type { Asm } from '../asm.ts';
 import { Op } from '../wasm.ts';
 import type { RegisterSet } from './registers.ts';
 
-/** Something that flags come from and that can be had again as long as nobody writes to the register. */
+/**
+ * Something that flags come from and that can be had again: a constant, or `bytes` bytes of a general register from bit `shift` on as
+ * long as nobody writes to it. What is the same is the same object; `id` tells it apart.
+ */
 export type FlagValue =
-  | { readonly kind: 'constant'; readonly value: bigint }
-  /** `bytes` bytes of a general register from bit `shift` on. */
-  | { readonly kind: 'register'; readonly register: number; readonly shift: number; readonly bytes: number };
+  | { readonly kind: 'constant'; readonly id: number; readonly value: bigint }
+  | {
+      readonly kind: 'register';
+      readonly id: number;
+      readonly register: number;
+      readonly shift: number;
+      readonly bytes: AccessBytes;
+    };
+/** AH, CH, DH and BH are 8 bits up. */
+const registerValues = Array.from({ length: 128 }, (_, at): FlagValue => {
+  const bytes = (1 << (at & 3)) as AccessBytes;
+  return { kind: 'register', id: at + 1, register: at >> 3, shift: at & 4 ? 8 : 0, bytes };
+});
+export const registerValue = (register: number, shift: number, bytes: AccessBytes): FlagValue =>
+  registerValues[register * 8 + (shift > 0 ? 4 : 0) + 31 - Math.clz32(bytes)];
+const isIn = (value: FlagValue | undefined, register: number): boolean =>
+  value !== undefined && value.kind === 'register' && value.register === register;
+const isInSome = (value: FlagValue | undefined, registers: RegisterSet): boolean =>
+  value !== undefined && value.kind === 'register' && (registers & (1 << value.register)) !== 0;
+
 /** Which of the three can be had again; explicit flags: FS, FC, FZ. */
 export interface FlagValues {
-  readonly a?: FlagValue;
-  readonly b?: FlagValue;
-  readonly result?: FlagValue;
+  readonly a: FlagValue | undefined;
+  readonly b: FlagValue | undefined;
+  readonly result: FlagValue | undefined;
+}
+export const NO_VALUES: FlagValues = { a: undefined, b: undefined, result: undefined };
+/** What is left if a register gets another value. */
+export function valuesWithout(values: FlagValues, register: number): FlagValues {
+  const { a, b, result } = values;
+  if (!isIn(a, register) && !isIn(b, register) && !isIn(result, register)) return values;
+  return {
+    a: isIn(a, register) ? undefined : a,
+    b: isIn(b, register) ? undefined : b,
+    result: isIn(result, register) ? undefined : result,
+  };
 }
 
 /** What is known of the flags where code is being written; `unknown`: it depends on the way there, and they are carried. */
@@ -24,7 +55,7 @@ export type KnownFlags =
   | ({ readonly kind: 'lazy'; readonly values: FlagValues } & Pick<FlagSource, 'operation' | 'width' | 'carryIn'>);
 export type LazyFlags = Extract<KnownFlags, { kind: 'lazy' }>;
 
-/** Locals in which the flags are that several ways lead to with their own. */
+/** Locals with what flags come from. */
 export interface CarriedLocals {
   /** i32: {@link FlagForm}, or {@link lazyForm}, or {@link FIRST_RECOVERED} and up. */
   readonly form: number;
@@ -34,6 +65,9 @@ export interface CarriedLocals {
   /** i64: result, sign-extended; explicit: FZ. */
   readonly result: number;
 }
+
+const PARTS = ['a', 'b', 'result'] as const;
+type Part = (typeof PARTS)[number];
 
 export const FlagForm = { unchanged: 0, explicit: 1 } as const;
 /** + 2 · log2(width / 8) + (1 for subtraction). */
@@ -58,7 +92,10 @@ interface Recovery {
   readonly result: Origin;
 }
 
-const ZERO: FlagValue = { kind: 'constant', value: 0n };
+const ZERO: FlagValue = { kind: 'constant', id: 0, value: 0n };
+/** Ids below this are of registers and {@link ZERO}; there are not that many constants in a region. */
+const FIRST_CONSTANT = 256;
+const IDS = 1 << 14;
 
 /**
  * Flags on their way to where several ways meet. What they come from is carried along in locals, each of which costs a move on each
@@ -70,7 +107,10 @@ export class CarriedFlags {
   readonly #asm: Asm;
   /** Local of a general register. */
   readonly #register: (register: number) => number;
-  readonly #recoveries = new Map<string, Recovery>();
+  readonly #recoveries: Recovery[] = [];
+  /** By {@link keyOf}. */
+  readonly #numbers = new Map<number, number>();
+  readonly #constants = new Map<bigint, FlagValue>();
 
   constructor(asm: Asm, locals: CarriedLocals, register: (register: number) => number) {
     this.#asm = asm;
@@ -78,35 +118,54 @@ export class CarriedFlags {
     this.#register = register;
   }
 
+  constant(value: bigint): FlagValue {
+    let known = this.#constants.get(value);
+    if (!known) {
+      known = { kind: 'constant', id: FIRST_CONSTANT + this.#constants.size, value };
+      this.#constants.set(value, known);
+    }
+    return known;
+  }
+
   /** Take over flags from the locals where code that knows them has them. */
-  take(known: KnownFlags, from: Omit<CarriedLocals, 'form'>): void {
+  take(known: KnownFlags, from: CarriedLocals): void {
     if (known.kind === 'unknown') return;
-    this.#asm.i32(formOf(known)).set(this.locals.form);
-    if (known.kind === 'unchanged') return;
-    for (const part of ['a', 'b', 'result'] as const) this.#asm.get(from[part]).set(this.locals[part]);
+    this.#takeForm((a) => a.i32(formOf(known)));
+    if (known.kind !== 'unchanged') for (const part of PARTS) this.#takePart(from, part);
+  }
+  /** The same for any form, which is in its local. */
+  takeAll(from: CarriedLocals): void {
+    this.#takeForm((a) => a.get(from.form));
+    for (const part of PARTS) this.#takePart(from, part);
+  }
+  #takeForm(push: (a: Asm) => Asm): void {
+    push(this.#asm).set(this.locals.form);
+  }
+  #takePart(from: CarriedLocals, part: Part): void {
+    this.#asm.get(from[part]).set(this.locals[part]);
   }
 
   /** The same where nobody reads them but what leaves the region, and where registers other than those `written` stay as they are until then. */
-  takeUnread(known: KnownFlags, from: Omit<CarriedLocals, 'form'>, written: RegisterSet): void {
+  takeUnread(known: KnownFlags, from: CarriedLocals, written: RegisterSet): void {
     const recovery = recoveryOf(known, written);
     if (!recovery) {
       this.take(known, from);
       return;
     }
-    for (const part of ['a', 'b', 'result'] as const)
-      if (recovery[part] === 'carried') this.#asm.get(from[part]).set(this.locals[part]);
-    this.#asm.i32(this.#formOf(recovery)).set(this.locals.form);
+    this.#takeForm((a) => a.i32(FIRST_RECOVERED + this.#numberOf(recovery)));
+    for (const part of PARTS) if (recovery[part] === 'carried') this.#takePart(from, part);
   }
-  #formOf(recovery: Recovery): number {
-    const key = [recovery.form, ...[recovery.a, recovery.b, recovery.result].map(keyOf)].join();
-    if (!this.#recoveries.has(key)) this.#recoveries.set(key, recovery);
-    return FIRST_RECOVERED + [...this.#recoveries.keys()].indexOf(key);
+  #numberOf(recovery: Recovery): number {
+    const key = keyOf(recovery);
+    let number = this.#numbers.get(key);
+    if (number === undefined) this.#numbers.set(key, (number = this.#recoveries.push(recovery) - 1));
+    return number;
   }
 
   /** Find again what was not carried along; afterwards the form is one of the plain ones. */
   recover(): void {
     const a = this.#asm;
-    const recoveries = [...this.#recoveries.values()];
+    const recoveries = this.#recoveries;
     if (recoveries.length === 0) return;
     for (let i = 0; i <= recoveries.length; i++) a.block();
     a.get(this.locals.form).i32(FIRST_RECOVERED).op(Op.i32Sub);
@@ -122,7 +181,7 @@ export class CarriedFlags {
   #recover(recovery: Recovery): void {
     const a = this.#asm;
     const l = this.locals;
-    for (const part of ['a', 'b', 'result'] as const) {
+    for (const part of PARTS) {
       const origin = recovery[part];
       if (origin === 'carried' || origin === 'derived') continue;
       // FS is signed.
@@ -177,26 +236,33 @@ function formOf(known: Exclude<KnownFlags, { kind: 'unknown' }>): number {
 /** The least that must be carried; undefined: nothing is gained. */
 function recoveryOf(known: KnownFlags, written: RegisterSet): Recovery | undefined {
   if (known.kind !== 'lazy' && known.kind !== 'explicit') return undefined;
-  const stays = (value: FlagValue | undefined) =>
-    value?.kind === 'register' && written & (1 << value.register) ? undefined : value;
+  const { values } = known;
+  const a = isInSome(values.a, written) ? undefined : values.a;
+  const b = isInSome(values.b, written) ? undefined : values.b;
+  const result = isInSome(values.result, written) ? undefined : values.result;
   const form = formOf(known);
-  const [a, b, result] = [stays(known.values.a), stays(known.values.b), stays(known.values.result)];
+  const recovery = (subtracts: boolean, width: number, a_: Origin, b_: Origin, result_: Origin): Recovery => ({
+    form,
+    subtracts,
+    width,
+    a: a_,
+    b: b_,
+    result: result_,
+  });
   if (known.kind === 'explicit' || (known.operation !== 'logic' && known.carryIn)) {
     if (!a && !b && !result) return undefined;
-    const all = { a: a ?? 'carried', b: b ?? 'carried', result: result ?? 'carried' } as const;
-    return { form, subtracts: false, width: 64, ...all };
+    return recovery(false, 64, a ?? 'carried', b ?? 'carried', result ?? 'carried');
   }
   const { operation, width } = known;
-  const rest = { form, subtracts: operation === 'sub', width };
-  if (operation === 'logic') return { ...rest, a: ZERO, b: ZERO, result: result ?? 'carried' };
-  if (result && !a) return { ...rest, a: 'derived', b: b ?? 'carried', result };
-  if (result && !b) return { ...rest, a: a as FlagValue, b: 'derived', result };
-  return { ...rest, a: a ?? 'carried', b: b ?? 'carried', result: 'derived' };
+  const subtracts = operation === 'sub';
+  if (operation === 'logic') return recovery(subtracts, width, ZERO, ZERO, result ?? 'carried');
+  if (result && !a) return recovery(subtracts, width, 'derived', b ?? 'carried', result);
+  if (result && a && !b) return recovery(subtracts, width, a, 'derived', result);
+  return recovery(subtracts, width, a ?? 'carried', b ?? 'carried', 'derived');
 }
 
-const keyOf = (origin: Origin): string =>
-  typeof origin === 'string'
-    ? origin
-    : origin.kind === 'constant'
-      ? `=${origin.value}`
-      : `${origin.register}:${origin.shift}:${origin.bytes}`;
+/** One number for each; the form says operation and width. */
+const keyOf = ({ form, a, b, result }: Recovery): number =>
+  ((idOf(a) * IDS + idOf(b)) * IDS + idOf(result)) * 16 + form;
+const idOf = (origin: Origin): number =>
+  origin === 'carried' ? FIRST_CONSTANT - 1 : origin === 'derived' ? FIRST_CONSTANT - 2 : origin.id;

@@ -3,6 +3,8 @@ import type { Evaluated, Node, Value } from '../../ir/types.ts';
 import { NO_SEGMENT } from '../record.ts';
 import type { RegionInstruction } from './graph.ts';
 
+const ZERO_OFFSET = BigInt(ZERO.offset);
+
 /** Values of an instruction that are the same whenever it runs. */
 export class Constants {
   readonly #instruction: RegionInstruction;
@@ -33,7 +35,7 @@ export class Constants {
       case 'segmentBase':
         return this.#instruction.segment === NO_SEGMENT ? 0n : undefined;
       case 'getRegister':
-        return this.#instruction[node.field] === BigInt(ZERO.offset) ? 0n : undefined;
+        return this.#instruction[node.field] === ZERO_OFFSET ? 0n : undefined;
       case 'pure': {
         if (node.result.condition !== undefined) return undefined;
         const args: Evaluated[] = [];

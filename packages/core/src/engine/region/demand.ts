@@ -39,7 +39,13 @@ export interface Demand {
   readonly flagWriters: ReadonlyMap<Node, boolean>;
   /** All arithmetic flags are set one by one whatever happens, and none is read. */
   readonly replacesFlags: boolean;
+  readonly flagEffect: FlagEffect;
 }
+/**
+ * What becomes of the arithmetic flags that were before an instruction: it does not touch them; overwrites all of them unread, whatever
+ * happens, or if the condition of its only `when` with flags in it holds; or anything else.
+ */
+export type FlagEffect = 'none' | 'overwrites' | 'overwritesIf' | 'other';
 
 const isFlag = (slot: Slot): boolean => slot === FZ || slot === FS || slot === FC;
 
@@ -79,6 +85,7 @@ class Analysis {
       ends ||= node.kind === 'branch' || node.kind === 'jump' || node.kind === 'raise';
     });
     const fromSource = nodes.some((node) => node.kind === 'flagSource');
+    const replacesFlags = this.#flagsSet.size === 3 && !this.#flagsRead && !fromSource;
     return {
       state: stateUses(nodes),
       calls: this.#calls,
@@ -93,8 +100,19 @@ class Analysis {
       uses: this.#uses,
       snapshot: this.#snapshots(nodes),
       flagWriters: this.#flagWriters,
-      replacesFlags: this.#flagsSet.size === 3 && !this.#flagsRead && !fromSource,
+      replacesFlags,
+      flagEffect: this.#flagEffect(fromSource || replacesFlags),
     };
+  }
+
+  #flagEffect(setsAll: boolean): FlagEffect {
+    // TypeScript may change what it likes.
+    if (this.#calls || this.#flagsRead) return 'other';
+    const writers = [...this.#flagWriters.values()];
+    if (this.#flagsSet.size === 0 && writers.length === 0) return 'none';
+    if (this.#repeats) return 'other';
+    if (writers.length === 0) return setsAll ? 'overwrites' : 'other';
+    return writers.length === 1 && writers[0] && this.#flagsSet.size === 0 ? 'overwritesIf' : 'other';
   }
 
   #snapshots(nodes: readonly Node[]): Uint8Array {

@@ -4,6 +4,7 @@ import type { Asm } from '../asm.ts';
 import { Op } from '../wasm.ts';
 import {
   type CarriedFlags,
+  type CarriedLocals,
   FIRST_LAZY,
   FlagForm,
   type FlagValue,
@@ -11,14 +12,13 @@ import {
   type KnownFlags,
   type LazyFlags,
   lazyForm,
+  NO_VALUES,
+  valuesWithout,
 } from './carried-flags.ts';
 import type { RegisterSet } from './registers.ts';
 
-/** Locals in which code that knows what the arithmetic flags come from keeps that: i64, as in {@link CarriedLocals}. */
-export interface FlagLocals {
-  readonly a: number;
-  readonly b: number;
-  readonly result: number;
+/** Locals in which code that knows what the arithmetic flags come from keeps that. */
+export interface FlagLocals extends CarriedLocals {
   readonly scratch: number;
 }
 
@@ -60,6 +60,7 @@ export class RegionFlags {
     }
     push.extended();
     a.set(this.#l.result);
+    a.i32(lazyForm(source)).set(this.#l.form);
     this.known = { kind: 'lazy', values, operation, width, carryIn };
   }
 
@@ -69,42 +70,46 @@ export class RegionFlags {
     const part = slot === FC ? 'b' : slot === FZ ? 'result' : 'a';
     if (part === 'b') this.#asm.op(Op.i64ExtendI32U);
     this.#asm.set(this.#l[part]);
-    this.#forget((_value, each) => each === part);
+    if (this.known.kind !== 'explicit') return;
+    const { a, b, result } = this.known.values;
+    const values = {
+      a: part === 'a' ? undefined : a,
+      b: part === 'b' ? undefined : b,
+      result: part === 'result' ? undefined : result,
+    };
+    this.known = { kind: 'explicit', values };
   }
   /** All three slots will be set one by one, and what they were does not matter. */
   replaceAll(): void {
-    this.known = { kind: 'explicit', values: {} };
+    this.#areExplicit(NO_VALUES);
+  }
+  #areExplicit(values: FlagValues): void {
+    this.known = { kind: 'explicit', values };
+    this.#asm.i32(FlagForm.explicit).set(this.#l.form);
   }
 
+  constant(value: bigint): FlagValue {
+    return this.#carried.constant(value);
+  }
   /** A general register gets another value. */
   registerWritten(register: number): void {
-    this.#forget((value) => value.kind === 'register' && value.register === register);
+    const { known } = this;
+    if (known.kind !== 'lazy' && known.kind !== 'explicit') return;
+    const values = valuesWithout(known.values, register);
+    if (values !== known.values) this.#setValues(known, values);
   }
   /** Registers may have got any. */
   registersChanged(): void {
-    this.#forget(({ kind }) => kind === 'register');
-  }
-  #forget(what: (value: FlagValue, part: keyof FlagValues) => boolean): void {
-    const { known } = this;
-    if (known.kind !== 'lazy' && known.kind !== 'explicit') return;
-    const { a, b, result } = known.values;
-    const lost = (value: FlagValue | undefined, part: keyof FlagValues) => value !== undefined && what(value, part);
-    if (!lost(a, 'a') && !lost(b, 'b') && !lost(result, 'result')) return;
-    this.#setValues(
-      known,
-      lost(a, 'a') ? undefined : a,
-      lost(b, 'b') ? undefined : b,
-      lost(result, 'result') ? undefined : result,
-    );
+    this.#setValues(this.known, NO_VALUES);
   }
   /** The result that the flags tell of lies in a register. */
   resultIsIn(place: FlagValue): void {
     const { known } = this;
-    if (known.kind === 'lazy') this.#setValues(known, known.values.a, known.values.b, place);
-    else if (known.kind === 'explicit') this.#setValues(known, place, known.values.b, place);
+    if (known.kind !== 'lazy' && known.kind !== 'explicit') return;
+    const { a, b } = known.values;
+    this.#setValues(known, { a: known.kind === 'lazy' ? a : place, b, result: place });
   }
-  #setValues(known: KnownFlags, a?: FlagValue, b?: FlagValue, result?: FlagValue): void {
-    const values = { a, b, result };
+  #setValues(known: KnownFlags, values: FlagValues): void {
     if (known.kind === 'explicit') this.known = { kind: 'explicit', values };
     if (known.kind !== 'lazy') return;
     const { operation, width, carryIn } = known;
@@ -114,6 +119,10 @@ export class RegionFlags {
   /** Have the flags where they are looked for if they are unknown. What is known stays so. */
   carry(): void {
     this.#carried.take(this.known, this.#l);
+  }
+  /** The same for flags that are known, whatever their form. */
+  carryKnown(): void {
+    this.#carried.takeAll(this.#l);
   }
   /** As {@link CarriedFlags.takeUnread}. */
   carryUnread(written: RegisterSet): void {
@@ -125,7 +134,7 @@ export class RegionFlags {
     const a = this.#asm;
     const l = this.#l;
     const { known } = this;
-    let values: FlagValues = {};
+    let values = NO_VALUES;
     switch (known.kind) {
       case 'explicit':
         return;
@@ -135,7 +144,7 @@ export class RegionFlags {
       case 'lazy':
         this.#pushLazyCarries(known);
         a.op(Op.i64ExtendI32U).set(l.b).get(l.result).set(l.a);
-        values = { a: known.values.result, result: known.values.result };
+        values = { a: known.values.result, b: undefined, result: known.values.result };
         break;
       case 'unknown': {
         const { form, result } = this.#carried.locals;
@@ -150,7 +159,7 @@ export class RegionFlags {
         a.set(l.b).end();
       }
     }
-    this.known = { kind: 'explicit', values };
+    this.#areExplicit(values);
   }
   #loadExplicit(): void {
     const l = this.#l;

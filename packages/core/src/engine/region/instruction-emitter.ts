@@ -35,7 +35,7 @@ import {
 import { NO_SEGMENT } from '../record.ts';
 import { Op } from '../wasm.ts';
 import type { AddressField } from './address-fields.ts';
-import type { FlagValue } from './carried-flags.ts';
+import { type FlagValue, registerValue } from './carried-flags.ts';
 import { Constants } from './constants.ts';
 import type { RegionFlags } from './flags.ts';
 import type { RegionInstruction } from './graph.ts';
@@ -200,20 +200,21 @@ export class InstructionEmitter extends ProgramEmitter {
     const { node } = signExtended(result).value;
     if (node.kind !== 'pure' || !MASKS.has(node.op)) return undefined;
     const [left, right] = node.args.map((arg) => this.#flagValue(arg));
-    const same = left?.kind === 'register' && right?.kind === 'register' && left.register === right.register;
-    return same && left.shift === right.shift ? left : undefined;
+    return left === right ? left : undefined;
   }
   /** Where an operand can be had again. */
   #flagValue(value: Value | undefined): FlagValue | undefined {
     if (!value) return undefined;
-    const constant = this.#constants.of(value);
-    if (constant !== undefined)
-      return { kind: 'constant', value: BigInt.asUintN(value.type === 'i32' ? 32 : 64, BigInt(constant as number)) };
     const { node } = value;
-    if (node.kind !== 'getRegister' && node.kind !== 'getFixed') return undefined;
-    const offset = node.kind === 'getFixed' ? node.offset : Number(this.#instruction[node.field]) + node.extra;
-    const place = generalPlace(offset, node.bytes);
-    return place && this.#written & (1 << place.register) ? undefined : place;
+    if (node.kind === 'getRegister' || node.kind === 'getFixed') {
+      const offset = node.kind === 'getFixed' ? node.offset : Number(this.#instruction[node.field]) + node.extra;
+      if (offset < GPR_START || offset >= GPR_END) return undefined;
+      const register = (offset - GPR_START) >> 3;
+      return this.#written & (1 << register) ? undefined : registerValue(register, (offset & 7) * 8, node.bytes);
+    }
+    const constant = this.#constants.of(value);
+    if (constant === undefined) return undefined;
+    return this.#region.flags.constant(BigInt.asUintN(value.type === 'i32' ? 32 : 64, BigInt(constant as number)));
   }
 
   protected override when(node: Extract<Node, { kind: 'when' }>): void {
@@ -347,7 +348,7 @@ export class InstructionEmitter extends ProgramEmitter {
     this.#written |= 1 << register;
     const result = this.#flagResult;
     if (this.depth > 0 || !result || withoutZeros(value) !== result.value || bytes < result.bytes) return;
-    flags.resultIsIn({ kind: 'register', register, shift: within * 8, bytes: result.bytes });
+    flags.resultIsIn(registerValue(register, within * 8, result.bytes));
   }
   #writeGeneral(register: number, within: number, bytes: AccessBytes, value: Value): void {
     const a = this.asm;
@@ -479,11 +480,5 @@ function signExtended(value: Value): Extended {
 }
 const withoutZeros = (value: Value): Value =>
   value.node.kind === 'pure' && value.node.op === convert.extend_u ? value.node.args[0] : value;
-
-/** Part of a general register. */
-function generalPlace(offset: number, bytes: AccessBytes): Extract<FlagValue, { kind: 'register' }> | undefined {
-  if (offset < GPR_START || offset >= GPR_END) return undefined;
-  return { kind: 'register', register: (offset - GPR_START) >> 3, shift: (offset & 7) * 8, bytes };
-}
 
 const isFlag = (slot: Slot): boolean => slot === FZ || slot === FS || slot === FC;

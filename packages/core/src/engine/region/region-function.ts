@@ -55,16 +55,19 @@ export interface RegionCode {
   readonly tables: readonly number[];
 }
 
+/** Blocks of WebAssembly around the code of all blocks, by what is done behind them. */
+const Way = { known: 0, fault: 1, exit: 2 } as const;
+
 const PARAMETERS = 4;
 const FIXED_LOCALS: readonly WasmType[] = [
   ...(['i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64', 'i64', 'i32'] as const),
-  ...(['i64', 'i64', 'i64'] as const),
+  ...(['i64', 'i64', 'i64', 'i32'] as const),
 ];
 
 /**
  * The function of one region. Around the code of the blocks stand two ways out, beside those that return at once:
  *
- *     block exit { block fault { prologue, blocks } …fault: where and how far… } …flags, registers…
+ *     block exit { block fault { block known { prologue, blocks } …flags that are known… } …fault: where and how far… } …flags, registers…
  *
  * Blocks are nested by dominance, so that each branch is a branch of WebAssembly ("Beyond Relooper", Ramsey, 2022).
  */
@@ -104,7 +107,7 @@ export class RegionFunction implements InstructionPlace {
     this.#graph = graph;
     this.base = options.base;
     const carried = new CarriedFlags(this.asm, { form: 6, a: 13, b: 14, result: 15 }, (register) => this.gpr(register));
-    this.flags = new RegionFlags(this.asm, options.base, { a: 8, b: 9, result: 10, scratch: 11 }, carried);
+    this.flags = new RegionFlags(this.asm, options.base, { form: 16, a: 8, b: 9, result: 10, scratch: 11 }, carried);
     this.#registers = new RegisterPlan(graph);
     this.#unread = unreadFlags(graph, this.#registers);
     this.#sharing = sharedTranslations(graph);
@@ -118,9 +121,12 @@ export class RegionFunction implements InstructionPlace {
 
   compile(): RegionCode {
     const { asm, local } = this;
-    asm.block().block();
+    asm.block().block().block();
     this.#load(this.#entryOf(this.#graph.entry).loaded);
     this.#tree(this.#graph.entry);
+    asm.end();
+    // known
+    this.flags.carryKnown();
     asm.end();
     // fault
     asm.get(local.place).op(Op.i64ExtendI32S).get(local.pageBase).op(Op.i64Add).set(local.next);
@@ -459,8 +465,8 @@ export class RegionFunction implements InstructionPlace {
     asm.i32(RegionExit.budget).set(local.code);
     this.flags.carry();
     this.#noteDirty(this.#dirty);
-    // Past this `if` and `fault`.
-    asm.br(this.labels.length + 2).end();
+    // Past this `if` as well.
+    asm.br(this.labels.length + 1 + Way.exit).end();
   }
 
   #depthOf(block: number): number {
@@ -485,18 +491,17 @@ export class RegionFunction implements InstructionPlace {
     }
     asm.i32(code).set(local.code);
     this.#noteDirty(this.#dirty);
-    // Past `fault`.
-    asm.br(this.labels.length + 1);
+    asm.br(this.labels.length + Way.exit);
   }
 
   /** Leave with an exception at an instruction, or to have tier 0 do it; `inside` more blocks deep than `labels` says. */
   leaveAt(instruction: RegionInstruction, inside: number): void {
     const { asm, local, labels } = this;
-    this.flags.carry();
     this.#noteDirty(this.#dirty);
     // Where it is, and how many instructions of its block have not been executed.
     asm.i32(instruction.offset).set(local.place).i32(this.notExecuted(instruction)).set(local.code);
-    asm.br(labels.length + inside);
+    const way = this.flags.known.kind === 'unknown' ? Way.fault : Way.known;
+    asm.br(labels.length + inside + way);
   }
 }
 
