@@ -84,7 +84,7 @@ class Emitter extends ProgramEmitter {
   readonly #place: Place;
 
   constructor(program: Program, target: EmitTarget, place: Place) {
-    super(program, target.asm);
+    super(program, target.asm, true);
     this.#target = target;
     this.#place = place;
   }

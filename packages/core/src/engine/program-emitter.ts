@@ -76,17 +76,17 @@ export abstract class ProgramEmitter {
   /** Values that have had a local. */
   readonly #kept: Value[] = [];
   readonly #variables = new Map<Variable, number>();
-  /** Of each handle: where it is on the host, or its linear address if {@link reopens}. */
+  /** Of each handle: where it is on the host, or its linear address if it is translated again to store. */
   readonly #handles = new Map<UpdateHandle, HostPlace>();
-  /** There is one place for a write that needs a commit: with several updates each one translates again to store. */
-  protected readonly reopens: boolean;
+  readonly #reopens: boolean;
   /** Blocks of the instruction that the code being written is in. */
   protected depth = 0;
 
-  constructor(program: Program, asm: Asm) {
+  /** `commits`: there may be writes that need a commit, for which there is one place: with several updates each one translates again to store. */
+  constructor(program: Program, asm: Asm, commits: boolean) {
     this.#program = program;
     this.asm = asm;
-    this.reopens = hasSeveralUpdates(program);
+    this.#reopens = commits && hasSeveralUpdates(program);
   }
 
   /** A free local of a type; `release` gives it back. */
@@ -136,7 +136,7 @@ export abstract class ProgramEmitter {
     for (const variable of this.#program.variables) this.#variables.set(variable, this.allocate(variable.type));
     this.block(this.#program.body);
     for (const [variable, local] of this.#variables) this.release(variable.type, local);
-    for (const { local } of this.#handles.values()) this.release(this.reopens ? 'i64' : 'i32', local);
+    for (const { local } of this.#handles.values()) this.release(this.#reopens ? 'i64' : 'i32', local);
     for (const value of this.#kept) if (this.#remaining[value.id] > 0) this.release(value.type, this.#local(value));
   }
 
@@ -422,7 +422,7 @@ export abstract class ProgramEmitter {
       case 'loadForUpdate': {
         const host = this.#openForUpdate(node);
         this.#loadAt(host, node.bytes);
-        if (this.reopens) this.release('i32', host.local);
+        if (this.#reopens) this.release('i32', host.local);
         this.keep(node.result);
         return;
       }
@@ -493,7 +493,7 @@ export abstract class ProgramEmitter {
   }
 
   #openForUpdate(node: NodeOf<'loadForUpdate'>): HostPlace {
-    if (!this.reopens) {
+    if (!this.#reopens) {
       const host = this.#host(() => this.push(node.address), this.#accessOf(node));
       this.#handles.set(node.handle, host);
       return host;
@@ -507,7 +507,7 @@ export abstract class ProgramEmitter {
 
   #storeUpdate(node: NodeOf<'storeUpdate'>): void {
     const place = this.#handles.get(node.handle) as HostPlace;
-    if (!this.reopens) {
+    if (!this.#reopens) {
       this.#storeAt(place, node.bytes, node.value);
       return;
     }

@@ -10,7 +10,7 @@ export interface ControlUse {
   readonly repeats: boolean;
   /** It can go on to the next instruction. */
   readonly fallsThrough: boolean;
-  /** It leaves to TypeScript, unless it ends before; or is of a kind that regions leave to tier 0. */
+  /** It leaves to TypeScript, unless it ends before. */
   readonly leaves: boolean;
 }
 
@@ -69,7 +69,6 @@ class Analysis {
   #leaves = false;
   #calls = false;
   #stores = false;
-  #updates = 0;
 
   constructor(program: Program) {
     this.#program = program;
@@ -95,7 +94,7 @@ class Analysis {
         jumps: this.#jumps,
         repeats: this.#repeats,
         fallsThrough: !ends,
-        leaves: this.#leaves || this.#updates > 1,
+        leaves: this.#leaves,
       },
       uses: this.#uses,
       snapshot: this.#snapshots(nodes),
@@ -176,7 +175,6 @@ class Analysis {
         return;
       case 'load':
       case 'loadForUpdate':
-        if (node.kind === 'loadForUpdate') this.#updates++;
         this.#use(node.address, at);
         return;
       case 'store':

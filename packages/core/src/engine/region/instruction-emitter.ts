@@ -106,7 +106,8 @@ export class InstructionEmitter extends ProgramEmitter {
   #written: RegisterSet = 0;
 
   constructor(instruction: RegionInstruction, region: InstructionPlace) {
-    super(instruction.code.program, region.asm);
+    // Regions write to plain memory only.
+    super(instruction.code.program, region.asm, false);
     this.#instruction = instruction;
     this.#region = region;
     this.#constants = new Constants(instruction);

@@ -31,6 +31,13 @@ const instruction = fc.oneof(
   // mov eax,[ebx+d], of 32-bit addresses ; test al,1 and a jump over the next two bytes: inc edx
   near.map((d) => `678b43${d}`),
   fc.constant('a8017502ffc2'),
+  // cmpxchg8b [rbx+d], of what is there and of something else ; the same of 16 bytes, behind and rbx,-16
+  near.map((d) => `0fc74b${d}`),
+  displacement.map((d) => `8b43${byte(d)} 8b53${byte(d + 4)} 0fc74b${byte(d)}`),
+  near.map((d) => `480fc74b${d}`),
+  fc
+    .integer({ min: -8, max: 7 })
+    .map((d) => `4883e3f0 488b43${byte(d * 16)} 488b53${byte(d * 16 + 8)} 480fc74b${byte(d * 16)}`),
   // mov cl,5 ; rep movsb ; mov rax,[rsi+d] ; mov [rdi+d],rdx
   fc.constantFrom('b105', 'f3a4'),
   near.map((d) => `488b46${d}`),
