@@ -241,24 +241,16 @@ function recoveryOf(known: KnownFlags, written: RegisterSet): Recovery | undefin
   const b = isInSome(values.b, written) ? undefined : values.b;
   const result = isInSome(values.result, written) ? undefined : values.result;
   const form = formOf(known);
-  const recovery = (subtracts: boolean, width: number, a_: Origin, b_: Origin, result_: Origin): Recovery => ({
-    form,
-    subtracts,
-    width,
-    a: a_,
-    b: b_,
-    result: result_,
-  });
   if (known.kind === 'explicit' || (known.operation !== 'logic' && known.carryIn)) {
     if (!a && !b && !result) return undefined;
-    return recovery(false, 64, a ?? 'carried', b ?? 'carried', result ?? 'carried');
+    return { form, subtracts: false, width: 64, a: a ?? 'carried', b: b ?? 'carried', result: result ?? 'carried' };
   }
   const { operation, width } = known;
   const subtracts = operation === 'sub';
-  if (operation === 'logic') return recovery(subtracts, width, ZERO, ZERO, result ?? 'carried');
-  if (result && !a) return recovery(subtracts, width, 'derived', b ?? 'carried', result);
-  if (result && a && !b) return recovery(subtracts, width, a, 'derived', result);
-  return recovery(subtracts, width, a ?? 'carried', b ?? 'carried', 'derived');
+  if (operation === 'logic') return { form, subtracts, width, a: ZERO, b: ZERO, result: result ?? 'carried' };
+  if (result && !a) return { form, subtracts, width, a: 'derived', b: b ?? 'carried', result };
+  if (result && a && !b) return { form, subtracts, width, a, b: 'derived', result };
+  return { form, subtracts, width, a: a ?? 'carried', b: b ?? 'carried', result: 'derived' };
 }
 
 /** One number for each; the form says operation and width. */
