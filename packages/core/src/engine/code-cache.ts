@@ -10,6 +10,7 @@ import {
   RECORD_INFO_BYTES,
 } from '../memory/layout.ts';
 import type { MemoryWrites } from '../memory/memory-writes.ts';
+import { FillWatch } from './fill-watch.ts';
 import { MAX_RUN, NO_SEGMENT, RecordField, RecordInfo, recordInfoOffset, SpecialHandler, writeSum } from './record.ts';
 
 /** Decoded code of one guest page in one code mode. */
@@ -113,6 +114,7 @@ export class CodeCache {
   readonly #choices: HandlerChoice[] = [];
   readonly #choiceRecords: number[] = [];
   #choiceCount = 0;
+  readonly #fills = new FillWatch();
   readonly statistics = { decoded: 0, invalidations: 0, flushes: 0 };
 
   constructor(buffer: ArrayBufferLike, layout: MemoryLayout, hooks: CodeCacheHooks) {
@@ -425,10 +427,12 @@ export class CodeCache {
     const last = first + sizeBytes - 1;
     for (let page = first >>> 12; page <= last >>> 12; page++) {
       if (!(this.#bytes[this.#layout.pageFlags + page] & 1)) continue;
-      const from = Math.max(first, page * PAGE_SIZE_BYTES) & 0xfff;
-      const to = Math.min(last, page * PAGE_SIZE_BYTES + 0xfff) & 0xfff;
-      for (const code of this.#pages.get(page) ?? [])
-        if (overlaps(code.decoded, from, to)) this.#invalidate(code, [{ firstByte: from, endByte: to + 1 }]);
+      const firstByte = Math.max(first, page * PAGE_SIZE_BYTES) & 0xfff;
+      const endByte = (Math.min(last, page * PAGE_SIZE_BYTES + 0xfff) & 0xfff) + 1;
+      const hit = (this.#pages.get(page) ?? []).filter((code) => overlaps(code.decoded, firstByte, endByte - 1));
+      for (const code of hit) this.#invalidate(code, [{ firstByte, endByte }]);
+      if (!this.#fills.goesOn(page * PAGE_SIZE_BYTES + firstByte, endByte - firstByte, hit.length > 0)) continue;
+      for (const code of hit) this.#invalidate(code, [{ firstByte: endByte, endByte: PAGE_SIZE_BYTES }]);
     }
   }
   /** The same for many writes, each within a page: of those that follow each other, what was decoded of a page is gone through once. */

@@ -93,6 +93,35 @@ describe.each(Object.entries(benches))('self-modifying code (%s)', (_name, bench
     expect(invalidations()).toBe(1);
   });
 
+  describe('a page of code that is overwritten from its start on', () => {
+    const { statistics } = bench.engine.code;
+    /** Answers how many writes have been looked at. NOP all over the page and HLT at its end ; then stosq ; dec ecx ; jnz */
+    const overwrite = (words: number): number => {
+      bench.put(0x5000, `${'90'.repeat(0xfff)} f4`).put(0x1000, '48ab ffc9 75fa f4');
+      expect(bench.run(0x5000n)).toMatchObject({ exit: 'hlt', executed: 0x1000 });
+      vcpu.gpr.set([0n, BigInt(words), 0n, 0n, 0n, 0n, 0n, 0x5000n]);
+      const before = statistics.invalidations;
+      expect(bench.run(0x1000n)).toMatchObject({ exit: 'hlt' });
+      const expected = Uint8Array.from({ length: 0x1000 }, (_, i) => (i < words * 8 ? 0 : i < 0xfff ? 0x90 : 0xf4));
+      expect(bench.ram.readBytes(0x5000, 0x1000)).toEqual(expected);
+      return statistics.invalidations - before;
+    };
+
+    it('is given up as such', () => {
+      expect(overwrite(512)).toBeLessThan(40);
+      bench.put(0x5800, 'b007 f4');
+      bench.run(0x5800n);
+      expect(vcpu.gpr[0]).toBe(7n);
+    });
+
+    it('keeps what is behind a patch', () => {
+      expect(overwrite(31)).toBe(31);
+      const { decoded } = statistics;
+      expect(bench.run(0x5800n)).toMatchObject({ exit: 'hlt', executed: 0x800 });
+      expect(statistics.decoded).toBe(decoded);
+    });
+  });
+
   it('sees code written through an alias of its page, also by a stale write translation', () => {
     const tables = paged();
     tables.map(0x80000000n, 0x5000);
