@@ -118,6 +118,7 @@ export class CarriedFlags {
     this.#register = register;
   }
 
+  /** An operand that is always this: i64, zero-extended. */
   constant(value: bigint): FlagValue {
     let known = this.#constants.get(value);
     if (!known) {
@@ -145,7 +146,10 @@ export class CarriedFlags {
     this.#asm.get(from[part]).set(this.locals[part]);
   }
 
-  /** The same where nobody reads them but what leaves the region, and where registers other than those `written` stay as they are until then. */
+  /**
+   * As {@link take}, where nobody reads the flags but what leaves the region before they are overwritten, and where registers other than
+   * those `written` stay as they are until then.
+   */
   takeUnread(known: KnownFlags, from: CarriedLocals, written: RegisterSet): void {
     const recovery = recoveryOf(known, written);
     if (!recovery) {

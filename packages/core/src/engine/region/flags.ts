@@ -88,6 +88,7 @@ export class RegionFlags {
     this.#asm.i32(FlagForm.explicit).set(this.#l.form);
   }
 
+  /** As {@link CarriedFlags.constant}. */
   constant(value: bigint): FlagValue {
     return this.#carried.constant(value);
   }
