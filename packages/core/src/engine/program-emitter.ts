@@ -390,15 +390,17 @@ export abstract class ProgramEmitter {
     this.missFailed(lastPage ? 3 : 2);
     a.end();
     this.afterMiss();
+    // Of a sum V8 knows that nothing is above its 32 bits, of an answer it does not, and clears that before each access.
+    a.get(host).get(this.tlb()).op(Op.i32Sub).get(this.tlb()).op(Op.i32Add).set(host);
   }
 
-  /** All that shares the translation lies in the page, or nothing is to be had for the others. */
+  /** All that shares the translation lies in the page, or nothing is to be had for the others: the address and all bits, or none. */
   #shareAfterMiss(host: number, gva: number, { offsetBytes, sizeBytes, local }: Sharing): void {
     const a = this.asm;
-    a.get(host).i32(offsetBytes).op(Op.i32Sub).tee(host).i32(0);
-    a.get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).i32(offsetBytes).op(Op.i32Sub);
+    a.get(host).i32(offsetBytes).op(Op.i32Sub).tee(host);
+    a.i32(0).get(gva).op(Op.i32WrapI64).i32(4095).op(Op.i32And).i32(offsetBytes).op(Op.i32Sub);
     a.i32(4096 - sizeBytes)
-      .op(Op.i32LeU, Op.select)
+      .op(Op.i32LeU, Op.i32Sub, Op.i32And)
       .set(local);
   }
 

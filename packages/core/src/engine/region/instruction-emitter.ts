@@ -364,8 +364,7 @@ export class InstructionEmitter extends ProgramEmitter {
     this.push(value);
     if (value.type === 'i32') a.op(Op.i64ExtendI32U);
     if (within > 0) a.i64(within * 8).op(Op.i64Shl);
-    // What an i32 of 4 bytes extends to has nothing above.
-    if (bytes < 4 || value.type === 'i64' || within > 0) a.i64(mask).op(Op.i64And);
+    if (value.type === 'i64' || !fits(value, bytes)) a.i64(mask).op(Op.i64And);
     a.op(Op.i64Or).set(local);
   }
 
@@ -479,6 +478,17 @@ function signExtended(value: Value): Extended {
     at = node.args[0];
   }
 }
+/** Whether an i32 is known to have nothing above so many bytes. */
+function fits({ condition, node }: Value, bytes: AccessBytes): boolean {
+  if (bytes >= 4 || condition !== undefined) return true;
+  if (READS.has(node.kind)) return (node as { bytes: AccessBytes }).bytes <= bytes;
+  if (node.kind !== 'pure') return false;
+  if (node.op === integerOps.i32.shr_u) return fits(node.args[0], bytes);
+  return node.op === integerOps.i32.and && node.args.some((arg) => fits(arg, bytes) || isWithin(arg, bytes));
+}
+const READS = new Set<Node['kind']>(['load', 'loadForUpdate', 'loadReached', 'getRegister', 'getFixed']);
+const isWithin = ({ node }: Value, bytes: AccessBytes): boolean =>
+  node.kind === 'const' && typeof node.value === 'number' && node.value >>> (bytes * 8) === 0;
 const withoutZeros = (value: Value): Value =>
   value.node.kind === 'pure' && value.node.op === convert.extend_u ? value.node.args[0] : value;
 
