@@ -145,6 +145,18 @@ export const ENTRY_TABLE = slot('entryTable', 'i32');
 /** Instructions left before the engine must leave guest code; signed. */
 export const BUDGET = slot('budget', 'i32');
 
+/**
+ * Of accesses of a small loop, by their place in it: the page that each was in last, as the TLB had it (engine/region/small-loops.ts).
+ * Its address in the guest, how far from there it is on the host, and from which offset on in it there is no room for the access; 0:
+ * there has been none.
+ */
+export const LAST_PAGES = Array.from({ length: 16 }, (_, i) => ({
+  gva: slot(`lastPage${i}Gva`, 'i64'),
+  end: slot(`lastPage${i}End`, 'i64'),
+  distance: slot(`lastPage${i}Distance`, 'i32'),
+}));
+export type LastPage = (typeof LAST_PAGES)[number];
+
 /** For statistics: instructions executed in regions, how often one was entered, and TLB entries filled. */
 export const REGION_INSTRUCTIONS = slot('regionInstructions', 'i64');
 export const REGION_ENTRIES = slot('regionEntries', 'i64');

@@ -1,4 +1,4 @@
-import type { SegmentBound, Slot, SlotType } from '../cpu/state.ts';
+import type { LastPage, SegmentBound, Slot, SlotType } from '../cpu/state.ts';
 import type { AccessBytes, Block, Node, Program, UpdateHandle, Value, ValueType, Variable } from '../ir/types.ts';
 import { TLB_INDEX_MASK, TLB_WRITE_OFFSET } from '../memory/layout.ts';
 import type { Asm } from './asm.ts';
@@ -37,15 +37,6 @@ export interface Sharing {
   readonly sizeBytes: number;
   /** Local (i32) with the host address of all of it, or 0: it is not within a page. */
   readonly local: number;
-}
-/** Locals that hold the page in which an access of a loop was last, as the TLB had it. */
-export interface LastPage {
-  /** Its address in the guest (i64). */
-  readonly gva: number;
-  /** How far from there it is on the host (i32). */
-  readonly distance: number;
-  /** From which offset on in it there is no room for the access (i64); 0: there has been none. */
-  readonly end: number;
 }
 /** An access of guest memory. */
 interface Access {
@@ -118,6 +109,10 @@ export abstract class ProgramEmitter {
   protected lastPage(_node: Node): LastPage | undefined {
     return undefined;
   }
+  /** Push a slot of {@link lastPage}. */
+  protected pushSlot(_slot: Slot): void {}
+  /** Set one to what `push` pushes. */
+  protected setSlot(_slot: Slot, _push: () => unknown): void {}
   /** Push how many more instructions there could be: see the node. */
   protected abstract spare(): void;
   /** Take from the budget what `push` pushes. */
@@ -347,10 +342,15 @@ export abstract class ProgramEmitter {
    */
   #lookAtLastPage(host: number, address: { gva: number; start: number }, access: Access, lastPage: LastPage): void {
     const a = this.asm;
-    a.get(lastPage.gva).op(Op.i64Sub).get(lastPage.end).op(Op.i64GeU).unlikelyIf('i32');
+    this.pushSlot(lastPage.gva);
+    a.op(Op.i64Sub);
+    this.pushSlot(lastPage.end);
+    a.op(Op.i64GeU).unlikelyIf('i32');
     a.get(address.start);
     this.#lookAtTlb(host, address, access);
-    a.else().get(address.start).op(Op.i32WrapI64).get(lastPage.distance).op(Op.i32Add);
+    a.else().get(address.start).op(Op.i32WrapI64);
+    this.pushSlot(lastPage.distance);
+    a.op(Op.i32Add);
     if (access.sharing) a.tee(access.sharing.local);
     a.end();
   }
@@ -371,9 +371,9 @@ export abstract class ProgramEmitter {
     a.get(host).else();
     const pushDistance = () => a.get(host).mem(Op.i32Load, half + 8);
     if (lastPage) {
-      a.get(host).mem(Op.i64Load, half).set(lastPage.gva);
-      pushDistance().set(lastPage.distance);
-      a.i64(4096 - sizeBytes + 1).set(lastPage.end);
+      this.setSlot(lastPage.gva, () => a.get(host).mem(Op.i64Load, half));
+      this.setSlot(lastPage.distance, pushDistance);
+      this.setSlot(lastPage.end, () => a.i64(4096 - sizeBytes + 1));
     }
     a.get(start).op(Op.i32WrapI64);
     pushDistance().op(Op.i32Add);

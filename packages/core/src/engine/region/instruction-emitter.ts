@@ -8,6 +8,7 @@ import {
   FS,
   FZ,
   GPR,
+  type LastPage,
   PAGE_BASE,
   RESULT,
   SEGMENT_BASE,
@@ -25,7 +26,6 @@ import { RESUME_VECTOR } from '../exit-code.ts';
 import type { LocalPool } from '../local-pool.ts';
 import {
   type EndKind,
-  type LastPage,
   ProgramEmitter,
   type Sharing,
   type StateChange,
@@ -374,6 +374,12 @@ export class InstructionEmitter extends ProgramEmitter {
   }
   protected override lastPage(node: Node): LastPage | undefined {
     return this.#region.lastPage(this.#instruction, node);
+  }
+  protected override pushSlot(slot: Slot): void {
+    this.asm.load(this.#region.base, slot);
+  }
+  protected override setSlot(slot: Slot, push: () => unknown): void {
+    this.asm.store(this.#region.base, slot, push);
   }
   protected spare(): void {
     this.asm.get(this.#region.local.budget);

@@ -1,10 +1,11 @@
+import { LAST_PAGES } from '../../cpu/state.ts';
 import type { Node } from '../../ir/types.ts';
 import { DISPATCHER, loopOf, type RegionGraph, type RegionInstruction } from './graph.ts';
 import { endsTranslations, type TranslationUses } from './shared-translations.ts';
 
 /** Loops of more instructions need the locals for their registers: those of xz, of a hundred, took 1.1 to 1.3 times as long. */
 const MOST_INSTRUCTIONS = 16;
-const MOST_ACCESSES = 4;
+const MOST_ACCESSES = LAST_PAGES.length;
 
 /** An access that goes round in a loop. */
 export interface LoopAccess {
