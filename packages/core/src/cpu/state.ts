@@ -155,7 +155,7 @@ export const LAST_PAGES = Array.from({ length: 16 }, (_, i) => ({
   end: slot(`lastPage${i}End`, 'i64'),
   distance: slot(`lastPage${i}Distance`, 'i32'),
 }));
-export type LastPage = (typeof LAST_PAGES)[number];
+export type LastPageSlots = (typeof LAST_PAGES)[number];
 
 /** For statistics: instructions executed in regions, how often one was entered, and TLB entries filled. */
 export const REGION_INSTRUCTIONS = slot('regionInstructions', 'i64');

@@ -1,4 +1,4 @@
-import type { LastPage, SegmentBound, Slot, SlotType } from '../cpu/state.ts';
+import type { LastPageSlots, SegmentBound, Slot, SlotType } from '../cpu/state.ts';
 import type { AccessBytes, Block, Node, Program, UpdateHandle, Value, ValueType, Variable } from '../ir/types.ts';
 import { TLB_INDEX_MASK, TLB_WRITE_OFFSET } from '../memory/layout.ts';
 import type { Asm } from './asm.ts';
@@ -37,6 +37,11 @@ export interface Sharing {
   readonly sizeBytes: number;
   /** Local (i32) with the host address of all of it, or 0: it is not within a page. */
   readonly local: number;
+}
+/** The page in which an access of a loop was last. */
+export interface LastPage extends LastPageSlots {
+  /** The access follows a pointer of the round before: it is as likely in another page as in the same. */
+  readonly isFollowed: boolean;
 }
 /** An access of guest memory. */
 interface Access {
@@ -345,7 +350,9 @@ export abstract class ProgramEmitter {
     this.pushSlot(lastPage.gva);
     a.op(Op.i64Sub);
     this.pushSlot(lastPage.end);
-    a.op(Op.i64GeU).unlikelyIf('i32');
+    a.op(Op.i64GeU);
+    if (lastPage.isFollowed) a.if('i32');
+    else a.unlikelyIf('i32');
     a.get(address.start);
     this.#lookAtTlb(host, address, access);
     a.else().get(address.start).op(Op.i32WrapI64);

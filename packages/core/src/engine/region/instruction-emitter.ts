@@ -8,7 +8,6 @@ import {
   FS,
   FZ,
   GPR,
-  type LastPage,
   PAGE_BASE,
   RESULT,
   SEGMENT_BASE,
@@ -26,6 +25,7 @@ import { RESUME_VECTOR } from '../exit-code.ts';
 import type { LocalPool } from '../local-pool.ts';
 import {
   type EndKind,
+  type LastPage,
   ProgramEmitter,
   type Sharing,
   type StateChange,

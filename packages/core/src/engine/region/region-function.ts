@@ -1,11 +1,11 @@
-import { JUMPS_LOGGED, LAST_PAGES, type LastPage, SEGMENT_BASE } from '../../cpu/state.ts';
+import { JUMPS_LOGGED, LAST_PAGES, SEGMENT_BASE } from '../../cpu/state.ts';
 import type { Node } from '../../ir/types.ts';
 import { JUMP_LOG_ENTRIES, MAX_REGION_TABLES, REGION_PLACE_TABLES, TLB_EXEC_OFFSET } from '../../memory/layout.ts';
 import { Asm } from '../asm.ts';
 import { REGION_EXIT_BITS, RegionExit } from '../exit-code.ts';
 import { pushCodeEntry } from '../interpreter.ts';
 import { LocalPool } from '../local-pool.ts';
-import type { EndKind, Sharing } from '../program-emitter.ts';
+import type { EndKind, LastPage, Sharing } from '../program-emitter.ts';
 import { Op, type WasmType } from '../wasm.ts';
 import { CarriedFlags } from './carried-flags.ts';
 import { unreadFlags } from './flag-effects.ts';
@@ -272,7 +272,7 @@ export class RegionFunction implements InstructionPlace {
   /** Before a loop is entered: where its accesses were last may be something else by now. */
   #openLastPages(header: number): void {
     for (const [index, access] of (this.#loopAccesses.get(header) ?? []).entries()) {
-      const lastPage = LAST_PAGES[index];
+      const lastPage = { ...LAST_PAGES[index], isFollowed: access.isFollowed };
       this.asm.store(this.base, lastPage.end, (a) => a.i64(0));
       this.#lastPages.push({ ...access, lastPage });
     }

@@ -313,7 +313,7 @@ interface StatePlace {
   readonly offset: number;
   readonly bytes: AccessBytes;
 }
-function placeOf(
+export function placeOf(
   node: NodeOf<'getSlot' | 'getRegister' | 'getFixed' | 'setSlot' | 'setRegister' | 'setFixed'>,
   instruction: RegionInstruction,
 ): StatePlace {

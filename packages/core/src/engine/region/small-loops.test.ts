@@ -120,6 +120,36 @@ describe('accesses in a small loop', () => {
     expect(found).toEqual(expected);
   });
 
+  it('follow a list from page to page, to whatever its last pointer leads to', () => {
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(fc.integer({ min: 0, max: 511 }), { minLength: 2, maxLength: 40 }),
+        fc.constantFrom(0n, BOUNDARY + 0xffcn, 0x8000_0000_0000_0000n, 0xffff_ffff_ffff_fff8n),
+        // add rax,[rbx+8] ; mov rbx,[rbx] ; the same by way of RDX: mov rdx,[rbx] ; mov [rbx+8],rax ; mov rbx,rdx
+        fc.constantFrom('48034308 488b1b', '488b13 48034308 48894308 4889d3'),
+        (places, last, body) => {
+          const [expected, found] = [interpreted, regions].map((bench) => {
+            prepare(bench, 'elsewhere');
+            const addressOf = (place: number) => FIRST + BigInt(place * 16);
+            const hostOf = (place: number) => (place < 256 ? 0x6000 + place * 16 : 0x9000 + (place - 256) * 16);
+            places.forEach((place, i) => {
+              bench.ram.write64(hostOf(place), i + 1 < places.length ? addressOf(places[i + 1]) : last);
+            });
+            bench.put(0x1000, `${loop(body)} f4`);
+            return [places.length, places.length + 1].map((rounds) => {
+              const registers = { [RAX]: 0n, [RBX]: addressOf(places[0]), [RCX]: BigInt(rounds), [RDX]: 0n };
+              Object.assign(bench.vcpu.gpr, registers);
+              bench.vcpu.rflags = 2n;
+              return seen(bench, bench.run(0x1000n));
+            });
+          });
+          expect(found).toEqual(expected);
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
   it('are not in one where translations are dropped', () => {
     const [expected, found] = [interpreted, regions].map((bench) => {
       prepare(bench, 'elsewhere');
