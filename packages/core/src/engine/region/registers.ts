@@ -33,7 +33,8 @@ export interface BlockEntry {
   readonly dirty: RegisterSet;
 }
 
-const registerAt = (offset: number): number => {
+/** Which register a byte of the state block belongs to; -1: none. */
+export const registerAt = (offset: number): number => {
   const general = (offset - GPR[0].offset) >> 3;
   if (general >= 0 && general < 16) return general;
   const vector = (offset - XMM[0].offset) >> 4;

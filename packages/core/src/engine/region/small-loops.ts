@@ -1,6 +1,7 @@
-import { GPR, LAST_PAGES } from '../../cpu/state.ts';
+import { LAST_PAGES } from '../../cpu/state.ts';
 import type { Node, Value } from '../../ir/types.ts';
 import { DISPATCHER, loopOf, type RegionGraph, type RegionInstruction } from './graph.ts';
+import { isVector, registerAt } from './registers.ts';
 import { endsTranslations, placeOf, type TranslationUses } from './shared-translations.ts';
 
 /** Longer loops gain nothing: with those of up to 32 instructions a boot, which unpacks a kernel, took 1.03 of the time, with all of them 1.06. */
@@ -85,7 +86,8 @@ const isRegister = (node: Node): node is Extract<Node, { kind: 'getRegister' | '
 /** The general register that a node reads or writes as a whole, if it is one. */
 function registerOf(node: Parameters<typeof placeOf>[0], instruction: RegionInstruction): readonly number[] {
   const { offset, bytes } = placeOf(node, instruction);
-  return bytes === 8 && offset >= GPR[0].offset && offset <= GPR[15].offset ? [(offset - GPR[0].offset) >> 3] : [];
+  const register = registerAt(offset);
+  return bytes === 8 && register >= 0 && !isVector(register) ? [register] : [];
 }
 
 const isAccess = (node: Node): node is Extract<Node, { kind: 'load' | 'loadForUpdate' | 'store' }> =>
