@@ -8,10 +8,28 @@ interface InstructionExit {
   readonly instructionLength: number;
 }
 
+/** What a second level of address translation is asked for; `table`: an entry of the guest's page tables, which is read and may be written (accessed and dirty bits). */
+export type SecondLevelAccess = 'read' | 'write' | 'execute' | 'table';
+
+/** AMD APM vol. 3, chapter 4. */
+export type VirtualizationInstruction = 'vmrun' | 'vmload' | 'vmsave' | 'stgi' | 'clgi' | 'skinit' | 'invlpga';
+
+/** An event whose delivery came to nothing. */
+export interface DeliveredEvent {
+  readonly source: 'interrupt' | 'nmi' | 'exception' | 'softwareInterrupt';
+  readonly vector: number;
+  readonly errorCode: number | undefined;
+}
+
 // biome-ignore format: a table
 export type Exit =
-  /** An exception about to be delivered. `software`: INT3/INTO; RIP is then after the instruction. */
-  | { readonly kind: 'exception'; readonly vector: number; readonly errorCode?: number; readonly cr2?: bigint; readonly software?: boolean }
+  /**
+   * An exception about to be delivered. `software`: INT3/INTO; RIP is then after the instruction. `during` (since 1.9): it was met on the way to the
+   * handler of another event; told only of vCPUs that have {@link Vcpu.assist}.
+   */
+  | { readonly kind: 'exception'; readonly vector: number; readonly errorCode?: number; readonly cr2?: bigint; readonly software?: boolean; readonly during?: DeliveredEvent }
+  /** What {@link SecondLevel} refused: RIP is at the instruction that wanted the access. To be `handled`. Since API 1.9. */
+  | { readonly kind: 'secondLevelFault'; readonly gpa: number; readonly access: SecondLevelAccess; readonly during?: DeliveredEvent }
   /** INT n. */
   | ({ readonly kind: 'softwareInterrupt'; readonly vector: number } & InstructionExit)
   | ({ readonly kind: 'syscall' } & InstructionExit)
@@ -20,6 +38,8 @@ export type Exit =
   | ({ readonly kind: 'sysexit'; readonly operandSize: 32 | 64 } & InstructionExit)
   | ({ readonly kind: 'iret'; readonly operandSize: 16 | 32 | 64 } & InstructionExit)
   | ({ readonly kind: 'hypercall'; readonly instruction: 'vmcall' | 'vmmcall' } & InstructionExit)
+  /** An instruction by which a hypervisor uses hardware assistance: #UD unless a plug-in answers. `address`: rAX, where it takes an address. Since API 1.9. */
+  | ({ readonly kind: 'virtualization'; readonly instruction: VirtualizationInstruction; readonly address: bigint } & InstructionExit)
   | ({ readonly kind: 'io'; readonly port: number; readonly sizeBytes: 1 | 2 | 4; readonly direction: 'in' | 'out'; readonly string: boolean; readonly rep: boolean; readonly addressSize: 16 | 32 | 64; readonly segment: number } & InstructionExit)
   /** An access beyond RAM, told in the middle of an instruction: RIP may be behind, and the access takes its course whatever the answer. Since API 1.2. */
   | { readonly kind: 'mmio'; readonly gpa: number; readonly sizeBytes: number; readonly write: boolean }
@@ -36,6 +56,11 @@ export type Exit =
   | ({ readonly kind: 'loadSelector'; readonly register: 'ldt' | 'tr'; readonly selector: number } & InstructionExit)
   | ({ readonly kind: 'invlpg'; readonly gva: bigint } & InstructionExit)
   | ({ readonly kind: 'invpcid' | 'wbinvd' | 'invd' | 'rdpmc' | 'swapgs' | 'xsetbv' | 'monitor' | 'mwait' } & InstructionExit)
+  /** These leave guest code for a plug-in that asks alone; RDTSC after the check of CR4.TSD. Since API 1.9. */
+  | ({ readonly kind: 'rdtsc'; readonly withProcessor: boolean } & InstructionExit)
+  | ({ readonly kind: 'pause' } & InstructionExit)
+  /** #UD unless a plug-in answers: there is no system management mode. Since API 1.9. */
+  | ({ readonly kind: 'rsm' } & InstructionExit)
   | ({ readonly kind: 'cli' | 'sti' } & InstructionExit)
   | ({ readonly kind: 'hlt' } & InstructionExit)
   | { readonly kind: 'interruptWindow' }

@@ -1,3 +1,4 @@
+export * from './assist.ts';
 export * from './devices.ts';
 export * from './direct.ts';
 export * from './errors.ts';

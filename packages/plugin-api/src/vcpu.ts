@@ -5,7 +5,9 @@
  * hot path reads the same state as 32-bit halves: {@link Vcpu.gprHalves} and what follows it.
  */
 
+import type { Assist, EventGate, WorldRegisters } from './assist.ts';
 import type { DirectState } from './direct.ts';
+import type { DeliveredEvent } from './exit.ts';
 
 /** Index into {@link Vcpu.gpr}: the encoding order of the manuals (SDM vol. 2A, table 2-2). */
 // biome-ignore format: a table
@@ -138,8 +140,28 @@ export interface Vcpu {
   debugRegister(index: DebugRegister): bigint;
   setDebugRegister(index: DebugRegister, value: bigint): void;
 
-  /** Deliver `vector` through the guest's IDT (or the owning plug-in's own delivery) before the next instruction. */
-  inject(vector: number, errorCode?: number): void;
+  /**
+   * Deliver `vector` through the guest's IDT (or the owning plug-in's own delivery) before the next instruction. `source` (since 1.9):
+   * an exception by default; what is not one may be delivered as it comes from its source.
+   */
+  inject(vector: number, errorCode?: number, source?: DeliveredEvent['source']): void;
+  /** The event that {@link inject} has left to be delivered: it is taken back. Since API 1.9. */
+  takeInjected(): DeliveredEvent | undefined;
+  /** STI or a load of SS lets one more instruction come before an interrupt. Since API 1.9. */
+  interruptShadow: boolean;
+  /** A model-specific register as RDMSR finds it; `undefined`: there is none. Since API 1.9. */
+  readMsr(index: number): bigint | undefined;
+  /** As WRMSR; `false`: it does not take that, or there is none. Since API 1.9. */
+  writeMsr(index: number, value: bigint): boolean;
+  /** Whether the vCPU runs a guest of its guest's, and how addresses are translated for it. Since API 1.9. */
+  readonly assist: Assist | undefined;
+  /**
+   * Begin to run a guest of the guest's, or end it (`undefined`): these registers change at once, and no translation is dropped. All other
+   * state is the plug-in's to exchange. Since API 1.9.
+   */
+  switchWorld(assist: Assist | undefined, registers: WorldRegisters): void;
+  /** Which events of the chips the vCPU takes, and who; `undefined`: RFLAGS.IF decides, and its IDT has them. Since API 1.9. */
+  eventGate: EventGate | undefined;
   /**
    * Access device memory as this processor does: its own local APIC, then the bus. What nobody owns reads as all ones.
    * 1, 2 or 4 bytes at an address outside of RAM; unsigned. Since API 1.2.

@@ -1,8 +1,11 @@
 import type {
   Access,
+  Assist,
   DebugRegister,
+  DeliveredEvent,
   DescriptorTables,
   DirectState,
+  EventGate,
   GuestMemory,
   PageFault,
   ReadResult,
@@ -10,6 +13,7 @@ import type {
   Translation,
   Vcpu,
   VirtualAccessOptions,
+  WorldRegisters,
   WriteResult,
 } from '@polyvisor/plugin-api';
 
@@ -59,6 +63,12 @@ export class FakeVcpu implements Vcpu {
   };
 
   hiddenGdt: Int32Array | undefined;
+
+  interruptShadow = false;
+  eventGate: EventGate | undefined;
+  assist: Assist | undefined;
+  /** What {@link readMsr} finds. */
+  readonly msrs = new Map<number, bigint>();
 
   readonly injected: { vector: number; errorCode?: number }[] = [];
   /** Vectors given to {@link requestInterrupt}, in order. */
@@ -195,6 +205,22 @@ export class FakeVcpu implements Vcpu {
   requestInterrupt(vector: number): boolean {
     this.requested.push(vector);
     return true;
+  }
+  switchWorld(assist: Assist | undefined, registers: WorldRegisters): void {
+    this.assist = assist;
+    Object.assign(this, registers);
+  }
+  readMsr(index: number): bigint | undefined {
+    return this.msrs.get(index);
+  }
+  writeMsr(index: number, value: bigint): boolean {
+    if (!this.msrs.has(index)) return false;
+    this.msrs.set(index, value);
+    return true;
+  }
+  takeInjected(): DeliveredEvent | undefined {
+    const event = this.injected.pop();
+    return event && { source: 'exception', vector: event.vector, errorCode: event.errorCode };
   }
   inject(vector: number, errorCode?: number): void {
     this.injected.push(errorCode === undefined ? { vector } : { vector, errorCode });

@@ -33,12 +33,14 @@ export const Direct = {
   IF_ELSEWHERE: 4096,
   /** MOV and POP to DS, ES, FS and GS. */
   SEGMENT: 8192,
-  /** The other way round: PAUSE leaves, since another vCPU could go on. */
+  /** The other way round: PAUSE leaves, since another vCPU could go on or somebody asks. */
   PAUSE_LEAVES: 16384,
   SYSENTER: 32768,
   SYSEXIT: 65536,
   /** Page faults, to the guest's handler. */
   PAGE_FAULT: 131072,
+  /** The other way round: RDTSC and RDTSCP leave. */
+  TSC_LEAVES: 262144,
 } as const;
 
 const SIZES = { i32: 4, i64: 8, v128: 16 } as const;

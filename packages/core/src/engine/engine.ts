@@ -54,6 +54,11 @@ export interface EngineHost {
   mmioRead(gpa: number, into: Uint8Array): void;
   mmioWrite(gpa: number, bytes: Uint8Array): void;
   /**
+   * The second level of translation, asked while MMU_FLAGS says that there is one: the number of the machine's page, negative if it may
+   * not be accessed so. `access`: as of the walk, or TABLE_ACCESS.
+   */
+  secondLevel?(page: number, access: number): number;
+  /**
    * Helpers beyond the instruction set's own: the time stamp counter into RESULT[0]; INVLPG of the address in ARG[0] and
    * MOV of ARG[0] to CR3, privileges checked.
    */
@@ -230,6 +235,7 @@ export class Engine {
       straddlingRead: (size: number) => straddling.read(size),
       straddlingWrite: (size: number) => straddling.write(size),
       codeWritten: (host: number, size: number) => this.code.written(host >>> 0, size),
+      secondLevel: (page: number, access: number) => this.#host.secondLevel?.(page, access) ?? page,
       helper: (number: number) => this.#callHelper(number),
     };
   }

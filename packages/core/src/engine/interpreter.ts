@@ -55,6 +55,7 @@ export function buildInterpreter(options: InterpreterOptions): Uint8Array {
     straddlingRead: module.importFunction('straddlingRead', ['i32'], []),
     straddlingWrite: module.importFunction('straddlingWrite', ['i32'], []),
     codeWritten: module.importFunction('codeWritten', ['i32', 'i32'], []),
+    secondLevel: module.importFunction('secondLevel', ['i32', 'i32'], ['i32']),
   };
   const helper = module.importFunction('helper', ['i32'], ['i32']);
   const handlerType = module.declareType(HANDLER_SIGNATURE);

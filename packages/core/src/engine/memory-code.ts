@@ -3,7 +3,7 @@ import {
   CODE_TABLE_MODE, LARGE_PAGE_INDEX_MASK, LARGE_PAGE_NUMBER_MASK, LARGE_PAGES_OFFSET, LargePage, largePageMap, largePageTag, MANY_LARGE_PAGES, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
   PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_INDEX_MASK, TLB_LOG_ENTRIES, TLB_LOG_OFFSET, TLB_WRITE_OFFSET,
 } from '../memory/layout.ts';
-import { MmuFlag, PageFaultCode, Pte, WalkAccess } from '../memory/walk.ts';
+import { MmuFlag, PageFaultCode, PDPTE_RESERVED, Pte, SECOND_LEVEL_FAULT, TABLE_ACCESS, WalkAccess } from '../memory/walk.ts';
 import { Asm } from './asm.ts';
 import { RESUME_VECTOR } from './exit-code.ts';
 import { type ModuleBuilder, Op } from './wasm.ts';
@@ -33,6 +33,8 @@ export interface MemoryImports {
   readonly straddlingRead: number;
   /** (sizeBytes): write scratch there. */
   readonly straddlingWrite: number;
+  /** (page, access): the machine's page, both by number; negative: it may not be accessed so. */
+  readonly secondLevel: number;
   /** (hostAddress, sizeBytes): decoded bytes have been overwritten. */
   readonly codeWritten: number;
 }
@@ -56,7 +58,7 @@ function addCopy(module: ModuleBuilder): void {
 export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, base: number, imports: MemoryImports): MemoryFunctions {
   addCopy(module);
   const logFill = addLogFill(module, base);
-  const walk = addWalk(module, layout, base);
+  const walk = addWalk(module, layout, base, imports.secondLevel);
   addWalkHalves(module, walk);
   const slowRead = addSlowRead(module, base, { walk, logFill }, imports);
   const slowWrite = addSlowWrite(module, layout, base, { walk, logFill }, imports);
@@ -70,11 +72,11 @@ export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, 
 /**
  * walk(gva, access) → host address of the page, WALK_FAULT (fault slots set) or WALK_MMIO (gpa of the
  * byte in FAULT_ADDRESS). 32-bit, PAE and 4-level paging by MMU_FLAGS (SDM vol. 3A, 4.3 to 4.5); accessed and dirty bits
- * are set as it says.
+ * are set as it says. With a second level of translation each address that it comes to is asked for there.
  */
-function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): number {
+function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number, secondLevel: number): number {
   const [gva, access, flags, shift, entryHost, rights, error, legacy32] = [0, 1, 2, 3, 4, 5, 6, 7];
-  const [table, entry, pageMask, gpa] = [8, 9, 10, 11];
+  const [machinePage, table, entry, pageMask, gpa] = [8, 9, 10, 11, 12];
   const a = new Asm();
   const flag = (bit: number) => a.get(flags).i32(bit).op(Op.i32And);
   const fault = (vector: number, code: (a: Asm) => unknown) => {
@@ -82,6 +84,17 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
     a.store(base, FAULT_ERROR_CODE, code);
     a.store(base, FAULT_ADDRESS, (x) => x.get(gva));
     a.i32(WALK_FAULT).return();
+  };
+  const translateAgain = (pushAccess: () => unknown) => {
+    flag(MmuFlag.SECOND_LEVEL).if();
+    a.get(gpa).i64(12).op(Op.i64ShrU, Op.i32WrapI64);
+    pushAccess();
+    a.call(secondLevel).tee(machinePage).i32(0).op(Op.i32LtS).if();
+    a.get(gpa).set(gva);
+    fault(SECOND_LEVEL_FAULT, (x) => x.i32(0));
+    a.end();
+    a.get(machinePage).op(Op.i64ExtendI32U).i64(12).op(Op.i64Shl).get(gpa).i64(0xfff).op(Op.i64And, Op.i64Or).set(gpa);
+    a.end();
   };
   a.load(base, MMU_FLAGS).set(flags);
   flag(MmuFlag.PAGING).op(Op.i32Eqz).if();
@@ -103,10 +116,14 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   a.else();
   a.get(gva).i64(0xffffffffn).op(Op.i64And).set(gva);
   flag(MmuFlag.PAE).if();
-  // The PDPTE, from its register: it gives no rights, and has been checked when it was loaded.
+  // The PDPTE, from its register: it gives no rights.
   a.get(gva).i64(30).op(Op.i64ShrU, Op.i32WrapI64).i32(3).op(Op.i32Shl).mem(Op.i64Load, base + PDPTE[0].offset).tee(entry);
   a.op(Op.i32WrapI64).i32(Pte.present).op(Op.i32And, Op.i32Eqz).if();
   fault(14, (x) => x.get(error));
+  a.end();
+  // MOV to CR3 refuses reserved bits, but where addresses are translated again (AMD APM vol. 2, 15.25.10).
+  a.get(entry).i64(PDPTE_RESERVED).op(Op.i64And).op(Op.i64Eqz, Op.i32Eqz).if();
+  fault(14, (x) => x.get(error).i32(PageFaultCode.present | PageFaultCode.reserved).op(Op.i32Or));
   a.end();
   a.get(entry).i64(ADDRESS_MASK).op(Op.i64And).set(table).i32(21).set(shift);
   a.else();
@@ -115,8 +132,9 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   a.block().loop();
   // entry = table[(gva >> shift) & 511], of 8 bytes; [… & 1023], of 4 bytes, in 32-bit paging.
   a.get(table).get(gva).get(shift).op(Op.i64ExtendI32U, Op.i64ShrU).i64(511).get(legacy32).op(Op.i64ExtendI32U).i64(9).op(Op.i64Shl, Op.i64Or, Op.i64And);
-  a.i64(3).get(legacy32).op(Op.i64ExtendI32U, Op.i64Sub, Op.i64Shl, Op.i64Add).tee(gpa);
-  a.i64(BigInt(layout.ramSizeBytes - 1)).op(Op.i64GtU).if();
+  a.i64(3).get(legacy32).op(Op.i64ExtendI32U, Op.i64Sub, Op.i64Shl, Op.i64Add).set(gpa);
+  translateAgain(() => a.i32(TABLE_ACCESS));
+  a.get(gpa).i64(BigInt(layout.ramSizeBytes - 1)).op(Op.i64GtU).if();
   fault(14, (x) => x.get(error));
   a.end();
   a.get(gpa).op(Op.i32WrapI64).i32(layout.ram).op(Op.i32Add).set(entryHost);
@@ -159,12 +177,13 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number): num
   a.end();
   a.get(entry).i64(ADDRESS_MASK).op(Op.i64And).get(pageMask).i64(-1).op(Op.i64Xor, Op.i64And).get(gva).get(pageMask).op(Op.i64And, Op.i64Or).set(gpa);
   a.end();
+  translateAgain(() => a.get(access));
   a.get(gpa).i64(BigInt(layout.ramSizeBytes)).op(Op.i64GtU).get(gpa).i64(BigInt(layout.ramSizeBytes)).op(Op.i64Eq, Op.i32Or).if();
   a.store(base, FAULT_ADDRESS, (x) => x.get(gpa));
   a.i32(WALK_MMIO).return();
   a.end();
   a.get(gpa).op(Op.i32WrapI64).i32(-4096).op(Op.i32And).i32(layout.ram).op(Op.i32Add);
-  const locals = ['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64'] as const;
+  const locals = ['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64'] as const;
   return module.addFunction('walk', { params: ['i64', 'i32'], results: ['i32'] }, locals, a);
 }
 

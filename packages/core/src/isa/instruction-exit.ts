@@ -18,6 +18,7 @@
  * - loadFarPointer (LDS, LES, LSS, LFS, LGS): segment register index, selector, offset, GPR index, operand width in bits
  * - lar, lsl: selector, GPR index, operand width in bits (they set ZF); verr, verw: selector (ZF)
  * - monitor: linear address
+ * - vmrun, vmload, vmsave, skinit, invlpga: rAX as wide as addresses are
  */
 // biome-ignore format: a table
 export const INSTRUCTION_EXITS = [
@@ -26,6 +27,7 @@ export const INSTRUCTION_EXITS = [
   'lgdt', 'lidt', 'lldt', 'ltr', 'invlpg', 'invpcid', 'wbinvd', 'invd', 'rdpmc', 'swapgs', 'xsetbv', 'monitor', 'mwait',
   'cli', 'sti', 'hlt', 'farJump', 'farCall', 'farReturn', 'loadSegment', 'popSegment', 'popf', 'undefined', 'int3', 'into',
   'int1', 'loadFarPointer', 'lar', 'lsl', 'verr', 'verw', 'clac', 'stac', 'pushf', 'pause',
+  'vmrun', 'vmload', 'vmsave', 'stgi', 'clgi', 'skinit', 'invlpga', 'rdtsc', 'rdtscp', 'rsm',
 ] as const;
 export type InstructionExitName = (typeof INSTRUCTION_EXITS)[number];
 

@@ -27,5 +27,6 @@ const NOBODY_ASKS = Direct.POPF | Direct.ALIGNMENT_CHECK | Direct.PLUGIN_CODE | 
 
 /** Bits of DIRECT for the exits that somebody is `asked` about. */
 export function directInstructions(asked: (kind: ExitKind) => boolean): number {
-  return BITS.reduce((bits, [kind, bit]) => (asked(kind) ? bits : bits | bit), NOBODY_ASKS);
+  const reversed = (asked('pause') ? Direct.PAUSE_LEAVES : 0) | (asked('rdtsc') ? Direct.TSC_LEAVES : 0);
+  return BITS.reduce((bits, [kind, bit]) => (asked(kind) ? bits : bits | bit), NOBODY_ASKS | reversed);
 }

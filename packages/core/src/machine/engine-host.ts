@@ -32,6 +32,7 @@ export function makeEngine(
         tellOfMmio(gpa, bytes.length, true);
         vcpu().platform.writeMmio(gpa, bytes);
       },
+      secondLevel: (page, access) => vcpu().translateAgain(page, access),
       helpers: {
         rdtsc: (state, base) => {
           vcpu().platform.tsc.store(state, base + RESULT[0].offset);

@@ -1,4 +1,4 @@
-import type { Exit } from '@polyvisor/plugin-api';
+import type { Exit, VirtualizationInstruction } from '@polyvisor/plugin-api';
 import { INSTRUCTION_EXITS, type InstructionExitName } from '../isa/instruction-exit.ts';
 
 /** Reads the ARG slots of an instruction exit: whole, or their low halves as unsigned numbers. */
@@ -26,12 +26,18 @@ const plain =
       | 'xsetbv'
       | 'monitor'
       | 'mwait'
+      | 'rdtsc'
+      | 'rsm'
+      | 'pause'
       | 'cli'
       | 'sti'
       | 'hlt',
   ): Maker =>
   (length) =>
     ({ kind, ...length }) as Exit;
+const virtualization =
+  (instruction: VirtualizationInstruction): Maker =>
+  (length, args) => ({ kind: 'virtualization', instruction, address: args.arg(0), ...length });
 const io =
   (direction: 'in' | 'out'): Maker =>
   (length, args) => ({
@@ -92,6 +98,10 @@ const makers: Partial<Record<InstructionExitName, Maker>> = {
   wbinvd: plain('wbinvd'),
   invd: plain('invd'),
   rdpmc: plain('rdpmc'),
+  rdtsc: (length) => ({ kind: 'rdtsc', withProcessor: false, ...length }),
+  rdtscp: (length) => ({ kind: 'rdtsc', withProcessor: true, ...length }),
+  rsm: plain('rsm'),
+  pause: plain('pause'),
   swapgs: plain('swapgs'),
   xsetbv: plain('xsetbv'),
   monitor: plain('monitor'),
@@ -99,6 +109,13 @@ const makers: Partial<Record<InstructionExitName, Maker>> = {
   cli: plain('cli'),
   sti: plain('sti'),
   hlt: plain('hlt'),
+  vmrun: virtualization('vmrun'),
+  vmload: virtualization('vmload'),
+  vmsave: virtualization('vmsave'),
+  stgi: virtualization('stgi'),
+  clgi: virtualization('clgi'),
+  skinit: virtualization('skinit'),
+  invlpga: virtualization('invlpga'),
 };
 
 /** An instruction exit that stands for itself: its name, and what plug-ins see of it, if anything. */

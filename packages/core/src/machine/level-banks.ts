@@ -1,7 +1,7 @@
 import { CR4, LEVELS, type Level } from '../cpu/state.ts';
 import type { Engine } from '../engine/engine.ts';
 import { MmuFlag } from '../memory/walk.ts';
-import { type BankKeys, bankKey } from './mmu-state.ts';
+import { ADDRESS_SPACES, type BankKeys, bankKey } from './mmu-state.ts';
 
 /** How many manners of access a root has there. */
 export const LEVEL_COUNT = Object.keys(LEVELS).length;
@@ -38,7 +38,7 @@ export class LevelBanks {
   update(root: number, flags: number, mode: number): void {
     const { banks } = this.#engine;
     const shared = flags & ~(USER | SMAP);
-    const others = shared * MODES + mode;
+    const others = (shared * ADDRESS_SPACES + this.#keys.addressSpace) * MODES + mode;
     if (root === this.#root && others === this.#others && banks.generation === this.#generation) return;
     const { view } = this.#engine.memory;
     const smap = view.getInt32(this.#engine.base + CR4.offset, true) & CR4_SMAP ? SMAP : 0;

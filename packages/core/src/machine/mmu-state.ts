@@ -12,10 +12,11 @@ interface PagingControls {
   readonly efer: number;
   readonly eflags: number;
   readonly cpl: number;
+  readonly hasSecondLevel: boolean;
 }
 
 /** MMU_FLAGS for these registers (SDM vol. 3A, 4.1.1 and 4.6). */
-export function mmuFlags({ cr0, cr4, efer, eflags, cpl }: PagingControls): number {
+export function mmuFlags({ cr0, cr4, efer, eflags, cpl, hasSecondLevel }: PagingControls): number {
   const fourLevel = (efer & Efer.LMA) !== 0;
   const pae = (cr4 & Cr4.PAE) !== 0;
   return (
@@ -25,7 +26,8 @@ export function mmuFlags({ cr0, cr4, efer, eflags, cpl }: PagingControls): numbe
     (efer & Efer.NXE && (fourLevel || pae) ? MmuFlag.NO_EXECUTE : 0) |
     (cr4 & Cr4.SMEP ? MmuFlag.SMEP : 0) |
     (cr4 & Cr4.SMAP && !(eflags & Flag.AC) ? MmuFlag.SMAP : 0) |
-    (cpl === 3 ? MmuFlag.USER : 0)
+    (cpl === 3 ? MmuFlag.USER : 0) |
+    (hasSecondLevel ? MmuFlag.SECOND_LEVEL : 0)
   );
 }
 
@@ -35,8 +37,9 @@ export const usesPdptes = (flags: number): boolean =>
 
 const MANNERS = 256;
 const MODES = 8;
-/** MMU_FLAGS are below this. */
-const FLAGS = 1024;
+/** MMU_FLAGS are below this, and numbers of address spaces below that. */
+const FLAGS = 2048;
+export const ADDRESS_SPACES = 256;
 
 /**
  * Keys of TLB banks: the root's number, and a small number for each manner of access (MMU flags and code mode) that
@@ -47,6 +50,8 @@ export class BankKeys {
   readonly #exhausted: () => void;
   /** Whose keys are asked for. It counts with PAE paging, whose upper entries each vCPU keeps as it has loaded them. */
   vcpu = 0;
+  /** Of whose translations: {@link Assist.addressSpace}. */
+  addressSpace = 0;
   /** Several vCPUs ask for them. */
   readonly isShared: boolean;
   /** `exhausted`: keys given so far will mean something else; forget all banks. */
@@ -62,7 +67,8 @@ export class BankKeys {
   }
   /** The part of a key that does not come from CR3. */
   manner(flags: number, mode: number): number {
-    const both = (flags + (usesPdptes(flags) ? this.vcpu * FLAGS : 0)) * MODES + mode;
+    const withVcpu = flags + (usesPdptes(flags) ? this.vcpu * FLAGS : 0);
+    const both = (withVcpu * ADDRESS_SPACES + this.addressSpace) * MODES + mode;
     let manner = this.#manners.get(both);
     if (manner === undefined) {
       this.makeRoom(1);

@@ -162,7 +162,7 @@ it('each keeps its registers, wherever its state lies, and reads memory by its o
 it('translations are shared, but with PAE paging, whose upper entries each has loaded for itself', () => {
   const keys = new BankKeys(() => expect.unreachable());
   const manners = (efer: number) => {
-    const flags = mmuFlags({ cr0: 1 << 31, cr4: 1 << 5, efer, eflags: 0, cpl: 0 });
+    const flags = mmuFlags({ cr0: 1 << 31, cr4: 1 << 5, efer, eflags: 0, cpl: 0, hasSecondLevel: false });
     return [0, 1].map((vcpu) => {
       keys.vcpu = vcpu;
       return keys.manner(flags, 0);

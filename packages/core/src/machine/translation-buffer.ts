@@ -31,6 +31,9 @@ export class TranslationBuffer {
   readonly #at: { readonly cr3: number; readonly flags: number; readonly bank: number };
   #holdsAllLevels: readonly CpuMode[] = [];
 
+  /** {@link Assist.addressSpace}; from the next {@link select} on. */
+  addressSpace = 0;
+
   /** @param keys of the engine's banks, which all its vCPUs use */
   constructor(engine: Engine, keys: BankKeys, vcpu: number) {
     this.#engine = engine;
@@ -64,6 +67,7 @@ export class TranslationBuffer {
     const flags = memory.words[this.#at.flags];
     this.#keys.makeRoom(1 + LEVEL_COUNT + ROOTS.length);
     this.#keys.vcpu = this.#vcpu;
+    this.#keys.addressSpace = this.addressSpace;
     const { number } = modeFacts(mode);
     if (this.#holdsAllLevels.includes(mode)) this.#levels.update(root, flags, number);
     else this.#levels.forget();

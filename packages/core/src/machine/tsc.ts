@@ -17,22 +17,24 @@ export class TimeStampCounter {
   constructor(clock: TscClock) {
     this.#clock = clock;
   }
+  /** {@link Assist.tscOffset}: what RDTSC reads is so much more, and nothing else changes. */
+  assistOffset = 0n;
   /** 64 bits, unsigned. */
   read(): bigint {
-    return (this.#clock.tsc() + this.#offset) & MASK64;
+    return (this.#clock.tsc() + this.#offset + this.assistOffset) & MASK64;
   }
   /** Write what {@link read} answers to a place in memory; mostly without a bigint, as guests read the counter often. */
   store(view: DataView, at: number): void {
-    const ticks = this.#offset === 0n ? this.#clock.tscNumber?.() : undefined;
+    const ticks = this.#offset === 0n && this.assistOffset === 0n ? this.#clock.tscNumber?.() : undefined;
     if (ticks === undefined || ticks > Number.MAX_SAFE_INTEGER) view.setBigUint64(at, this.read(), true);
     else {
       view.setUint32(at, ticks >>> 0, true);
       view.setUint32(at + 4, ticks / 2 ** 32, true);
     }
   }
-  /** WRMSR of IA32_TIME_STAMP_COUNTER: IA32_TSC_ADJUST moves along. */
+  /** WRMSR of IA32_TIME_STAMP_COUNTER: IA32_TSC_ADJUST moves along, and what is more for RDTSC stays so. */
   write(value: bigint): void {
-    this.#move(value - this.read());
+    this.#move(value - this.read() + this.assistOffset);
   }
   get adjust(): bigint {
     return this.#adjust & MASK64;

@@ -22,6 +22,8 @@ const MAX_IDLE_NS = 100_000_000;
 const SHARED_QUANTUM = 20_000;
 /** Instructions between two tries while somebody waits for the guest to be in a certain state. */
 const TRY_QUANTUM = 2000;
+/** By the host's clock timers are looked at after so many exits, which take longer than instructions do. */
+const EXITS_PER_LOOK = 64;
 
 /** What gives and bounds the turns. */
 export interface TurnsHost {
@@ -160,10 +162,15 @@ export class Turns {
       if (this.#lifecycle.standsStill) break;
       if (this.#seat.isShared && this.#isOver(vcpu)) break;
       if (this.#clock.takeEarlierDeadline()) left = Math.min(left, this.#turn());
+      if (!this.#instructionTime && ++this.#exits % EXITS_PER_LOOK === 0 && this.#timerIsDue) break;
     }
     return true;
   }
 
+  #exits = 0;
+  get #timerIsDue(): boolean {
+    return this.#clock.nextDeadlineNs <= this.#clock.nowNs();
+  }
   #turn(): number {
     const quantum = this.#othersCanRun ? SHARED_QUANTUM : QUANTUM;
     const most = Math.min(this.#attempts.areWaiting ? TRY_QUANTUM : quantum, this.#sampler?.untilNext ?? QUANTUM);

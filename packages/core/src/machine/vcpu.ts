@@ -1,11 +1,16 @@
 import type {
   Access,
+  Assist,
   DebugRegister,
+  DeliveredEvent,
+  EventGate,
   ReadResult,
+  SecondLevelAccess,
   Segment,
   Translation,
   Vcpu,
   VirtualAccessOptions,
+  WorldRegisters,
   WriteResult,
 } from '@polyvisor/plugin-api';
 import { fpuTrapFor } from '../cpu/fpu-trap.ts';
@@ -21,6 +26,7 @@ import {
   DR,
   EFER,
   EFLAGS_SYSTEM,
+  FAULT_ADDRESS,
   FAULT_ERROR_CODE,
   FAULT_VECTOR,
   FPU_TRAP,
@@ -38,14 +44,17 @@ import { NO_ERROR_CODE } from '../engine/emit.ts';
 import type { Engine } from '../engine/engine.ts';
 import { Flag } from '../isa/flags.ts';
 import { type CpuMode, modeFacts } from '../isa/modes.ts';
-import { PDPTE_RESERVED } from '../memory/walk.ts';
+import { PDPTE_RESERVED, TABLE_ACCESS } from '../memory/walk.ts';
 import { RESET_SEGMENTS } from './cpu-mode.ts';
+import { directInstructions } from './direct-instructions.ts';
 import { VcpuDirectState } from './direct-state.ts';
 import { EngineSeat } from './engine-seat.ts';
 import { readFlags, writeFlags } from './lazy-flags.ts';
 import { mmuFlags, usesPdptes } from './mmu-state.ts';
+import { readMsrOf, writeMsrOf } from './native/msrs.ts';
 import { type InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { CR3_PCID, CR4_PCIDE } from './process-contexts.ts';
+import { SECOND_LEVEL_ACCESSES, SecondLevelRefusal } from './second-level.ts';
 import { CellsInMemory, type SharedCells } from './shared-cells.ts';
 import { StartupSignals } from './startup.ts';
 import { StateBlock } from './state-block.ts';
@@ -54,6 +63,7 @@ import { TranslationBuffer } from './translation-buffer.ts';
 import { VirtualMemory } from './virtual-memory.ts';
 
 const SEGMENT_CS = 1;
+const PAGE_BYTES = 4096;
 /** RFLAGS after power-up; bit 1 is always set. */
 const RESET_FLAGS = 2;
 
@@ -84,17 +94,14 @@ const TOUCHES_CELLS =
   Direct.READ_CR |
   Direct.PLUGIN_CODE;
 
+/** What leaves if it is set, and not the other way round. */
+const REVERSED = Direct.PAUSE_LEAVES | Direct.TSC_LEAVES;
+
 const LEVEL_CHANGES = Direct.SYSCALL | Direct.SYSRET | Direct.IRET;
 /** In which modes generated code changes levels. Somebody who sees one way in or out of 64-bit mode switches roots at others. */
 function modesOfLevelChanges(direct: number): readonly CpuMode[] {
   const inLegacy = (direct & Direct.IRET) !== 0 ? (['flat32', 'seg32'] as const) : [];
   return (direct & LEVEL_CHANGES) === LEVEL_CHANGES ? ['long64', ...inLegacy] : inLegacy;
-}
-
-/** An event that waits to be delivered before the next instruction. */
-export interface PendingException {
-  readonly vector: number;
-  readonly errorCode: number | undefined;
 }
 
 /** One vCPU: the engine's state block under the names of the manuals, its events, and memory as it sees it. */
@@ -112,7 +119,8 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   get singleStep(): boolean {
     return (this.slot32(EFLAGS_SYSTEM) & Flag.TF) !== 0;
   }
-  pending: PendingException | undefined;
+  /** Waits to be delivered before the next instruction. */
+  pending: DeliveredEvent | undefined;
   /** STI has set IF, or SS has been loaded: interrupts wait for one more instruction (SDM vol. 2B, STI; vol. 3A, 6.8.3). */
   interruptShadow = false;
   /** SS has been loaded: debug exceptions other than general detect wait, too. */
@@ -136,13 +144,21 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   /** System instructions that nobody wants to see: {@link Direct}. */
   set direct(bits: number) {
     this.#direct = bits;
-    this.#allowDirect();
     this.#seated(() => {
-      this.#tlb.holdsAllLevels = modesOfLevelChanges(bits);
+      this.#updateDirect();
       this.updateMmu();
     });
   }
   #direct = 0;
+  /** {@link direct} as far as the world that the vCPU is in lets it be. */
+  #directHere = 0;
+  #updateDirect(): void {
+    const assist = this.#assist;
+    const world = assist ? directInstructions((kind) => assist.wants(kind)) : this.#direct;
+    this.#directHere = (world & this.#direct & ~REVERSED) | ((world | this.#direct) & REVERSED);
+    this.#allowDirect();
+    this.#tlb.holdsAllLevels = modesOfLevelChanges(this.#directHere);
+  }
   /** System instructions all leave: RF and breakpoints matter, which direct ones know nothing of. */
   get holdsDirect(): boolean {
     return this.#holdsDirect;
@@ -153,7 +169,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   }
   #holdsDirect = false;
   #allowDirect(): void {
-    let bits = this.#holdsDirect ? 0 : this.#direct;
+    let bits = this.#holdsDirect ? this.#directHere & REVERSED : this.#directHere;
     if (this.#nmiBlocked) bits &= ~(Direct.IRET | Direct.PLUGIN_CODE);
     if (this.#cells) bits = (bits & ~TOUCHES_CELLS) | Direct.IF_ELSEWHERE;
     if (this.#pauseLeaves) bits |= Direct.PAUSE_LEAVES;
@@ -177,6 +193,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
 
   /** An interrupt with RFLAGS.IF set, or an NMI: what ends HLT and comes before the next instruction. */
   get hasDeliverableEvent(): boolean {
+    if (this.eventGate) return this.deliverable(this.eventGate) !== undefined;
     if (this.#nmiPending && !this.nmiBlocked) return true;
     if ((this.slot32(EFLAGS_SYSTEM) & Flag.IF) === 0) return false;
     if (!(this.platform.interrupts?.hasDeliverable() ?? false) && this.externalInterrupt?.() === undefined)
@@ -186,6 +203,15 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     return false;
   }
   externalInterrupt: (() => number | undefined) | undefined = undefined;
+  eventGate: EventGate | undefined = undefined;
+  /** What a gate lets in, if anything. */
+  deliverable(gate: EventGate): 'nmi' | 'interrupt' | 'external' | undefined {
+    if (this.#nmiPending && !this.nmiBlocked && gate.lets('nmi') !== false) return 'nmi';
+    const enabled = (this.slot32(EFLAGS_SYSTEM) & Flag.IF) !== 0;
+    const { interrupts } = this.platform;
+    if (interrupts?.hasDeliverable() && (gate.lets('interrupt') ?? enabled)) return 'interrupt';
+    return enabled && this.externalInterrupt?.() !== undefined ? 'external' : undefined;
+  }
   /** The vector of the interrupt that {@link hasDeliverableEvent} has seen; it is then in service. */
   acknowledgeInterrupt(): number {
     return this.externalInterrupt?.() ?? (this.platform.interrupts as InterruptSource).acknowledge();
@@ -434,6 +460,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
       efer: this.slotHalf(EFER, 0),
       eflags: this.words[Word.EFLAGS_SYSTEM],
       cpl: this.cpl,
+      hasSecondLevel: this.#assist?.secondLevel !== undefined,
     });
     this.setSlot32(MMU_FLAGS, flags);
     const mode = this.codeMode();
@@ -464,7 +491,15 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   /** Index of the first one's low half in memory's words; negative: beyond the memory, where all bits read as ones. */
   #pdptesAt(cr3: number): number {
     const { ram, ramSizeBytes } = this.engine.memory.layout;
-    const at = (cr3 & 0xffffffe0) >>> 0;
+    let at = (cr3 & 0xffffffe0) >>> 0;
+    if (this.#assist?.secondLevel) {
+      const page = this.translateAgain(at >>> 12, TABLE_ACCESS);
+      if (page < 0) {
+        this.setSlot64(FAULT_ADDRESS, BigInt(at));
+        throw new SecondLevelRefusal();
+      }
+      at = page * PAGE_BYTES + (at & (PAGE_BYTES - 1));
+    }
     return at + PDPTE.length * 8 <= ramSizeBytes ? (ram + at) >>> 2 : -1;
   }
   translate(gva: bigint, access: Access, options?: VirtualAccessOptions): Translation {
@@ -491,9 +526,50 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     return this.#seat.lend(this, () => this.#virtual.writeWords(gvaLow, gvaHigh, from, count, options));
   }
 
-  inject(vector: number, errorCode?: number): void {
-    this.pending = { vector, errorCode };
+  inject(vector: number, errorCode?: number, source: DeliveredEvent['source'] = 'exception'): void {
+    this.pending = { vector, errorCode, source };
     this.kick();
+  }
+  takeInjected(): DeliveredEvent | undefined {
+    const event = this.pending;
+    this.pending = undefined;
+    return event;
+  }
+  readMsr(index: number): bigint | undefined {
+    return readMsrOf(this, index);
+  }
+  writeMsr(index: number, value: bigint): boolean {
+    return writeMsrOf(this, index, value);
+  }
+  get assist(): Assist | undefined {
+    return this.#assist;
+  }
+  switchWorld(assist: Assist | undefined, { cr0, cr3, cr4, efer, cpl }: WorldRegisters): void {
+    this.#assist = assist;
+    this.#tlb.addressSpace = assist?.addressSpace ?? 0;
+    this.platform.tsc.assistOffset = assist?.tscOffset ?? 0n;
+    this.#updateDirect();
+    this.setSlot64(CR0, cr0);
+    this.setSlot64(CR3, cr3);
+    this.setSlot64(CR4, cr4);
+    this.setSlot64(EFER, efer);
+    this.setSlot32(CPL, cpl);
+    this.setSlot32(FPU_TRAP, fpuTrapFor(cr0, cr4));
+    this.updateMmu();
+    this.#loadPdptes();
+  }
+  #assist: Assist | undefined;
+  /** {@link EngineHost.secondLevel}. */
+  translateAgain(page: number, access: number): number {
+    const wanted = SECOND_LEVEL_ACCESSES[access];
+    const machinePage = this.#assist?.secondLevel?.translate(page, wanted) ?? page;
+    if (machinePage < 0) this.#refusedAccess = wanted;
+    return machinePage;
+  }
+  #refusedAccess: SecondLevelAccess = 'read';
+  /** What {@link Assist.secondLevel} has refused last: where, guest-physically, and which access. */
+  get refused(): { readonly gpa: number; readonly access: SecondLevelAccess } {
+    return { gpa: Number(this.slot64(FAULT_ADDRESS)), access: this.#refusedAccess };
   }
   readDevice(gpa: number, sizeBytes: 1 | 2 | 4): number {
     const bytes = new Uint8Array(4);

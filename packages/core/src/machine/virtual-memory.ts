@@ -1,8 +1,9 @@
 import type { Access, ReadResult, Translation, VirtualAccessOptions, WriteResult } from '@polyvisor/plugin-api';
-import { FAULT_ADDRESS, FAULT_ERROR_CODE, MMU_FLAGS } from '../cpu/state.ts';
+import { FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, MMU_FLAGS } from '../cpu/state.ts';
 import type { Engine } from '../engine/engine.ts';
 import { WALK_FAULT, WALK_MMIO } from '../engine/memory-code.ts';
-import { MmuFlag, WalkAccess } from '../memory/walk.ts';
+import { MmuFlag, SECOND_LEVEL_FAULT, WalkAccess } from '../memory/walk.ts';
+import { SecondLevelRefusal } from './second-level.ts';
 import { NO_WORDS, SUPERVISOR_CLEARS, WordAccess } from './word-access.ts';
 
 /** Guest memory as a vCPU's page tables show it, for TypeScript: what `Vcpu` says of these methods (plugin-api). */
@@ -33,8 +34,15 @@ export class VirtualMemory {
   }
   #fault() {
     const { view } = this.#engine.memory;
+    this.#refuse();
     const errorCode = view.getInt32(this.#engine.base + FAULT_ERROR_CODE.offset, true);
     return { ok: false as const, fault: { gva: this.#faultAddress, errorCode } };
+  }
+
+  /** A fault of the second level is none that the guest sees. */
+  #refuse(): void {
+    const { base, memory } = this.#engine;
+    if (memory.words[(base + FAULT_VECTOR.offset) >>> 2] === SECOND_LEVEL_FAULT) throw new SecondLevelRefusal();
   }
 
   get #faultAddress(): bigint {
@@ -98,10 +106,14 @@ export class VirtualMemory {
   readWords(gvaLow: number, gvaHigh: number, into: Int32Array, count: number, options?: VirtualAccessOptions): boolean {
     const host = this.#wordAccess.place(gvaLow, gvaHigh, count, WalkAccess.read, options);
     if (host > 0) return this.#wordAccess.load(host, into, count);
-    if (host === NO_WORDS) return false;
+    if (host === NO_WORDS) return this.#noWords();
     const found = this.read(fromHalves(gvaLow, gvaHigh), count * 4, options);
     if (found.ok) new Uint8Array(into.buffer, into.byteOffset).set(found.bytes);
     return found.ok;
+  }
+  #noWords(): false {
+    this.#refuse();
+    return false;
   }
   writeWords(
     gvaLow: number,
@@ -112,7 +124,7 @@ export class VirtualMemory {
   ): boolean {
     const host = this.#wordAccess.place(gvaLow, gvaHigh, count, WalkAccess.write, options);
     if (host > 0) return this.#wordAccess.store(host, from, count);
-    if (host === NO_WORDS) return false;
+    if (host === NO_WORDS) return this.#noWords();
     const bytes = new Uint8Array(from.buffer, from.byteOffset, count * 4);
     return this.write(fromHalves(gvaLow, gvaHigh), bytes, options).ok;
   }

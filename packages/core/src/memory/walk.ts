@@ -20,9 +20,15 @@ export const MmuFlag = {
   PAE: 256,
   /** CR4.PSE: 4-MiB pages of 32-bit paging. */
   PSE: 512,
+  /** What the tables answer, and where they are, is translated again. */
+  SECOND_LEVEL: 1024,
 } as const;
 
 export const WalkAccess = { read: 0, write: 1, execute: 2 } as const;
+/** As an access that the second level is asked for: an entry of the page tables. */
+export const TABLE_ACCESS = 3;
+/** In FAULT_VECTOR: no exception, but an access that the second level of translation refuses; FAULT_ADDRESS is the guest-physical one. */
+export const SECOND_LEVEL_FAULT = 0x100;
 
 /** Page-fault error code bits (SDM vol. 3A, 4.7). */
 export const PageFaultCode = { present: 1, write: 2, user: 4, reserved: 8, fetch: 16 } as const;

@@ -23,6 +23,7 @@ import {
   SEGMENT_BASE,
   SEGMENT_SELECTOR,
   STAR,
+  TSC_AUX,
 } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
@@ -35,9 +36,11 @@ import { loadFlat, loadFlatSegments } from '../segment-slots.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
 import { isFlatOrSegmented32, returnIn32 } from './legacy-return.ts';
 import { changeLevel, isLevelKnown, letsInterruptIn, RARE_FLAGS, staysAtCpl3 } from './levels.ts';
-import { gprIndex, leaveWith, staticValue } from './system.ts';
+import { controlBit, gprIndex, leaveWith, staticValue, writePair } from './system.ts';
 
 const CS = 1;
+const GENERAL_PROTECTION = 13;
+const CR4_TSD = 1 << 2;
 const SS = 2;
 const GS = 5;
 /** ES, DS, FS, GS: what a return to CPL 3 empties if it is of an inner level. */
@@ -100,6 +103,16 @@ export function changeAlignmentCheck(name: 'clac' | 'stac'): Semantics {
 export const pause: Semantics = (b) => {
   b.when(isDirect(b, Direct.PAUSE_LEAVES), () => leaveWith(b, 'pause'));
 };
+
+/** RDTSC, RDTSCP: CR4.TSD keeps them to CPL 0. */
+export function readTimeStamp(withProcessor: boolean): Semantics {
+  return (b) => {
+    b.raiseIf(b.select(b.get(CPL), controlBit(b, CR4_TSD), b.i32(0)), GENERAL_PROTECTION, 0);
+    b.when(isDirect(b, Direct.TSC_LEAVES), () => leaveWith(b, withProcessor ? 'rdtscp' : 'rdtsc'));
+    writePair(b, b.helper('rdtsc', [], { result: 'i64' }));
+    if (withProcessor) b.setFixed(GPR[1].offset, 8, b.extendU(b.get(TSC_AUX)));
+  };
+}
 
 export const swapGs: Semantics = (b) => {
   b.when(b.eqz(b.and(isDirect(b, Direct.SWAPGS), isCpl0(b))), () => leaveWith(b, 'swapgs'));

@@ -4,7 +4,6 @@
  */
 import {
   ARG,
-  CPL,
   CR0,
   CR4,
   GDTR_BASE,
@@ -17,7 +16,6 @@ import {
   SEGMENT_SELECTOR,
   type Slot,
   TR_SELECTOR,
-  TSC_AUX,
   XCR0,
 } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
@@ -40,7 +38,6 @@ import { dataSegment } from './mov.ts';
 const BOUND_RANGE = 5;
 const UNDEFINED_OPCODE = 6;
 const GENERAL_PROTECTION = 13;
-const CR4_TSD = 1 << 2;
 const CR4_FSGSBASE = 1 << 16;
 const CR4_OSXSAVE = 1 << 18;
 
@@ -167,6 +164,12 @@ export const monitor: Semantics = (b, shape) => {
   leaveWith(b, 'monitor', segmentAddress(b, shape, dataSegment(shape), offset, 'read', 1));
 };
 
+/** Instructions of hardware assistance that take an address in rAX (AMD APM vol. 3, VMRUN). */
+export const leaveWithAddress =
+  (name: InstructionExitName): Semantics =>
+  (b, shape) =>
+    leaveWith(b, name, truncateAddress(b, shape, b.getFixed(GPR[0].offset, 8)));
+
 // ---- segments and far transfers ----
 /** MOV from a segment register: a 32- or 64-bit register gets zeros above. */
 export const readSegment: Semantics = (b, shape) => {
@@ -233,20 +236,12 @@ export const checkBounds: Semantics = (b, shape) => {
 };
 
 // ---- time stamp, XCR0, FS and GS bases ----
-const controlBit = (b: Builder, bit: number) => b.and(b.wrap(b.get(CR4)), b.i32(bit));
+export const controlBit = (b: Builder, bit: number) => b.and(b.wrap(b.get(CR4)), b.i32(bit));
 
 /** EDX:EAX = value. */
-function writePair(b: Builder, value: Value): void {
+export function writePair(b: Builder, value: Value): void {
   b.setFixed(GPR[0].offset, 8, b.and(value, b.i64(0xffffffffn)));
   b.setFixed(GPR[2].offset, 8, b.shrU(value, b.i64(32)));
-}
-/** RDTSC, RDTSCP: CR4.TSD keeps them to CPL 0. */
-export function readTimeStamp(withProcessor: boolean): Semantics {
-  return (b) => {
-    b.raiseIf(b.select(b.get(CPL), controlBit(b, CR4_TSD), b.i32(0)), GENERAL_PROTECTION, 0);
-    writePair(b, b.helper('rdtsc', [], { result: 'i64' }));
-    if (withProcessor) b.setFixed(GPR[1].offset, 8, b.extendU(b.get(TSC_AUX)));
-  };
 }
 /** XGETBV: XCR0 only. */
 export const readExtendedControl: Semantics = (b) => {

@@ -8,10 +8,14 @@ export type Ask = (vcpu: MachineVcpu, exit: Exit) => ExitAnswer;
 
 /** `onExit` is told of each exit, and of its answer. */
 export function askPlugins(calls: Pick<PluginCalls, 'exit'>, onExit: ((event: ExitEvent) => void) | undefined): Ask {
-  if (!onExit) return (vcpu, exit) => calls.exit(exit.kind, vcpu, exit);
+  const ask: Ask = (vcpu, exit) => {
+    const answer = vcpu.assist?.exit(exit) ?? 'pass';
+    return answer === 'pass' ? calls.exit(exit.kind, vcpu, exit) : answer;
+  };
+  if (!onExit) return ask;
   return (vcpu, exit) => {
     const { rip } = vcpu;
-    const answer = calls.exit(exit.kind, vcpu, exit);
+    const answer = ask(vcpu, exit);
     onExit({ vcpu: vcpu.id, rip, exit, answer });
     return answer;
   };

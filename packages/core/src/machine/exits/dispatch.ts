@@ -1,11 +1,13 @@
 import { EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR } from '../../cpu/state.ts';
 import { ExitCode } from '../../engine/exit-code.ts';
 import { exitNumber } from '../../isa/instruction-exit.ts';
+import { SECOND_LEVEL_FAULT } from '../../memory/walk.ts';
 import type { Breakpoints, WatchedStep } from '../breakpoints/breakpoints.ts';
 import { instructionExit } from '../instruction-exits.ts';
 import { type NativeAnswer, type NativeFault, undefinedOpcode, Vector } from '../native/answer.ts';
 import type { NativeMachine } from '../native/context.ts';
 import { nativeInstructions } from '../native/instructions.ts';
+import { SecondLevelRefusal } from '../second-level.ts';
 import type { MachineVcpu } from '../vcpu.ts';
 import type { Ask } from './ask.ts';
 import type { Exceptions } from './exceptions.ts';
@@ -55,9 +57,20 @@ export class ExitDispatch {
    * @param stepping RFLAGS.TF was set when guest code was entered
    */
   dispatch(vcpu: MachineVcpu, code: number, stepping: boolean, watched: WatchedStep | undefined): void {
+    try {
+      this.#dispatch(vcpu, code, stepping, watched);
+    } catch (error) {
+      if (!(error instanceof SecondLevelRefusal)) throw error;
+      this.#breakpoints.abandon(vcpu);
+      this.#exceptions.refused(vcpu);
+    }
+  }
+  #dispatch(vcpu: MachineVcpu, code: number, stepping: boolean, watched: WatchedStep | undefined): void {
     if (code === ExitCode.fault) {
       this.#breakpoints.abandon(vcpu);
-      this.#exceptions.raise(vcpu, recordedFault(vcpu));
+      const fault = recordedFault(vcpu);
+      if (fault.vector === SECOND_LEVEL_FAULT) this.#exceptions.refused(vcpu);
+      else this.#exceptions.raise(vcpu, fault);
       return;
     }
     if (code === ExitCode.stop) {
@@ -65,7 +78,13 @@ export class ExitDispatch {
       return;
     }
     const detail = vcpu.engine.exitDetail;
+    const { assist } = vcpu;
     const done = this.#instruction(vcpu);
+    // Another world's flags and registers now: what was to come after the instruction is the plug-in's to see to.
+    if (vcpu.assist !== assist) {
+      this.#breakpoints.abandon(vcpu);
+      return;
+    }
     // For these RFLAGS.TF counts as it is afterwards (SDM vol. 2B, SYSCALL and SYSRET).
     if (detail === SYSCALL || detail === SYSRET) this.#endOfInstruction(vcpu, detail, vcpu.singleStep, watched);
     else if (done) this.#endOfInstruction(vcpu, detail, stepping, watched);

@@ -1,3 +1,4 @@
+import { TSC_AUX } from '../../cpu/state.ts';
 import { Flag } from '../../isa/flags.ts';
 import type { InstructionExitName } from '../../isa/instruction-exit.ts';
 import { breakpointsEnabled, Dr6, detectsAccess, reportInDr6 } from '../breakpoints/debug-registers.ts';
@@ -159,6 +160,13 @@ export const cpuidInstruction: Native = ({ vcpu, machine }) => {
   return 'next';
 };
 
+const readTimeStamp: Native = ({ vcpu }) => {
+  const ticks = vcpu.platform.tsc.read();
+  vcpu.gpr[RAX] = ticks & 0xffffffffn;
+  vcpu.gpr[RDX] = ticks >> 32n;
+  return 'next';
+};
+
 const swapgs: Native = privileged(({ vcpu }) => {
   vcpu.swapGs();
   return 'next';
@@ -271,6 +279,11 @@ export const nativeInstructions: Partial<Record<InstructionExitName, Native>> = 
   pause: ({ vcpu }) => {
     vcpu.hasPaused = true;
     return 'next';
+  },
+  rdtsc: readTimeStamp,
+  rdtscp: (context) => {
+    context.vcpu.gpr[RCX] = BigInt(context.vcpu.slot32(TSC_AUX) >>> 0);
+    return readTimeStamp(context);
   },
   wbinvd: privileged(() => 'next'),
   invd: privileged(() => 'next'),

@@ -1,5 +1,7 @@
+import type { Segment } from '@polyvisor/plugin-api';
 import { FMASK, LSTAR, type Slot, STAR, SYSENTER_CS, SYSENTER_EIP, SYSENTER_ESP, TSC_AUX } from '../../cpu/state.ts';
-import type { MachineVcpu } from '../vcpu.ts';
+import type { ProcessorPlatform } from '../platform/processor.ts';
+import type { StateBlock } from '../state-block.ts';
 import { type NativeAnswer, protection } from './answer.ts';
 import type { CpuidSurroundings } from './cpuid.ts';
 import { isMtrr, MTRR_CAPABILITY, Mtrr, mtrrRefused, patRefused } from './memory-types.ts';
@@ -15,11 +17,21 @@ const EFER_LMA = 1n << 10n;
 const EFER_NXE = 1n << 11n;
 const CR0_PG = 1n << 31n;
 
+/** What MSRs are of, and what they change. */
+interface Processor extends StateBlock {
+  readonly platform: ProcessorPlatform;
+  readonly msrs: Map<number, bigint>;
+  readonly cr0: bigint;
+  efer: bigint;
+  kernelGsBase: bigint;
+  setSegment(index: number, segment: Segment): void;
+}
+
 /** Register of a system MSR in the vCPU. */
 interface MsrAccess {
-  read(vcpu: MachineVcpu): bigint;
+  read(vcpu: Processor): bigint;
   /** `false`: #GP(0). */
-  write(vcpu: MachineVcpu, value: bigint): boolean;
+  write(vcpu: Processor, value: bigint): boolean;
 }
 
 const canonical = (value: bigint) => BigInt.asUintN(64, BigInt.asIntN(48, value)) === value;
@@ -69,9 +81,11 @@ const Msr = {
   SYSENTER_ESP: 0x175,
   SYSENTER_EIP: 0x176,
   MISC_ENABLE: 0x1a0,
+  DEBUGCTL: 0x1d9,
   PAT: 0x277,
   PERF_CONTROL_0: 0xc0010000,
   SYSCFG: 0xc0010010,
+  HWCR: 0xc0010015,
   EFER: 0xc0000080,
   STAR: 0xc0000081,
   LSTAR: 0xc0000082,
@@ -91,6 +105,8 @@ const MiscEnable = { limitCpuid: 1n << 22n, disableXd: 1n << 34n } as const;
 const MISC_ENABLE_BITS = [0n, 3n, 16n, 18n, 22n, 23n, 34n].reduce((all, bit) => all | (1n << bit), 0n);
 /** What can only be read: there are no branch trace store and no PEBS. */
 const MISC_ENABLE_UNAVAILABLE = (1n << 11n) | (1n << 12n);
+/** DbgCtl: BTF and PB0 to 3, which change nothing here (AMD APM vol. 2, 13.1.1.6). NOT IMPLEMENTED: LBR. */
+const DEBUGCTL_BITS = 0x3en;
 /** SYSCFG: MtrrFixDramEn, MtrrFixDramModEn, MtrrVarDramEn, MtrrTom2En (AMD APM vol. 2, 3.2.6); kept. */
 const SYSCFG_BITS = 0xfn << 18n;
 const INITIAL: Readonly<Record<number, bigint>> = {
@@ -113,10 +129,10 @@ const miscEnable: MsrAccess = {
   // What is read-only is not looked at, so that a value can be written back.
   write: (vcpu, value) => keptMiscEnable.write(vcpu, value & ~MISC_ENABLE_UNAVAILABLE),
 };
-const hidesNoExecute = (vcpu: MachineVcpu) => (miscEnable.read(vcpu) & MiscEnable.disableXd) !== 0n;
+const hidesNoExecute = (vcpu: Processor) => (miscEnable.read(vcpu) & MiscEnable.disableXd) !== 0n;
 
 /** What IA32_MISC_ENABLE takes away from CPUID's answers. */
-export function limitedCpuid(vcpu: MachineVcpu): CpuidSurroundings['limited'] {
+export function limitedCpuid(vcpu: Processor): CpuidSurroundings['limited'] {
   return { leaves: (miscEnable.read(vcpu) & MiscEnable.limitCpuid) !== 0n, noExecute: hidesNoExecute(vcpu) };
 }
 
@@ -172,9 +188,11 @@ const msrs: ReadonlyMap<number, MsrAccess> = new Map<number, MsrAccess>([
   // CPUID says that there is no machine-check architecture; who reads this without asking finds no banks.
   [Msr.MCG_CAP, { read: () => 0n, write: never }],
   [Mtrr.CAPABILITY, { read: () => MTRR_CAPABILITY, write: never }],
+  [Msr.DEBUGCTL, kept(Msr.DEBUGCTL, (value) => (value & ~DEBUGCTL_BITS) !== 0n)],
   [Msr.PAT, kept(Msr.PAT, patRefused)],
   ...Array.from({ length: PERF_MSRS }, (_, i): [number, MsrAccess] => [Msr.PERF_CONTROL_0 + i, counterOff]),
   [Msr.SYSCFG, kept(Msr.SYSCFG, (value) => (value & ~SYSCFG_BITS) !== 0n)],
+  [Msr.HWCR, kept(Msr.HWCR, wide)],
   [Msr.EFER, efer],
   [Msr.STAR, inSlot(STAR)],
   [Msr.LSTAR, inSlot(LSTAR, notCanonical)],
@@ -186,7 +204,7 @@ const msrs: ReadonlyMap<number, MsrAccess> = new Map<number, MsrAccess>([
   [Msr.TSC_AUX, tscAux],
 ]);
 
-function accessOf(vcpu: MachineVcpu, index: number): MsrAccess | undefined {
+function accessOf(vcpu: Processor, index: number): MsrAccess | undefined {
   if (isMtrr(index)) return kept(index, (value) => mtrrRefused(index, value));
   const { platform } = vcpu;
   if (!platform.hasMsr(index)) return msrs.get(index);
@@ -196,9 +214,15 @@ function accessOf(vcpu: MachineVcpu, index: number): MsrAccess | undefined {
   };
 }
 
+/** An MSR's value; `undefined`: there is none of this index. */
+export const readMsrOf = (vcpu: Processor, index: number): bigint | undefined => accessOf(vcpu, index)?.read(vcpu);
+/** False: it does not take that, or there is none. */
+export const writeMsrOf = (vcpu: Processor, index: number, value: bigint): boolean =>
+  accessOf(vcpu, index)?.write(vcpu, value) ?? false;
+
 /** RDMSR; an unknown MSR raises #GP(0). */
-export function readMsr(vcpu: MachineVcpu): NativeAnswer {
-  const value = accessOf(vcpu, Number(vcpu.gpr[RCX] & LOW))?.read(vcpu);
+export function readMsr(vcpu: Processor): NativeAnswer {
+  const value = readMsrOf(vcpu, Number(vcpu.gpr[RCX] & LOW));
   if (value === undefined) return protection();
   vcpu.gpr[RAX] = value & LOW;
   vcpu.gpr[RDX] = value >> 32n;
@@ -206,7 +230,7 @@ export function readMsr(vcpu: MachineVcpu): NativeAnswer {
 }
 
 /** WRMSR; what the register does not take raises #GP(0). */
-export function writeMsr(vcpu: MachineVcpu): NativeAnswer {
+export function writeMsr(vcpu: Processor): NativeAnswer {
   const value = (vcpu.gpr[RAX] & LOW) | ((vcpu.gpr[RDX] & LOW) << 32n);
-  return accessOf(vcpu, Number(vcpu.gpr[RCX] & LOW))?.write(vcpu, value) ? 'next' : protection();
+  return writeMsrOf(vcpu, Number(vcpu.gpr[RCX] & LOW), value) ? 'next' : protection();
 }
