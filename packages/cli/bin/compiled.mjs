@@ -25,6 +25,7 @@ const sources = {
   'region-worker': 'cli/src/node/region-worker.ts',
   core: 'core/src/index.ts',
   'plugin-api': 'plugin-api/src/index.ts',
+  'plugin-hwassist': 'plugin-hwassist/src/index.ts',
   'plugin-lguest-like': 'plugin-lguest-like/src/index.ts',
   'plugin-vmi': 'plugin-vmi/src/index.ts',
   'plugin-xen': 'plugin-xen/src/index.ts',

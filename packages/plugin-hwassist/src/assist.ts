@@ -1,0 +1,34 @@
+import type { Exit, ExitAnswer, GuestMemory, PluginHost, Vcpu } from '@polyvisor/plugin-api';
+
+/** What CPUID answers. */
+export interface CpuidLeaf {
+  readonly eax: number;
+  readonly ebx: number;
+  readonly ecx: number;
+  readonly edx: number;
+}
+
+/** One vendor's hardware assistance on one vCPU. */
+export interface AssistedVcpu {
+  /** RDMSR, WRMSR and the instructions of the assistance: what is passed on is the processor's own behaviour. */
+  exit(exit: Exit): ExitAnswer;
+}
+
+/** What a vendor's half needs of the machine. */
+export interface Surroundings {
+  readonly memory: GuestMemory;
+  /** Counters, for `--stats`. */
+  count(name: string): void;
+  log: PluginHost['log'];
+}
+
+/** One vendor's hardware assistance. */
+export interface HwAssist {
+  /** MSRs of its own, inclusive ranges. */
+  readonly msrs: readonly (readonly [first: number, last: number])[];
+  /** Leaves of CPUID of its own. */
+  readonly leaves: readonly (readonly [first: number, last: number])[];
+  /** A leaf of CPUID that it changes; `undefined`: it does not. */
+  cpuid(leaf: number, own: () => CpuidLeaf): CpuidLeaf | undefined;
+  assist(vcpu: Vcpu, surroundings: Surroundings): AssistedVcpu;
+}

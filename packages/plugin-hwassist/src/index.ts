@@ -1,0 +1,1 @@
+export { hwassistPlugin as default } from './plugin.ts';

@@ -1,0 +1,84 @@
+import {
+  type Exit,
+  type ExitAnswer,
+  type ExitKind,
+  Gpr,
+  type Machine,
+  type Plugin,
+  type PluginHost,
+  type Vcpu,
+} from '@polyvisor/plugin-api';
+import type { AssistedVcpu, HwAssist } from './assist.ts';
+import { svm } from './svm/svm.ts';
+
+const NAME = 'hwassist';
+/** Exits by which a hypervisor uses the assistance; those of its guests do not come through hooks. */
+const KINDS = ['cpuid', 'rdmsr', 'wrmsr', 'virtualization'] as const satisfies readonly ExitKind[];
+/**
+ * Hardware assistance: the processor has SVM, so that a hypervisor can run as the guest, and guests in it. NOT IMPLEMENTED: VMX; what
+ * docs/hwassist.md lists.
+ */
+export const hwassistPlugin: Plugin = {
+  name: NAME,
+  version: '0.1.0',
+  api: '^1.9',
+  apply(host) {
+    new AssistedMachine(host, svm).attach();
+  },
+};
+
+class AssistedMachine {
+  readonly #host: PluginHost;
+  readonly #assist: HwAssist;
+  readonly #vcpus = new Map<Vcpu, AssistedVcpu>();
+  #machine: Machine | undefined;
+
+  constructor(host: PluginHost, assist: HwAssist) {
+    this.#host = host;
+    this.#assist = assist;
+  }
+
+  attach(): void {
+    const { hooks } = this.#host;
+    for (const [first, last] of this.#assist.msrs) this.#host.claim({ kind: 'msr', first, last });
+    for (const [first, last] of this.#assist.leaves) this.#host.claim({ kind: 'cpuid', first, last });
+    // Loaded before the guest starts or not at all: a kernel asks CPUID once.
+    hooks.boot.tap(NAME, (_request, machine) => {
+      this.#machine = machine;
+      return undefined;
+    });
+    hooks.vcpuTerminate.tap(NAME, (vcpu) => {
+      this.#vcpus.delete(vcpu);
+    });
+    for (const kind of KINDS) hooks.exit.for(kind).tap(NAME, (vcpu, exit) => this.#exit(vcpu, exit));
+  }
+
+  #exit(vcpu: Vcpu, exit: Exit): ExitAnswer {
+    if (exit.kind === 'cpuid') return this.#cpuid(vcpu);
+    return (this.#vcpus.get(vcpu) ?? this.#assisted(vcpu))?.exit(exit) ?? 'pass';
+  }
+  /** Undefined: another plug-in has started the guest before this one was asked. */
+  #assisted(vcpu: Vcpu): AssistedVcpu | undefined {
+    if (!this.#machine) return undefined;
+    const host = this.#host;
+    const made = this.#assist.assist(vcpu, {
+      memory: this.#machine.memory,
+      count: (name) => host.count(name),
+      log: (level, message) => host.log(level, message),
+    });
+    this.#vcpus.set(vcpu, made);
+    return made;
+  }
+  #cpuid(vcpu: Vcpu): ExitAnswer {
+    const machine = this.#machine;
+    if (!machine) return 'pass';
+    const [leaf, subleaf] = [vcpu.gprHalves[2 * Gpr.RAX] >>> 0, vcpu.gprHalves[2 * Gpr.RCX] >>> 0];
+    const changed = this.#assist.cpuid(leaf, () => machine.cpuid(leaf, subleaf));
+    if (!changed) return 'pass';
+    const { eax, ebx, ecx, edx } = changed;
+    [eax, ecx, edx, ebx].forEach((value, register) => {
+      vcpu.gpr[register] = BigInt(value >>> 0);
+    });
+    return 'handled';
+  }
+}
