@@ -8,6 +8,7 @@ import { findPackage, unpackedPackage } from '../packages/cli/src/catalogue/apt.
 import type { CpioEntry } from '../packages/cli/src/catalogue/cpio.ts';
 import { writeCpio } from '../packages/cli/src/catalogue/cpio.ts';
 import { catalogue } from '../packages/cli/src/catalogue/index.ts';
+import { debianXen } from '../packages/cli/src/catalogue/xen.ts';
 import { withCache } from '../packages/cli/src/node/decompress/cached.ts';
 import { nodeDecompressor } from '../packages/cli/src/node/decompress/index.ts';
 import { ProgressLine } from '../packages/cli/src/progress.ts';
@@ -57,15 +58,8 @@ async function debianBusybox(): Promise<string> {
 }
 
 /** Debian's Xen, unpacked, in a file of `directory`. */
-async function debianXen(directory: string): Promise<string> {
-  const packed = await withProgress(async (progress) => {
-    const { depends } = await findPackage('xen-system-amd64', progress);
-    const name = depends.find((candidate) => /^xen-hypervisor-[\d.]+-amd64$/.test(candidate));
-    if (!name) throw new Error('xen-system-amd64 depends on no hypervisor');
-    const unpacked = await unpackedPackage(await findPackage(name, progress), ['*/boot/xen-*.gz'], progress);
-    const file = (await readdir(path.join(unpacked, 'boot'))).find((candidate) => candidate.endsWith('.gz'));
-    return path.join(unpacked, 'boot', file ?? 'xen.gz');
-  });
+async function unpackedXen(directory: string): Promise<string> {
+  const packed = await withProgress(debianXen);
   const xenPath = path.join(directory, 'xen');
   await writeFile(xenPath, gunzipSync(await readFile(packed)));
   return xenPath;
@@ -149,7 +143,7 @@ export async function prepare(preparation: Preparation, directory: string): Prom
   return {
     ...{ kernelPath, busyboxPath, treePath, scratchPath, words: work.words, memoryMegabytes, timeoutSeconds, nodePath },
     vmlinuxPath: needs('vmlinux') ? await unpackedKernel(kernelPath, directory) : '',
-    xenPath: needs('xen') ? await debianXen(directory) : '',
+    xenPath: needs('xen') ? await unpackedXen(directory) : '',
     initramfsPath: await writeInitramfs(directory, busyboxPath, treePath),
   };
 }

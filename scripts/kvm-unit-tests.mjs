@@ -1,5 +1,6 @@
-// `npm run test:kvm-unit-tests -- [--cpus=N] DIRECTORY [NAME...]`: runs the flats of a built kvm-unit-tests tree (its x86
-// folder) on the PC with the test device, all of them or those named, and prints a line for each. Exit code 1 if one failed.
+// `npm run test:kvm-unit-tests -- [--cpus=N] [--plugin=NAME] DIRECTORY [NAME[/TEST]...]`: runs the flats of a built kvm-unit-tests
+// tree (its x86 folder) on the PC with the test device, all of them or those named (and of a flat one test), and prints a line
+// for each. Exit code 1 if one failed.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +14,13 @@ const TIMEOUT_S = 120;
 const environmentOf = (cpus) => `NR_CPUS=${cpus}\nMEMSIZE=${MEMORY_MIB}\nMEMLIMIT=${MEMORY_MIB}\nTEST_DEVICE=1\n`;
 
 const given = process.argv.slice(2);
-const cpus = given[0]?.startsWith('--cpus=') ? given.shift().slice('--cpus='.length) : '1';
+/** The value of an option before the directory. */
+function option(name, otherwise) {
+  const at = given.findIndex((argument) => argument.startsWith(`--${name}=`));
+  return at < 0 ? otherwise : given.splice(at, 1)[0].slice(name.length + 3);
+}
+const cpus = option('cpus', '1');
+const plugin = option('plugin', 'none');
 const [directory, ...names] = given;
 if (!directory || !existsSync(directory)) {
   console.error(`${directory ? `there is no ${directory}: ` : ''}give the folder that holds the .flat files`);
@@ -23,26 +30,31 @@ const temporary = mkdtempSync(path.join(tmpdir(), 'polyvisor-kut-'));
 const environment = path.join(temporary, 'environment');
 writeFileSync(environment, environmentOf(cpus));
 const flats = readdirSync(directory).filter((file) => file.endsWith('.flat'));
-const wanted = names.length > 0 ? names.map((name) => `${name}.flat`) : flats.sort();
+const wanted = names.length > 0 ? names : flats.sort().map((flat) => path.basename(flat, '.flat'));
 
 function outcome({ status, stdout, stderr }) {
   const lines = stdout.toString().replaceAll('\r', '').split('\n');
   const count = (word) => lines.filter((line) => line.startsWith(`${word}:`)).length;
   const ended = stderr.toString().trimEnd().split('\n').at(-1);
-  const passed = status === 0 ? 'pass' : 'FAIL';
-  return `${passed}  ${count('PASS')} passed, ${count('FAIL')} failed, ${count('SKIP')} skipped  (${ended})`;
+  const result = status === 0 ? 'pass' : count('SKIP') > 0 && count('PASS') + count('FAIL') === 0 ? 'skip' : 'FAIL';
+  const text = `${result}  ${count('PASS')} passed, ${count('FAIL')} failed, ${count('SKIP')} skipped  (${ended})`;
+  return { result, text };
 }
 
 let failed = false;
-for (const flat of wanted) {
-  const options = ['--plugin', 'none', '--chip', 'testdev', '--memory', `${MEMORY_MIB}M`, '--cpus', cpus];
+for (const name of wanted) {
+  const [flat, test] = name.split('/');
+  // The first word of a Multiboot command line is the image's name.
+  const command = test ? ['--entry', 'multiboot1', '--append', `${flat} ${test}`] : [];
+  const options = [...command, '--plugin', plugin, '--chip', 'testdev', '--memory', `${MEMORY_MIB}M`, '--cpus', cpus];
   const bounds = ['--timeout', String(TIMEOUT_S), '--boot-module', `${environment}:environment`, '--no-control'];
-  const run = spawnSync(process.execPath, [vm, 'run', path.join(directory, flat), ...options, ...bounds], {
+  const run = spawnSync(process.execPath, [vm, 'run', path.join(directory, `${flat}.flat`), ...options, ...bounds], {
     stdio: ['ignore', 'pipe', 'pipe'],
     maxBuffer: 2 ** 26,
   });
-  failed ||= run.status !== 0;
-  console.log(`${path.basename(flat, '.flat').padEnd(22)} ${outcome(run)}`);
+  const { result, text } = outcome(run);
+  failed ||= result === 'FAIL';
+  console.log(`${name.padEnd(22)} ${text}`);
 }
 rmSync(temporary, { recursive: true });
 process.exitCode = failed ? 1 : 0;
