@@ -15,7 +15,8 @@ export function isSafePoint(kernel: RunningKernel, isWithin: IsWithin): boolean 
   const quiet = kernel.machine.vcpus.every((vcpu) => {
     if (vcpu.offline) return true;
     const [low, high] = vcpu.ripHalves;
-    if (vcpu.pending || isWithin(low, high)) return false;
+    // In a world of another plug-in's its memory and registers are not the kernel's.
+    if (vcpu.pending || vcpu.assist || isWithin(low, high)) return false;
     if (vcpu.cpl === 3) return true;
     if (!vcpu.blocked) return false;
     return (vcpu.eflags & INTERRUPT_FLAG) !== 0 || stackIsClear(kernel, isWithin, vcpu);

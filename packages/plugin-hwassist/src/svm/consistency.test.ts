@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { illegalState, type Surroundings } from './consistency.ts';
 import { VMCB_BYTES, Vmcb } from './vmcb.ts';
 
-const SURROUNDINGS: Surroundings = { cr4Bits: 0x6fffn, eferBits: 0x1d01n, hostPaging: true };
+const SURROUNDINGS: Surroundings = { cr4Bits: 0x6fffn, eferBits: 0x1d01n, hostPaging: true, asids: 64 };
 const V = 1n << 31n;
 
 /** 64-bit code under nested paging, as a hypervisor would start it. */
@@ -65,6 +65,7 @@ it.each<[string, Change]>([
   ['EVENTINJ is illegal', event(V | 0x302n)],
   ['EVENTINJ is illegal', event(V | 0x320n)],
   ['ASID is zero', (vmcb) => vmcb.write('ASID', 0)],
+  ['ASID is beyond the last', (vmcb) => vmcb.write('ASID', 64)],
   ['an MBZ bit of nCR3 is set', (vmcb) => vmcb.write64('nCR3', 1n << 40n)],
   ['G_PAT is illegal', (vmcb) => vmcb.write64('G_PAT', 0x0208n)],
   ['G_PAT is illegal', (vmcb) => vmcb.write64('G_PAT', 0x0300_0000_0000_0000n)],

@@ -11,6 +11,8 @@ export interface Surroundings {
   readonly eferBits: bigint;
   /** CR0.PG at VMRUN. */
   readonly hostPaging: boolean;
+  /** How many there are (CPUID 8000_000AH). */
+  readonly asids: number;
 }
 
 const PHYSICAL_ADDRESS_BITS = 40n;
@@ -92,6 +94,7 @@ const CHECKS: readonly (readonly [what: string, isIllegal: Check])[] = [
   ],
   ['EVENTINJ is illegal', (_, vmcb) => isIllegalEvent(vmcb)],
   ['ASID is zero', (_, vmcb) => vmcb.read('ASID') === 0],
+  ['ASID is beyond the last', (_, vmcb, { asids }) => vmcb.read('ASID') >= asids],
   ['nested paging without CR0.PG of the host', (_, vmcb, { hostPaging }) => usesNestedPaging(vmcb) && !hostPaging],
   ['an MBZ bit of nCR3 is set', (_, vmcb) => usesNestedPaging(vmcb) && isBeyondPhysical(vmcb.read64('nCR3'))],
   ['G_PAT is illegal', (_, vmcb) => usesNestedPaging(vmcb) && isIllegalPat(vmcb.read64('G_PAT'))],

@@ -1,7 +1,7 @@
 import { type Exit, type ExitAnswer, type ExitOf, Gpr, type Vcpu } from '@polyvisor/plugin-api';
 import type { AssistedVcpu, CpuidLeaf, HwAssist, Surroundings } from '../assist.ts';
 import { SVM_MSRS, SvmRegisters } from './msrs.ts';
-import { World } from './world.ts';
+import { ASIDS, World } from './world.ts';
 
 const VECTOR_UD = 6;
 const VECTOR_GP = 13;
@@ -18,8 +18,6 @@ const EXTENDED_FEATURES = 0x8000_0001;
 const FEATURE_SVM = 1 << 2;
 const SVM_LEAF = 0x8000_000a;
 const SVM_REVISION = 1;
-/** EBX: as many address spaces, numbered from 0; 0 is the host's. */
-export const ASIDS = 64;
 /** EDX: nested paging, nRIP. NOT IMPLEMENTED: all others. */
 const SVM_FEATURES = (1 << 0) | (1 << 3);
 

@@ -25,8 +25,10 @@ const RFLAGS_IF = 1n << 9n;
 const DR6_BS = 1n << 14n;
 const VECTOR_DB = 1;
 const TASK_PRIORITY_REGISTER = 8;
-const ASID_MASK = 0xff;
+/** As CPUID says: numbered from 0, which is the host's. */
+export const ASIDS = 64;
 const MASK64 = (1n << 64n) - 1n;
+const OF_CHIPS = 'chips';
 
 /** The guest that runs. */
 interface RunningGuest {
@@ -46,8 +48,8 @@ export class World {
   /** The global interrupt flag (15.17). */
   #gif = true;
   #guest: RunningGuest | undefined;
-  /** A virtual interrupt that the guest takes at this moment. */
-  #taken: number | undefined;
+  /** The interrupt that the guest takes at this moment: a virtual one, or that of the chips. */
+  #taken: number | typeof OF_CHIPS | undefined;
 
   constructor(vcpu: Vcpu, surroundings: Surroundings) {
     this.#vcpu = vcpu;
@@ -82,9 +84,12 @@ export class World {
     if (!intercepts) return false;
     if (event === 'external') return this.#takesVirtual();
     const [bit, code] = event === 'nmi' ? [Intercept.NMI, ExitCode.NMI] : [Intercept.INTR, ExitCode.INTR];
-    if (!intercepts.has(bit)) return false;
-    this.#vmexit({ code });
-    return true;
+    if (intercepts.has(bit)) {
+      this.#vmexit({ code });
+      return true;
+    }
+    if (event === 'interrupt') this.#taken = OF_CHIPS;
+    return false;
   }
   #takesVirtual(): boolean {
     const guest = this.#guest as RunningGuest;
@@ -99,9 +104,9 @@ export class World {
   /** Vector of the virtual interrupt that the guest could take, or takes now (15.21.4). */
   #virtualInterrupt(): number | undefined {
     if (this.#taken !== undefined) {
-      const vector = this.#taken;
+      const taken = this.#taken;
       this.#taken = undefined;
-      return vector;
+      return taken === OF_CHIPS ? undefined : taken;
     }
     const guest = this.#guest;
     if (!guest || (guest.virtual & VirtualInterrupt.V_IRQ) === 0) return undefined;
@@ -137,6 +142,7 @@ export class World {
     const host = keepHost(vcpu, vcpu.rip + BigInt(lengthBytes));
     count('vmrun');
     const illegal = illegalState(vmcb, {
+      asids: ASIDS,
       cr4Bits: CR4_BITS,
       eferBits: EFER_BITS,
       hostPaging: (host.cr0 & CR0_PG) !== 0n,
@@ -162,7 +168,7 @@ export class World {
     this.#guest = guest;
     this.#gif = true;
     loadGuest(vcpu, vmcb, {
-      addressSpace: vmcb.read('ASID') & ASID_MASK,
+      addressSpace: vmcb.read('ASID'),
       secondLevel: tables,
       tscOffset: vmcb.read64('TSC_OFFSET'),
       exit: (exit) => this.#exit(guest, exit),

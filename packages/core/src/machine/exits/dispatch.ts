@@ -112,7 +112,8 @@ export class ExitDispatch {
     const { name, exit } = instructionExit(detail, lengthBytes, vcpu);
     vcpu.ripMoved = false;
     this.#counts.instruction(detail, name, exit?.kind);
-    if (detail === VMCALL && vcpu.cpl === 0 && this.#host.kernelCall(vcpu)) return true;
+    // A guest of the guest's has nothing to ask of the machine.
+    if (detail === VMCALL && vcpu.cpl === 0 && !vcpu.assist && this.#host.kernelCall(vcpu)) return true;
     const answer = exit ? this.#ask(vcpu, exit) : 'pass';
     if (answer === 'handled') {
       if (!vcpu.ripMoved) vcpu.stepOver(lengthBytes);
