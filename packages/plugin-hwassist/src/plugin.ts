@@ -69,9 +69,22 @@ class AssistedMachine {
     this.#vcpus.set(vcpu, made);
     return made;
   }
+  /** The guest will not find what the operator wanted it to have. */
+  #sayItIsLate(): void {
+    if (this.#hasSaidSo) return;
+    this.#hasSaidSo = true;
+    this.#host.log(
+      'warn',
+      'another plug-in has started the guest, which has no hardware assistance: name hwassist before it',
+    );
+  }
+  #hasSaidSo = false;
   #cpuid(vcpu: Vcpu): ExitAnswer {
     const machine = this.#machine;
-    if (!machine) return 'pass';
+    if (!machine) {
+      this.#sayItIsLate();
+      return 'pass';
+    }
     const [leaf, subleaf] = [vcpu.gprHalves[2 * Gpr.RAX] >>> 0, vcpu.gprHalves[2 * Gpr.RCX] >>> 0];
     const changed = this.#assist.cpuid(leaf, () => machine.cpuid(leaf, subleaf));
     if (!changed) return 'pass';

@@ -1,0 +1,40 @@
+import { type BootRequest, Gpr } from '@polyvisor/plugin-api';
+import { FakeHost, FakeMachine } from '@polyvisor/testkit';
+import { describe, expect, it } from 'vitest';
+import { hwassistPlugin } from './plugin.ts';
+
+const OWN = { eax: 0x8000_0008, ebx: 1, ecx: 0x100, edx: 3 };
+const VM_CR = 0xc001_0114n;
+
+/** @param isFirst nobody has answered `boot` before this plug-in was asked */
+function start(isFirst: boolean) {
+  const machine = new FakeMachine({ cpuid: { 2147483648: OWN, 2147483649: OWN } });
+  const host = FakeHost.of(hwassistPlugin);
+  if (isFirst) expect(host.call('boot', {} as BootRequest, machine)).toEqual([undefined]);
+  const [vcpu] = machine.vcpus;
+  const cpuid = (leaf: number) => {
+    vcpu.gpr[Gpr.RAX] = BigInt(leaf);
+    const answer = host.exit(vcpu, { kind: 'cpuid', instructionLength: 2 });
+    const { RAX, RBX, RCX, RDX } = Gpr;
+    return { answer, registers: [RAX, RBX, RCX, RDX].map((register) => Number(vcpu.gpr[register])) };
+  };
+  return { host, vcpu, cpuid };
+}
+
+describe('plug-in hwassist', () => {
+  it('adds SVM to what the processor says of itself, and nothing else', () => {
+    const { cpuid } = start(true);
+    expect(cpuid(0x8000_0000)).toEqual({ answer: 'handled', registers: [0x8000_000a, 1, 0x100, 3] });
+    expect(cpuid(0x8000_0001)).toEqual({ answer: 'handled', registers: [0x8000_0008, 1, 0x104, 3] });
+    expect(cpuid(0x8000_000a)).toEqual({ answer: 'handled', registers: [1, 64, 0, 0b1001] });
+    expect(cpuid(1).answer).toBe('pass');
+  });
+
+  it('says once that it came too late, and changes nothing', () => {
+    const { host, vcpu, cpuid } = start(false);
+    expect([cpuid(0x8000_0001).answer, cpuid(0x8000_000a).answer]).toEqual(['pass', 'pass']);
+    vcpu.gpr[Gpr.RCX] = VM_CR;
+    expect(host.exit(vcpu, { kind: 'rdmsr', instructionLength: 2 })).toBe('pass');
+    expect(host.logged).toEqual([{ level: 'warn', message: expect.stringContaining('name hwassist before it') }]);
+  });
+});
