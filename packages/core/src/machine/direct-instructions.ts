@@ -1,5 +1,6 @@
 import type { ExitKind } from '@polyvisor/plugin-api';
 import { Direct } from '../cpu/state.ts';
+import type { CpuMode } from '../isa/modes.ts';
 
 /** What generated code may carry out by itself, by the exit that it would be otherwise. */
 const BITS: readonly (readonly [ExitKind, number])[] = [
@@ -16,8 +17,17 @@ const BITS: readonly (readonly [ExitKind, number])[] = [
   ['writeCr', Direct.WRITE_CR3],
   ['exception', Direct.PAGE_FAULT],
 ];
+/** The other way round: these leave if their bit is set. */
+const REVERSED_BITS: readonly (readonly [ExitKind, number])[] = [
+  ['pause', Direct.PAUSE_LEAVES],
+  ['rdtsc', Direct.TSC_LEAVES],
+];
+export const REVERSED = Direct.PAUSE_LEAVES | Direct.TSC_LEAVES;
+
 /** Whether an exit's instruction leaves guest code at present; of writes to control registers, those of CR3, of exceptions, page faults. */
 export function leaves(kind: ExitKind, direct: number): boolean {
+  const reversed = REVERSED_BITS.find(([known]) => known === kind)?.[1];
+  if (reversed !== undefined) return (direct & reversed) !== 0;
   const bit = BITS.find(([known]) => known === kind)?.[1];
   return bit === undefined || (direct & bit) === 0;
 }
@@ -27,6 +37,13 @@ const NOBODY_ASKS = Direct.POPF | Direct.ALIGNMENT_CHECK | Direct.PLUGIN_CODE | 
 
 /** Bits of DIRECT for the exits that somebody is `asked` about. */
 export function directInstructions(asked: (kind: ExitKind) => boolean): number {
-  const reversed = (asked('pause') ? Direct.PAUSE_LEAVES : 0) | (asked('rdtsc') ? Direct.TSC_LEAVES : 0);
-  return BITS.reduce((bits, [kind, bit]) => (asked(kind) ? bits : bits | bit), NOBODY_ASKS | reversed);
+  const leaving = REVERSED_BITS.reduce((bits, [kind, bit]) => (asked(kind) ? bits | bit : bits), NOBODY_ASKS);
+  return BITS.reduce((bits, [kind, bit]) => (asked(kind) ? bits : bits | bit), leaving);
+}
+
+const LEVEL_CHANGES = Direct.SYSCALL | Direct.SYSRET | Direct.IRET;
+/** In which modes generated code changes levels. Somebody who sees one way in or out of 64-bit mode switches roots at others. */
+export function modesOfLevelChanges(direct: number): readonly CpuMode[] {
+  const inLegacy = (direct & Direct.IRET) !== 0 ? (['flat32', 'seg32'] as const) : [];
+  return (direct & LEVEL_CHANGES) === LEVEL_CHANGES ? ['long64', ...inLegacy] : inLegacy;
 }

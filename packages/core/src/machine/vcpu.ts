@@ -43,10 +43,10 @@ import {
 import { NO_ERROR_CODE } from '../engine/emit.ts';
 import type { Engine } from '../engine/engine.ts';
 import { Flag } from '../isa/flags.ts';
-import { type CpuMode, modeFacts } from '../isa/modes.ts';
+import { modeFacts } from '../isa/modes.ts';
 import { PDPTE_RESERVED, TABLE_ACCESS } from '../memory/walk.ts';
 import { RESET_SEGMENTS } from './cpu-mode.ts';
-import { directInstructions } from './direct-instructions.ts';
+import { directInstructions, modesOfLevelChanges, REVERSED } from './direct-instructions.ts';
 import { VcpuDirectState } from './direct-state.ts';
 import { EngineSeat } from './engine-seat.ts';
 import { readFlags, writeFlags } from './lazy-flags.ts';
@@ -93,16 +93,6 @@ const TOUCHES_CELLS =
   Direct.PAGE_FAULT |
   Direct.READ_CR |
   Direct.PLUGIN_CODE;
-
-/** What leaves if it is set, and not the other way round. */
-const REVERSED = Direct.PAUSE_LEAVES | Direct.TSC_LEAVES;
-
-const LEVEL_CHANGES = Direct.SYSCALL | Direct.SYSRET | Direct.IRET;
-/** In which modes generated code changes levels. Somebody who sees one way in or out of 64-bit mode switches roots at others. */
-function modesOfLevelChanges(direct: number): readonly CpuMode[] {
-  const inLegacy = (direct & Direct.IRET) !== 0 ? (['flat32', 'seg32'] as const) : [];
-  return (direct & LEVEL_CHANGES) === LEVEL_CHANGES ? ['long64', ...inLegacy] : inLegacy;
-}
 
 /** One vCPU: the engine's state block under the names of the manuals, its events, and memory as it sees it. */
 export class MachineVcpu extends StateBlock implements Vcpu {
