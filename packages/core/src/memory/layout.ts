@@ -95,6 +95,19 @@ const JUMP_LOG_BYTES = JUMP_LOG_ENTRIES * 8;
 export const jumpLog = (layout: MemoryLayout, base: number): number =>
   layout.jumpLogs + (base / STATE_SIZE_BYTES - 1) * JUMP_LOG_BYTES;
 
+/**
+ * Where calls that go where a register or memory says led to when they last left a region: {i64 linear address of the call, i64 that of what
+ * it called}, placed by the low bits of the first.
+ */
+export const CALL_LOG_ENTRIES = 1024;
+export const CALL_LOG_ENTRY_BYTES = 16;
+const CALL_LOG_BYTES = CALL_LOG_ENTRIES * CALL_LOG_ENTRY_BYTES;
+/** Host address of the log that belongs to a state block. */
+export const callLog = (layout: MemoryLayout, base: number): number =>
+  layout.callLogs + (base / STATE_SIZE_BYTES - 1) * CALL_LOG_BYTES;
+/** Where a call from so many bytes after the start of a page is in it. */
+export const callLogOffset = (inPage: number): number => (inPage & (CALL_LOG_ENTRIES - 1)) * CALL_LOG_ENTRY_BYTES;
+
 export interface MemoryLayout {
   readonly ramSizeBytes: number;
   /** A region look-up for each vCPU. */
@@ -105,6 +118,8 @@ export interface MemoryLayout {
   readonly largePageMaps: number;
   /** A log of {@link JUMP_LOG_ENTRIES} for each vCPU. */
   readonly jumpLogs: number;
+  /** A log of {@link CALL_LOG_ENTRIES} for each vCPU. */
+  readonly callLogs: number;
   readonly tlbBanks: number;
   /** An empty bank, copied over a bank to flush it. */
   readonly emptyBank: number;
@@ -130,7 +145,8 @@ export function layoutFor(ramSizeBytes: number): MemoryLayout {
   const regionPlaces = regionLookups + MAX_VCPUS * REGION_LOOKUP_BYTES;
   const largePageMaps = regionPlaces + REGION_TABLE_SIZE * REGION_PLACE_BYTES;
   const jumpLogs = largePageMaps + MAX_VCPUS * LARGE_PAGE_MAP_BYTES;
-  const tlbBanks = jumpLogs + MAX_VCPUS * JUMP_LOG_BYTES;
+  const callLogs = jumpLogs + MAX_VCPUS * JUMP_LOG_BYTES;
+  const tlbBanks = callLogs + MAX_VCPUS * CALL_LOG_BYTES;
   const emptyBank = tlbBanks + TLB_BANKS * TLB_BANK_BYTES;
   const pageFlags = emptyBank + TLB_BANK_BYTES;
   const codeTables = align(pageFlags + ramSizeBytes / PAGE_SIZE_BYTES, 4);
@@ -147,6 +163,7 @@ export function layoutFor(ramSizeBytes: number): MemoryLayout {
     regionPlaces,
     largePageMaps,
     jumpLogs,
+    callLogs,
     tlbBanks,
     emptyBank,
     pageFlags,

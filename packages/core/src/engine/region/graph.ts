@@ -38,8 +38,8 @@ export interface RegionBlock {
   readonly instructions: readonly RegionInstruction[];
   /** Target of a direct branch. */
   readonly taken: number | undefined;
-  /** Ends by a return: the return addresses of the region's calls that can lead to it. */
-  readonly returns: number[];
+  /** Ends by a jump: where in the region it may lead, but by way of the dispatcher: return addresses of calls, or what a call has called before. */
+  readonly likely: number[];
   /** Where it goes on if it does not branch or jump. */
   readonly next: number | undefined;
   readonly repeats: boolean;
@@ -76,6 +76,8 @@ export interface RegionCodeSource {
   isHot(offset: number): boolean;
   /** Places that indirect jumps may lead to. */
   jumpTargets(): readonly number[];
+  /** Where the call at a place, which goes where a register or memory says, led to before, if that is known and near enough. */
+  calledFrom(offset: number): number | undefined;
   /** At most so many instructions. */
   readonly limit: number;
 }
@@ -106,6 +108,8 @@ interface Discovered {
   /** Instructions whose branch is followed. */
   readonly followed: Set<number>;
   readonly calls: { readonly target: number; readonly returnsTo: number }[];
+  /** Where indirect calls that are followed lead. */
+  readonly called: ReadonlyMap<number, number>;
   /** Places that indirect jumps of the region may lead to. */
   readonly jumpTargets: readonly number[];
 }
@@ -116,6 +120,7 @@ function discover(entry: number, source: RegionCodeSource): Discovered {
   const leaders = new Set([entry]);
   const followed = new Set<number>();
   const calls: Discovered['calls'] = [];
+  const called = new Map<number, number>();
   const queue = [entry];
   let jumpTargets: number[] | undefined;
   const followJumps = () => {
@@ -123,17 +128,22 @@ function discover(entry: number, source: RegionCodeSource): Discovered {
     for (const target of jumpTargets) leaders.add(target);
     queue.push(...jumpTargets);
   };
-  const follow = (instruction: RegionInstruction, next: number) => {
-    const target = targetOf(instruction);
+  const follow = (instruction: RegionInstruction, target: number, next: number): boolean => {
     const isCall = calling(instruction);
     const isNear = pageOf(target) === instruction.pageOffset;
-    if ((isCall || !isNear) && !(isHot(target) && read(target))) return;
+    if ((isCall || !isNear) && !(isHot(target) && read(target))) return false;
     followed.add(instruction.offset);
     leaders.add(target);
     queue.push(target);
-    if (!isCall) return;
-    calls.push({ target, returnsTo: next });
-    queue.push(next);
+    if (isCall) {
+      calls.push({ target, returnsTo: next });
+      queue.push(next);
+    }
+    return true;
+  };
+  const followIndirectCall = (instruction: RegionInstruction, next: number) => {
+    const target = source.calledFrom(instruction.offset);
+    if (target !== undefined && follow(instruction, target, next)) called.set(instruction.offset, target);
   };
   for (let start = queue.shift(); start !== undefined; start = queue.shift()) {
     for (let offset = start; !instructions.has(offset) && instructions.size < limit; ) {
@@ -142,7 +152,8 @@ function discover(entry: number, source: RegionCodeSource): Discovered {
       instructions.set(offset, instruction);
       const { control } = instruction.code.demand;
       const next = offset + instruction.lengthBytes;
-      if (control.branches) follow(instruction, next);
+      if (control.branches) follow(instruction, targetOf(instruction), next);
+      if (callsAnywhere(instruction)) followIndirectCall(instruction, next);
       if (jumpsAnywhere(instruction) && !jumpTargets) followJumps();
       if (control.repeats) leaders.add(offset).add(next);
       else if (control.branches || control.jumps) leaders.add(next);
@@ -151,7 +162,7 @@ function discover(entry: number, source: RegionCodeSource): Discovered {
       offset = next;
     }
   }
-  return { instructions, leaders, followed, calls, jumpTargets: jumpTargets ?? [] };
+  return { instructions, leaders, followed, calls, called, jumpTargets: jumpTargets ?? [] };
 }
 
 const targetOf = ({ pageOffset, imm }: RegionInstruction): number => pageOffset + Number(imm);
@@ -168,6 +179,10 @@ function returning({ code: { demand } }: RegionInstruction): boolean {
 export const jumpsAnywhere = (instruction: RegionInstruction): boolean =>
   instruction.code.demand.control.jumps && !instruction.code.demand.stores && !returning(instruction);
 
+/** Calls what a register or memory says. */
+export const callsAnywhere = (instruction: RegionInstruction): boolean =>
+  instruction.code.demand.control.jumps && calling(instruction);
+
 /**
  * All of an interpreter is here, with what it calls: then it goes round in the region. Where it often leaves, the way in and
  * out, with all registers of the loop, costs more than is saved (awk: 1.15 of the time).
@@ -181,7 +196,7 @@ function addDispatcher({ jumpTargets }: Discovered, blocks: Map<number, RegionBl
   if (successors.size === 0) return;
   for (const { instructions, successors: after } of blocks.values())
     if (jumpsAnywhere(instructions[instructions.length - 1])) after.add(DISPATCHER);
-  const nothing = { instructions: [], taken: undefined, returns: [], next: undefined, repeats: false };
+  const nothing = { instructions: [], taken: undefined, likely: [], next: undefined, repeats: false };
   blocks.set(DISPATCHER, { offset: DISPATCHER, ...nothing, successors });
 }
 
@@ -204,12 +219,13 @@ function linkReturns({ calls, followed }: Discovered, blocks: Map<number, Region
   }
 }
 function addReturn(block: RegionBlock, to: number): void {
-  if (block.returns.includes(to) || block.returns.length >= MAX_RETURNS) return;
-  block.returns.push(to);
+  if (block.likely.includes(to) || block.likely.length >= MAX_RETURNS) return;
+  block.likely.push(to);
   block.successors.add(to);
 }
 
-function cutIntoBlocks({ instructions, leaders, followed }: Discovered): Map<number, RegionBlock> {
+function cutIntoBlocks(found: Discovered): Map<number, RegionBlock> {
+  const { instructions, leaders } = found;
   const blocks = new Map<number, RegionBlock>();
   for (const leader of leaders) {
     if (!instructions.has(leader)) continue;
@@ -221,7 +237,7 @@ function cutIntoBlocks({ instructions, leaders, followed }: Discovered): Map<num
       const goesOn = at.code.demand.control.fallsThrough && pageOf(offset) === at.pageOffset;
       if (!goesOn || leaders.has(offset)) break;
     }
-    blocks.set(leader, makeBlock(leader, list, instructions, followed));
+    blocks.set(leader, makeBlock(leader, list, found));
   }
   return blocks;
 }
@@ -229,8 +245,7 @@ function cutIntoBlocks({ instructions, leaders, followed }: Discovered): Map<num
 function makeBlock(
   offset: number,
   instructions: RegionInstruction[],
-  all: ReadonlyMap<number, RegionInstruction>,
-  followed: ReadonlySet<number>,
+  { instructions: all, followed, called }: Discovered,
 ): RegionBlock {
   const last = instructions[instructions.length - 1];
   const { control } = last.code.demand;
@@ -240,7 +255,9 @@ function makeBlock(
   if (taken !== undefined && followed.has(last.offset) && all.has(taken)) successors.add(taken);
   if (next !== undefined && all.has(next) && pageOf(next) === last.pageOffset) successors.add(next);
   if (control.repeats) successors.add(offset);
-  return { offset, instructions, taken, returns: [], next, repeats: control.repeats, successors };
+  const likely = [called.get(last.offset)].filter((target) => target !== undefined && all.has(target)) as number[];
+  for (const target of likely) successors.add(target);
+  return { offset, instructions, taken, likely, next, repeats: control.repeats, successors };
 }
 
 /** Orders the blocks; undefined after edges have been cut that make no structured loop. */

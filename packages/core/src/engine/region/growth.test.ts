@@ -208,6 +208,124 @@ describe('regions that grow in 32-bit code', () => {
     runBoth();
     expect(entries(bench) - before).toBeLessThan(40);
   });
+
+  it('go where a register says', () => {
+    // mov ecx,200 ; l: call ebx ; add eax,edx ; loop l ; hlt
+    for (const each of [bench, plain])
+      each.put(0x1000, 'b9c8000000 ffd3 01d0 e2fa f4').put(0x3000, CALLEE).vcpu.gpr[RBX] = 0x3000n;
+    runBoth();
+    const before = entries(bench);
+    runBoth();
+    expect(entries(bench) - before).toBeLessThan(40);
+  });
+});
+
+/** RBX or a word at 0x6000 says what is called. */
+describe('regions with indirect calls', () => {
+  // mov ecx,200 ; l: call [0x6000] ; add eax,edx ; loop l ; hlt
+  const BY_MEMORY = 'b9c8000000 ff142500600000 01d0 e2f5 f4';
+  // mov ecx,200 ; l: call rbx ; add eax,edx ; loop l ; hlt
+  const BY_REGISTER = 'b9c8000000 ffd3 01d0 e2fa f4';
+  // lea edx,[rcx+7] ; ret
+  const OTHER = '8d5107 c3';
+  const pointer = (value: number) => Buffer.from(BigUint64Array.of(BigInt(value)).buffer).toString('hex');
+  const put = (bench: TestBench) => {
+    bench.vcpu.gpr[RSP] = 0x9000n;
+    return bench.put(0x1000, BY_MEMORY).put(0x3000, CALLEE).put(0x3100, OTHER).put(0x6000, pointer(0x3000));
+  };
+  let bench: TestBench;
+  let plain: TestBench;
+  beforeEach(() => {
+    bench = put(new TestBench({ ramBytes: 1 << 20, regions: FORCED_REGIONS }));
+    plain = put(new TestBench({ ramBytes: 1 << 20 }));
+  });
+  const registers = (of: TestBench) => ALL.map((i) => of.vcpu.gpr[i]);
+  /** Answers how often regions were entered. */
+  const runBoth = () => {
+    const before = entries(bench);
+    const [ends, expected] = [bench, plain].map((each) => each.run(0x1000n));
+    expect(ends).toEqual(expected);
+    expect(registers(bench)).toEqual(registers(plain));
+    return entries(bench) - before;
+  };
+
+  it('hold what has been called', () => {
+    runBoth();
+    expect(runBoth()).toBeLessThan(40);
+  });
+
+  it('leave for what has not been called before they were made', () => {
+    runBoth();
+    runBoth();
+    for (const each of [bench, plain]) each.put(0x6000, pointer(0x3100));
+    expect(runBoth()).toBeGreaterThan(200);
+    for (const each of [bench, plain]) each.put(0x6000, pointer(0x3000));
+    expect(runBoth()).toBeLessThan(40);
+  });
+
+  it('go by turns to one that they hold and one that they do not', () => {
+    // xor qword [0x6000],0x100 ; lea edx,[rcx+…] ; ret, 0x100 apart
+    for (const each of [bench, plain]) {
+      for (const [at, code] of [
+        [0x3000, CALLEE],
+        [0x3100, OTHER],
+      ] as const)
+        each.put(at, `4881342500600000 00010000 ${code}`);
+    }
+    for (let i = 0; i < 3; i++) runBoth();
+  });
+
+  it('go when the function is overwritten', () => {
+    runBoth();
+    for (const each of [bench, plain]) each.put(0x3000, '8d5106 c3');
+    runBoth();
+    runBoth();
+  });
+
+  it('hold for one mapping of the function, and not for another', () => {
+    const tables = [bench, plain].map((each) => {
+      const made = new PageTables(each.ram, 0x40000);
+      made.identity(0x1000, 0x2000);
+      made.identity(0x6000, 0xa000);
+      made.map(0x3000n, 0x3000);
+      each.page(made.root);
+      return each.put(0x5000, OTHER) && made;
+    });
+    runBoth();
+    runBoth();
+    for (const to of [0x5000, 0x3000]) {
+      for (const each of tables) each.map(0x3000n, to);
+      for (const each of [bench, plain]) each.vcpu.flushTlb();
+      runBoth();
+    }
+  });
+
+  it('do not hold what is far away', () => {
+    for (const each of [bench, plain]) {
+      const tables = new PageTables(each.ram, 0x40000);
+      tables.identity(0x1000, 0x2000);
+      tables.identity(0x8000, 0xa000);
+      tables.map(0x4000_0000n, 0x3000);
+      each.page(tables.root);
+      each.put(0x1000, BY_REGISTER).vcpu.gpr[RBX] = 0x4000_0000n;
+    }
+    runBoth();
+    expect(runBoth()).toBeGreaterThan(200);
+  });
+
+  it('leave the budget where tier 0 leaves it', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 1100 }), fc.integer({ min: 1, max: 400 }), (first, second) => {
+        const stops = [bench, plain].map((each) => {
+          each.reset();
+          put(each).run(0x1000n);
+          return [each.run(0x1000n, first), each.run(undefined, second), registers(each)];
+        });
+        expect(stops[0]).toEqual(stops[1]);
+      }),
+      { numRuns: 60 },
+    );
+  });
 });
 
 /** An interpreter: RSI leads through bytecode at 0x7000, the table of handlers is at 0x6000. */

@@ -2,7 +2,14 @@ import { PAGE_BASE } from '../../cpu/state.ts';
 import { Builder } from '../../ir/builder.ts';
 import type { CpuMode } from '../../isa/modes.ts';
 import type { InstructionShape } from '../../isa/types.ts';
-import { JUMP_LOG_ENTRIES, jumpLog, type MemoryLayout, PAGE_SIZE_BYTES } from '../../memory/layout.ts';
+import {
+  callLog,
+  callLogOffset,
+  JUMP_LOG_ENTRIES,
+  jumpLog,
+  type MemoryLayout,
+  PAGE_SIZE_BYTES,
+} from '../../memory/layout.ts';
 import { helperNumber } from '../helper-numbers.ts';
 import { memoryPages, REGION_SIGNATURE } from '../interpreter.ts';
 import type { EngineMemory } from '../memory.ts';
@@ -21,6 +28,9 @@ export type Growth = 0 | 1 | 2;
 export const FULLY_GROWN: Growth = 2;
 /** Longest region, in instructions, by how it has grown: TurboFan's time grows with the size of a function. */
 const MOST_INSTRUCTIONS = [120, 240, 960] as const;
+
+/** What is called from farther away lies in another file of the guest's, which the next process or boot may have elsewhere: such code would not be found again. */
+const FARTHEST_CALL_BYTES = 16 << 20;
 
 /** A page of decoded code. */
 export interface PlacedPage {
@@ -107,6 +117,7 @@ export class RegionMaker<Page extends PlacedPage> {
       read: (at) => this.#read(find(pageOf(at)), at, pageBase),
       isHot: (at) => isGrown && this.#isHot(find(pageOf(at)), at),
       jumpTargets: () => (isGrown ? this.#jumpTargets(pageBase) : []),
+      calledFrom: (at) => (isGrown ? this.#calledFrom(at, pageBase) : undefined),
       limit: MOST_INSTRUCTIONS[growth],
     });
     if (!graph) return undefined;
@@ -116,6 +127,7 @@ export class RegionMaker<Page extends PlacedPage> {
       codeSegmentBase: first.mode !== 'long64',
       helperNumber,
       jumpLog: isGrown ? undefined : jumpLog(memory.layout, base),
+      callLog: callLog(memory.layout, base),
     };
     let instructions = 0;
     for (const block of graph.blocks.values()) instructions += block.instructions.length;
@@ -134,6 +146,15 @@ export class RegionMaker<Page extends PlacedPage> {
       if (BigInt.asIntN(32, distance) === distance) targets.add(Number(distance));
     }
     return [...targets];
+  }
+
+  /** Where a call has led of late, in bytes from the base of a page. */
+  #calledFrom(offset: number, pageBase: bigint): number | undefined {
+    const { memory, base } = this.#options;
+    const entry = callLog(memory.layout, base) + callLogOffset(offset - pageOf(offset));
+    if (memory.view.getBigInt64(entry, true) !== BigInt.asIntN(64, pageBase + BigInt(offset))) return undefined;
+    const distance = Number(BigInt.asIntN(64, memory.view.getBigInt64(entry + 8, true) - pageBase));
+    return Math.abs(distance) < FARTHEST_CALL_BYTES ? distance : undefined;
   }
 
   #recordAt(page: Page, offset: number): number {

@@ -1,6 +1,12 @@
 import { JUMPS_LOGGED, LAST_PAGES, SEGMENT_BASE } from '../../cpu/state.ts';
 import type { Node } from '../../ir/types.ts';
-import { JUMP_LOG_ENTRIES, MAX_REGION_TABLES, REGION_PLACE_TABLES, TLB_EXEC_OFFSET } from '../../memory/layout.ts';
+import {
+  callLogOffset,
+  JUMP_LOG_ENTRIES,
+  MAX_REGION_TABLES,
+  REGION_PLACE_TABLES,
+  TLB_EXEC_OFFSET,
+} from '../../memory/layout.ts';
 import { Asm } from '../asm.ts';
 import { REGION_EXIT_BITS, RegionExit } from '../exit-code.ts';
 import { pushCodeEntry } from '../interpreter.ts';
@@ -11,6 +17,7 @@ import { CarriedFlags } from './carried-flags.ts';
 import { unreadFlags } from './flag-effects.ts';
 import { RegionFlags } from './flags.ts';
 import {
+  callsAnywhere,
   DISPATCHER,
   jumpsAnywhere,
   pageOf,
@@ -42,6 +49,8 @@ export interface RegionOptions {
   helperNumber(name: string): number;
   /** Host address of the log of indirect jumps, if those that leave are to be noted there. */
   readonly jumpLog: number | undefined;
+  /** Host address of the log of indirect calls. */
+  readonly callLog: number;
 }
 
 /** A compiled region: code and locals of its function. */
@@ -297,7 +306,7 @@ export class RegionFunction implements InstructionPlace {
       case 'jump':
         if (this.#options.codeSegmentBase) asm.load(base, SEGMENT_BASE[1]).op(Op.i64Add);
         asm.set(local.next);
-        for (const to of this.#block.returns) this.#returnTo(to);
+        for (const to of this.#block.likely) this.#goToIfThere(to);
         if (this.#block.successors.has(DISPATCHER)) {
           const { known } = this.flags;
           this.#lookAtBudget();
@@ -306,6 +315,7 @@ export class RegionFunction implements InstructionPlace {
           return;
         }
         this.#logJump(instruction);
+        this.#logCall(instruction);
         this.#leave(RegionExit.transfer);
         return;
       case 'branch':
@@ -319,8 +329,8 @@ export class RegionFunction implements InstructionPlace {
     }
   }
 
-  /** Go on behind a call of the region, if that is where the return leads. */
-  #returnTo(to: number): void {
+  /** Go on at a place of the region, if that is where the jump leads. */
+  #goToIfThere(to: number): void {
     if (!this.#block.successors.has(to)) return;
     const { asm, local } = this;
     asm.get(local.next).get(local.pageBase).i64(to).op(Op.i64Add, Op.i64Eq).if();
@@ -412,6 +422,18 @@ export class RegionFunction implements InstructionPlace {
       .op(Op.i32Shl);
     asm.get(local.next).mem(Op.i64Store, jumpLog);
     asm.store(base, JUMPS_LOGGED, (a) => a.load(base, JUMPS_LOGGED).i32(1).op(Op.i32Add));
+  }
+
+  /** Note where a call leads that leaves. */
+  #logCall(instruction: RegionInstruction): void {
+    const { asm, local } = this;
+    if (!callsAnywhere(instruction)) return;
+    const entry = this.#options.callLog + callLogOffset(instruction.offset - instruction.pageOffset);
+    asm.i32(0).get(local.pageBase).i64(instruction.offset).op(Op.i64Add).mem(Op.i64Store, entry);
+    asm
+      .i32(0)
+      .get(local.next)
+      .mem(Op.i64Store, entry + 8);
   }
 
   /** Code in another page is that of the region only if the code look-up says so. */
