@@ -31,7 +31,7 @@ export const svm: HwAssist = {
   cpuid(leaf, own): CpuidLeaf | undefined {
     switch (leaf) {
       case HIGHEST_EXTENDED_LEAF:
-        return { ...own(), eax: SVM_LEAF };
+        return { ...own(), eax: Math.max(own().eax >>> 0, SVM_LEAF) };
       case EXTENDED_FEATURES: {
         const answer = own();
         return { ...answer, ecx: answer.ecx | FEATURE_SVM };

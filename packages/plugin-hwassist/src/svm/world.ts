@@ -12,8 +12,8 @@ import { NP_ENABLE, TlbControl, VirtualInterrupt, Vmcb } from './vmcb.ts';
 
 /** What the processor has (SDM vol. 3A, 2.5): core/machine/native/registers.ts refuses others in MOV to CR4. */
 const CR4_BITS = 0x3307bcn;
-/** SCE, LME, LMA, NXE, SVME. */
-const EFER_BITS = 0x1d01n;
+/** SCE, LME, LMA, NXE, SVME, AIBRSE. */
+const EFER_BITS = 0x20_1d01n;
 const EFER_LMA = 1n << 10n;
 const EFER_NXE = 1n << 11n;
 const CR0_PG = 1n << 31n;

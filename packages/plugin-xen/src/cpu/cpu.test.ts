@@ -270,6 +270,13 @@ describe('emulation for the guest kernel', () => {
     expect(cpu.gpr[Gpr.RDX] & ((1n << 3n) | (1n << 13n) | (1n << 12n))).toBe(0n);
   });
 
+  it("hides automatic IBRS, whose bit of EFER is not the guest's", () => {
+    const { cpu, host } = boot({ cpuid: { [0x8000_0021]: { eax: 0x141, ebx: 0, ecx: 0, edx: 0 } } });
+    cpu.gpr[Gpr.RAX] = 0x8000_0021n;
+    host.exit(cpu, { kind: 'cpuid', instructionLength: 2 });
+    expect(cpu.gpr[Gpr.RAX]).toBe(0x41n);
+  });
+
   it('emulates control registers and MSRs for the kernel and leaves faults standing otherwise', () => {
     const guest = boot();
     const { cpu, host } = guest;

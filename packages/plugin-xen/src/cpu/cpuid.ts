@@ -44,6 +44,9 @@ const HIDDEN_7_ECX = (1 << 2) | (1 << 3) | (1 << 4) | (1 << 16);
 const HIDDEN_EXT_EDX = (1 << 1) | (1 << 3) | (1 << 12) | (1 << 13) | (1 << 17) | (1 << 26);
 const HIDDEN_EXT_ECX = (1 << 2) | (1 << 3) | (1 << 9) | (1 << 10) | (1 << 12);
 
+/** Leaf 0x80000021 EAX: automatic IBRS, whose bit of EFER is the hypervisor's. */
+const HIDDEN_EXT21_EAX = 1 << 8;
+
 /** What a 32-bit processor lacks, and SYSCALL, which Intel's have in 64-bit mode only. Leaf 0x80000001. */
 const LONG_MODE_EDX = (1 << 11) | (1 << 29);
 const LAHF_LM_ECX = 1 << 0;
@@ -67,6 +70,8 @@ export function pvCpuid(domain: XenDomain, vcpu: XenVcpu, leaf: number, subleaf:
   } else if (leaf === 0x8000_0001) {
     answer.edx &= ~(vcpu.ring1 ? HIDDEN_EXT_EDX | LONG_MODE_EDX : HIDDEN_EXT_EDX);
     answer.ecx &= ~(vcpu.ring1 ? HIDDEN_EXT_ECX | LAHF_LM_ECX : HIDDEN_EXT_ECX);
+  } else if (leaf === 0x8000_0021) {
+    answer.eax &= ~HIDDEN_EXT21_EAX;
   } else if (leaf === 0xd || leaf === 0xa || leaf === 5) {
     return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
   }

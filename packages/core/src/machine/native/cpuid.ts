@@ -58,12 +58,17 @@ const MAX_LEAF = 7;
 const MAX_LEAF_APIC = 0x16;
 /** Level types of leaf 0BH: threads, cores. */
 const Level = { SMT: 1, CORE: 2 } as const;
-const MAX_EXTENDED_LEAF = 0x80000008;
+const MAX_EXTENDED_LEAF = 0x80000021;
 /** Physical and linear address bits. */
 const ADDRESS_SIZES = 40 | (48 << 8);
 const INVARIANT_TSC = bits(8);
 /** 80000008 EBX: FXSAVE and FXRSTOR always keep the x87 error pointers (AMD APM vol. 3, RstrFpErrPtrs). */
 const KEEPS_ERROR_POINTERS = bits(2);
+/**
+ * 80000021 EAX: automatic IBRS (AMD APM vol. 2, 3.2.9). No branch is predicted here, least of all by what code of another level has left;
+ * kernels that are told so need not go round each of their indirect calls.
+ */
+const AUTOMATIC_IBRS = bits(8);
 const VENDOR = 'AuthenticAMD';
 const BRAND = 'Polyvisor x86-64 CPU'.padEnd(48, '\0');
 
@@ -115,6 +120,8 @@ export function cpuid(leaf: number, subleaf: number, surroundings: CpuidSurround
       return { ...none, edx: INVARIANT_TSC };
     case 0x80000008:
       return { eax: ADDRESS_SIZES, ebx: KEEPS_ERROR_POINTERS, ecx: coreCount(surroundings), edx: 0 };
+    case 0x80000021:
+      return { ...none, eax: AUTOMATIC_IBRS };
     default:
       return none;
   }

@@ -204,5 +204,7 @@ describe('CPUID', () => {
     expect(cpuid(0x1234, 0, ALONE)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });
     // Physical addresses as wide as the page walk allows.
     expect(cpuid(0x80000008, 0, ALONE).eax).toBe(0x3028);
+    // The last one: automatic IBRS.
+    expect(cpuid(cpuid(0x80000000, 0, ALONE).eax, 0, ALONE)).toEqual({ eax: 0x100, ebx: 0, ecx: 0, edx: 0 });
   });
 });

@@ -64,6 +64,11 @@ describe('MSRs', () => {
     expect([read(0x12345), read(0x1b), read(0x800)]).toEqual([GP, GP, GP]);
   });
 
+  it('EFER takes what turns automatic IBRS on', () => {
+    const image = (read(0xc0000080) as bigint) | 0x20_0000n;
+    expect([write(0xc0000080, image), read(0xc0000080)]).toEqual(['next', image]);
+  });
+
   it('begin with what the manual says', () => {
     expect([read(0xfe), read(0x1a0), read(0x179)]).toEqual([0x508n, 0x1801n, 0n]);
   });

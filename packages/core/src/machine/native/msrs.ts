@@ -11,7 +11,8 @@ const RCX = 1;
 const RDX = 2;
 const LOW = 0xffffffffn;
 /** SCE, LME, LMA, NXE. */
-const EFER_BITS = 0xd01n;
+/** SCE, LME, LMA, NXE, and AIBRSE, which changes nothing here. */
+const EFER_BITS = 0x20_0d01n;
 const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
 const EFER_NXE = 1n << 11n;
