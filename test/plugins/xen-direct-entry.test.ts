@@ -8,6 +8,7 @@ import xen from '../../packages/plugin-xen/src/index.ts';
 import { seen } from '../guests/ended.ts';
 import { machineInProcess } from '../guests/in-process.ts';
 import { imm32, pvKernel, reason, SHUTDOWN_BY_EDI, VIRT_BASE } from '../guests/pv-kernel.ts';
+import { sharedInfoGpa } from '../guests/shared-info.ts';
 
 const BASE = VIRT_BASE + 0x10_0000n;
 const CODE = { USER: 0x200, KERNEL: 0x400, FAULT: 0x600 };
@@ -21,7 +22,7 @@ const MMUEXT_NEW_USER_BASEPTR = 15;
 const DOMID_SELF = 0x7ff0n;
 const FLAT_CS = 0xe033n;
 const FLAT_SS = 0xe02bn;
-const VCPU_INFO = { PENDING: 0, MASK: 1 };
+const VCPU_INFO_PENDING = 0;
 
 interface State {
   /** VGCF_* by which the kernel returns. */
@@ -147,20 +148,11 @@ async function run(state: State, exits?: 'all') {
   const [vcpu] = machine.vcpus;
   const operand = Uint8Array.from(imm64(vcpu.cr3 >> 12n));
   vcpu.write(BASE + BigInt(DATA.OPERATION + 8), operand, { as: 'supervisor' });
-  if (state.pending) machine.memory.write8(sharedInfoGpa(machine.memory) + VCPU_INFO.PENDING, 1);
+  if (state.pending) machine.memory.write8(sharedInfoGpa(machine.memory) + VCPU_INFO_PENDING, 1);
   const { reason } = await machine.run();
   const left = (kind: string) => Number(machine.stats()[`exit.${kind}`] ?? 0);
   return { machine, reason, left };
 }
-/** The page that has nothing in it but 32 upcall masks that are set. */
-function sharedInfoGpa(memory: { sizeBytes: number; read8(gpa: number): number }): number {
-  for (let gpa = memory.sizeBytes - 4096; gpa > 0; gpa -= 4096) {
-    const masks = Array.from({ length: 32 }, (_, id) => memory.read8(gpa + id * 64 + VCPU_INFO.MASK));
-    if (masks.every((mask) => mask === 1) && memory.read8(gpa + 2) === 0) return gpa;
-  }
-  throw new Error('no shared_info');
-}
-
 describe("a PV64 guest's system calls", () => {
   it.each([
     ['by IRET', 0],

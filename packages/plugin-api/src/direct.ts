@@ -5,7 +5,8 @@
 
 /**
  * Exits that such code can stand before; `hypercall` is VMCALL alone, `softwareInterrupt` is INT n. Since API 1.8 `pageFault`: the exception exit
- * of a page fault that 64-bit code meets. RIP is at its instruction then, and CR2 becomes the address if the code jumps.
+ * of a page fault that 64-bit code meets, or since API 1.10 flat 32-bit code. RIP is at its instruction then, and CR2 becomes the address if the code
+ * jumps.
  */
 export type DirectKind = 'syscall' | 'iret' | 'hypercall' | 'softwareInterrupt' | 'pageFault';
 
@@ -80,10 +81,11 @@ export interface DirectCode {
 
   /**
    * A place for {@link load} and {@link store}: memory at a guest-virtual address, as guest code at the present CPL would
-   * find it under one of {@link DirectState.setRoots}, or under the present root. 0 where the translation is not at hand or the bytes are not in one page:
+   * find it under one of {@link DirectState.setRoots}, or under the present root; `supervisor` (since API 1.10): as code of a CPL below 3 would find it
+   * there. 0 where the translation is not at hand or the bytes are not in one page:
    * the exit may find them all the same.
    */
-  reach(root: 0 | 1 | 'present', address: Quad, sizeBytes: number, access: 'read' | 'write'): Word;
+  reach(root: 0 | 1 | 'present' | 'supervisor', address: Quad, sizeBytes: number, access: 'read' | 'write'): Word;
   /**
    * The place that {@link DirectState.setPlace} has put into a cell; 0: none. Where that is the first byte of a table of the
    * plug-in's own, or of guest-physical memory, places in it are sums: what is added must have been found to be within.
@@ -99,6 +101,13 @@ export interface DirectCode {
   hasRoots(): Word;
   /** {@link Vcpu.switchRoot} to one of {@link DirectState.setRoots}. */
   switchRoot(root: 0 | 1): void;
+  /** Go on at a CPL below 3, under the present root: once something has been {@link reach}ed as `supervisor`, and with RFLAGS.AC clear. Since API 1.10. */
+  enterLevel(level: 0 | 1 | 2): void;
+  /**
+   * Load CS (1) with readable code or SS (2) with data that can be written, 4 GiB from 0 on, of this selector and these
+   * {@link Vcpu.accessRights}. Since API 1.10.
+   */
+  loadFlatSegment(index: 1 | 2, selector: Word, accessRights: Word): void;
   /** The instruction is done; go on at an address. */
   jump(rip: Quad): void;
 }

@@ -11,11 +11,14 @@ import {
   TLB,
 } from '../cpu/state.ts';
 import type { CpuMode } from '../isa/modes.ts';
+import type { EntryMode } from '../isa/semantics/event-entry.ts';
 import { HandlerResult } from './exit-code.ts';
 import type { Handlers } from './handlers.ts';
 import type { EngineMemory } from './memory.ts';
 
 const PAGE_FAULT = 14;
+
+const isEntryMode = (mode: CpuMode): mode is EntryMode => mode === 'long64' || mode === 'flat32';
 
 /** Where slots stand in the state block, as indices of 32-bit words. */
 const Word = {
@@ -65,7 +68,7 @@ export class EventEntry {
     if (words[block + Word.EXIT_RECORD] !== 0) this.#rewind();
     const [low, high] = [words[block + Word.FAULT_ADDRESS], words[block + Word.FAULT_ADDRESS + 1]];
     const isEntered =
-      direct & Direct.PLUGIN_CODE && mode === 'long64' && this.#handlers.pluginPageFault?.() === HandlerResult.jump;
+      direct & Direct.PLUGIN_CODE && isEntryMode(mode) && this.#handlers.pluginPageFault?.() === HandlerResult.jump;
     if (!isEntered && !(direct & Direct.PAGE_FAULT && this.enter(mode, false))) return false;
     words[block + Word.CR2] = low;
     words[block + Word.CR2 + 1] = high;
@@ -78,7 +81,7 @@ export class EventEntry {
    * or faults, and nothing has changed.
    */
   enter(mode: CpuMode, software: boolean): boolean {
-    if (mode !== 'long64' && mode !== 'flat32') return false;
+    if (!isEntryMode(mode)) return false;
     const words = this.#words;
     const block = this.#block;
     words[block + Word.ARG] = software ? 1 : 0;

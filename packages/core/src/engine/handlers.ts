@@ -256,7 +256,7 @@ export class Handlers {
     return entry;
   }
   readonly #eventEntries = new Map<EntryMode, () => number>();
-  /** A plug-in's code for page faults of 64-bit code, which answers likewise; undefined: there is none. */
+  /** A plug-in's code for page faults, which answers likewise; undefined: there is none. */
   get pluginPageFault(): (() => number) | undefined {
     const build = this.#options.directCode.get('pageFault');
     if (!build) return undefined;

@@ -9,6 +9,7 @@ import {
   GPR,
   INTERRUPT_WAITS,
   KERNEL_GS_BASE,
+  LEVELS,
   RIP,
   ROOTS,
   SEGMENT_ACCESS,
@@ -21,6 +22,8 @@ import type { Builder } from '../ir/builder.ts';
 import type { AccessBytes, Value } from '../ir/types.ts';
 import { ARITHMETIC_FLAGS, packFlags, unpackArithmeticFlags } from './flags.ts';
 import { nextRip } from './operands.ts';
+import { loadFlat } from './segment-slots.ts';
+import { changeLevel } from './semantics/levels.ts';
 import type { InstructionShape } from './types.ts';
 
 type Type = 'i32' | 'i64';
@@ -156,12 +159,12 @@ export class BuilderCode implements DirectCode {
   }
 
   // ---- memory ----
-  reach(root: 0 | 1 | 'present', address: Quad, sizeBytes: number, access: 'read' | 'write'): Word {
+  reach(root: 0 | 1 | 'present' | 'supervisor', address: Quad, sizeBytes: number, access: 'read' | 'write'): Word {
     if (!Number.isInteger(sizeBytes) || sizeBytes < 1 || sizeBytes > 4096)
       throw new RangeError(`a place of ${sizeBytes} bytes: 1 to 4,096`);
     const b = this.#b;
     const place = b.variable(b.i32(0));
-    const bank = root === 'present' ? TLB : ROOTS[root].bank;
+    const bank = bankOf(root);
     b.when(b.get(bank), () => b.assign(place, b.reach(b.get(bank), irOf(address), sizeBytes, access)));
     return word(b.current(place));
   }
@@ -187,6 +190,13 @@ export class BuilderCode implements DirectCode {
     this.#b.set(CR3, this.#b.get(ROOTS[root].cr3));
     this.#b.set(TLB, this.#b.get(ROOTS[root].bank));
   }
+  enterLevel(level: 0 | 1 | 2): void {
+    changeLevel(this.#b, 'kernel');
+    this.#b.set(CPL, this.#b.i32(level));
+  }
+  loadFlatSegment(index: 1 | 2, selector: Word, accessRights: Word): void {
+    loadFlat(this.#b, index, irOf(selector), irOf(accessRights));
+  }
   jump(rip: Quad): void {
     this.#b.jump(irOf(rip));
   }
@@ -196,6 +206,11 @@ const irOf = (value: CodeValue): Value => value as Value;
 const word = (value: Value): Word => value as Word;
 const quad = (value: Value): Quad => value as Quad;
 const same = <T extends Type>(_like: CodeValue<T>, value: Value): CodeValue<T> => value as unknown as CodeValue<T>;
+
+function bankOf(root: 0 | 1 | 'present' | 'supervisor'): Slot {
+  if (root === 'present') return TLB;
+  return root === 'supervisor' ? LEVELS.kernel.bank : ROOTS[root].bank;
+}
 
 function placeIn<T>(list: readonly T[], index: number): T {
   const found = list[index];

@@ -56,13 +56,14 @@ export function loadFlatSegments(
   kind: 'CODE64' | 'CODE32',
   dpl: 0 | 3,
 ): void {
-  loadFlat(b, SS, stack, FlatRights.DATA | (dpl << RIGHTS_DPL_BIT));
-  loadFlat(b, CS, code, FlatRights[kind] | (dpl << RIGHTS_DPL_BIT));
+  loadFlat(b, SS, stack, b.i32(FlatRights.DATA | (dpl << RIGHTS_DPL_BIT)));
+  loadFlat(b, CS, code, b.i32(FlatRights[kind] | (dpl << RIGHTS_DPL_BIT)));
 }
-export function loadFlat(b: Builder, index: typeof CS | typeof SS, selector: Value, rights: number): void {
+/** Readable code, or data that can be written. Selector and rights are i32. */
+export function loadFlat(b: Builder, index: typeof CS | typeof SS, selector: Value, rights: Value): void {
   const end = b.i64(END_OF_4_GIB);
   const whole = { base: b.i64(0), limit: b.i32(-1), readEnd: end, writeEnd: index === CS ? b.i64(0) : end };
-  setSegmentSlots(b, index, { selector, rights: b.i32(rights), ...whole });
+  setSegmentSlots(b, index, { selector, rights, ...whole });
 }
 
 /** i32 0 or 1: the register holds 4 GiB from 0 on. */

@@ -31,7 +31,7 @@ export interface SharedLayout {
   readonly wallclockSecondsHigh: number;
 }
 
-const SHARED_32: SharedLayout = {
+export const SHARED_32: SharedLayout = {
   wordBytes: 4,
   selectorShift: 5,
   twoLevelPorts: 1024,

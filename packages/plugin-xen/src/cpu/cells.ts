@@ -34,8 +34,15 @@ export const Cell = {
   PAGE_FAULT_ENTRY: 16,
   PAGE_FAULT_MASKS: 17,
   KERNEL_STACK: 18,
+  /** Of a PV32 guest: {@link flatSegment} of that handler's code and of the kernel's stack; 0: the exit has to see to them. */
+  HANDLER_CODE: 19,
+  KERNEL_STACK_SEGMENT: 20,
+  /** 1: these two are those of the guest's descriptors. */
+  ARE_SEGMENTS_KNOWN: 21,
 } as const;
 
+/** Of access rights: code that can be read, data that can be written. */
+const READ_WRITE = 2;
 /** A selector of the LDT. */
 const TABLE_LDT = 4;
 
@@ -51,7 +58,15 @@ export function rememberSelectors(vcpu: XenVcpu, code: Segment, stack: Segment):
 }
 /** A descriptor has changed. */
 export function forgetSelectors(vcpu: XenVcpu): void {
-  vcpu.cpu.directState.cells[2 * Cell.USER_SELECTORS] = 0;
+  const { cells } = vcpu.cpu.directState;
+  cells[2 * Cell.USER_SELECTORS] = 0;
+  cells[2 * Cell.ARE_SEGMENTS_KNOWN] = 0;
+}
+
+/** Selector and, from bit 16 on, access rights of a segment of 4 GiB from 0 on; 0: it is another one. */
+export function flatSegment(segment: Segment | undefined): number {
+  if (segment?.base !== 0n || segment.limit !== 0xffff_ffff || (segment.accessRights & READ_WRITE) === 0) return 0;
+  return segment.selector | (segment.accessRights << 16);
 }
 const isSame = (a: Segment, b: Segment): boolean =>
   a.accessRights === b.accessRights && a.base === b.base && a.limit === b.limit;

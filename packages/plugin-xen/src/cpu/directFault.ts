@@ -1,12 +1,13 @@
 import { type DirectCode, Gpr, SegmentIndex, type Word } from '@polyvisor/plugin-api';
 import { SHARED_64, VcpuInfo } from '../abi/sharedPages.ts';
-import { HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START } from '../access.ts';
 import { FLAT_KERNEL_CS, FLAT_KERNEL_SS } from '../layout.ts';
 import { isGuestAddress } from '../mm/directCalls.ts';
 import { all, isZero } from '../mm/directL1.ts';
 import { Entry, RFLAGS_IF, RFLAGS_IOPL } from './bounce.ts';
 import { Cell } from './cells.ts';
+import { isOutsideHypervisor, isWriteToPresent } from './directConditions.ts';
 import { RARE_FLAGS, Root } from './directEntry.ts';
+import { buildPageFault32 } from './directFault32.ts';
 import { CODE64_RIGHTS, DATA_RIGHTS } from './segments.ts';
 import { FaultCode } from './traps.ts';
 
@@ -23,11 +24,17 @@ const Frame = {
   SIZE_BYTES: Entry.SIZE_BYTES + 8,
 } as const;
 
+/** What stands before the exit of a page fault. */
+export function buildPageFault(code: DirectCode): void {
+  buildPageFault64(code);
+  buildPageFault32(code);
+}
+
 /**
  * A page fault of a PV64 guest that is its kernel's to see to: as onPageFault and {@link bounce}, for what is ordinary. What might be a
  * write to a page table is the exit's, and so are addresses of the hypervisor's and stacks that are not at hand.
  */
-export function buildPageFault(code: DirectCode): void {
+function buildPageFault64(code: DirectCode): void {
   const flags = code.keep(code.flags());
   const inKernel = code.keep(code.lowWord(code.cell(Cell.KERNEL_MODE)));
   const isKnown = all(code, code.hasRoots(), code.place(Cell.VCPU_INFO), isSet(code, Cell.PAGE_FAULT_ENTRY));
@@ -48,18 +55,6 @@ export function buildPageFault(code: DirectCode): void {
 }
 
 const isSet = (code: DirectCode, cell: number): Word => code.not(code.equal(code.cell(cell), code.quad(0n)));
-
-function isOutsideHypervisor(code: DirectCode): Word {
-  const isBelow = code.below(code.faultAddress(), code.quad(HYPERVISOR_VIRT_START));
-  return code.or(isBelow, code.not(code.below(code.faultAddress(), code.quad(HYPERVISOR_VIRT_END))));
-}
-
-/** 0 or 1: what a write to a page table looks like. */
-function isWriteToPresent(code: DirectCode): Word {
-  const { PRESENT, WRITE, RESERVED, FETCH } = FaultCode;
-  const kind = code.and(code.errorCode(), code.word(PRESENT | WRITE | RESERVED | FETCH));
-  return code.equal(kind, code.word(PRESENT | WRITE));
-}
 
 interface Interrupted {
   readonly flags: () => Word;

@@ -69,6 +69,6 @@ export function onBeforeEntry(domain: PvDomain, vcpu: XenVcpu): void {
     injectException(domain, vcpu, Vector.NMI);
   }
   if (services.upcallPending(vcpu)) deliverUpcall(domain, vcpu);
-  domain.directEntries[vcpu.id]?.update(domain, vcpu);
+  domain.directEntries[vcpu.id].update(domain, vcpu);
   domain.directCalls[vcpu.id].update(domain.host, domain.mm.frames, vcpu);
 }

@@ -224,7 +224,7 @@ function returnByFrame(b: Builder): void {
   const finish = (dpl: 0 | 3) => {
     setSystemFlags(b, image());
     unpackArithmeticFlags(b, image());
-    loadFlat(b, CS, selector(cs), FlatRights.CODE64 | (dpl << RIGHTS_DPL_BIT));
+    loadFlat(b, CS, selector(cs), b.i32(FlatRights.CODE64 | (dpl << RIGHTS_DPL_BIT)));
     b.setFixed(RSP, 8, b.current(rsp));
     b.set(CPL, b.i32(dpl));
     changeLevel(b, dpl === 0 ? 'kernel' : 'user');
@@ -235,7 +235,7 @@ function returnByFrame(b: Builder): void {
       const nothingToDrop = DATA_SEGMENTS.map((index) => staysAtCpl3(b, index));
       b.when(all(b, ...nothingToDrop, isInGdt(b, selector(ss))), () => {
         b.when(isFlat(b, selector(ss), 'DATA', 3), () => {
-          loadFlat(b, SS, selector(ss), FlatRights.DATA | (3 << RIGHTS_DPL_BIT));
+          loadFlat(b, SS, selector(ss), b.i32(FlatRights.DATA | (3 << RIGHTS_DPL_BIT)));
           finish(3);
         });
       });
@@ -246,7 +246,7 @@ function returnByFrame(b: Builder): void {
       b.when(b.and(isLoaded, b.eqz(selector(ss))), () => finish(0));
       b.when(isInGdt(b, selector(ss)), () => {
         b.when(isFlat(b, selector(ss), 'DATA', 0), () => {
-          loadFlat(b, SS, selector(ss), FlatRights.DATA);
+          loadFlat(b, SS, selector(ss), b.i32(FlatRights.DATA));
           finish(0);
         });
       });

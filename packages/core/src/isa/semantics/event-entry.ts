@@ -192,7 +192,7 @@ function enterBy64(b: Builder): void {
           () => selector(SS),
         ]);
         b.when(isOuter(b), () => loadNullStack(b));
-        loadFlat(b, CS, gate.selector(), FlatRights.CODE64);
+        loadFlat(b, CS, gate.selector(), b.i32(FlatRights.CODE64));
         b.set(CPL, b.i32(0));
         b.setFixed(RSP, 8, frame());
         clearFlags(b, b.current(gate.high));
