@@ -171,6 +171,11 @@ void take_tables(void)
   hcall(NEW_PGTABLE, PA(own_tables), 0, 0, 0);
 }
 
+void fault_at(volatile u32 *at)
+{
+  asm volatile("movl $1f, %0; movl $1, (%1); 1:" : "=m"(resume) : "r"(at) : "memory");
+}
+
 static void try_paging(void)
 {
   volatile u32 *a = page(), *b = page(), *window = (u32 *)0x40000000;
@@ -188,18 +193,21 @@ static void try_paging(void)
   hcall(FLUSH_TLB, 1, 0, 0, 0);
   check("FLUSH_TLB of the user's part, and of all", before == 1111 && window[0] == 2222);
   u32 faults = traps[14];
-  resume = (u32)&&after;
-  asm volatile("" : : "r"(resume) : "memory");
-  asm goto("movl $1, 0x40001004" : : : "memory" : after);
-after:
+  fault_at((u32 *)0x40001004);
   check("a page fault has its address in lguest_data and its error code",
         traps[14] == faults + 1 && *cr2 == 0x40001004 && last.code == 2 && (last.cs & 3) == 1);
   map((u32)window, PA(a) | 5);
-  resume = (u32)&&readonly;
-  asm volatile("" : : "r"(resume) : "memory");
-  asm goto("movl $1, 0x40000000" : : : "memory" : readonly);
-readonly:
+  fault_at((u32 *)0x40000000);
   check("CR0.WP holds for the kernel", traps[14] == faults + 2 && last.code == 3);
+  int kept = 1;
+  for (u32 i = 0; i < 4; i++) {
+    u32 enabled = i & 1 ? IF : 0;
+    *irq_enabled = enabled;
+    fault_at((u32 *)(0x40001000 + i * 4));
+    if ((last.eflags & IF) != enabled || enabled_in_trap != 0 || (*irq_enabled & IF) != enabled) kept = 0;
+  }
+  *irq_enabled = 0;
+  check("its gate masks interrupts, and EFLAGS say what irq_enabled was", kept && traps[14] == faults + 6);
 }
 
 static void try_ring(void)
@@ -257,13 +265,16 @@ static void try_user(void)
   for (u8 *from = user_code, *to = code; from < user_code_end; from++) *to++ = *from;
   static u8 kernel_stack[8192] __attribute__((aligned(4096)));
   hcall(SET_STACK, 0x69, (u32)kernel_stack + sizeof kernel_stack, 2, 0);
-  u32 calls = traps[128], faults = traps[13];
+  u32 calls = traps[128], faults = traps[13], page_faults = traps[14];
   *irq_enabled = IF;
   enter_user(0x400000, 0x402000);
   check("system calls come straight from level 3, with the stack of SET_STACK",
         traps[128] == calls + 4 && last.ebx == 0x12345678 && (last.cs & 3) == 3 && last.user_esp == 0x402000);
   check("and leave irq_enabled alone", (*irq_enabled & IF) != 0);
   check("user code cannot use ports nor call the host", traps[13] == faults + 2 && last.eax == 3);
+  check("its page faults come with its level and stack, on that of SET_STACK",
+        traps[14] == page_faults + 4 && *cr2 == 0x50001008 && last_user_fault.code == 4 && (last_user_fault.cs & 3) == 3 &&
+            last_user_fault.user_esp == 0x402000 && (last_user_fault.user_ss & 3) == 3 && (last_user_fault.eflags & IF));
   *irq_enabled = 0;
 }
 

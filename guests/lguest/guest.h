@@ -40,7 +40,11 @@ struct frame {
   u32 ds, edi, esi, ebp, esp, ebx, edx, ecx, eax, vector, code, eip, cs, eflags, user_esp, user_ss;
 };
 extern volatile u32 traps[256];
-extern volatile struct frame last;
+extern volatile struct frame last, last_user_fault;
+/* irq_enabled as the last handler found it. */
+extern volatile u32 enabled_in_trap;
+/* Write where nothing is mapped, or not for writing, and go on behind that. */
+void fault_at(volatile u32 *at);
 /* Where to go on after a fault; 0: nowhere, the guest ends. */
 extern volatile u32 resume;
 

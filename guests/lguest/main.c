@@ -18,7 +18,8 @@ static const char *command_line;
 static int registered, wrong;
 
 volatile u32 traps[256];
-volatile struct frame last;
+volatile struct frame last, last_user_fault;
+volatile u32 enabled_in_trap;
 volatile u32 resume;
 
 void fill(void *at, u8 value, u32 bytes)
@@ -88,13 +89,16 @@ void trap(struct frame *frame)
   u32 vector = frame->vector;
   traps[vector & 255]++;
   last = *frame;
+  if (irq_enabled) enabled_in_trap = *irq_enabled;
   if (vector == 7) hcall(TS, 0, 0, 0, 0);
   else if (vector == 128) {
     extern void leave_user(void);
     if (frame->eax == 3) leave_user();
   } else if (vector < 32 && vector != 3) {
-    if ((frame->cs & 3) == 3) frame->eip += 2; /* the user's IN and INT 0x1f */
-    else if (resume) {
+    if ((frame->cs & 3) == 3) {
+      if (vector == 14) last_user_fault = *frame;
+      frame->eip += 2; /* the user's IN, INT 0x1f and loads */
+    } else if (resume) {
       frame->eip = resume;
       resume = 0;
     } else {

@@ -98,6 +98,11 @@ user_code:
 	movl $2, %eax
 	int $0x80
 	int $0x1f
+	movl $0x50001008, %ecx
+	movl (%ecx), %edx
+	movl (%ecx), %edx
+	movl (%ecx), %edx
+	movl (%ecx), %edx
 	movl $3, %eax
 	int $0x80
 	jmp .

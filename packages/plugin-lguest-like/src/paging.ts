@@ -10,6 +10,8 @@ export const Pte = { P: 1, RW: 2, US: 4, A: 0x20, D: 0x40, PSE: 0x80 } as const;
 /** All that an entry which leads to a table may have set: P RW US A D. */
 const TABLE_FLAGS = Pte.P | Pte.RW | Pte.US | Pte.A | Pte.D;
 const FLAGS = 0xfff;
+/** What of an entry's low bits makes it one that the guest may not have. */
+export const Forbidden = { PDPTE: FLAGS & ~Pte.P, TABLE: FLAGS & ~TABLE_FLAGS, LEAF: Pte.PSE } as const;
 const PAGE_BYTES = 4096;
 /** What the switcher has at the top of every address space: lguest_data.reserve_mem. */
 export const reservedBytes = ({ pae }: { readonly pae: boolean }): number => (pae ? 2 : 4) << 20;
@@ -25,11 +27,11 @@ function checkEntry(guest: LguestGuest, low: number, high: number, forbidden: nu
   if ((low & forbidden) !== 0 || isBeyond) kill(`bad page ${what} entry`);
 }
 const checkTable = (guest: LguestGuest, low: number, high: number, what: string) =>
-  checkEntry(guest, low, high, FLAGS & ~TABLE_FLAGS, what);
+  checkEntry(guest, low, high, Forbidden.TABLE, what);
 const checkPdpte = (guest: LguestGuest, low: number, high: number) =>
-  checkEntry(guest, low, high, FLAGS & ~Pte.P, 'directory');
+  checkEntry(guest, low, high, Forbidden.PDPTE, 'directory');
 const checkLeaf = (guest: LguestGuest, low: number, high: number) => {
-  if (!isDeviceMemory(guest, low, high)) checkEntry(guest, low, high, Pte.PSE, 'table');
+  if (!isDeviceMemory(guest, low, high)) checkEntry(guest, low, high, Forbidden.LEAF, 'table');
 };
 
 /** gpte_in_iomem: registers of the PCI bus's functions may be mapped, but not by large pages. */

@@ -10,6 +10,7 @@ import { type Era, eraOf, LAST_CALL } from './abi.ts';
 import { DEVICE_BYTES, DescriptorBus } from './descriptorBus.ts';
 import { PLAIN, TYPED_FIELDS } from './descriptors.ts';
 import { buildInterrupt, buildVmcall, updateDirectCalls } from './direct.ts';
+import { buildPageFault, DirectFault } from './directFault.ts';
 import { guarded, tapExits } from './exits.ts';
 import { findLguestEntries } from './finder.ts';
 import { type Bus, LguestGuest } from './guest.ts';
@@ -36,6 +37,7 @@ export const lguestPlugin: Plugin = {
     const era = readEra(host.options.abi);
     const pae = readPae(host.options.pae);
     let guest: LguestGuest | undefined;
+    let directFault = new DirectFault();
     const stop = () => {
       guest?.clockEvent?.cancel();
       guest?.bus?.stop();
@@ -51,11 +53,13 @@ export const lguestPlugin: Plugin = {
       platform.chips.add('pci');
       platform.direct('hypercall', buildVmcall);
       platform.direct('softwareInterrupt', buildInterrupt);
+      platform.direct('pageFault', buildPageFault);
     });
     host.hooks.boot.tap(NAME, (request, machine) => {
       if (request.entry.plugin !== NAME) return undefined;
       stop();
       guest = makeGuest(host, request, machine, { era, pae: pae ?? saysPae(request.image) });
+      directFault = new DirectFault();
       startGuest(guest, request);
       // Which ABI it is shows in the guest's first call.
       machine.describeBoot({
@@ -72,6 +76,7 @@ export const lguestPlugin: Plugin = {
       if (running?.cpu !== cpu) return;
       if (running.irqsPending !== 0) guarded(running, () => deliverInterrupts(running));
       updateDirectCalls(running);
+      directFault.update(running);
     });
     host.hooks.inUse.tap(NAME, () =>
       guest?.registered ? [`lguest_data at 0x${guest.registered.data.toString(16)}`] : [],

@@ -29,6 +29,9 @@ const ACCESSED = 0x100;
 const FLAT_LOW = 0xffff;
 const FLAT_CODE = 0xcf9b00;
 const FLAT_DATA = 0xcf9300;
+/** What both have in common: present, of 32 bits, 4 GiB, readable or writable; neither conforming nor expand-down. */
+const FLAT_MASK = 0xffff_9600 | 0xff;
+const FLAT_HIGH = 0x00cf_9200;
 
 const Right = { S: 0x10, CODE: 8, WRITABLE: 2, P: 0x80 } as const;
 
@@ -69,6 +72,19 @@ export class Gdt {
       const at = (entry - Entry.TLS_MIN) * 2;
       this.set(entry, descriptors[at], descriptors[at + 1]);
     }
+  }
+
+  /**
+   * Selector and, from bit 16 on, access rights of a segment that {@link enterKernel} would load, if it is flat: 4 GiB from 0 on, of code that can
+   * be read or data. Otherwise 0.
+   */
+  flatKernelSegment(selector: number): number {
+    const at = (selector >>> 3) * 2;
+    const rights = ((this.words[at + 1] ?? 0) >>> 8) & 0xf0ff;
+    const isFlat = this.words[at] === FLAT_LOW && ((this.words[at + 1] ?? 0) & FLAT_MASK) === FLAT_HIGH;
+    const isKernels = ((rights >> 5) & 3) === GUEST_PL && (selector & 7) === GUEST_PL;
+    const isCode = (rights & Right.CODE) !== 0;
+    return isFlat && isKernels && isCode === (selector === KERNEL_CS) ? selector | (rights << 16) : 0;
   }
 
   /** A selector's segment. The entry is taken as it is: what may be loaded, the caller checks. */

@@ -16,6 +16,9 @@ const PRESENT = 0x8000;
 const SUPERVISOR = { as: 'supervisor' } as const;
 
 const typeOf = (high: number) => (high >>> 8) & 15;
+/** By the upper word of a gate of the guest's. */
+export const isPresentGate = (high: number): boolean => (high & PRESENT) !== 0;
+export const isInterruptGate = (high: number): boolean => typeOf(high) === GateType.INTERRUPT;
 const dplOf = (high: number) => (high >>> 13) & 3;
 const hasErrorCode = (vector: number) => vector === 8 || (vector >= 10 && vector <= 14) || vector === 17;
 
@@ -23,7 +26,7 @@ const hasErrorCode = (vector: number) => vector === 8 || (vector >= 10 && vector
 export function loadIdtEntry({ idt }: LguestGuest, vector: number, low: number, high: number): void {
   if (IGNORED.has(vector)) return;
   if (vector >= VECTORS) kill(`Setting idt entry ${vector}`);
-  const isPresent = (high & PRESENT) !== 0;
+  const isPresent = isPresentGate(high);
   const type = typeOf(high);
   if (isPresent && type !== GateType.INTERRUPT && type !== GateType.TRAP) kill(`bad IDT type ${type}`);
   idt[vector * 2] = isPresent ? low : 0;
@@ -49,7 +52,7 @@ export function enterGate(
 ): boolean {
   const { cpu, idt } = guest;
   const high = idt[vector * 2 + 1];
-  if ((high & PRESENT) === 0) return false;
+  if (!isPresentGate(high)) return false;
   const { registered } = guest;
   let eflags = cpu.eflags | Flag.IF;
   if (event.inPlaceOfIret) loadFlags(guest);
@@ -61,7 +64,7 @@ export function enterGate(
   guest.gdt.enterKernel(cpu, stackSelector);
   cpu.setRip((idt[vector * 2] & 0xffff) | (high & 0xffff0000), 0);
   cpu.eflags = (cpu.eflags & ~(Flag.TF | Flag.NT | Flag.RF | Flag.VM)) | Flag.IF;
-  if (typeOf(high) === GateType.INTERRUPT && registered) {
+  if (isInterruptGate(high) && registered) {
     guest.memory.write32(registered.data + registered.era.data.irqEnabled, 0);
   }
   return true;
@@ -114,8 +117,7 @@ export function deliverTrap(guest: LguestGuest, vector: number, errorCode: numbe
 export function softwareInterrupt(guest: LguestGuest, vector: number, returnTo: number): number | undefined {
   const high = guest.idt[vector * 2 + 1];
   const cpl = guest.cpu.selector(SegmentIndex.CS) & 3;
-  const isPresent = (high & PRESENT) !== 0;
-  if (!isPresent || dplOf(high) < cpl) return vector * 8 + 2;
+  if (!isPresentGate(high) || dplOf(high) < cpl) return vector * 8 + 2;
   const direct = typeOf(high) === GateType.TRAP && !HOST_FIRST.has(vector);
   enterGate(guest, vector, { returnTo, direct });
   return undefined;

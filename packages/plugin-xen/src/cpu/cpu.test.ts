@@ -271,7 +271,7 @@ describe('emulation for the guest kernel', () => {
   });
 
   it("hides automatic IBRS, whose bit of EFER is not the guest's", () => {
-    const { cpu, host } = boot({ cpuid: { [0x8000_0021]: { eax: 0x141, ebx: 0, ecx: 0, edx: 0 } } });
+    const { cpu, host } = boot({ cpuid: { 2147483681: { eax: 0x141, ebx: 0, ecx: 0, edx: 0 } } });
     cpu.gpr[Gpr.RAX] = 0x8000_0021n;
     host.exit(cpu, { kind: 'cpuid', instructionLength: 2 });
     expect(cpu.gpr[Gpr.RAX]).toBe(0x41n);
