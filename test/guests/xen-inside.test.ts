@@ -1,4 +1,4 @@
-/** Xen itself, as Debian packs it, on the machine: it finds SVM, and runs Debian's kernel as its first domain. */
+/** Xen itself, as Debian packs it, on the machine: it finds the assistance, and runs Debian's kernel as its first domain. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -10,9 +10,18 @@ import { testsOf } from './catalogue-guest.ts';
 import { reachShell, runCommand } from './debian-shell.ts';
 import { GuestSession } from './guest-session.ts';
 
-const { title, skipped } = await testsOf('debian', "Debian's Xen on an emulated SVM");
+/** Of each vendor's assistance: what Xen says that it has found. */
+const VENDORS = [
+  { plugin: 'hwassist', name: 'SVM', says: [' - Nested Page Tables (NPT)', ' - Next-RIP Saved on #VMEXIT'] },
+  {
+    plugin: 'hwassist=vmx',
+    name: 'VMX',
+    says: [' - Extended Page Tables (EPT)', ' - Virtual-Processor Identifiers (VPID)', ' - Unrestricted Guest'],
+  },
+] as const;
+const { title, skipped } = await testsOf('debian', "Debian's Xen");
 
-describe.skipIf(skipped)(title, () => {
+describe.skipIf(skipped).each(VENDORS)(`${title} on an emulated $name`, ({ plugin, name, says }) => {
   const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-xen-inside-'));
   const kernel = path.join(directory, 'vmlinuz');
   const initrd = path.join(directory, 'initrd');
@@ -23,7 +32,7 @@ describe.skipIf(skipped)(title, () => {
     writeFileSync(kernel, file);
     writeFileSync(initrd, archive ?? '');
     session = new GuestSession(
-      ...[await debianXen(new ProgressLine()), '--plugin', 'hwassist', '--no-reboot', '--memory', '1G'],
+      ...[await debianXen(new ProgressLine()), '--plugin', plugin, '--no-reboot', '--memory', '1G'],
       ...['--append', 'xen console=com1 com1=115200 loglvl=all dom0_mem=400M'],
       ...['--boot-module', `${kernel}:vmlinuz console=hvc0`, '--boot-module', `${initrd}:initrd`],
     );
@@ -34,13 +43,8 @@ describe.skipIf(skipped)(title, () => {
     rmSync(directory, { recursive: true });
   });
 
-  it('finds SVM with nested paging', () => {
-    for (const line of [
-      ' - Nested Page Tables (NPT)',
-      ' - Next-RIP Saved on #VMEXIT',
-      'HVM: SVM enabled',
-      'HVM: Hardware Assisted Paging (HAP) detected',
-    ])
+  it('finds it with a second level of paging', () => {
+    for (const line of [...says, `HVM: ${name} enabled`, 'HVM: Hardware Assisted Paging (HAP) detected'])
       expect(session.console).toContain(`(XEN) ${line}\n`);
   });
 

@@ -15,14 +15,20 @@ export interface SecondLevel {
 }
 
 export type PhysicalEvent = 'interrupt' | 'nmi';
+/** What a gate is asked about: `external` is what {@link Vcpu.externalInterrupt} has pending, `window` what {@link EventGate.window} opens. */
+export type GatedEvent = PhysicalEvent | 'external' | 'window';
 
 /** Who takes what the chips send to a vCPU, and when. */
 export interface EventGate {
   /** Whether the event is let in at present; `undefined`: RFLAGS.IF, or the NMI before, decides. */
   lets(event: PhysicalEvent): boolean | undefined;
-  /** An event that is let in, `external` what {@link Vcpu.externalInterrupt} has pending; it has not been acknowledged. `true`: it does not go to
-   * the guest's IDT. */
-  takes(event: PhysicalEvent | 'external'): boolean;
+  /** An event that is let in; it has not been acknowledged. `true`: it does not go to the guest's IDT. A `window` is to be taken. */
+  takes(event: GatedEvent): boolean;
+  /**
+   * Whether the plug-in wants the vCPU where it would take an event. `open`: it does so before the next instruction, ahead of what the chips
+   * have sent; `waits`: it will, once RFLAGS.IF is set or IRET unblocks NMIs. Since API 1.10.
+   */
+  window?(): 'open' | 'waits' | undefined;
 }
 
 /** What a plug-in makes of a vCPU while it runs a guest of the guest's on it. */
@@ -50,4 +56,15 @@ export interface WorldRegisters {
   readonly cr4: bigint;
   readonly efer: bigint;
   readonly cpl: number;
+  /** PAE paging: the four page-directory-pointer-table entries; without them they are read where CR3 points. Since API 1.10. */
+  readonly pdptes?: readonly bigint[];
+}
+
+/** What MOV to a control register is held to beyond the processor's own rules. */
+export interface ControlRegisterLimits {
+  /** Bits of CR0 and CR4 that must not be cleared. */
+  readonly cr0Ones: bigint;
+  readonly cr4Ones: bigint;
+  /** Bits of CR4 that there are beside {@link Vcpu.cr4Bits}. */
+  readonly cr4More: bigint;
 }

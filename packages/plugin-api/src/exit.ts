@@ -11,8 +11,20 @@ interface InstructionExit {
 /** What a second level of address translation is asked for; `table`: an entry of the guest's page tables, which is read and may be written (accessed and dirty bits). */
 export type SecondLevelAccess = 'read' | 'write' | 'execute' | 'table';
 
-/** AMD APM vol. 3, chapter 4. */
-export type VirtualizationInstruction = 'vmrun' | 'vmload' | 'vmsave' | 'stgi' | 'clgi' | 'skinit' | 'invlpga';
+/** AMD APM vol. 3, chapter 4; since API 1.10 those of SDM vol. 3C, chapter 31, too, but VMCALL, which is a `hypercall`. */
+// biome-ignore format: a table
+export type VirtualizationInstruction =
+  | 'vmrun' | 'vmload' | 'vmsave' | 'stgi' | 'clgi' | 'skinit' | 'invlpga'
+  | 'vmxon' | 'vmxoff' | 'vmclear' | 'vmptrld' | 'vmptrst' | 'vmread' | 'vmwrite' | 'vmlaunch' | 'vmresume' | 'invept' | 'invvpid';
+
+/** What VMREAD, VMWRITE, INVEPT and INVVPID work on; registers by their number, as in `Gpr`. */
+export interface VirtualizationOperands {
+  /** The operand that can be memory; `undefined`: it is, at the exit's `address`. */
+  readonly rm: number | undefined;
+  /** The one that is a register always: number of a field, or type of an invalidation. */
+  readonly reg: number;
+  readonly sizeBytes: 4 | 8;
+}
 
 /** An event whose delivery came to nothing. */
 export interface DeliveredEvent {
@@ -28,8 +40,11 @@ export type Exit =
    * handler of another event; told only of vCPUs that have {@link Vcpu.assist}.
    */
   | { readonly kind: 'exception'; readonly vector: number; readonly errorCode?: number; readonly cr2?: bigint; readonly software?: boolean; readonly during?: DeliveredEvent }
-  /** What {@link SecondLevel} refused: RIP is at the instruction that wanted the access. To be `handled`. Since API 1.9. */
-  | { readonly kind: 'secondLevelFault'; readonly gpa: number; readonly access: SecondLevelAccess; readonly during?: DeliveredEvent }
+  /**
+   * What {@link SecondLevel} refused: RIP is at the instruction that wanted the access. `gva` (since 1.10): which linear address was being
+   * translated, if one was. To be `handled`. Since API 1.9.
+   */
+  | { readonly kind: 'secondLevelFault'; readonly gpa: number; readonly access: SecondLevelAccess; readonly gva?: bigint; readonly during?: DeliveredEvent }
   /** INT n. */
   | ({ readonly kind: 'softwareInterrupt'; readonly vector: number } & InstructionExit)
   | ({ readonly kind: 'syscall' } & InstructionExit)
@@ -38,8 +53,11 @@ export type Exit =
   | ({ readonly kind: 'sysexit'; readonly operandSize: 32 | 64 } & InstructionExit)
   | ({ readonly kind: 'iret'; readonly operandSize: 16 | 32 | 64 } & InstructionExit)
   | ({ readonly kind: 'hypercall'; readonly instruction: 'vmcall' | 'vmmcall' } & InstructionExit)
-  /** An instruction by which a hypervisor uses hardware assistance: #UD unless a plug-in answers. `address`: rAX, where it takes an address. Since API 1.9. */
-  | ({ readonly kind: 'virtualization'; readonly instruction: VirtualizationInstruction; readonly address: bigint } & InstructionExit)
+  /**
+   * An instruction by which a hypervisor uses hardware assistance: #UD unless a plug-in answers. `address`: rAX, where it takes an address
+   * there; linear address of an operand in memory, which has not been accessed yet. Since API 1.9; `operands` since 1.10.
+   */
+  | ({ readonly kind: 'virtualization'; readonly instruction: VirtualizationInstruction; readonly address: bigint; readonly operands?: VirtualizationOperands } & InstructionExit)
   | ({ readonly kind: 'io'; readonly port: number; readonly sizeBytes: 1 | 2 | 4; readonly direction: 'in' | 'out'; readonly string: boolean; readonly rep: boolean; readonly addressSize: 16 | 32 | 64; readonly segment: number } & InstructionExit)
   /** An access beyond RAM, told in the middle of an instruction: RIP may be behind, and the access takes its course whatever the answer. Since API 1.2. */
   | { readonly kind: 'mmio'; readonly gpa: number; readonly sizeBytes: number; readonly write: boolean }

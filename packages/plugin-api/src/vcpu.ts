@@ -5,7 +5,7 @@
  * hot path reads the same state as 32-bit halves: {@link Vcpu.gprHalves} and what follows it.
  */
 
-import type { Assist, EventGate, WorldRegisters } from './assist.ts';
+import type { Assist, ControlRegisterLimits, EventGate, WorldRegisters } from './assist.ts';
 import type { DirectState } from './direct.ts';
 import type { DeliveredEvent } from './exit.ts';
 
@@ -149,10 +149,26 @@ export interface Vcpu {
   takeInjected(): DeliveredEvent | undefined;
   /** STI or a load of SS lets one more instruction come before an interrupt. Since API 1.9. */
   interruptShadow: boolean;
+  /** It was a load of SS: debug exceptions wait, too. Since API 1.10. */
+  debugShadow: boolean;
+  /** From the delivery of an NMI to the next IRET no other is delivered. Since API 1.10. */
+  nmiBlocked: boolean;
+  /** The interrupt that the vCPU takes, by its vector; the chips have it in service then. Since API 1.10. */
+  acknowledgeInterrupt(): number;
+  /** The NMI that the vCPU takes is under way, and others are blocked. Since API 1.10. */
+  acknowledgeNmi(): void;
   /** A model-specific register as RDMSR finds it; `undefined`: there is none. Since API 1.9. */
   readMsr(index: number): bigint | undefined;
   /** As WRMSR; `false`: it does not take that, or there is none. Since API 1.9. */
   writeMsr(index: number, value: bigint): boolean;
+  /** As MOV to CRn at CPL 0 with this value; `false`: #GP(0), and nothing has changed. Since API 1.10. */
+  writeControlRegister(cr: 0 | 3 | 4 | 8, value: bigint): boolean;
+  /** Bits of CR4 that the processor has. Since API 1.10. */
+  readonly cr4Bits: bigint;
+  /** Since API 1.10. */
+  controlRegisterLimits: ControlRegisterLimits | undefined;
+  /** PAE paging: the page-directory-pointer-table entries as the processor holds them. Since API 1.10. */
+  readonly pdptes: readonly bigint[];
   /** Whether the vCPU runs a guest of its guest's, and how addresses are translated for it. Since API 1.9. */
   readonly assist: Assist | undefined;
   /**

@@ -1,4 +1,4 @@
-import type { Exit, ExitAnswer, GuestMemory, PluginHost, Vcpu } from '@polyvisor/plugin-api';
+import type { Exit, ExitAnswer, ExitKind, GuestMemory, PluginHost, Vcpu } from '@polyvisor/plugin-api';
 
 /** What CPUID answers. */
 export interface CpuidLeaf {
@@ -28,6 +28,8 @@ export interface HwAssist {
   readonly msrs: readonly (readonly [first: number, last: number])[];
   /** Leaves of CPUID of its own. */
   readonly leaves: readonly (readonly [first: number, last: number])[];
+  /** Exits that it wants to see of what does not run in a world of its own, beside CPUID, MSRs and its instructions. */
+  readonly kinds: readonly ExitKind[];
   /** A leaf of CPUID that it changes; `undefined`: it does not. */
   cpuid(leaf: number, own: () => CpuidLeaf): CpuidLeaf | undefined;
   assist(vcpu: Vcpu, surroundings: Surroundings): AssistedVcpu;

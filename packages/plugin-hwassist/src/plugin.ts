@@ -6,24 +6,44 @@ import {
   type Machine,
   type Plugin,
   type PluginHost,
+  PolyvisorError,
   type Vcpu,
 } from '@polyvisor/plugin-api';
 import type { AssistedVcpu, HwAssist } from './assist.ts';
 import { svm } from './svm/svm.ts';
+import { vmx } from './vmx/vmx.ts';
 
 const NAME = 'hwassist';
 /** Exits by which a hypervisor uses the assistance; those of its guests do not come through hooks. */
 const KINDS = ['cpuid', 'rdmsr', 'wrmsr', 'virtualization'] as const satisfies readonly ExitKind[];
+const VENDORS: Readonly<Record<string, HwAssist>> = { svm, vmx };
+
+/** @throws PolyvisorError PV6101 unless there is one vendor, by its name alone */
+function chosenVendor(options: Readonly<Record<string, string>>): HwAssist {
+  const [first = ['svm', ''], ...others] = Object.entries(options);
+  const [name, value] = first;
+  if (others.length === 0 && value === '') return VENDORS[name];
+  throw new PolyvisorError(
+    'PV6101',
+    'the guest has hardware assistance of one vendor',
+    'use hwassist=svm or hwassist=vmx',
+  );
+}
+
 /**
- * Hardware assistance: the processor has SVM, so that a hypervisor can run as the guest, and guests in it. NOT IMPLEMENTED: VMX; what
+ * Hardware assistance: the processor has SVM or VMX, so that a hypervisor can run as the guest, and guests in it. NOT IMPLEMENTED: what
  * docs/hwassist.md lists.
  */
 export const hwassistPlugin: Plugin = {
   name: NAME,
   version: '0.1.0',
-  api: '^1.9',
+  api: '^1.10',
+  options: {
+    svm: 'AMD’s, which is what there is by default',
+    vmx: 'Intel’s, with CPUID saying that the processor is one of theirs',
+  },
   apply(host) {
-    new AssistedMachine(host, svm).attach();
+    new AssistedMachine(host, chosenVendor(host.options)).attach();
   },
 };
 
@@ -45,12 +65,14 @@ class AssistedMachine {
     // Loaded before the guest starts or not at all: a kernel asks CPUID once.
     hooks.boot.tap(NAME, (_request, machine) => {
       this.#machine = machine;
+      for (const vcpu of machine.vcpus) this.#assisted(vcpu);
       return undefined;
     });
     hooks.vcpuTerminate.tap(NAME, (vcpu) => {
       this.#vcpus.delete(vcpu);
     });
-    for (const kind of KINDS) hooks.exit.for(kind).tap(NAME, (vcpu, exit) => this.#exit(vcpu, exit));
+    for (const kind of [...KINDS, ...this.#assist.kinds])
+      hooks.exit.for(kind).tap(NAME, (vcpu, exit) => this.#exit(vcpu, exit));
   }
 
   #exit(vcpu: Vcpu, exit: Exit): ExitAnswer {

@@ -1,6 +1,7 @@
 import type {
   Access,
   Assist,
+  ControlRegisterLimits,
   DebugRegister,
   DeliveredEvent,
   DescriptorTables,
@@ -65,6 +66,11 @@ export class FakeVcpu implements Vcpu {
   hiddenGdt: Int32Array | undefined;
 
   interruptShadow = false;
+  debugShadow = false;
+  nmiBlocked = false;
+  readonly cr4Bits = 0x33_07bcn;
+  controlRegisterLimits: ControlRegisterLimits | undefined;
+  readonly pdptes: readonly bigint[] = [0n, 0n, 0n, 0n];
   eventGate: EventGate | undefined;
   assist: Assist | undefined;
   /** What {@link readMsr} finds. */
@@ -217,6 +223,16 @@ export class FakeVcpu implements Vcpu {
     if (!this.msrs.has(index)) return false;
     this.msrs.set(index, value);
     return true;
+  }
+  writeControlRegister(cr: 0 | 3 | 4 | 8, value: bigint): boolean {
+    if (cr !== 8) this[`cr${cr}`] = value;
+    return true;
+  }
+  acknowledgeInterrupt(): number {
+    throw new RangeError('no chip has sent an interrupt');
+  }
+  acknowledgeNmi(): void {
+    this.nmiBlocked = true;
   }
   takeInjected(): DeliveredEvent | undefined {
     const event = this.injected.pop();

@@ -171,6 +171,8 @@ export const EXIT_DETAIL = slot('exitDetail', 'i32');
 export const FAULT_VECTOR = slot('faultVector', 'i32');
 export const FAULT_ERROR_CODE = slot('faultErrorCode', 'i32');
 export const FAULT_ADDRESS = slot('faultAddress', 'i64');
+/** With SECOND_LEVEL_FAULT: the linear address that was being translated. */
+export const FAULT_LINEAR = slot('faultLinear', 'i64');
 /** Record at which the engine stopped (host address), 0 if none. */
 export const EXIT_RECORD = slot('exitRecord', 'i32');
 

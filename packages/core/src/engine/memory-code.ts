@@ -1,4 +1,4 @@
-import { CODE_MODE, CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR, MMU_FLAGS, PDPTE, TLB, TLB_FILLS } from '../cpu/state.ts';
+import { CODE_MODE, CR3, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_LINEAR, FAULT_VECTOR, MMU_FLAGS, PDPTE, TLB, TLB_FILLS } from '../cpu/state.ts';
 import {
   CODE_TABLE_MODE, LARGE_PAGE_INDEX_MASK, LARGE_PAGE_NUMBER_MASK, LARGE_PAGES_OFFSET, LargePage, largePageMap, largePageTag, MANY_LARGE_PAGES, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
   PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_INDEX_MASK, TLB_LOG_ENTRIES, TLB_LOG_OFFSET, TLB_WRITE_OFFSET,
@@ -90,6 +90,7 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number, seco
     a.get(gpa).i64(12).op(Op.i64ShrU, Op.i32WrapI64);
     pushAccess();
     a.call(secondLevel).tee(machinePage).i32(0).op(Op.i32LtS).if();
+    a.store(base, FAULT_LINEAR, (x) => x.get(gva));
     a.get(gpa).set(gva);
     fault(SECOND_LEVEL_FAULT, (x) => x.i32(0));
     a.end();

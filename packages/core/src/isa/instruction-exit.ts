@@ -19,6 +19,9 @@
  * - lar, lsl: selector, GPR index, operand width in bits (they set ZF); verr, verw: selector (ZF)
  * - monitor: linear address
  * - vmrun, vmload, vmsave, skinit, invlpga: rAX as wide as addresses are
+ * - vmxon, vmclear, vmptrld, vmptrst: linear address of the operand
+ * - vmread, vmwrite, invept, invvpid: linear address of the r/m operand, or 0; GPR index of it, or 16 for memory; GPR index of the
+ *   other; operand width in bits
  */
 // biome-ignore format: a table
 export const INSTRUCTION_EXITS = [
@@ -28,6 +31,7 @@ export const INSTRUCTION_EXITS = [
   'cli', 'sti', 'hlt', 'farJump', 'farCall', 'farReturn', 'loadSegment', 'popSegment', 'popf', 'undefined', 'int3', 'into',
   'int1', 'loadFarPointer', 'lar', 'lsl', 'verr', 'verw', 'clac', 'stac', 'pushf', 'pause',
   'vmrun', 'vmload', 'vmsave', 'stgi', 'clgi', 'skinit', 'invlpga', 'rdtsc', 'rdtscp', 'rsm',
+  'vmxon', 'vmxoff', 'vmclear', 'vmptrld', 'vmptrst', 'vmread', 'vmwrite', 'vmlaunch', 'vmresume', 'invept', 'invvpid',
 ] as const;
 export type InstructionExitName = (typeof INSTRUCTION_EXITS)[number];
 

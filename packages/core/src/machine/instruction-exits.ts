@@ -38,6 +38,19 @@ const plain =
 const virtualization =
   (instruction: VirtualizationInstruction): Maker =>
   (length, args) => ({ kind: 'virtualization', instruction, address: args.arg(0), ...length });
+/** What {@link INSTRUCTION_EXITS} gives for an operand in memory instead of a register's number. */
+const IN_MEMORY = 16;
+const withOperands =
+  (instruction: VirtualizationInstruction): Maker =>
+  (length, args) => {
+    const rm = args.arg32(1);
+    const operands = {
+      rm: rm === IN_MEMORY ? undefined : rm,
+      reg: args.arg32(2),
+      sizeBytes: (args.arg32(3) / 8) as 4 | 8,
+    };
+    return { kind: 'virtualization', instruction, address: args.arg(0), operands, ...length };
+  };
 const io =
   (direction: 'in' | 'out'): Maker =>
   (length, args) => ({
@@ -116,6 +129,17 @@ const makers: Partial<Record<InstructionExitName, Maker>> = {
   clgi: virtualization('clgi'),
   skinit: virtualization('skinit'),
   invlpga: virtualization('invlpga'),
+  vmxon: virtualization('vmxon'),
+  vmxoff: virtualization('vmxoff'),
+  vmclear: virtualization('vmclear'),
+  vmptrld: virtualization('vmptrld'),
+  vmptrst: virtualization('vmptrst'),
+  vmlaunch: virtualization('vmlaunch'),
+  vmresume: virtualization('vmresume'),
+  vmread: withOperands('vmread'),
+  vmwrite: withOperands('vmwrite'),
+  invept: withOperands('invept'),
+  invvpid: withOperands('invvpid'),
 };
 
 /** An instruction exit that stands for itself: its name, and what plug-ins see of it, if anything. */

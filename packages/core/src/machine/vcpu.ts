@@ -1,9 +1,11 @@
 import type {
   Access,
   Assist,
+  ControlRegisterLimits,
   DebugRegister,
   DeliveredEvent,
   EventGate,
+  GatedEvent,
   ReadResult,
   SecondLevelAccess,
   Segment,
@@ -28,6 +30,7 @@ import {
   EFLAGS_SYSTEM,
   FAULT_ADDRESS,
   FAULT_ERROR_CODE,
+  FAULT_LINEAR,
   FAULT_VECTOR,
   FPU_TRAP,
   HIDDEN_GDT,
@@ -52,6 +55,7 @@ import { EngineSeat } from './engine-seat.ts';
 import { readFlags, writeFlags } from './lazy-flags.ts';
 import { mmuFlags, usesPdptes } from './mmu-state.ts';
 import { readMsrOf, writeMsrOf } from './native/msrs.ts';
+import { CR4_BITS, writeControlRegister } from './native/registers.ts';
 import { type InterruptSource, ProcessorPlatform } from './platform/processor.ts';
 import { CR3_PCID, CR4_PCIDE } from './process-contexts.ts';
 import { SECOND_LEVEL_ACCESSES, SecondLevelRefusal } from './second-level.ts';
@@ -177,7 +181,11 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   /** Before guest code is entered: say whether an interrupt waits for RFLAGS.IF. */
   noteWaitingInterrupt(): void {
     const { interrupts } = this.platform;
-    const waits = this.#nmiPending || interrupts?.hasDeliverable() || this.externalInterrupt?.() !== undefined;
+    const waits =
+      this.#nmiPending ||
+      interrupts?.hasDeliverable() ||
+      this.externalInterrupt?.() !== undefined ||
+      this.eventGate?.window?.() !== undefined;
     this.words[Word.INTERRUPT_WAITS] = waits ? 1 : 0;
   }
 
@@ -195,8 +203,9 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   externalInterrupt: (() => number | undefined) | undefined = undefined;
   eventGate: EventGate | undefined = undefined;
   /** What a gate lets in, if anything. */
-  deliverable(gate: EventGate): 'nmi' | 'interrupt' | 'external' | undefined {
-    if (this.#nmiPending && !this.nmiBlocked && gate.lets('nmi') !== false) return 'nmi';
+  deliverable(gate: EventGate): GatedEvent | undefined {
+    if (gate.window?.() === 'open') return 'window';
+    if (this.#nmiPending && (gate.lets('nmi') ?? !this.nmiBlocked)) return 'nmi';
     const enabled = (this.slot32(EFLAGS_SYSTEM) & Flag.IF) !== 0;
     const { interrupts } = this.platform;
     if (interrupts?.hasDeliverable() && (gate.lets('interrupt') ?? enabled)) return 'interrupt';
@@ -205,6 +214,10 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   /** The vector of the interrupt that {@link hasDeliverableEvent} has seen; it is then in service. */
   acknowledgeInterrupt(): number {
     return this.externalInterrupt?.() ?? (this.platform.interrupts as InterruptSource).acknowledge();
+  }
+  acknowledgeNmi(): void {
+    this.#nmiPending = false;
+    this.nmiBlocked = true;
   }
   requestInterrupt(vector: number): boolean {
     return this.platform.requestInterrupt(vector);
@@ -486,6 +499,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
       const page = this.translateAgain(at >>> 12, TABLE_ACCESS);
       if (page < 0) {
         this.setSlot64(FAULT_ADDRESS, BigInt(at));
+        this.#refusedForPdptes = true;
         throw new SecondLevelRefusal();
       }
       at = page * PAGE_BYTES + (at & (PAGE_BYTES - 1));
@@ -531,10 +545,18 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   writeMsr(index: number, value: bigint): boolean {
     return writeMsrOf(this, index, value);
   }
+  writeControlRegister(cr: 0 | 3 | 4 | 8, value: bigint): boolean {
+    return writeControlRegister(this, cr, value) === 'next';
+  }
+  readonly cr4Bits = CR4_BITS;
+  controlRegisterLimits: ControlRegisterLimits | undefined = undefined;
+  get pdptes(): readonly bigint[] {
+    return PDPTE.map((slot) => this.slot64(slot));
+  }
   get assist(): Assist | undefined {
     return this.#assist;
   }
-  switchWorld(assist: Assist | undefined, { cr0, cr3, cr4, efer, cpl }: WorldRegisters): void {
+  switchWorld(assist: Assist | undefined, { cr0, cr3, cr4, efer, cpl, pdptes }: WorldRegisters): void {
     this.#assist = assist;
     this.#tlb.addressSpace = assist?.addressSpace ?? 0;
     this.platform.tsc.assistOffset = assist?.tscOffset ?? 0n;
@@ -546,7 +568,8 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     this.setSlot32(CPL, cpl);
     this.setSlot32(FPU_TRAP, fpuTrapFor(cr0, cr4));
     this.updateMmu();
-    this.#loadPdptes();
+    if (pdptes) pdptes.forEach((entry, i) => this.setSlot64(PDPTE[i], entry));
+    else this.#loadPdptes();
   }
   #assist: Assist | undefined;
   /** {@link EngineHost.secondLevel}. */
@@ -557,9 +580,13 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     return machinePage;
   }
   #refusedAccess: SecondLevelAccess = 'read';
-  /** What {@link Assist.secondLevel} has refused last: where, guest-physically, and which access. */
-  get refused(): { readonly gpa: number; readonly access: SecondLevelAccess } {
-    return { gpa: Number(this.slot64(FAULT_ADDRESS)), access: this.#refusedAccess };
+  /** No linear address was being translated. */
+  #refusedForPdptes = false;
+  /** What {@link Assist.secondLevel} has refused last: where, guest-physically, for which linear address, and which access. */
+  takeRefused(): { readonly gpa: number; readonly access: SecondLevelAccess; readonly gva?: bigint } {
+    const gva = this.#refusedForPdptes ? undefined : this.slot64(FAULT_LINEAR);
+    this.#refusedForPdptes = false;
+    return { gpa: Number(this.slot64(FAULT_ADDRESS)), access: this.#refusedAccess, ...(gva !== undefined && { gva }) };
   }
   readDevice(gpa: number, sizeBytes: 1 | 2 | 4): number {
     const bytes = new Uint8Array(4);

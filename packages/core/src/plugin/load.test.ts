@@ -30,7 +30,11 @@ describe('a reference', () => {
     });
   });
 
-  it.each(['', '=a:b', 'xen=', 'xen=a', 'xen=:b', 'xen=a:1,a:2', 'xen=a:1,'])('refuses %j', (text) => {
+  it('has options without a value, too', () => {
+    expect(parsePluginReference('xen=one,two:2').options).toEqual({ one: '', two: '2' });
+  });
+
+  it.each(['', '=a:b', 'xen=', 'xen=A', 'xen=:b', 'xen=a:1,a:2', 'xen=a:1,'])('refuses %j', (text) => {
     expect(() => parsePluginReference(text)).toThrow(expect.objectContaining({ code: 'PV1016' }));
   });
 

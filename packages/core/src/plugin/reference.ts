@@ -1,6 +1,6 @@
 import { refusal } from './codes.ts';
 
-/** `--plugin NAME=key:value,key2:value2`, taken apart. */
+/** `--plugin NAME=key:value,key2:value2`, taken apart. `NAME=key` is short for a key with nothing behind it. */
 export interface PluginReference {
   /** A name, a package, or a path. */
   readonly reference: string;
@@ -28,10 +28,11 @@ export function parsePluginReference(text: string): PluginReference {
   const list = equals < 0 ? [] : text.slice(equals + 1).split(',');
   for (const option of list) {
     const colon = option.indexOf(':');
-    if (colon <= 0) throw wrong(`option ${JSON.stringify(option.slice(0, 80))} is not key:value`);
-    const key = option.slice(0, colon);
+    if (colon < 0 ? !namePattern.test(option) : colon === 0)
+      throw wrong(`option ${JSON.stringify(option.slice(0, 80))} is not key:value`);
+    const key = colon < 0 ? option : option.slice(0, colon);
     if (options.has(key)) throw wrong(`option ${key} is given twice`);
-    options.set(key, option.slice(colon + 1));
+    options.set(key, colon < 0 ? '' : option.slice(colon + 1));
   }
   return { reference, options: Object.fromEntries(options) };
 }

@@ -87,6 +87,8 @@ const VIRTUALIZATION = {
   invlpga: [Intercept.INVLPGA, ExitCode.INVLPGA],
 } as const;
 
+const isOfSvm = (instruction: string): instruction is keyof typeof VIRTUALIZATION => instruction in VIRTUALIZATION;
+
 /** By the kind of exit; what is not here is never intercepted. */
 const RULES: { readonly [K in ExitKind]?: Rule<K> } = {
   exception,
@@ -133,6 +135,7 @@ const RULES: { readonly [K in ExitKind]?: Rule<K> } = {
   mwait: privileged(Intercept.MWAIT, ExitCode.MWAIT),
   hlt: privileged(Intercept.HLT, ExitCode.HLT),
   virtualization: ({ instruction }, { intercepts }, vcpu) => {
+    if (!isOfSvm(instruction)) return undefined;
     const [bit, code] = VIRTUALIZATION[instruction];
     return when(vcpu.cpl === 0 && intercepts.has(bit), code);
   },

@@ -1,22 +1,18 @@
 /** Which ports and MSRs a guest's accesses exit for (AMD APM vol. 2, 15.10 and 15.11). */
 import type { ExitOf, GuestMemory } from '@polyvisor/plugin-api';
+import { bitsAt } from '../permission-bits.ts';
 
 const PAGE_BYTES = 4096;
 /** A bit each for 65,536 ports and for three more, which an access to the last touches; it has three pages to itself. */
 export const IOPM_BYTES = 2 * PAGE_BYTES + 1;
 export const MSRPM_BYTES = 2 * PAGE_BYTES;
 
-/** The low 12 bits of a map's address are ignored; what lies beyond memory reads as ones. */
-function bitsAt(memory: GuestMemory, basePa: number, firstBit: number, mask: number): number {
-  const byte = basePa - (basePa % PAGE_BYTES) + (firstBit >>> 3);
-  const low = byte < memory.sizeBytes ? memory.read8(byte) : 0xff;
-  const high = byte + 1 < memory.sizeBytes ? memory.read8(byte + 1) : 0xff;
-  return (((high << 8) | low) >>> (firstBit & 7)) & mask;
-}
+/** The low 12 bits of a map's address are ignored. */
+const pageOf = (basePa: number): number => basePa - (basePa % PAGE_BYTES);
 
 /** Whether an access to ports exits: any of its bytes has its bit set in the I/O permissions map (15.10.1). */
 export function interceptsPort(memory: GuestMemory, iopmBasePa: number, port: number, sizeBytes: 1 | 2 | 4): boolean {
-  return bitsAt(memory, iopmBasePa, port, (1 << sizeBytes) - 1) !== 0;
+  return bitsAt(memory, pageOf(iopmBasePa), port, (1 << sizeBytes) - 1) !== 0;
 }
 
 /** First MSR and first byte in the map of the three ranges of 8,192 MSRs (table 15-6 of 15.11). */
@@ -37,7 +33,7 @@ export function interceptsMsr(
   for (const { firstMsr, firstByte } of MSR_RANGES) {
     const index = (msr >>> 0) - firstMsr;
     if (index < 0 || index >= MSRS_PER_RANGE) continue;
-    return bitsAt(memory, msrpmBasePa, firstByte * 8 + index * 2 + (access === 'write' ? 1 : 0), 1) !== 0;
+    return bitsAt(memory, pageOf(msrpmBasePa), firstByte * 8 + index * 2 + (access === 'write' ? 1 : 0), 1) !== 0;
   }
   return true;
 }

@@ -28,6 +28,7 @@ const protection: ExitAnswer = { fault: VECTOR_GP, errorCode: 0 };
 export const svm: HwAssist = {
   msrs: SVM_MSRS,
   leaves: [[SVM_LEAF, SVM_LEAF]],
+  kinds: [],
   cpuid(leaf, own): CpuidLeaf | undefined {
     switch (leaf) {
       case HIGHEST_EXTENDED_LEAF:
@@ -121,8 +122,12 @@ class SvmVcpu implements AssistedVcpu {
       case 'invlpga':
         vcpu.flushTlb(address);
         return 'handled';
-      default:
+      case 'vmrun':
+      case 'vmload':
+      case 'vmsave':
         return this.#withVmcb(instruction, address, instructionLength);
+      default:
+        return undefinedOpcode;
     }
   }
 

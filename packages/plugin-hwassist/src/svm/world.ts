@@ -1,5 +1,14 @@
 /** VMRUN and #VMEXIT: the host's world, the guest's, and the ways between them (AMD APM vol. 2, 15.5 to 15.7). */
-import type { DeliveredEvent, EventGate, Exit, ExitAnswer, ExitOf, PhysicalEvent, Vcpu } from '@polyvisor/plugin-api';
+import type {
+  DeliveredEvent,
+  EventGate,
+  Exit,
+  ExitAnswer,
+  ExitOf,
+  GatedEvent,
+  PhysicalEvent,
+  Vcpu,
+} from '@polyvisor/plugin-api';
 import type { Surroundings } from '../assist.ts';
 import { illegalState } from './consistency.ts';
 import { eventInfo, eventOf } from './events.ts';
@@ -10,8 +19,6 @@ import { Intercept, type Intercepts, readIntercepts } from './intercepts.ts';
 import { NestedPageTables, NpfCode } from './nested-paging.ts';
 import { NP_ENABLE, TlbControl, VirtualInterrupt, Vmcb } from './vmcb.ts';
 
-/** What the processor has (SDM vol. 3A, 2.5): core/machine/native/registers.ts refuses others in MOV to CR4. */
-const CR4_BITS = 0x3307bcn;
 /** SCE, LME, LMA, NXE, SVME, AIBRSE. */
 const EFER_BITS = 0x20_1d01n;
 const EFER_LMA = 1n << 10n;
@@ -79,7 +86,7 @@ export class World {
     if (event === 'nmi' || !guest || !(guest.virtual & VirtualInterrupt.V_INTR_MASKING)) return undefined;
     return (guest.host.rflags & RFLAGS_IF) !== 0n;
   }
-  #takes(event: PhysicalEvent | 'external'): boolean {
+  #takes(event: GatedEvent): boolean {
     const { intercepts } = this.#guest?.rules ?? {};
     if (!intercepts) return false;
     if (event === 'external') return this.#takesVirtual();
@@ -143,7 +150,7 @@ export class World {
     count('vmrun');
     const illegal = illegalState(vmcb, {
       asids: ASIDS,
-      cr4Bits: CR4_BITS,
+      cr4Bits: vcpu.cr4Bits,
       eferBits: EFER_BITS,
       hostPaging: (host.cr0 & CR0_PG) !== 0n,
     });

@@ -26,6 +26,8 @@ import {
   flushLine,
   invalidateProcessContext,
   leaveWithAddress,
+  leaveWithOperands,
+  leaveWithPointer,
   loadFarPointer,
   loadTable,
   monitor,
@@ -49,6 +51,7 @@ const LOCKABLE: RowOptions = { lock: true };
 const EXIT: RowOptions = { endsBlock: true, system: true };
 const STACK: RowOptions = { width: 'd64' };
 const FIXED: RowOptions = { width: 32 };
+const NATIVE_EXIT: RowOptions = { ...EXIT, width: 'native' };
 const REGISTER_MOVE: RowOptions = { ...EXIT, width: 'native', modIgnored: true };
 /** 64-bit mode: 8-byte base; outside by operand size, as near branches do. */
 const TABLE: RowOptions = { ...EXIT, width: 'f64' };
@@ -142,7 +145,7 @@ const tables: EncodingRow[] = [
   row('0F B2 /r', 'LSS', 'Gv,M', loadFarPointer(2), EXIT),
   row('0F B4 /r', 'LFS', 'Gv,M', loadFarPointer(4), EXIT),
   row('0F B5 /r', 'LGS', 'Gv,M', loadFarPointer(5), EXIT),
-  row('66 0F 38 82 /r', 'INVPCID', 'Gv,M', invalidateProcessContext, { ...EXIT, width: 'native' }),
+  row('66 0F 38 82 /r', 'INVPCID', 'Gv,M', invalidateProcessContext, NATIVE_EXIT),
 ];
 
 const system: EncodingRow[] = [
@@ -172,6 +175,17 @@ const system: EncodingRow[] = [
   row('0F 01 DD', 'CLGI', '', exitOnly('clgi'), EXIT),
   row('0F 01 DE', 'SKINIT', '', leaveWithAddress('skinit'), { ...EXIT, address: true }),
   row('0F 01 DF', 'INVLPGA', '', leaveWithAddress('invlpga'), { ...EXIT, address: true }),
+  row('NP 0F 01 C2', 'VMLAUNCH', '', exitOnly('vmlaunch'), EXIT),
+  row('NP 0F 01 C3', 'VMRESUME', '', exitOnly('vmresume'), EXIT),
+  row('NP 0F 01 C4', 'VMXOFF', '', exitOnly('vmxoff'), EXIT),
+  row('NP 0F C7 /6', 'VMPTRLD', 'M', leaveWithPointer('vmptrld'), EXIT),
+  row('66 0F C7 /6', 'VMCLEAR', 'M', leaveWithPointer('vmclear'), EXIT),
+  row('F3 0F C7 /6', 'VMXON', 'M', leaveWithPointer('vmxon'), EXIT),
+  row('NP 0F C7 /7', 'VMPTRST', 'M', leaveWithPointer('vmptrst'), EXIT),
+  row('NP 0F 78 /r', 'VMREAD', 'Ev,Gv', leaveWithOperands('vmread', 0), NATIVE_EXIT),
+  row('NP 0F 79 /r', 'VMWRITE', 'Gv,Ev', leaveWithOperands('vmwrite', 1), NATIVE_EXIT),
+  row('66 0F 38 80 /r', 'INVEPT', 'Gv,M', leaveWithOperands('invept', 1), NATIVE_EXIT),
+  row('66 0F 38 81 /r', 'INVVPID', 'Gv,M', leaveWithOperands('invvpid', 1), NATIVE_EXIT),
   row('0F 01 C8', 'MONITOR', '', monitor, { ...EXIT, address: true }),
   row('0F 01 C9', 'MWAIT', '', exitOnly('mwait'), EXIT),
   row('NP 0F 01 CA', 'CLAC', '', changeAlignmentCheck('clac'), { system: true }),

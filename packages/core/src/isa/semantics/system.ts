@@ -170,6 +170,28 @@ export const leaveWithAddress =
   (b, shape) =>
     leaveWith(b, name, truncateAddress(b, shape, b.getFixed(GPR[0].offset, 8)));
 
+/**
+ * Those whose one operand is a pointer in memory (SDM vol. 3C, VMXON). Whether it can be read or written is found out by who carries the
+ * instruction out, after all else that it depends on.
+ */
+export const leaveWithPointer =
+  (name: InstructionExitName): Semantics =>
+  (b, shape) =>
+    leaveWith(b, name, linearAddress(b, shape, shape.operands[0], 'none', 8));
+
+/** What stands for the number of a register where the operand is memory. */
+const IN_MEMORY = 16;
+/** Those with a register and an operand of either kind; the latter is `operands[rm]`. */
+export const leaveWithOperands =
+  (name: InstructionExitName, rm: 0 | 1): Semantics =>
+  (b, shape) => {
+    const operand = shape.operands[rm];
+    const inMemory = operand.kind === 'mem';
+    const address = inMemory ? linearAddress(b, shape, operand, 'none', 8) : b.i64(0);
+    const register = inMemory ? b.i64(IN_MEMORY) : gprIndex(b, 'rm');
+    leaveWith(b, name, address, register, gprIndex(b, 'reg'), b.i32(shape.operandWidth));
+  };
+
 // ---- segments and far transfers ----
 /** MOV from a segment register: a 32- or 64-bit register gets zeros above. */
 export const readSegment: Semantics = (b, shape) => {

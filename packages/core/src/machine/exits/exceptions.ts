@@ -38,7 +38,7 @@ export class Exceptions {
   }
   /** What the second level of translation has refused, at RIP: the plug-in that owns that level has it. */
   refused(vcpu: MachineVcpu, during?: DeliveredEvent): void {
-    const { refused } = vcpu;
+    const refused = vcpu.takeRefused();
     if (this.#ask(vcpu, { kind: 'secondLevelFault', ...refused, ...(during && { during }) }) === 'handled') return;
     this.#crash(`no plug-in took a fault of the second level of translation at 0x${refused.gpa.toString(16)}`);
   }
@@ -101,6 +101,9 @@ export class Exceptions {
       if (fault.vector === Vector.PF && fault.cr2 !== undefined) vcpu.cr2 = fault.cr2;
       const next: NativeFault | undefined = afterDeliveryFault(first, fault);
       first = next?.vector;
+      if (next?.vector === Vector.DF && vcpu.assist) {
+        if (this.#ask(vcpu, { kind: 'exception', ...next, during: event }) === 'handled') return;
+      }
       if (next) fault = deliver(vcpu, { vector: next.vector, errorCode: next.errorCode, software: false });
     }
     if (!fault || this.#ask(vcpu, { kind: 'shutdown', reason: 'tripleFault' }) === 'handled') return;

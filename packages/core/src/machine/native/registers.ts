@@ -1,14 +1,30 @@
+import type { ControlRegisterLimits } from '@polyvisor/plugin-api';
 import { CR0, CR3, CR4, DR, EFER, type Slot } from '../../cpu/state.ts';
 import { AccessRights } from '../cpu-mode.ts';
+import type { ProcessorPlatform } from '../platform/processor.ts';
 import { CR3_PCID, CR4_PCIDE } from '../process-contexts.ts';
-import type { MachineVcpu } from '../vcpu.ts';
+import type { StateBlock } from '../state-block.ts';
 import { type NativeAnswer, protection, undefinedOpcode } from './answer.ts';
 
 const CS = 1;
 
+/** What control and debug registers are of. */
+interface Processor extends StateBlock {
+  readonly platform: Pick<ProcessorPlatform, 'taskPriority'>;
+  readonly controlRegisterLimits: ControlRegisterLimits | undefined;
+  cr0: bigint;
+  cr2: bigint;
+  cr3: bigint;
+  cr4: bigint;
+  efer: bigint;
+  refusesPdptes(cr3: number): boolean;
+  flushTlb(gva?: bigint): void;
+  flushContext(pcid: number): void;
+}
+
 /** Control-register bits that exist here (SDM vol. 3A, 2.5); setting another raises #GP(0). */
 const CR0_BITS = 0xe005003fn;
-const CR4_BITS = 0x0000_0000_0033_07bcn;
+export const CR4_BITS = 0x0000_0000_0033_07bcn;
 const CR4_DE = 1n << 3n;
 const CR0_PE = 1n;
 const CR0_PG = 1n << 31n;
@@ -21,7 +37,7 @@ const EFER_LME = 1n << 8n;
 const EFER_LMA = 1n << 10n;
 
 /** MOV from CRn. */
-export function readControlRegister(vcpu: MachineVcpu, cr: number): bigint | undefined {
+export function readControlRegister(vcpu: Processor, cr: number): bigint | undefined {
   switch (cr) {
     case 0:
       return vcpu.cr0;
@@ -39,7 +55,7 @@ export function readControlRegister(vcpu: MachineVcpu, cr: number): bigint | und
 }
 
 /** MOV to CRn with its reserved-bit and consistency checks (SDM vol. 2B, MOV—Move to/from Control Registers). */
-export function writeControlRegister(vcpu: MachineVcpu, cr: number, value: bigint): NativeAnswer {
+export function writeControlRegister(vcpu: Processor, cr: number, value: bigint): NativeAnswer {
   switch (cr) {
     case 0:
       return writeCr0(vcpu, value);
@@ -53,7 +69,9 @@ export function writeControlRegister(vcpu: MachineVcpu, cr: number, value: bigin
       vcpu.cr3 = value;
       return 'next';
     case 4:
-      if (value & ~CR4_BITS || (vcpu.efer & EFER_LMA && !(value & CR4_PAE))) return protection();
+      if (value & ~CR4_BITS & ~(vcpu.controlRegisterLimits?.cr4More ?? 0n)) return protection();
+      if (~value & (vcpu.controlRegisterLimits?.cr4Ones ?? 0n)) return protection();
+      if (vcpu.efer & EFER_LMA && !(value & CR4_PAE)) return protection();
       if (value & ~vcpu.cr4 & PCIDE && (!(vcpu.efer & EFER_LMA) || vcpu.cr3 & PCID)) return protection();
       if (pdptesRefused(vcpu, { cr4: lowWord(value) })) return protection();
       vcpu.cr4 = value;
@@ -69,7 +87,7 @@ export function writeControlRegister(vcpu: MachineVcpu, cr: number, value: bigin
 
 /** PAE paging checks the four PDPTEs when it loads them (SDM vol. 3A, 4.4.1). Of the registers, the low halves. */
 function pdptesRefused(
-  vcpu: MachineVcpu,
+  vcpu: Processor,
   { cr0, cr3, cr4 }: { readonly cr0?: number; readonly cr3?: number; readonly cr4?: number },
 ): boolean {
   const isPaging = ((cr0 ?? vcpu.slotHalf(CR0, 0)) & lowWord(CR0_PG)) !== 0;
@@ -80,8 +98,9 @@ function pdptesRefused(
 const lowWord = (value: bigint): number => Number(BigInt.asIntN(32, value));
 
 /** LME takes effect with paging: leaving it again is only possible outside 64-bit mode (SDM vol. 3A, 9.8.5). */
-function writeCr0(vcpu: MachineVcpu, value: bigint): NativeAnswer {
+function writeCr0(vcpu: Processor, value: bigint): NativeAnswer {
   const next = (value & CR0_BITS) | 0x10n;
+  if (~next & (vcpu.controlRegisterLimits?.cr0Ones ?? 0n)) return protection();
   if (value >> 32n || (next & CR0_PG && !(next & CR0_PE)) || (next & CR0_NW && !(next & CR0_CD))) return protection();
   const pagingOn = next & CR0_PG && !(vcpu.cr0 & CR0_PG);
   const wide = (vcpu.segment(CS).accessRights & AccessRights.L) !== 0;
@@ -96,7 +115,7 @@ function writeCr0(vcpu: MachineVcpu, value: bigint): NativeAnswer {
 }
 
 /** INVPCID: its type and descriptor (SDM vol. 2A). More is dropped than is asked for: of a page in all contexts, and global pages. */
-export function invalidateProcessContext(vcpu: MachineVcpu, type: bigint, low: bigint, linear: bigint): NativeAnswer {
+export function invalidateProcessContext(vcpu: Processor, type: bigint, low: bigint, linear: bigint): NativeAnswer {
   if (type > 3n || low >> 12n) return protection();
   const pcid = Number(low);
   if (type < 2n && pcid !== 0 && !(vcpu.cr4 & PCIDE)) return protection();
@@ -108,10 +127,10 @@ export function invalidateProcessContext(vcpu: MachineVcpu, type: bigint, low: b
   return 'next';
 }
 
-export function readDebugRegister(vcpu: MachineVcpu, index: number): bigint | undefined {
+export function readDebugRegister(vcpu: Processor, index: number): bigint | undefined {
   return isReservedDebugRegister(vcpu, index) ? undefined : vcpu.slot64(debugSlot(index));
 }
-export function writeDebugRegister(vcpu: MachineVcpu, index: number, value: bigint): NativeAnswer {
+export function writeDebugRegister(vcpu: Processor, index: number, value: bigint): NativeAnswer {
   if (isReservedDebugRegister(vcpu, index)) return undefinedOpcode;
   if (index >= 4 && value >> 32n) return protection();
   const slot = debugSlot(index);
@@ -120,6 +139,6 @@ export function writeDebugRegister(vcpu: MachineVcpu, index: number, value: bigi
   return 'next';
 }
 /** DR4 and DR5 are DR6 and DR7 while CR4.DE is clear, and raise #UD while it is set; there are no DR8 to DR15. */
-const isReservedDebugRegister = (vcpu: MachineVcpu, index: number) =>
+const isReservedDebugRegister = (vcpu: Processor, index: number) =>
   index > 7 || ((index === 4 || index === 5) && (vcpu.cr4 & CR4_DE) !== 0n);
 const debugSlot = (index: number): Slot => DR[index === 4 || index === 5 ? index + 2 : index];
