@@ -8,8 +8,11 @@ interface InstructionExit {
   readonly instructionLength: number;
 }
 
-/** What a second level of address translation is asked for; `table`: an entry of the guest's page tables, which is read and may be written (accessed and dirty bits). */
-export type SecondLevelAccess = 'read' | 'write' | 'execute' | 'table';
+/**
+ * What a second level of address translation is asked for; `table`: an entry of the guest's page tables, which is read and may be written
+ * (accessed and dirty bits); `tableWrite` (since 1.10): it is written, for which `table` has been asked before.
+ */
+export type SecondLevelAccess = 'read' | 'write' | 'execute' | 'table' | 'tableWrite';
 
 /** AMD APM vol. 3, chapter 4; since API 1.10 those of SDM vol. 3C, chapter 31, too, but VMCALL, which is a `hypercall`. */
 // biome-ignore format: a table

@@ -151,6 +151,12 @@ export interface Vcpu {
   interruptShadow: boolean;
   /** It was a load of SS: debug exceptions wait, too. Since API 1.10. */
   debugShadow: boolean;
+  /** Of the instruction that has led to an exit: STI or a load of SS has come before it, and interrupts have waited for its end. Since API 1.10. */
+  readonly instructionShadow: 'sti' | 'stackSegment' | undefined;
+  /** What the latest #DB is about, by the bits of DR6, and what that was before. Since API 1.10. */
+  readonly latestDebug: { readonly conditions: number; readonly dr6: bigint };
+  /** Bits of DR6 of traps that wait for the end of the instruction behind a load of SS. Since API 1.10. */
+  heldTraps: number;
   /** From the delivery of an NMI to the next IRET no other is delivered. Since API 1.10. */
   nmiBlocked: boolean;
   /** The interrupt that the vCPU takes, by its vector; the chips have it in service then. Since API 1.10. */

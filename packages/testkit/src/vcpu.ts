@@ -67,6 +67,9 @@ export class FakeVcpu implements Vcpu {
 
   interruptShadow = false;
   debugShadow = false;
+  instructionShadow: 'sti' | 'stackSegment' | undefined;
+  latestDebug = { conditions: 0, dr6: 0n };
+  heldTraps = 0;
   nmiBlocked = false;
   readonly cr4Bits = 0x33_07bcn;
   controlRegisterLimits: ControlRegisterLimits | undefined;

@@ -3,7 +3,7 @@ import {
   CODE_TABLE_MODE, LARGE_PAGE_INDEX_MASK, LARGE_PAGE_NUMBER_MASK, LARGE_PAGES_OFFSET, LargePage, largePageMap, largePageTag, MANY_LARGE_PAGES, type MemoryLayout, PENDING_FIRST_BYTES_OFFSET, PENDING_GPA_OFFSET, PENDING_HOST_OFFSET, PENDING_HOST2_OFFSET, PENDING_KIND_OFFSET,
   PENDING_SIZE_OFFSET, SCRATCH_OFFSET, TLB_EXEC_ENTRIES, TLB_EXEC_OFFSET, TLB_INDEX_MASK, TLB_LOG_ENTRIES, TLB_LOG_OFFSET, TLB_WRITE_OFFSET,
 } from '../memory/layout.ts';
-import { MmuFlag, PageFaultCode, PDPTE_RESERVED, Pte, SECOND_LEVEL_FAULT, TABLE_ACCESS, WalkAccess } from '../memory/walk.ts';
+import { MmuFlag, PageFaultCode, PDPTE_RESERVED, Pte, SECOND_LEVEL_FAULT, TABLE_ACCESS, TABLE_WRITE_ACCESS, WalkAccess } from '../memory/walk.ts';
 import { Asm } from './asm.ts';
 import { RESUME_VECTOR } from './exit-code.ts';
 import { type ModuleBuilder, Op } from './wasm.ts';
@@ -76,7 +76,7 @@ export function addMemoryFunctions(module: ModuleBuilder, layout: MemoryLayout, 
  */
 function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number, secondLevel: number): number {
   const [gva, access, flags, shift, entryHost, rights, error, legacy32] = [0, 1, 2, 3, 4, 5, 6, 7];
-  const [machinePage, table, entry, pageMask, gpa] = [8, 9, 10, 11, 12];
+  const [machinePage, table, entry, pageMask, gpa, entryGpa] = [8, 9, 10, 11, 12, 13];
   const a = new Asm();
   const flag = (bit: number) => a.get(flags).i32(bit).op(Op.i32And);
   const fault = (vector: number, code: (a: Asm) => unknown) => {
@@ -96,6 +96,15 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number, seco
     a.end();
     a.get(machinePage).op(Op.i64ExtendI32U).i64(12).op(Op.i64Shl).get(gpa).i64(0xfff).op(Op.i64And, Op.i64Or).set(gpa);
     a.end();
+  };
+  /** The entry is to be written: by the second level, which has seen it read. */
+  const mayMark = () => {
+    flag(MmuFlag.SECOND_LEVEL).if();
+    a.get(entryGpa).i64(12).op(Op.i64ShrU, Op.i32WrapI64).i32(TABLE_WRITE_ACCESS).call(secondLevel).i32(0).op(Op.i32LtS).if();
+    a.store(base, FAULT_LINEAR, (x) => x.get(gva));
+    a.get(entryGpa).set(gva);
+    fault(SECOND_LEVEL_FAULT, (x) => x.i32(0));
+    a.end().end();
   };
   a.load(base, MMU_FLAGS).set(flags);
   flag(MmuFlag.PAGING).op(Op.i32Eqz).if();
@@ -134,6 +143,7 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number, seco
   // entry = table[(gva >> shift) & 511], of 8 bytes; [… & 1023], of 4 bytes, in 32-bit paging.
   a.get(table).get(gva).get(shift).op(Op.i64ExtendI32U, Op.i64ShrU).i64(511).get(legacy32).op(Op.i64ExtendI32U).i64(9).op(Op.i64Shl, Op.i64Or, Op.i64And);
   a.i64(3).get(legacy32).op(Op.i64ExtendI32U, Op.i64Sub, Op.i64Shl, Op.i64Add).set(gpa);
+  a.get(gpa).set(entryGpa);
   translateAgain(() => a.i32(TABLE_ACCESS));
   a.get(gpa).i64(BigInt(layout.ramSizeBytes - 1)).op(Op.i64GtU).if();
   fault(14, (x) => x.get(error));
@@ -157,7 +167,7 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number, seco
   a.get(shift).i32(12).op(Op.i32Eq).get(entry).op(Op.i32WrapI64).i32(Pte.large).op(Op.i32And).i32(0).op(Op.i32Ne);
   a.get(legacy32).op(Op.i32Eqz);
   flag(MmuFlag.PSE).op(Op.i32Or).i32(0).op(Op.i32Ne, Op.i32And, Op.i32Or).brIf(1);
-  setBit(a, { entryHost, entry, flags }, Pte.accessed);
+  setBit(a, { entryHost, entry, flags, mayMark }, Pte.accessed);
   a.get(entry).i64(ADDRESS_MASK).op(Op.i64And).set(table);
   a.get(shift).i32(9).get(legacy32).op(Op.i32Add, Op.i32Sub).set(shift).br(0);
   a.end().end();
@@ -172,9 +182,9 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number, seco
   fault(14, (x) => x.get(error).i32(PageFaultCode.present).op(Op.i32Or));
   a.end();
   a.get(access).i32(WalkAccess.write).op(Op.i32Eq).if();
-  setBit(a, { entryHost, entry, flags }, Pte.accessed | Pte.dirty);
+  setBit(a, { entryHost, entry, flags, mayMark }, Pte.accessed | Pte.dirty);
   a.else();
-  setBit(a, { entryHost, entry, flags }, Pte.accessed);
+  setBit(a, { entryHost, entry, flags, mayMark }, Pte.accessed);
   a.end();
   a.get(entry).i64(ADDRESS_MASK).op(Op.i64And).get(pageMask).i64(-1).op(Op.i64Xor, Op.i64And).get(gva).get(pageMask).op(Op.i64And, Op.i64Or).set(gpa);
   a.end();
@@ -184,7 +194,7 @@ function addWalk(module: ModuleBuilder, layout: MemoryLayout, base: number, seco
   a.i32(WALK_MMIO).return();
   a.end();
   a.get(gpa).op(Op.i32WrapI64).i32(-4096).op(Op.i32And).i32(layout.ram).op(Op.i32Add);
-  const locals = ['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64'] as const;
+  const locals = ['i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64', 'i64'] as const;
   return module.addFunction('walk', { params: ['i64', 'i32'], results: ['i32'] }, locals, a);
 }
 
@@ -218,10 +228,11 @@ function addWalkHalves(module: ModuleBuilder, walk: number): void {
 }
 
 /** Set bits in the entry if they are not all set (only the low 32 bits are written). */
-function setBit(a: Asm, l: { entryHost: number; entry: number; flags: number }, bits: number): void {
+function setBit(a: Asm, l: { entryHost: number; entry: number; flags: number; mayMark: () => void }, bits: number): void {
   const { entry } = l;
   a.get(entry).op(Op.i32WrapI64).i32(bits).op(Op.i32And).i32(bits).op(Op.i32Ne);
   a.get(l.flags).i32(MmuFlag.PROBE).op(Op.i32And, Op.i32Eqz, Op.i32And).if();
+  l.mayMark();
   a.get(l.entryHost).get(entry).op(Op.i32WrapI64).i32(bits).op(Op.i32Or).mem(Op.i32Store, 0);
   a.get(entry).i64(bits).op(Op.i64Or).set(entry);
   a.end();

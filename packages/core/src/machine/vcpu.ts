@@ -119,6 +119,16 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   interruptShadow = false;
   /** SS has been loaded: debug exceptions other than general detect wait, too. */
   debugShadow = false;
+  /** Of the instruction that is carried out: by what interrupts have waited for its end. */
+  instructionShadow: 'sti' | 'stackSegment' | undefined;
+  /** Before an instruction: whether it is behind STI or a load of SS. */
+  takeShadow(): boolean {
+    const shadow = this.interruptShadow;
+    this.instructionShadow = shadow ? (this.debugShadow ? 'stackSegment' : 'sti') : undefined;
+    this.interruptShadow = false;
+    return shadow;
+  }
+  latestDebug = { conditions: 0, dr6: 0n };
   /** Bits of DR6 of traps that wait for the end of the instruction behind MOV SS or POP SS. */
   heldTraps = 0;
   /** The chips as this processor sees them. */
@@ -558,6 +568,7 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   }
   switchWorld(assist: Assist | undefined, { cr0, cr3, cr4, efer, cpl, pdptes }: WorldRegisters): void {
     this.#assist = assist;
+    this.heldTraps = 0;
     this.#tlb.addressSpace = assist?.addressSpace ?? 0;
     this.platform.tsc.assistOffset = assist?.tscOffset ?? 0n;
     this.#updateDirect();

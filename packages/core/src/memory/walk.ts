@@ -27,6 +27,8 @@ export const MmuFlag = {
 export const WalkAccess = { read: 0, write: 1, execute: 2 } as const;
 /** As an access that the second level is asked for: an entry of the page tables. */
 export const TABLE_ACCESS = 3;
+/** The same, where an accessed or dirty bit is to be set in it. */
+export const TABLE_WRITE_ACCESS = 4;
 /** In FAULT_VECTOR: no exception, but an access that the second level of translation refuses; FAULT_ADDRESS is the guest-physical one. */
 export const SECOND_LEVEL_FAULT = 0x100;
 

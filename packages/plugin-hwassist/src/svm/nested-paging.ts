@@ -157,7 +157,7 @@ export class NestedPageTables implements SecondLevel {
     frame: number,
     access: SecondLevelAccess,
   ): number {
-    const isWrite = access === 'write' || access === 'table';
+    const isWrite = access === 'write' || access === 'table' || access === 'tableWrite';
     const isRefused =
       (allowed & Entry.US) === 0 || (isWrite && (allowed & Entry.RW) === 0) || (access === 'execute' && noExecute);
     if (isRefused) return this.#fault(access, NpfCode.P);

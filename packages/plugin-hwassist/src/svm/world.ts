@@ -231,7 +231,7 @@ export class World {
     return this.#taskPriority(guest, exit) ? 'handled' : 'pass';
   }
   #nestedPageFault({ tables }: RunningGuest, { gpa, access }: ExitOf<'secondLevelFault'>): VmExit {
-    const where = access === 'table' ? NpfCode.TABLE : NpfCode.FINAL;
+    const where = access === 'table' || access === 'tableWrite' ? NpfCode.TABLE : NpfCode.FINAL;
     return { code: ExitCode.NPF, info1: BigInt(tables?.errorCode ?? 0) | where, info2: BigInt(gpa) };
   }
 

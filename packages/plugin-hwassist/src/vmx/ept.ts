@@ -27,7 +27,7 @@ const PAGE_RESERVED = [0, 0x001f_f000, 0x3fff_f000, 0];
 
 /** Exit qualification of an EPT violation (table 27-7). */
 export const Violation = {
-  ...{ READ: 1, WRITE: 2, FETCH: 4, RIGHTS_SHIFT: 3, LINEAR_VALID: 1 << 7, FINAL: 1 << 8 },
+  ...{ RIGHTS_SHIFT: 3, LINEAR_VALID: 1 << 7, FINAL: 1 << 8 },
 } as const;
 
 const PML4 = 3;
@@ -39,9 +39,8 @@ const GUEST_PAGES = 2 ** 28;
 const frameOf = (low: number, high: number): number => ((high & 0xff) << 20) | (low >>> 12);
 
 /**
- * The tables of one EPT pointer. An access to the guest's page tables is one that reads and writes, whether the guest's entry needs a
- * write or not: with accessed and dirty flags so says the manual (28.3.3.2), without them the processor would write less often. A table beyond
- * memory is one that is not present; a page may be beyond it.
+ * The tables of one EPT pointer. With accessed and dirty flags an access to the guest's page tables is one that writes (28.3.3.2), without
+ * them only where it marks the guest's entry. A table beyond memory is one that is not present; a page may be beyond it.
  */
 export class ExtendedPageTables implements SecondLevel {
   /** Of the last {@link translate} that answered -1: the qualification of an EPT violation less LINEAR_VALID and FINAL; `undefined`: a misconfiguration. */
@@ -80,9 +79,9 @@ export class ExtendedPageTables implements SecondLevel {
         tablePage = frameOf(low, high);
         continue;
       }
-      const isWrite = access === 'write' || access === 'table';
-      if ((neededFor(access) & ~allowed) !== 0) return this.#violates(access, allowed);
-      this.#mark(at, low, isWrite ? EptEntry.A | EptEntry.D : EptEntry.A);
+      const needed = this.#neededFor(access);
+      if ((needed & ~allowed) !== 0) return this.#violates(access, allowed);
+      this.#mark(at, low, needed & EptEntry.W ? EptEntry.A | EptEntry.D : EptEntry.A);
       const inPage = (1 << (9 * level)) - 1;
       return (frameOf(low, high) & ~inPage) | (page & inPage);
     }
@@ -91,8 +90,12 @@ export class ExtendedPageTables implements SecondLevel {
   #mark(at: number, low: number, bits: number): void {
     if (this.#setsFlags && (low & bits) !== bits) this.#memory.write32(at * 4, (low | bits) >>> 0);
   }
+  #neededFor(access: SecondLevelAccess): number {
+    return access === 'table' && this.#setsFlags ? NEEDED.tableWrite : NEEDED[access];
+  }
+  /** R, W and X are the bits of read, write and fetch, too. */
   #violates(access: SecondLevelAccess, allowed: number): -1 {
-    this.violation = QUALIFICATIONS[access] | (allowed << Violation.RIGHTS_SHIFT);
+    this.violation = this.#neededFor(access) | (allowed << Violation.RIGHTS_SHIFT);
     return -1;
   }
 }
@@ -104,11 +107,7 @@ function isMisconfigured(low: number, high: number, level: number, isPage: boole
   return (low & PAGE_RESERVED[level]) !== 0 || !LEAF_TYPES.has((low >>> EptEntry.TYPE_SHIFT) & 7);
 }
 
-const NEEDED = { read: EptEntry.R, write: EptEntry.W, execute: EptEntry.X, table: EptEntry.R | EptEntry.W } as const;
-const neededFor = (access: SecondLevelAccess): number => NEEDED[access];
-const QUALIFICATIONS = {
-  read: Violation.READ,
-  write: Violation.WRITE,
-  execute: Violation.FETCH,
-  table: Violation.READ | Violation.WRITE,
+const NEEDED = {
+  ...{ read: EptEntry.R, write: EptEntry.W, execute: EptEntry.X, table: EptEntry.R },
+  tableWrite: EptEntry.R | EptEntry.W,
 } as const satisfies Readonly<Record<SecondLevelAccess, number>>;

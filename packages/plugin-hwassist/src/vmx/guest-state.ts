@@ -1,5 +1,5 @@
 /** What VM entry and VM exit move between the guest-state area and the processor (SDM vol. 3C, 26.3.2 and 27.3). */
-import { type Assist, Gpr, SegmentIndex, type Vcpu } from '@polyvisor/plugin-api';
+import { type Assist, Gpr, type Segment, SegmentIndex, type Vcpu } from '@polyvisor/plugin-api';
 import { Activity, Interruptibility, PendingDebug } from './checks/guest.ts';
 import { Rights } from './checks/segments.ts';
 import { type Controls, Cr0, Efer, Rflags } from './checks/state.ts';
@@ -79,19 +79,38 @@ export function loadGuest(
   vcpu.debugShadow = (shadow & Interruptibility.MOV_SS) !== 0;
   vcpu.interruptShadow = vcpu.debugShadow || (shadow & Interruptibility.STI) !== 0;
   vcpu.nmiBlocked = (shadow & Interruptibility.NMI) !== 0;
+  vcpu.heldTraps = vcpu.debugShadow ? Number(vmcs.read64('GUEST_PENDING_DEBUG') & PendingDebug.BREAKPOINTS) : 0;
 }
 
-function interruptibility(vcpu: Vcpu): number {
-  const blocking = vcpu.debugShadow ? Interruptibility.MOV_SS : Interruptibility.STI;
-  return (vcpu.interruptShadow ? blocking : 0) | (vcpu.nmiBlocked ? Interruptibility.NMI : 0);
+/** A processor marks what it loads as accessed, in the descriptor and in itself; core does so only where it can be seen. */
+function accessed(segment: Segment): Segment {
+  const { accessRights } = segment;
+  const isMarked = (accessRights & Rights.S) !== 0 && (accessRights & Rights.UNUSABLE) === 0;
+  return isMarked ? { ...segment, accessRights: accessRights | Rights.ACCESSED } : segment;
 }
 
-/** The guest's state out of the processor. */
-export function saveGuest(vcpu: Vcpu, vmcs: Vmcs, controls: Controls, isHalted: boolean): void {
+/** By STI or MOV SS, of the instruction that has not been carried out. */
+function blocking(vcpu: Vcpu): number {
+  const isOfStack = vcpu.instructionShadow === 'stackSegment' || vcpu.debugShadow;
+  if (!vcpu.interruptShadow && vcpu.instructionShadow === undefined) return 0;
+  return isOfStack ? Interruptibility.MOV_SS : Interruptibility.STI;
+}
+
+/**
+ * The guest's state out of the processor.
+ * @param isHalted it is in HLT
+ * @param isBehind the instruction that the exit is of has been carried out
+ */
+export function saveGuest(
+  vcpu: Vcpu,
+  vmcs: Vmcs,
+  controls: Controls,
+  { isHalted, isBehind }: { isHalted: boolean; isBehind: boolean },
+): void {
   vmcs.write64('GUEST_CR0', vcpu.cr0);
   vmcs.write64('GUEST_CR3', vcpu.cr3);
   vmcs.write64('GUEST_CR4', vcpu.cr4);
-  for (const name of SEGMENTS) vmcs.setSegment(name, vcpu.segment(SegmentIndex[name]));
+  for (const name of SEGMENTS) vmcs.setSegment(name, accessed(vcpu.segment(SegmentIndex[name])));
   const stackRights = vmcs.read('GUEST_SS_ACCESS_RIGHTS') & ~(3 << Rights.DPL_SHIFT);
   vmcs.write('GUEST_SS_ACCESS_RIGHTS', stackRights | (vcpu.cpl << Rights.DPL_SHIFT));
   vmcs.setSegment('LDTR', vcpu.tables.ldtr);
@@ -115,9 +134,10 @@ export function saveGuest(vcpu: Vcpu, vmcs: Vmcs, controls: Controls, isHalted: 
   vmcs.write64('GUEST_RSP', vcpu.gpr[Gpr.RSP]);
   vmcs.write64('GUEST_RIP', vcpu.rip);
   vmcs.write64('GUEST_RFLAGS', vcpu.rflags);
-  vmcs.write('GUEST_INTERRUPTIBILITY', interruptibility(vcpu));
+  const blocked = isBehind ? 0 : blocking(vcpu);
+  vmcs.write('GUEST_INTERRUPTIBILITY', blocked | (vcpu.nmiBlocked ? Interruptibility.NMI : 0));
   vmcs.write('GUEST_ACTIVITY', isHalted ? Activity.HLT : Activity.ACTIVE);
-  const steps = vcpu.interruptShadow && (vcpu.rflags & Rflags.TF) !== 0n;
+  const steps = blocked !== 0 && (vcpu.rflags & Rflags.TF) !== 0n;
   vmcs.write64('GUEST_PENDING_DEBUG', steps ? PendingDebug.BS : 0n);
   if (!isLong && vcpu.assist?.secondLevel)
     ([0, 1, 2, 3] as const).forEach((i) => vmcs.write64(`GUEST_PDPTE${i}`, vcpu.pdptes[i]));

@@ -150,5 +150,5 @@ export function instructionInformation(
   };
 }
 
-/** The first byte behind the prefixes; `undefined`: there is none. */
-export const opcodeOf = (bytes: Uint8Array, isLong: boolean): number | undefined => bytes[prefixesOf(bytes, isLong).at];
+/** Segment register of an operand in memory, by its number. */
+export const segmentOf = (information: number): number => (information >>> Info.SEGMENT_SHIFT) & 7;

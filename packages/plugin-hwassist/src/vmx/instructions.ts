@@ -1,19 +1,27 @@
 /** VMX instructions in root operation and outside of VMX operation (SDM vol. 3C, chapter 30). */
-import type { ExitAnswer, ExitOf, Vcpu, VirtualizationInstruction } from '@polyvisor/plugin-api';
+import {
+  type ExitAnswer,
+  type ExitOf,
+  SegmentIndex,
+  type Vcpu,
+  type VirtualizationInstruction,
+} from '@polyvisor/plugin-api';
 import type { Surroundings } from '../assist.ts';
 import { isCanonical, isPage, Rflags } from './checks/state.ts';
 import { isLegalEptPointer } from './ept.ts';
 import { InstructionError } from './exit-reasons.ts';
 import { fieldAt } from './fields.ts';
-import { isLongCode, isLongMode, isProtected } from './guest-code.ts';
+import { codeSizeOf, instructionBytes, isLongCode, isLongMode, isProtected } from './guest-code.ts';
+import { instructionInformation, segmentOf } from './instruction-information.ts';
 import type { MsrAccess } from './msr-lists.ts';
 import { CR0_FIXED0, CR4_VMXE } from './msrs.ts';
 import { VMCS_REVISION, Vmcs } from './vmcs.ts';
 import { World } from './world.ts';
 
-const [VECTOR_UD, VECTOR_GP, VECTOR_PF] = [6, 13, 14];
+const [VECTOR_UD, VECTOR_SS, VECTOR_GP, VECTOR_PF] = [6, 12, 13, 14];
 const undefinedOpcode: ExitAnswer = { fault: VECTOR_UD };
 const protection: ExitAnswer = { fault: VECTOR_GP, errorCode: 0 };
+const stackFault: ExitAnswer = { fault: VECTOR_SS, errorCode: 0 };
 /** CF, PF, AF, ZF, SF, OF. */
 const Flags = { CF: 1n, ZF: 1n << 6n, ALL: 0x8d5n } as const;
 const POINTER_BYTES = 8;
@@ -35,6 +43,8 @@ export class VmxInstructions {
   /** Physical address of the VMXON region; `undefined`: not in VMX operation. */
   #vmxon: bigint | undefined;
   #current: Vmcs | undefined;
+  /** Of the instruction that is carried out. */
+  #lengthBytes = 0;
 
   constructor(vcpu: Vcpu, surroundings: Surroundings, msrs: MsrAccess) {
     this.#vcpu = vcpu;
@@ -56,6 +66,7 @@ export class VmxInstructions {
     const isOn = exit.instruction === 'vmxon' ? (vcpu.cr4 & CR4_VMXE) !== 0n : this.#vmxon !== undefined;
     if (!run || !isLegalMode || !isOn) return undefinedOpcode;
     if (vcpu.cpl !== 0) return protection;
+    this.#lengthBytes = exit.instructionLength;
     return this.#conclude(run(exit));
   }
 
@@ -162,7 +173,7 @@ export class VmxInstructions {
   #enter(isResume: boolean): Outcome {
     const vmcs = this.#current;
     if (!vmcs) return 'failInvalid';
-    if (this.#vcpu.debugShadow) return InstructionError.BLOCKED_BY_MOV_SS;
+    if (this.#vcpu.instructionShadow === 'stackSegment') return InstructionError.BLOCKED_BY_MOV_SS;
     if (vmcs.isLaunched !== isResume) {
       return isResume ? InstructionError.VMRESUME_NOT_LAUNCHED : InstructionError.VMLAUNCH_NOT_CLEAR;
     }
@@ -188,13 +199,19 @@ export class VmxInstructions {
   }
   /** NOT IMPLEMENTED: the limit of a segment outside of 64-bit mode. */
   #load(address: bigint, sizeBytes: number): bigint | { readonly answer: ExitAnswer } {
-    if (!isCanonical(address)) return { answer: protection };
+    if (!isCanonical(address)) return { answer: this.#beyondSegment() };
     const found = this.#vcpu.read(address, sizeBytes);
     if (!found.ok) return { answer: { fault: VECTOR_PF, errorCode: found.fault.errorCode, cr2: found.fault.gva } };
     return found.bytes.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n);
   }
+  /** #SS for what the stack segment is used for, else #GP. */
+  #beyondSegment(): ExitAnswer {
+    const vcpu = this.#vcpu;
+    const { information } = instructionInformation(instructionBytes(vcpu, this.#lengthBytes), codeSizeOf(vcpu), 0n);
+    return segmentOf(information) === SegmentIndex.SS ? stackFault : protection;
+  }
   #store(address: bigint, value: bigint, sizeBytes: number): Outcome {
-    if (!isCanonical(address)) return { answer: protection };
+    if (!isCanonical(address)) return { answer: this.#beyondSegment() };
     const bytes = Uint8Array.from({ length: sizeBytes }, (_, i) => Number((value >> BigInt(8 * i)) & 0xffn));
     const written = this.#vcpu.write(address, bytes);
     if (written.ok) return 'succeed';

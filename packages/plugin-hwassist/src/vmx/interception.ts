@@ -45,7 +45,7 @@ type Rule<K extends ExitKind> = (exit: ExitOf<K>, rules: Rules, vcpu: Vcpu) => V
 
 const [VECTOR_DB, VECTOR_PF] = [1, 14];
 /** B0 to B3, BD and BS of DR6 are the exit qualification of a #DB (table 27-1). */
-const DEBUG_CONDITIONS = 0x600fn;
+const DEBUG_CONDITIONS = 0x600f;
 const ONE_BYTE = 1;
 const LOW = 0xffff_ffffn;
 const CR4_PCE = 1n << 8n;
@@ -78,7 +78,7 @@ export function exceptionExit(
   vcpu: Vcpu,
 ): VmExit | undefined {
   if (vector === VECTOR_PF ? !pageFaultExits(errorCode ?? 0, rules) : !exits(vector, rules)) return undefined;
-  const conditions = vector === VECTOR_DB ? vcpu.debugRegister(6) & DEBUG_CONDITIONS : 0n;
+  const conditions = vector === VECTOR_DB ? BigInt(vcpu.latestDebug.conditions & DEBUG_CONDITIONS) : 0n;
   return {
     reason: ExitReason.EXCEPTION_OR_NMI,
     interruption: interruption(InterruptionType.HARDWARE_EXCEPTION, vector, errorCode),

@@ -19,10 +19,9 @@ import { ExitControl, Pin, Primary, Secondary } from './controls.ts';
 import { ExtendedPageTables, Violation } from './ept.ts';
 import { eventOf, Interruption, InterruptionType, interruption, isOfInstruction, typeOf, vectoring } from './events.ts';
 import { ENTRY_FAILURE, ExitReason, exitName, InstructionError } from './exit-reasons.ts';
-import { instructionBytes, isLongCode } from './guest-code.ts';
+import { instructionBytes } from './guest-code.ts';
 import { loadGuest, saveGuest } from './guest-state.ts';
 import { loadHost } from './host-state.ts';
-import { opcodeOf } from './instruction-information.ts';
 import { exceptionExit, mayExit, type Rules, type VmExit, vmExitOf } from './interception.ts';
 import { loadMsrs, type MsrAccess, storeMsrs } from './msr-lists.ts';
 import { CR0_FIXED0, CR4_VMXE } from './msrs.ts';
@@ -31,12 +30,12 @@ import { hasTprShadow, TprShadow, virtualised } from './virtualised.ts';
 import type { Vmcs } from './vmcs.ts';
 
 const TASK_PRIORITY_REGISTER = 8;
+const IA32_TSC = 0x10;
 const VECTOR_DB = 1;
 const VECTOR_NMI = 2;
+const DEBUG_EXCEPTION = interruption(InterruptionType.HARDWARE_EXCEPTION, VECTOR_DB);
 /** VMX-abort indicators (27.7). */
 const Abort = { MSR_STORE: 1, MSR_LOAD: 4 } as const;
-/** An event of an instruction as IDT-vectoring information says it has a length; the longest instruction. */
-const LONGEST_INSTRUCTION = 15;
 
 /** The guest that runs. */
 interface RunningGuest {
@@ -57,6 +56,8 @@ export class World {
   readonly #vcpu: Vcpu;
   readonly #surroundings: Surroundings;
   readonly #msrs: MsrAccess;
+  /** As VM exit stores them: the time stamp is the host's. */
+  readonly #stored: MsrAccess;
   readonly #spaces: AddressSpaces;
   #guest: RunningGuest | undefined;
 
@@ -64,6 +65,7 @@ export class World {
     this.#vcpu = vcpu;
     this.#surroundings = surroundings;
     this.#msrs = msrs;
+    this.#stored = { ...msrs, read: (index) => (index === IA32_TSC ? vcpu.tsc - this.#tscOffset : msrs.read(index)) };
     this.#spaces = new AddressSpaces(() => vcpu.flushTlb());
     this.limitControlRegisters(false);
   }
@@ -231,7 +233,7 @@ export class World {
     const conditions = pending & (PendingDebug.BS | PendingDebug.BREAKPOINTS);
     const exit = exceptionExit(VECTOR_DB, undefined, undefined, rules, vcpu);
     if (exit) {
-      this.#vmexit({ ...exit, qualification: conditions });
+      this.#vmexit({ ...exit, qualification: conditions }, undefined, 0, vcpu.debugRegister(6));
       return true;
     }
     vcpu.setDebugRegister(6, vcpu.debugRegister(6) | conditions);
@@ -245,6 +247,10 @@ export class World {
     vmcs.write('EXIT_REASON', ENTRY_FAILURE | reason);
     vmcs.write64('EXIT_QUALIFICATION', qualification);
     this.#return(vmcs, controls.exit);
+  }
+
+  get #tscOffset(): bigint {
+    return this.#vcpu.assist?.tscOffset ?? 0n;
   }
 
   // ---- VM exit ----
@@ -272,12 +278,15 @@ export class World {
     return answer;
   }
 
-  #vmexit(exit: VmExit, during?: DeliveredEvent, lengthBytes = 0): void {
+  #vmexit(exit: VmExit, during?: DeliveredEvent, lengthBytes = 0, dr6 = this.#vcpu.latestDebug.dr6): void {
     const vcpu = this.#vcpu;
     const guest = this.#guest as RunningGuest;
     const { vmcs, rules } = guest;
     const { controls, memory } = rules;
     this.#surroundings.count(`vmexit.${exitName(exit.reason)}`);
+    const isDebugTrap = exit.interruption === DEBUG_EXCEPTION;
+    // A #DB that exits leaves DR6 alone (27.1).
+    if (isDebugTrap) vcpu.setDebugRegister(6, dr6);
     this.#tellVectoring(guest, during ?? vcpu.takeInjected(), lengthBytes);
     vmcs.write('EXIT_REASON', exit.reason);
     vmcs.write64('EXIT_QUALIFICATION', exit.qualification ?? 0n);
@@ -287,12 +296,12 @@ export class World {
     vmcs.write('EXIT_INTERRUPTION_ERROR_CODE', exit.errorCode ?? 0);
     vmcs.write('EXIT_INSTRUCTION_INFORMATION', exit.information ?? 0);
     vmcs.write('ENTRY_INTERRUPTION_INFORMATION', vmcs.read('ENTRY_INTERRUPTION_INFORMATION') & ~Interruption.VALID);
-    saveGuest(vcpu, vmcs, controls, guest.haltedAt === vcpu.rip);
+    saveGuest(vcpu, vmcs, controls, { isHalted: guest.haltedAt === vcpu.rip, isBehind: isDebugTrap });
     const stored = storeMsrs(
       memory,
       vmcs.read64('EXIT_MSR_STORE_ADDRESS'),
       vmcs.read('EXIT_MSR_STORE_COUNT'),
-      this.#msrs,
+      this.#stored,
     );
     if (controls.pin & Pin.VIRTUAL_NMIS) vcpu.nmiBlocked = guest.hostNmiBlocked;
     this.#guest = undefined;
@@ -323,8 +332,7 @@ export class World {
       if (event.source === 'nmi') vcpu.nmiBlocked = false;
       return;
     }
-    const bytes = event.source === 'softwareInterrupt' ? instructionBytes(vcpu, LONGEST_INSTRUCTION) : undefined;
-    const opcode = bytes && opcodeOf(bytes, isLongCode(vcpu));
+    const opcode = event.source === 'softwareInterrupt' ? instructionBytes(vcpu, 1)[0] : undefined;
     vmcs.write('IDT_VECTORING_INFORMATION', vectoring(event, opcode));
     vmcs.write('EXIT_INSTRUCTION_LENGTH', lengthBytes);
   }
@@ -348,8 +356,8 @@ function eptExit({ tables }: RunningGuest, { gpa, gva, access }: ExitOf<'secondL
   const physicalAddress = BigInt(gpa);
   const violation = tables?.violation;
   if (violation === undefined) return { reason: ExitReason.EPT_MISCONFIGURATION, physicalAddress };
-  const ofLinear =
-    gva === undefined ? 0 : access === 'table' ? Violation.LINEAR_VALID : Violation.LINEAR_VALID | Violation.FINAL;
+  const isFinal = access !== 'table' && access !== 'tableWrite';
+  const ofLinear = gva === undefined ? 0 : Violation.LINEAR_VALID | (isFinal ? Violation.FINAL : 0);
   return {
     ...{ reason: ExitReason.EPT_VIOLATION, physicalAddress, qualification: BigInt(violation | ofLinear) },
     ...(gva !== undefined && { linearAddress: gva }),

@@ -76,6 +76,7 @@ export function watchesData(vcpu: MachineVcpu): boolean {
 
 /** Add what has happened to DR6. Bits of earlier breakpoints go when there are new ones; no others are ever cleared. */
 export function reportInDr6(vcpu: MachineVcpu, bits: number): void {
+  vcpu.latestDebug = { conditions: bits, dr6: vcpu.slot64(DR[6]) };
   const kept = bits & B0_TO_B3 ? ~BigInt(B0_TO_B3) : ~0n;
   vcpu.setSlot64(DR[6], (vcpu.slot64(DR[6]) & kept) | BigInt(bits));
 }

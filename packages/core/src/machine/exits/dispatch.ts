@@ -81,10 +81,7 @@ export class ExitDispatch {
     const { assist } = vcpu;
     const done = this.#instruction(vcpu);
     // Another world's flags and registers now: what was to come after the instruction is the plug-in's to see to.
-    if (vcpu.assist !== assist) {
-      this.#breakpoints.abandon(vcpu);
-      return;
-    }
+    if (vcpu.assist !== assist) return;
     // For these RFLAGS.TF counts as it is afterwards (SDM vol. 2B, SYSCALL and SYSRET).
     if (detail === SYSCALL || detail === SYSRET) this.#endOfInstruction(vcpu, detail, vcpu.singleStep, watched);
     else if (done) this.#endOfInstruction(vcpu, detail, stepping, watched);

@@ -67,15 +67,15 @@ export class Exceptions {
    * True: there is an interrupt, and only the instruction after STI or MOV SS comes before it.
    */
   deliverEvents(vcpu: MachineVcpu): boolean {
-    const shadow = vcpu.interruptShadow;
-    vcpu.interruptShadow = false;
+    const shadow = vcpu.takeShadow();
     const event = vcpu.pending;
     if (event) {
       vcpu.pending = undefined;
       this.#deliver(vcpu, event);
-      return false;
-    }
-    if (!vcpu.hasDeliverableEvent || shadow) return vcpu.hasDeliverableEvent;
+      // A window that the handler's first instruction is in opens ahead of it.
+      if (!vcpu.eventGate?.window?.()) return false;
+    } else if (shadow) return vcpu.eventGate !== undefined || vcpu.hasDeliverableEvent;
+    if (!vcpu.hasDeliverableEvent) return false;
     if (vcpu.eventGate?.takes(vcpu.deliverable(vcpu.eventGate) ?? 'external')) return false;
     if (vcpu.takeNmi()) this.#deliver(vcpu, { source: 'nmi', vector: Vector.NMI, errorCode: undefined });
     else this.#deliver(vcpu, { source: 'interrupt', vector: vcpu.acknowledgeInterrupt(), errorCode: undefined });

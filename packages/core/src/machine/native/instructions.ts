@@ -210,6 +210,7 @@ function generalDetect(vcpu: MachineVcpu): NativeFault {
 /** INT1: a #DB of the trap kind, with no check of the gate's DPL. */
 const debugTrap: Native = (context) => {
   context.vcpu.rip = after(context);
+  context.vcpu.latestDebug = { conditions: 0, dr6: context.vcpu.debugRegister(6) };
   return { vector: Vector.DB };
 };
 

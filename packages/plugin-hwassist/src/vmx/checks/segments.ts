@@ -5,7 +5,17 @@ import { Cr0, type Entry, has, isCanonical, isLongGuest, isUnrestricted, isWide,
 
 /** Bits of access rights (24.4.1). */
 export const Rights = {
-  ...{ TYPE_MASK: 0xf, S: 1 << 4, DPL_SHIFT: 5, P: 1 << 7, L: 1 << 13, DB: 1 << 14, G: 1 << 15, UNUSABLE: 1 << 16 },
+  ...{
+    TYPE_MASK: 0xf,
+    ACCESSED: 1,
+    S: 1 << 4,
+    DPL_SHIFT: 5,
+    P: 1 << 7,
+    L: 1 << 13,
+    DB: 1 << 14,
+    G: 1 << 15,
+    UNUSABLE: 1 << 16,
+  },
 } as const;
 const RESERVED_RIGHTS = 0xfffe_0f00;
 /** Of {@link Rights.TYPE_MASK}, of code and data. */
