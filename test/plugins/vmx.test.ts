@@ -46,7 +46,7 @@ import {
   vmxon,
 } from './vmx-guest.ts';
 
-const [RAX, RBX, RSP, CS, SS] = [0, 3, 4, 1, 2];
+const [RBX, RSP, CS, SS] = [3, 4, 1, 2];
 const [UD, BP, GP, PF] = [6, 3, 13, 14];
 const { CALL, ENABLE, HLT, VMCALL, VMLAUNCH, VMREAD, VMRESUME, VMWRITE, VMXOFF } = Op;
 const [CF, ZF, IF] = [1n, 1n << 6n, 1n << 9n];
@@ -162,6 +162,11 @@ describe.each(TIERS)('VMX in %s', (_name, tier) => {
     ])('%s is #UD without CR4.VMXE', async (code) => {
       const vmx = await run({ guest: '', host: `${code} ${HLT}` });
       expect([vmx.stoppedIn, ...vmx.stack(1)]).toEqual([UD, BigInt(CODE)]);
+    });
+
+    it.each(['0fc7f0', '0fc7f8', '660f78c00102', 'f20f79c1'])('%s is none of them: #UD', async (code) => {
+      const vmx = await run({ guest: '', host: `${ON} ${code} ${HLT}` });
+      expect([vmx.stoppedIn, ...vmx.stack(1)]).toEqual([UD, BigInt(CODE + lengthOf(ON))]);
     });
 
     it('are #GP in user mode', async () => {
@@ -715,11 +720,12 @@ describe.each(TIERS)('VMX in %s', (_name, tier) => {
         vcpu.writeMsr(0x175, 0x1_e000n);
         vcpu.writeMsr(0x176, BigInt(CODE + 0x200));
         machine.memory.writeBytes(user, Uint8Array.of(0x0f, 0x34));
-        machine.memory.writeBytes(CODE + 0x200, Uint8Array.of(0xf4));
+        // mov r8d, 7; hlt: other instructions outside of 64-bit code
+        machine.memory.writeBytes(CODE + 0x200, Uint8Array.of(0x41, 0xb8, 7, 0, 0, 0, 0xf4));
       },
     });
-    expect([vcpu.rip, vcpu.gpr[RSP], vcpu.cpl]).toEqual([BigInt(CODE + 0x201), 0x1_e000n, 0]);
-    expect(vcpu.gpr[RAX]).toBe(0n);
+    expect([vcpu.rip, vcpu.gpr[RSP], vcpu.cpl]).toEqual([BigInt(CODE + 0x207), 0x1_e000n, 0]);
+    expect(vcpu.gpr[8]).toBe(7n);
   });
 
   it('runs any program as the processor itself does', async () => {
