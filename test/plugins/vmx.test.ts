@@ -48,7 +48,7 @@ import {
 
 const [RBX, RSP, CS, SS] = [3, 4, 1, 2];
 const [UD, BP, GP, PF] = [6, 3, 13, 14];
-const { CALL, ENABLE, HLT, VMCALL, VMLAUNCH, VMREAD, VMRESUME, VMWRITE, VMXOFF } = Op;
+const { CALL, HLT, VMCALL, VMLAUNCH, VMREAD, VMRESUME, VMWRITE, VMXOFF } = Op;
 const [CF, ZF, IF] = [1n, 1n << 6n, 1n << 9n];
 const VALID = 0x8000_0000;
 const LSTAR = 0xc000_0082;
@@ -689,6 +689,37 @@ describe.each(TIERS)('VMX in %s', (_name, tier) => {
       expect(exitOf(vmcs)).toEqual(exit(ExitReason.INTERRUPT_WINDOW, START_RIP + 3n));
       expect(vmcs.read64('GUEST_RFLAGS') & IF).toBe(IF);
     });
+  });
+
+  it.each([
+    ['a loop', 'ebfe', 0],
+    ['HLT', `fb ${HLT} ${CALL}`, 1],
+  ])('the preemption timer ends %s', async (_what, guest, activity) => {
+    const { vmcs, vcpu } = await run({
+      guest,
+      prepare: ({ vmcs }) => {
+        setControls(vmcs, 'PIN_BASED_CONTROLS', Pin.PREEMPTION_TIMER);
+        setControls(vmcs, 'EXIT_CONTROLS', ExitControl.SAVE_PREEMPTION_TIMER);
+        vmcs.write('PREEMPTION_TIMER', 1000);
+        vmcs.write('GUEST_ACTIVITY', activity);
+      },
+    });
+    expect(exitOf(vmcs)).toEqual(exit(ExitReason.PREEMPTION_TIMER, START_RIP));
+    expect([vmcs.read('PREEMPTION_TIMER'), vmcs.read('GUEST_ACTIVITY'), vcpu.assist]).toEqual([0, activity, undefined]);
+  });
+
+  it('what the preemption timer has left is kept', async () => {
+    const { vmcs } = await run({
+      guest: `90 90 ${VMCALL}`,
+      prepare: ({ vmcs }) => {
+        setControls(vmcs, 'PIN_BASED_CONTROLS', Pin.PREEMPTION_TIMER);
+        setControls(vmcs, 'EXIT_CONTROLS', ExitControl.SAVE_PREEMPTION_TIMER);
+        vmcs.write('PREEMPTION_TIMER', 0x4000_0000);
+      },
+    });
+    expect(exitOf(vmcs).reason).toBe(ExitReason.VMCALL);
+    expect(vmcs.read('PREEMPTION_TIMER')).toBeGreaterThan(0x3f00_0000);
+    expect(vmcs.read('PREEMPTION_TIMER')).toBeLessThanOrEqual(0x4000_0000);
   });
 
   it('NMIs exit, and a window for virtual ones is an exit behind IRET', async () => {

@@ -1,4 +1,4 @@
-import type { Exit, ExitAnswer, ExitKind, GuestMemory, PluginHost, Vcpu } from '@polyvisor/plugin-api';
+import type { Clock, Exit, ExitAnswer, ExitKind, GuestMemory, PluginHost, Vcpu } from '@polyvisor/plugin-api';
 
 /** What CPUID answers. */
 export interface CpuidLeaf {
@@ -17,6 +17,7 @@ export interface AssistedVcpu {
 /** What a vendor's half needs of the machine. */
 export interface Surroundings {
   readonly memory: GuestMemory;
+  readonly clock: Clock;
   /** Counters, for `--stats`. */
   count(name: string): void;
   log: PluginHost['log'];

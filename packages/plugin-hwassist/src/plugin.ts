@@ -85,6 +85,7 @@ class AssistedMachine {
     const host = this.#host;
     const made = this.#assist.assist(vcpu, {
       memory: this.#machine.memory,
+      clock: this.#machine.clock,
       count: (name) => host.count(name),
       log: (level, message) => host.log(level, message),
     });

@@ -1,6 +1,11 @@
 /** Bits of the VM-execution, VM-exit and VM-entry controls (SDM vol. 3C, 24.6 to 24.8), as far as the processor has them. */
 
-export const Pin = { EXTERNAL_INTERRUPT_EXITING: 1 << 0, NMI_EXITING: 1 << 3, VIRTUAL_NMIS: 1 << 5 } as const;
+export const Pin = {
+  EXTERNAL_INTERRUPT_EXITING: 1 << 0,
+  NMI_EXITING: 1 << 3,
+  VIRTUAL_NMIS: 1 << 5,
+  PREEMPTION_TIMER: 1 << 6,
+} as const;
 
 // biome-ignore format: a table
 export const Primary = {
@@ -20,7 +25,7 @@ export const Secondary = {
 // biome-ignore format: a table
 export const ExitControl = {
   SAVE_DEBUG_CONTROLS: 1 << 2, HOST_ADDRESS_SPACE_SIZE: 1 << 9, ACKNOWLEDGE_INTERRUPT: 1 << 15,
-  SAVE_PAT: 1 << 18, LOAD_PAT: 1 << 19, SAVE_EFER: 1 << 20, LOAD_EFER: 1 << 21,
+  SAVE_PAT: 1 << 18, LOAD_PAT: 1 << 19, SAVE_EFER: 1 << 20, LOAD_EFER: 1 << 21, SAVE_PREEMPTION_TIMER: 1 << 22,
 } as const;
 
 export const EntryControl = {

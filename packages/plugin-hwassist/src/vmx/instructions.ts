@@ -197,7 +197,7 @@ export class VmxInstructions {
     const loaded = this.#load(address, POINTER_BYTES);
     return typeof loaded === 'object' ? loaded : use(loaded);
   }
-  /** NOT IMPLEMENTED: the limit of a segment outside of 64-bit mode. */
+  /** NOT IMPLEMENTED: limits of segments, and their rights, outside of 64-bit mode. */
   #load(address: bigint, sizeBytes: number): bigint | { readonly answer: ExitAnswer } {
     if (!isCanonical(address)) return { answer: this.#beyondSegment() };
     const found = this.#vcpu.read(address, sizeBytes);

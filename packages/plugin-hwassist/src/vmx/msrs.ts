@@ -32,8 +32,10 @@ const VMX_MEMORY_TYPE_WB = 6n;
 /** IA32_VMX_BASIC: INS and OUTS are told of in the instruction-information field; there are TRUE registers. */
 const Basic = { SIZE_SHIFT: 32n, TYPE_SHIFT: 50n, STRING_IO_INFORMATION: 1n << 54n, TRUE_CONTROLS: 1n << 55n } as const;
 export const CR3_TARGETS = 4;
+/** The VMX-preemption timer counts once in so many ticks of the TSC, as a power of two. */
+export const PREEMPTION_TIMER_SHIFT = 5n;
 /** IA32_VMX_MISC: a VM exit stores EFER.LMA into the control "IA-32e mode guest"; activity state HLT. */
-const MISC = (1n << 5n) | (1n << 6n) | (BigInt(CR3_TARGETS) << 16n);
+const MISC = PREEMPTION_TIMER_SHIFT | (1n << 5n) | (1n << 6n) | (BigInt(CR3_TARGETS) << 16n);
 
 /** Bits of IA32_VMX_EPT_VPID_CAP (appendix A.10): all of what it can say but advanced information, shadow stacks and walks of 5 levels. */
 const EPT = [0n, 6n, 8n, 14n, 16n, 17n, 20n, 21n, 25n, 26n];

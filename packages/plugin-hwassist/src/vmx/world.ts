@@ -25,6 +25,7 @@ import { loadHost } from './host-state.ts';
 import { exceptionExit, mayExit, type Rules, type VmExit, vmExitOf } from './interception.ts';
 import { loadMsrs, type MsrAccess, storeMsrs } from './msr-lists.ts';
 import { CR0_FIXED0, CR4_VMXE } from './msrs.ts';
+import { PreemptionTimer } from './preemption-timer.ts';
 import { rulesOf } from './rules.ts';
 import { hasTprShadow, TprShadow, virtualised } from './virtualised.ts';
 import type { Vmcs } from './vmcs.ts';
@@ -43,6 +44,7 @@ interface RunningGuest {
   readonly rules: Rules;
   readonly tables: ExtendedPageTables | undefined;
   readonly tprShadow: TprShadow | undefined;
+  readonly timer: PreemptionTimer | undefined;
   /** With virtual NMIs the host's own blocking is elsewhere. */
   readonly hostNmiBlocked: boolean;
   /** What the entry injects, and has not been followed by an instruction of the guest's yet. */
@@ -92,6 +94,7 @@ export class World {
   #window(): 'open' | 'waits' | undefined {
     const guest = this.#guest;
     if (!guest) return undefined;
+    if (guest.timer?.isOver) return 'open';
     const { primary } = guest.rules.controls;
     const wantsNmi = (primary & Primary.NMI_WINDOW_EXITING) !== 0;
     const wantsInterrupt = (primary & Primary.INTERRUPT_WINDOW_EXITING) !== 0;
@@ -103,6 +106,10 @@ export class World {
     const guest = this.#guest;
     if (!guest) return false;
     const { pin, primary, exit } = guest.rules.controls;
+    if (event === 'window' && guest.timer?.isOver) {
+      this.#vmexit({ reason: ExitReason.PREEMPTION_TIMER });
+      return true;
+    }
     if (event === 'window') {
       const isNmi = (primary & Primary.NMI_WINDOW_EXITING) !== 0 && !this.#vcpu.nmiBlocked;
       this.#vmexit({ reason: isNmi ? ExitReason.NMI_WINDOW : ExitReason.INTERRUPT_WINDOW });
@@ -167,6 +174,7 @@ export class World {
     const rules = rulesOf(entry);
     const guest: RunningGuest = {
       ...{ vmcs, rules, tables, hostNmiBlocked: vcpu.nmiBlocked, injected: undefined, haltedAt: undefined },
+      timer: this.#timerOf(entry),
       tprShadow: hasTprShadow(rules)
         ? new TprShadow(rules, Number(vmcs.read64('VIRTUAL_APIC_ADDRESS')), vmcs.read('TPR_THRESHOLD'))
         : undefined,
@@ -190,12 +198,18 @@ export class World {
       this.#msrs,
     );
     if (failed !== undefined) {
+      guest.timer?.stop();
       this.#guest = undefined;
       this.#failEntry(vmcs, controls, ExitReason.MSR_LOADING, BigInt(failed));
       return;
     }
     this.#begin(guest);
     vcpu.kick();
+  }
+
+  #timerOf({ vmcs, controls }: Entry): PreemptionTimer | undefined {
+    if ((controls.pin & Pin.PREEMPTION_TIMER) === 0) return undefined;
+    return new PreemptionTimer(this.#surroundings.clock, this.#vcpu, vmcs.read('PREEMPTION_TIMER'));
   }
 
   /** Events and the activity state that the guest begins with. */
@@ -297,6 +311,8 @@ export class World {
     vmcs.write('EXIT_INSTRUCTION_INFORMATION', exit.information ?? 0);
     vmcs.write('ENTRY_INTERRUPTION_INFORMATION', vmcs.read('ENTRY_INTERRUPTION_INFORMATION') & ~Interruption.VALID);
     saveGuest(vcpu, vmcs, controls, { isHalted: guest.haltedAt === vcpu.rip, isBehind: isDebugTrap });
+    const left = guest.timer?.stop();
+    if (left !== undefined && controls.exit & ExitControl.SAVE_PREEMPTION_TIMER) vmcs.write('PREEMPTION_TIMER', left);
     const stored = storeMsrs(
       memory,
       vmcs.read64('EXIT_MSR_STORE_ADDRESS'),

@@ -66,11 +66,11 @@ describe('a VM entry', () => {
   });
 
   it.each<[what: string, change: Change]>([
-    ['a reserved pin control', { controls: { pin: CONTROLS.pin | 2 | (1 << 7) } }],
+    ['a reserved pin control', { controls: { pin: CONTROLS.pin | (1 << 7) } }],
     ['a reserved pin control', { controls: { pin: CONTROLS.pin & ~2 } }],
     ['a reserved primary control', { controls: { primary: (CONTROLS.primary | 1) >>> 0 } }],
     ['a reserved secondary control', { controls: { secondary: CONTROLS.secondary | 1 } }],
-    ['a reserved exit control', { controls: { exit: CONTROLS.exit | (1 << 22) } }],
+    ['a reserved exit control', { controls: { exit: CONTROLS.exit | (1 << 23) } }],
     ['a reserved entry control', { controls: { entry: CONTROLS.entry | EntryControl.ENTRY_TO_SMM } }],
     ['too many CR3 targets', { CR3_TARGET_COUNT: 5 }],
     [
@@ -90,6 +90,10 @@ describe('a VM entry', () => {
       {
         controls: { pin: CONTROL_RANGES.pin.defaults, primary: (CONTROLS.primary | Primary.NMI_WINDOW_EXITING) >>> 0 },
       },
+    ],
+    [
+      'saving a preemption timer that is off',
+      { controls: { exit: CONTROLS.exit | ExitControl.SAVE_PREEMPTION_TIMER } },
     ],
     ['VPID 0', { VPID: 0 }],
     ['an illegal EPT pointer', { EPT_POINTER: 0x1n }],

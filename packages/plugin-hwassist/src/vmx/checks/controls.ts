@@ -1,5 +1,5 @@
 /** Checks on the VM-execution, VM-exit and VM-entry control fields: VMfail with error 7 (SDM vol. 3C, 26.2.1). */
-import { CONTROL_RANGES, type ControlRange, fixedOnes, Pin, Primary, Secondary } from '../controls.ts';
+import { CONTROL_RANGES, type ControlRange, ExitControl, fixedOnes, Pin, Primary, Secondary } from '../controls.ts';
 import { isLegalEptPointer } from '../ept.ts';
 import { Interruption, InterruptionType, isOfInstruction, typeOf } from '../events.ts';
 import type { NarrowField, WideField } from '../fields.ts';
@@ -101,6 +101,11 @@ const CONTROL_CHECKS: readonly Check[] = [
   [
     'NMI-window exiting without virtual NMIs',
     (entry) => primary(Primary.NMI_WINDOW_EXITING)(entry) && !pin(Pin.VIRTUAL_NMIS)(entry),
+  ],
+  [
+    'saving a preemption timer that is off',
+    ({ controls }) =>
+      (controls.exit & ExitControl.SAVE_PREEMPTION_TIMER) !== 0 && (controls.pin & Pin.PREEMPTION_TIMER) === 0,
   ],
   ['VPID 0', (entry) => secondary(Secondary.ENABLE_VPID)(entry) && entry.vmcs.read('VPID') === 0],
   ['an illegal EPT pointer', (entry) => usesEpt(entry) && !isLegalEptPointer(entry.vmcs.read64('EPT_POINTER'))],
