@@ -7,7 +7,7 @@ import {
   type VirtualizationInstruction,
 } from '@polyvisor/plugin-api';
 import type { Surroundings } from '../assist.ts';
-import { isCanonical, isPage, Rflags } from './checks/state.ts';
+import { isCanonical, isPage } from './checks/state.ts';
 import { isLegalEptPointer } from './ept.ts';
 import { InstructionError } from './exit-reasons.ts';
 import { fieldAt } from './fields.ts';
@@ -23,7 +23,7 @@ const undefinedOpcode: ExitAnswer = { fault: VECTOR_UD };
 const protection: ExitAnswer = { fault: VECTOR_GP, errorCode: 0 };
 const stackFault: ExitAnswer = { fault: VECTOR_SS, errorCode: 0 };
 /** CF, PF, AF, ZF, SF, OF. */
-const Flags = { CF: 1n, ZF: 1n << 6n, ALL: 0x8d5n } as const;
+const Flags = { CF: 1, ZF: 1 << 6, ALL: 0x8d5, VM: 1 << 17 } as const;
 const POINTER_BYTES = 8;
 const DESCRIPTOR_BYTES = 16;
 /** What VMPTRST stores where there is no current VMCS. */
@@ -61,7 +61,7 @@ export class VmxInstructions {
 
   execute(exit: ExitOf<'virtualization'>): ExitAnswer {
     const vcpu = this.#vcpu;
-    const isLegalMode = isProtected(vcpu) && (vcpu.rflags & Rflags.VM) === 0n && isLongMode(vcpu) === isLongCode(vcpu);
+    const isLegalMode = isProtected(vcpu) && (vcpu.eflags & Flags.VM) === 0 && isLongMode(vcpu) === isLongCode(vcpu);
     const run = this.#runs[exit.instruction];
     const isOn = exit.instruction === 'vmxon' ? (vcpu.cr4 & CR4_VMXE) !== 0n : this.#vmxon !== undefined;
     if (!run || !isLegalMode || !isOn) return undefinedOpcode;
@@ -73,11 +73,11 @@ export class VmxInstructions {
   #conclude(outcome: Outcome): ExitAnswer {
     if (typeof outcome === 'object') return outcome.answer;
     const vcpu = this.#vcpu;
-    const flags = vcpu.rflags & ~Flags.ALL;
-    if (outcome === 'succeed') vcpu.rflags = flags;
-    else if (outcome === 'failInvalid' || !this.#current) vcpu.rflags = flags | Flags.CF;
+    const flags = vcpu.eflags & ~Flags.ALL;
+    if (outcome === 'succeed') vcpu.eflags = flags;
+    else if (outcome === 'failInvalid' || !this.#current) vcpu.eflags = flags | Flags.CF;
     else {
-      vcpu.rflags = flags | Flags.ZF;
+      vcpu.eflags = flags | Flags.ZF;
       this.#current.write('INSTRUCTION_ERROR', outcome);
     }
     return 'handled';
