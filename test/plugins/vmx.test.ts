@@ -634,8 +634,15 @@ describe.each(TIERS)('VMX in %s', (_name, tier) => {
     });
 
     it('that the guest meets itself is told of in the same way', async () => {
-      const { vmcs } = await run({ guest: 'cd80', prepare: ({ ept }) => ept.unmap(BigInt(At.IDT)) });
-      expect([vmcs.read('IDT_VECTORING_INFORMATION'), vmcs.read64('GUEST_RIP')]).toEqual([VALID + 0x480, START_RIP]);
+      const told = async (guest: string) => {
+        const { vmcs } = await run({ guest, prepare: ({ ept }) => ept.unmap(BigInt(At.IDT)) });
+        expect(exitOf(vmcs)).toMatchObject({ reason: ExitReason.EPT_VIOLATION, rip: START_RIP });
+        return [vmcs.read('IDT_VECTORING_INFORMATION'), vmcs.read('EXIT_INSTRUCTION_LENGTH')];
+      };
+      expect(await told('cd80')).toEqual([VALID + 0x480, 2]);
+      expect(await told('66cd80')).toEqual([VALID + 0x480, 3]);
+      expect(await told('cc')).toEqual([VALID + 0x603, 1]);
+      expect((await told('0f0b'))[0]).toBe(VALID + HARDWARE_EXCEPTION + UD);
     });
   });
 

@@ -2,7 +2,6 @@ import type {
   Access,
   Assist,
   ControlRegisterLimits,
-  DebugRegister,
   DeliveredEvent,
   EventGate,
   GatedEvent,
@@ -36,7 +35,6 @@ import {
   HIDDEN_GDT,
   HIDDEN_GDT_AT,
   INTERRUPT_WAITS,
-  KERNEL_GS_BASE,
   MMU_FLAGS,
   MXCSR,
   PDPTE,
@@ -52,6 +50,7 @@ import { RESET_SEGMENTS } from './cpu-mode.ts';
 import { directInstructions, modesOfLevelChanges, REVERSED } from './direct-instructions.ts';
 import { VcpuDirectState } from './direct-state.ts';
 import { EngineSeat } from './engine-seat.ts';
+import { EventState } from './event-state.ts';
 import { readFlags, writeFlags } from './lazy-flags.ts';
 import { mmuFlags, usesPdptes } from './mmu-state.ts';
 import { readMsrOf, writeMsrOf } from './native/msrs.ts';
@@ -61,7 +60,6 @@ import { CR3_PCID, CR4_PCIDE } from './process-contexts.ts';
 import { SECOND_LEVEL_ACCESSES, SecondLevelRefusal } from './second-level.ts';
 import { CellsInMemory, type SharedCells } from './shared-cells.ts';
 import { StartupSignals } from './startup.ts';
-import { StateBlock } from './state-block.ts';
 import { StateTables } from './state-tables.ts';
 import { TranslationBuffer } from './translation-buffer.ts';
 import { VirtualMemory } from './virtual-memory.ts';
@@ -99,7 +97,7 @@ const TOUCHES_CELLS =
   Direct.PLUGIN_CODE;
 
 /** One vCPU: the engine's state block under the names of the manuals, its events, and memory as it sees it. */
-export class MachineVcpu extends StateBlock implements Vcpu {
+export class MachineVcpu extends EventState implements Vcpu {
   readonly id: number;
   readonly tables: StateTables;
   readonly engine: Engine;
@@ -109,28 +107,6 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   atStartup: (() => void) | undefined;
   /** INIT and SIPI that have come and not been taken yet. */
   readonly startup = new StartupSignals(this);
-  /** Leave after each instruction: RFLAGS.TF is set. */
-  get singleStep(): boolean {
-    return (this.slot32(EFLAGS_SYSTEM) & Flag.TF) !== 0;
-  }
-  /** Waits to be delivered before the next instruction. */
-  pending: DeliveredEvent | undefined;
-  /** STI has set IF, or SS has been loaded: interrupts wait for one more instruction (SDM vol. 2B, STI; vol. 3A, 6.8.3). */
-  interruptShadow = false;
-  /** SS has been loaded: debug exceptions other than general detect wait, too. */
-  debugShadow = false;
-  /** Of the instruction that is carried out: by what interrupts have waited for its end. */
-  instructionShadow: 'sti' | 'stackSegment' | undefined;
-  /** Before an instruction: whether it is behind STI or a load of SS. */
-  takeShadow(): boolean {
-    const shadow = this.interruptShadow;
-    this.instructionShadow = shadow ? (this.debugShadow ? 'stackSegment' : 'sti') : undefined;
-    this.interruptShadow = false;
-    return shadow;
-  }
-  latestDebug = { conditions: 0, dr6: 0n };
-  /** Bits of DR6 of traps that wait for the end of the instruction behind MOV SS or POP SS. */
-  heldTraps = 0;
   /** The chips as this processor sees them. */
   readonly platform: ProcessorPlatform;
   #nmiPending = false;
@@ -344,13 +320,6 @@ export class MachineVcpu extends StateBlock implements Vcpu {
     return entered;
   }
 
-  debugRegister(index: DebugRegister): bigint {
-    return this.slot64(DR[index]);
-  }
-  setDebugRegister(index: DebugRegister, value: bigint): void {
-    this.setSlot64(DR[index], value);
-  }
-
   /** Clear some of RFLAGS that are no arithmetic ones, nor AC. */
   clearSystemFlags(flags: number): void {
     // Where IF is kept elsewhere, it is 1 here.
@@ -422,12 +391,6 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   set cpl(level: number) {
     this.setSlot32(CPL, level);
     this.updateMmu();
-  }
-  get kernelGsBase(): bigint {
-    return this.slot64(KERNEL_GS_BASE);
-  }
-  set kernelGsBase(value: bigint) {
-    this.setSlot64(KERNEL_GS_BASE, value);
   }
 
   setSegment(index: number, segment: Segment): void {
@@ -560,9 +523,6 @@ export class MachineVcpu extends StateBlock implements Vcpu {
   }
   readonly cr4Bits = CR4_BITS;
   controlRegisterLimits: ControlRegisterLimits | undefined = undefined;
-  get pdptes(): readonly bigint[] {
-    return PDPTE.map((slot) => this.slot64(slot));
-  }
   get assist(): Assist | undefined {
     return this.#assist;
   }

@@ -14,9 +14,19 @@ export function codeSizeOf(vcpu: Vcpu): CodeSize {
   return { isLong: false, addressBits: vcpu.accessRights(SegmentIndex.CS) & Rights.DB ? 32 : 16 };
 }
 
+const linearRip = (vcpu: Vcpu): bigint => (isLongCode(vcpu) ? 0n : vcpu.segment(SegmentIndex.CS).base) + vcpu.rip;
+
 /** Empty if they cannot be read any more. */
 export function instructionBytes(vcpu: Vcpu, lengthBytes: number): Uint8Array {
-  const base = isLongCode(vcpu) ? 0n : vcpu.segment(SegmentIndex.CS).base;
-  const found = vcpu.read(base + vcpu.rip, lengthBytes, { as: 'supervisor' });
+  const found = vcpu.read(linearRip(vcpu), lengthBytes, { as: 'supervisor' });
   return found.ok ? found.bytes : new Uint8Array();
+}
+
+const LONGEST_INSTRUCTION = 15;
+const PAGE_BYTES = 4096;
+/** As many as an instruction can have, or as there are on its page if the next cannot be read. */
+export function bytesAtRip(vcpu: Vcpu): Uint8Array {
+  const bytes = instructionBytes(vcpu, LONGEST_INSTRUCTION);
+  const onPage = PAGE_BYTES - Number(linearRip(vcpu) % BigInt(PAGE_BYTES));
+  return bytes.length > 0 ? bytes : instructionBytes(vcpu, Math.min(LONGEST_INSTRUCTION, onPage));
 }

@@ -152,3 +152,14 @@ export function instructionInformation(
 
 /** Segment register of an operand in memory, by its number. */
 export const segmentOf = (information: number): number => (information >>> Info.SEGMENT_SHIFT) & 7;
+
+const INT_N = 0xcd;
+/** INT3, INTO, INT1 or INT n: its first opcode byte, and how long it is; `undefined`: it is none of the bytes. */
+export function softwareInterruptOf(
+  bytes: Uint8Array,
+  isLong: boolean,
+): { readonly opcode: number; readonly lengthBytes: number } | undefined {
+  const { at } = prefixesOf(bytes, isLong);
+  const opcode = bytes[at];
+  return opcode === undefined ? undefined : { opcode, lengthBytes: at + (opcode === INT_N ? 2 : 1) };
+}

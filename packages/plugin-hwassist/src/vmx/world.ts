@@ -19,9 +19,10 @@ import { ExitControl, Pin, Primary, Secondary } from './controls.ts';
 import { ExtendedPageTables, Violation } from './ept.ts';
 import { eventOf, Interruption, InterruptionType, interruption, isOfInstruction, typeOf, vectoring } from './events.ts';
 import { ENTRY_FAILURE, ExitReason, exitName, InstructionError } from './exit-reasons.ts';
-import { instructionBytes } from './guest-code.ts';
+import { bytesAtRip, isLongCode } from './guest-code.ts';
 import { loadGuest, saveGuest } from './guest-state.ts';
 import { loadHost } from './host-state.ts';
+import { softwareInterruptOf } from './instruction-information.ts';
 import { exceptionExit, mayExit, type Rules, type VmExit, vmExitOf } from './interception.ts';
 import { loadMsrs, type MsrAccess, storeMsrs } from './msr-lists.ts';
 import { CR0_FIXED0, CR4_VMXE } from './msrs.ts';
@@ -348,9 +349,10 @@ export class World {
       if (event.source === 'nmi') vcpu.nmiBlocked = false;
       return;
     }
-    const opcode = event.source === 'softwareInterrupt' ? instructionBytes(vcpu, 1)[0] : undefined;
-    vmcs.write('IDT_VECTORING_INFORMATION', vectoring(event, opcode));
-    vmcs.write('EXIT_INSTRUCTION_LENGTH', lengthBytes);
+    const isOfGuest = event.source === 'softwareInterrupt';
+    const instruction = isOfGuest ? softwareInterruptOf(bytesAtRip(vcpu), isLongCode(vcpu)) : undefined;
+    vmcs.write('IDT_VECTORING_INFORMATION', vectoring(event, instruction?.opcode));
+    vmcs.write('EXIT_INSTRUCTION_LENGTH', instruction?.lengthBytes ?? lengthBytes);
   }
 
   #return(vmcs: Vmcs, exitControls: number): void {
