@@ -46,7 +46,9 @@ function outcome({ status, stdout, stderr }) {
 
 let failed = false;
 for (const name of wanted) {
-  const [flat, test] = name.split('/');
+  // Names of tests have slashes, too.
+  const [flat, ...rest] = name.split('/');
+  const test = rest.join('/');
   // The first word of a Multiboot command line is the image's name.
   const command = test ? ['--entry', 'multiboot1', '--append', `${flat} ${test}`] : [];
   const options = [...command, '--plugin', plugin, '--chip', 'testdev', '--memory', `${memoryMib}M`, '--cpus', cpus];
