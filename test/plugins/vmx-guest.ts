@@ -42,12 +42,13 @@ export const START_RIP = BigInt(At.GUEST_CODE);
 /** Where the guest's handler of a vector has its VMCALL. */
 export const handler = (vector: number) => BigInt(At.HANDLERS + vector * 16);
 
-/** Pointers in memory: to the VMXON region and the VMCSs, and a descriptor of zeros for INVEPT and INVVPID. */
+/** Pointers in memory: to the VMXON region and the VMCSs, and descriptors for INVEPT and INVVPID. */
 const Pointer = {
   VMXON: At.POINTERS,
   VMCS: At.POINTERS + 8,
   OTHER: At.POINTERS + 16,
   ZEROS: At.POINTERS + 24,
+  PAGE: At.POINTERS + 40,
 } as const;
 const absolute = (address: number) => `3425 ${little32(address)}`;
 export const vmxon = (pointer: number = Pointer.VMXON) => `f30fc7 ${absolute(pointer)}`;
@@ -57,6 +58,8 @@ export const OTHER = Pointer.OTHER;
 /** mov ecx, 2; invept rcx, [zeros]; the same of INVVPID. */
 export const INVEPT = `b902000000 660f3880 0c25 ${little32(Pointer.ZEROS)}`;
 export const INVVPID = `b902000000 660f3881 0c25 ${little32(Pointer.ZEROS)}`;
+/** mov ecx, 0; invvpid rcx, [VPID 1, GVA] */
+export const INVVPID_OF_PAGE = `b900000000 660f3881 0c25 ${little32(Pointer.PAGE)}`;
 export const Op = {
   ...{ VMLAUNCH: '0f01c2', VMRESUME: '0f01c3', VMXOFF: '0f01c4', VMCALL: '0f01c1', HLT: 'f4' },
   /** Nobody's but the bench's: what each does is a test's own. */
@@ -158,6 +161,8 @@ function place(guest: TestGuest, hostRip: bigint): VmxGuest {
     memory.write64(At.POINTERS + i * 8, BigInt(region));
     memory.write32(region, VMCS_REVISION);
   });
+  memory.write64(Pointer.PAGE, 1n);
+  memory.write64(Pointer.PAGE + 8, BigInt(GVA));
   const ept = extendedTables(guest, At.EPT);
   return Object.assign(guest, { vmcs: legalVmcs(guest, At.VMCS, ept, hostRip), guestTables, ept });
 }

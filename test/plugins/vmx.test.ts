@@ -25,6 +25,7 @@ import {
   handler,
   INVEPT,
   INVVPID,
+  INVVPID_OF_PAGE,
   legalVmcs,
   OFFSET,
   ON,
@@ -368,6 +369,7 @@ describe.each(TIERS)('VMX in %s', (_name, tier) => {
     it.each([
       ['INVEPT', INVEPT],
       ['INVVPID', INVVPID],
+      ['INVVPID of the page', INVVPID_OF_PAGE],
     ])('have no translation any more after %s', async (_what, invalidate) => {
       const { read, note } = reading();
       const remap = (vmx: VmxGuest) => {

@@ -180,14 +180,18 @@ export class VmxInstructions {
     return this.#world.enter(vmcs) ?? { answer: 'handled' };
   }
 
-  #invalidate({ address, operands }: ExitOf<'virtualization'>, isIllegal: typeof isIllegalInvept): Outcome {
+  #invalidate(
+    { instruction, address, operands }: ExitOf<'virtualization'>,
+    isIllegal: typeof isIllegalInvept,
+  ): Outcome {
     const register = this.#vcpu.gpr[operands?.reg ?? 0];
     const type = operands?.sizeBytes === 8 ? register : register & LOW;
     const loaded = this.#load(address, DESCRIPTOR_BYTES);
     if (typeof loaded === 'object') return loaded;
     if (isIllegal(type, BigInt.asUintN(64, loaded), loaded >> 64n)) return InstructionError.INVALID_OPERAND;
-    // More is dropped than is asked for.
-    this.#vcpu.flushTlb();
+    // More is dropped than is asked for: of all guests, and of a page in each.
+    const isOfPage = instruction === 'invvpid' && type === InvvpidType.ADDRESS;
+    this.#vcpu.flushTlb(isOfPage ? loaded >> 64n : undefined);
     return 'succeed';
   }
 
