@@ -41,7 +41,9 @@ describe('plug-in hwassist', () => {
     expect(cpuid(1).registers).toEqual([OWN.eax, 1, 0x120, 3]);
     expect(cpuid(7).registers[3] >>> 0).toBe(0x2000_0003);
     expect(cpuid(0x8000_0001).registers).toEqual([0, 0, 0x100, 0]);
+    expect(cpuid(0x8000_0000).registers).toEqual([0x8000_0008, 0, 0, 0]);
     expect(cpuid(0x8000_000a).answer).toBe('pass');
+    expect(cpuid(0x8000_0021).registers).toEqual([0, 0, 0, 0]);
     vcpu.gpr[Gpr.RCX] = FEATURE_CONTROL;
     expect(host.exit(vcpu, { kind: 'rdmsr', instructionLength: 2 })).toBe('handled');
     expect(vcpu.gpr[Gpr.RAX]).toBe(5n);

@@ -7,7 +7,10 @@ const Leaf = {
   STRUCTURED: 7,
   EXTENDED_VENDOR: 0x8000_0000,
   EXTENDED: 0x8000_0001,
+  /** The last one. */
   SIZES: 0x8000_0008,
+  /** Automatic IBRS. */
+  OTHER_VENDORS: 0x8000_0021,
 } as const;
 /** "GenuineIntel": drivers of the hardware assistance go by it. */
 const VENDOR = { ebx: 0x756e_6547, edx: 0x4965_6e69, ecx: 0x6c65_746e } as const;
@@ -34,13 +37,15 @@ export function changedLeaf(leaf: number, own: () => CpuidLeaf): CpuidLeaf | und
       return answer.ebx === 0 ? answer : { ...answer, edx: answer.edx | ARCH_CAPABILITIES };
     }
     case Leaf.EXTENDED_VENDOR:
-      return { ...own(), ebx: 0, ecx: 0, edx: 0 };
+      return { eax: Leaf.SIZES, ebx: 0, ecx: 0, edx: 0 };
     case Leaf.EXTENDED: {
       const { ecx, edx } = own();
       return { eax: 0, ebx: 0, ecx: ecx & EXTENDED_ECX, edx: edx & EXTENDED_EDX };
     }
     case Leaf.SIZES:
       return { eax: own().eax, ebx: 0, ecx: 0, edx: 0 };
+    case Leaf.OTHER_VENDORS:
+      return { eax: 0, ebx: 0, ecx: 0, edx: 0 };
     default:
       return undefined;
   }
