@@ -7,7 +7,7 @@
  *   --doors A,B       of the names in door-rows.ts (all); ratios are those to the first
  *   --entry NAME      the native door ("elf"; a bzImage has "linux32")
  *   --runs N          how often each is run (3)
- *   --exits asked|all, as of `vm run`: with `all` every system instruction is an exit, as under a hypervisor that traps and emulates
+ *   --exits asked|privileged|all, as of `vm run`: with `privileged` what a kernel would trap for under a hypervisor that emulates is an exit
  *   --clock wall|icount, --memory MB (128), --timeout S for each run (300), --node FILE
  *
  * The table goes to stdout, everything else to stderr. Exits 1 if a run did not get to both marks.

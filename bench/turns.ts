@@ -11,7 +11,7 @@
  * the console, such as `exec /bin/busybox sh`:
  *   --doors A,B       of the names in door-rows.ts (all); ratios are those to the first
  *   --entry NAME      the native door ("elf"; a bzImage has "linux32")
- *   --exits asked|all   of `vm run` (asked)
+ *   --exits CHOICE      of `vm run` (asked)
  *   --command TEXT    the load, one line for that shell, which is right if it exits with 0 (300 × `/bin/busybox true`)
  *
  *   --rounds N        how often each load is run in each guest (10); the first, with cold code, is told apart

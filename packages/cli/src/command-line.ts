@@ -253,7 +253,10 @@ function addRunOptions(run: Command): Command {
     )
     .option('--no-code-cache', 'neither take nor keep compiled code of other runs')
     .addOption(
-      new Option('--exits <choice>', 'asked, or all: every system instruction leaves generated code, for comparisons')
+      new Option(
+        '--exits <choice>',
+        'asked; privileged or all: system instructions leave generated code, for comparisons',
+      )
         .argParser(parseExits)
         .default('asked', 'asked'),
     );

@@ -53,8 +53,9 @@ it('profile names a file', () => {
   expect(() => parseProfile('')).toThrow(expect.objectContaining({ code: 'PV3001' }));
 });
 
-it('--exits is asked or all', () => {
-  expect(['asked', 'all'].map(parseExits)).toEqual(['asked', 'all']);
+it('--exits is asked, privileged or all', () => {
+  const choices = ['asked', 'privileged', 'all'];
+  expect(choices.map(parseExits)).toEqual(choices);
   expect(() => parseExits('none')).toThrow(expect.objectContaining({ code: 'PV3001' }));
 });
 

@@ -88,8 +88,8 @@ export function parseClock(text: string): 'icount' | 'wall' {
 }
 
 export function parseExits(text: string): ExitsChoice {
-  if (text === 'asked' || text === 'all') return text;
-  throw usageError(`--exits ${text} is unknown`, 'use asked or all');
+  if (text === 'asked' || text === 'privileged' || text === 'all') return text;
+  throw usageError(`--exits ${text} is unknown`, 'use asked, privileged or all');
 }
 
 export function parseCompileThread(text: string): CompileThreadChoice {

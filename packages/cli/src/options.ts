@@ -95,10 +95,10 @@ export type TierChoice =
   | { readonly kind: 'both'; readonly threshold: number | undefined };
 
 /**
- * Which instructions leave generated code, of those that need not: those that somebody is asked about, or all, as under a
- * hypervisor that traps and emulates.
+ * Which instructions leave generated code, of those that need not: those that somebody is asked about; also those that are privileged, as
+ * under a hypervisor that traps and emulates; or all.
  */
-export type ExitsChoice = 'asked' | 'all';
+export type ExitsChoice = 'asked' | 'privileged' | 'all';
 
 /** What `vm entries` was asked to do. */
 export interface EntriesOptions {

@@ -92,11 +92,13 @@ beforeEach(() => {
 });
 afterEach(() => stderr.mockRestore());
 
-it('--exits all reaches the machine, and nothing does without', async () => {
-  const { create, created } = scripted(endsWith({ kind: 'poweroff' }), endsWith({ kind: 'poweroff' }));
+it('--exits privileged and all reach the machine, and nothing does without', async () => {
+  const ends = Array.from({ length: 3 }, () => endsWith({ kind: 'poweroff' }));
+  const { create, created } = scripted(...ends);
+  await run(options({ exits: 'privileged' }), create);
   await run(options({ exits: 'all' }), create);
   await run(options(), create);
-  expect(created.map(({ exits }) => exits)).toEqual(['all', undefined]);
+  expect(created.map(({ exits }) => exits)).toEqual(['privileged', 'all', undefined]);
 });
 
 describe('the exit code', () => {

@@ -263,7 +263,7 @@ class Session {
         ...(codeKeeper && { codeKeeper }),
       },
       log: (message) => logPlugin('debug', 'pc', message),
-      ...(exits === 'all' && { exits }),
+      ...(exits !== 'asked' && { exits }),
       ...(onExit && { onExit }),
       ...(profile && { onSample: (sample) => profile.add(sample) }),
       ...(functions && { onFirstRun: (run) => functions.add(run) }),

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { directInstructions, leaves } from './direct-instructions.ts';
+import { Direct } from '../cpu/state.ts';
+import { directInstructions, leaves, unprivilegedInstructions } from './direct-instructions.ts';
 
 const KINDS = ['cli', 'iret', 'readCr', 'exception', 'rdtsc', 'pause'] as const;
 
@@ -12,6 +13,12 @@ describe('instructions that generated code carries out', () => {
       expect(KINDS.filter((kind) => leaves(kind, direct))).toEqual([asked]);
     }
     expect(KINDS.filter((kind) => leaves(kind, NOBODY))).toEqual([]);
+  });
+
+  it('are those of any level, if what is privileged is to leave', () => {
+    const direct = unprivilegedInstructions((kind) => kind === 'pause');
+    expect(KINDS.filter((kind) => leaves(kind, direct))).toEqual(['cli', 'readCr', 'exception', 'pause']);
+    expect(direct & (Direct.POPF | Direct.SEGMENT | Direct.PLUGIN_CODE)).toBe(Direct.SEGMENT | Direct.PLUGIN_CODE);
   });
 
   it('are few: all others leave', () => {

@@ -41,6 +41,14 @@ export function directInstructions(asked: (kind: ExitKind) => boolean): number {
   return BITS.reduce((bits, [kind, bit]) => (asked(kind) ? bits : bits | bit), leaving);
 }
 
+/** Likewise, while all that takes CPL 0 leaves, and page faults do: IRET, and loads of segment registers, are for any level. */
+export function unprivilegedInstructions(asked: (kind: ExitKind) => boolean): number {
+  return (
+    directInstructions((kind) => asked(kind) || BITS.some(([known]) => known === kind && kind !== 'iret')) &
+    ~Direct.POPF
+  );
+}
+
 const LEVEL_CHANGES = Direct.SYSCALL | Direct.SYSRET | Direct.IRET;
 /** In which modes generated code changes levels. Somebody who sees one way in or out of 64-bit mode switches roots at others. */
 export function modesOfLevelChanges(direct: number): readonly CpuMode[] {

@@ -26,7 +26,7 @@ import type { PluginCalls } from '../ports/plugin-calls.ts';
 import { Attempts } from './attempts.ts';
 import { Breakpoints } from './breakpoints/breakpoints.ts';
 import { InstructionTime, MachineClock, WallTime } from './clock.ts';
-import { directInstructions, leaves } from './direct-instructions.ts';
+import { directInstructions, leaves, unprivilegedInstructions } from './direct-instructions.ts';
 import { makeEngine } from './engine-host.ts';
 import { EngineSeat } from './engine-seat.ts';
 import { chooseEntry } from './entries.ts';
@@ -136,8 +136,9 @@ export class Machine implements PluginMachine {
   /** Instructions that nobody wants to see need not leave generated code. */
   #allowDirect(): void {
     const { onExit, exits } = this.#options;
-    const all = onExit || exits === 'all';
-    this.#direct = all ? 0 : directInstructions((kind) => this.#calls.has('exit', kind));
+    const asked = (kind: ExitKind) => this.#calls.has('exit', kind);
+    if (onExit || exits === 'all') this.#direct = 0;
+    else this.#direct = exits === 'privileged' ? unprivilegedInstructions(asked) : directInstructions(asked);
     for (const vcpu of this.vcpus) vcpu.direct = this.#direct;
   }
   #direct = 0;

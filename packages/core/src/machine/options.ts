@@ -44,8 +44,11 @@ export interface MachineOptions {
   idle(maxNs: number): Promise<void>;
   /** The machine's own remarks for the operator, of no more than debugging's interest. */
   readonly log?: (message: string) => void;
-  /** `all`: each instruction that can leave generated code does so, though nobody is asked about it; for comparisons. */
-  readonly exits?: 'all';
+  /**
+   * For comparisons. `privileged`: what a kernel at another CPL than 0 could not do by itself leaves generated code, though nobody is asked about
+   * it. `all`: whatever can leave it does, and no plug-in's code goes before.
+   */
+  readonly exits?: 'privileged' | 'all';
   /** Told of every exit that a plug-in could see; only if someone wants it. */
   readonly onExit?: (event: ExitEvent) => void;
   /** Told every 20,000 to 60,000 instructions where the guest is; only if someone wants it. */
