@@ -6,9 +6,9 @@
 /**
  * Exits that such code can stand before; `hypercall` is VMCALL alone, `softwareInterrupt` is INT n. Since API 1.8 `pageFault`: the exception exit
  * of a page fault that 64-bit code meets, or since API 1.10 flat 32-bit code. RIP is at its instruction then, and CR2 becomes the address if the code
- * jumps.
+ * jumps; and `sysenter`, of flat 32-bit code.
  */
-export type DirectKind = 'syscall' | 'iret' | 'hypercall' | 'softwareInterrupt' | 'pageFault';
+export type DirectKind = 'syscall' | 'sysenter' | 'iret' | 'hypercall' | 'softwareInterrupt' | 'pageFault';
 
 /** A value that generated code computes: 32 or 64 bits. */
 export interface CodeValue<T extends 'i32' | 'i64' = 'i32' | 'i64'> {

@@ -12,6 +12,7 @@ import { buildPv } from './builder/build.ts';
 import { cpuHypercalls } from './cpu/calls.ts';
 import { XEN_LEAF_BASE, XEN_VERSION } from './cpu/cpuid.ts';
 import { buildInterruptReturn, buildSystemCall } from './cpu/directEntry.ts';
+import { buildSysenter32 } from './cpu/directEntry32.ts';
 import { buildPageFault } from './cpu/directFault.ts';
 import { onBeforeEntry, tapExits } from './cpu/exits.ts';
 import type { XenVcpu } from './domain.ts';
@@ -181,6 +182,7 @@ function configure(platform: PlatformDefinition): void {
     platform.mostVcpus = MOST_VCPUS;
     platform.direct('syscall', buildSystemCall);
     platform.direct('iret', buildInterruptReturn);
+    platform.direct('sysenter', buildSysenter32);
     platform.direct('pageFault', buildPageFault);
     platform.direct('softwareInterrupt', buildHypercall32);
     return;

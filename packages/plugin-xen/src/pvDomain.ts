@@ -5,7 +5,7 @@ import { Cell } from './cpu/cells.ts';
 import { XEN_LEAF_BASE } from './cpu/cpuid.ts';
 import { descriptorsAreSafe, TRUNCATES_SEGMENTS } from './cpu/descriptorCheck.ts';
 import { DirectEntry } from './cpu/directEntry.ts';
-import { DirectFault32 } from './cpu/directFault32.ts';
+import { DirectEntry32 } from './cpu/directEntry32.ts';
 import type {
   DomainServices,
   HypercallHandler,
@@ -117,7 +117,7 @@ export class PvDomain implements XenDomain {
   readonly wordHypercalls = new Map<number, WordHypercallHandler>();
   l1Entries: L1Entries | undefined;
   /** Of each vCPU. */
-  readonly directEntries: readonly (DirectEntry | DirectFault32)[];
+  readonly directEntries: readonly (DirectEntry | DirectEntry32)[];
   /** Of each vCPU. */
   readonly directCalls: readonly DirectCalls[];
   totalPages = 0;
@@ -136,7 +136,7 @@ export class PvDomain implements XenDomain {
     this.memory = machine.memory;
     this.clock = machine.clock;
     this.vcpus = machine.vcpus.map((cpu) => createVcpu(cpu, model));
-    this.directEntries = this.vcpus.map(({ ring1 }) => (ring1 ? new DirectFault32() : new DirectEntry()));
+    this.directEntries = this.vcpus.map(({ ring1 }) => (ring1 ? new DirectEntry32() : new DirectEntry()));
     this.directCalls = this.vcpus.map(() => new DirectCalls());
     const frames = new FrameTable(machine.memory);
     const validate = (mfn: number) =>

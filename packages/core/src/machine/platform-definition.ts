@@ -16,6 +16,7 @@ import type { MachineOptions } from './options.ts';
 /** An instruction of each kind, to try code on. */
 const EXAMPLES: Readonly<Record<Exclude<DirectKind, 'pageFault'>, readonly number[]>> = {
   syscall: [0x0f, 0x05],
+  sysenter: [0x0f, 0x34],
   iret: [0x48, 0xcf],
   hypercall: [0x0f, 0x01, 0xc1],
   softwareInterrupt: [0xcd, 0x80],

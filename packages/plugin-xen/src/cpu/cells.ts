@@ -37,8 +37,11 @@ export const Cell = {
   /** Of a PV32 guest: {@link flatSegment} of that handler's code and of the kernel's stack; 0: the exit has to see to them. */
   HANDLER_CODE: 19,
   KERNEL_STACK_SEGMENT: 20,
-  /** 1: these two are those of the guest's descriptors. */
+  /** 1: these segments are those of the guest's descriptors. */
   ARE_SEGMENTS_KNOWN: 21,
+  /** Likewise of its entry for SYSENTER; where that is, and in the upper half whether it masks events. */
+  SYSENTER_CODE: 22,
+  SYSENTER_ENTRY: 23,
 } as const;
 
 /** Of access rights: code that can be read, data that can be written. */

@@ -7,7 +7,7 @@ import { Entry, RFLAGS_IF, RFLAGS_IOPL } from './bounce.ts';
 import { Cell } from './cells.ts';
 import { isOutsideHypervisor, isWriteToPresent } from './directConditions.ts';
 import { RARE_FLAGS, Root } from './directEntry.ts';
-import { buildPageFault32 } from './directFault32.ts';
+import { buildPageFault32 } from './directEntry32.ts';
 import { CODE64_RIGHTS, DATA_RIGHTS } from './segments.ts';
 import { FaultCode } from './traps.ts';
 

@@ -14,7 +14,7 @@ export interface Dispatch {
 }
 
 const CODE_L = 1 << 13;
-const FLAT_USER_SS_32 = 0xe033;
+export const FLAT_USER_SS_32 = 0xe033;
 
 const ARGUMENT_REGISTERS = [Gpr.RDI, Gpr.RSI, Gpr.RDX, Gpr.R10, Gpr.R8, Gpr.R9] as const;
 /** The arguments of the call that is being carried out; there is one at a time. */

@@ -148,7 +148,8 @@ export const softwareInterrupt: Semantics = (b, shape) => {
   leaveWith(b, 'softwareInterrupt', b.and(b.immediate(), b.i64(0xff)));
 };
 
-function runPluginCode(b: Builder, shape: InstructionShape, kind: DirectKind): void {
+/** What a plug-in has built to stand before an instruction's exit. */
+export function runPluginCode(b: Builder, shape: InstructionShape, kind: DirectKind): void {
   const build = b.directCode.get(kind);
   if (!build) return;
   b.hasDirectCode = true;

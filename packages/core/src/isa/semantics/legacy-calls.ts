@@ -16,6 +16,7 @@ import type { Value } from '../../ir/types.ts';
 import { Flag } from '../flags.ts';
 import { loadFlatSegments } from '../segment-slots.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
+import { runPluginCode } from './direct.ts';
 import { isFlatOrSegmented32, keepsMode } from './legacy-return.ts';
 import { changeLevel, isLevelKnown, RARE_FLAGS } from './levels.ts';
 import { leaveWith } from './system.ts';
@@ -54,6 +55,7 @@ export const fastEnter: Semantics = (b, shape) => {
       b.jump(b.extendU(b.wrap(b.get(SYSENTER_EIP))));
     });
   }
+  if (shape.mode === 'flat32') runPluginCode(b, shape, 'sysenter');
   leaveWith(b, 'sysenter');
 };
 

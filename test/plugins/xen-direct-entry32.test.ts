@@ -1,6 +1,6 @@
 /**
- * Page faults of a PV32 guest, its kernel's and its user mode's, without an exit: everything that can be seen afterwards is as if each
- * had left.
+ * Page faults of a PV32 guest, its kernel's and its user mode's, and SYSENTER, without an exit: everything that can be seen afterwards is as
+ * if each had left.
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -21,13 +21,14 @@ const At = {
   ...{
     USER: 0x200,
     HANDLER: 0x400,
+    ENTRY: 0x480,
     FRAMES: 0x2000,
     FRAME: 0x2100,
     TRAPS: 0x2200,
     KERNEL_TOP: 0x1f00,
     USER_TOP: 0x1800,
   },
-  ...{ GDT: 0x3000, IOPL: 0x2300 },
+  ...{ GDT: 0x3000, IOPL: 0x2300, CALLBACK: 0x2380 },
 } as const;
 const Call = {
   TRAPS: 0,
@@ -37,9 +38,10 @@ const Call = {
   VM_ASSIST: 21,
   IRET: 23,
   SCHED_OP: 29,
+  CALLBACK_OP: 30,
   PHYSDEV: 33,
 } as const;
-const [EAX, ECX, EBX, ESP, ESI, EDI] = [0, 1, 3, 4, 6, 7];
+const [EAX, ECX, EDX, EBX, ESP, ESI, EDI] = [0, 1, 2, 3, 4, 6, 7];
 /** Of struct start_info of 32-bit guests (public/xen.h). */
 const StartInfo = { PT_BASE: 60, NR_PT_FRAMES: 64 } as const;
 const PAGE_FAULT = 14;
@@ -51,6 +53,11 @@ const VCPU_INFO_PENDING = 0;
 const Ring1 = { CS: 0xe019, SS: 0xe021 } as const;
 const Ring3 = { CS: 0xe02b, SS: 0xe033 } as const;
 const FAULTS = 4;
+/** By SYSENTER. */
+const CALLS = 3;
+const CALLBACKTYPE_SYSENTER = 5;
+const SYSENTER = [0x0f, 0x34];
+const MOVE_BYTES = 5;
 const ACCESS_BYTES = 2;
 const UNMAPPED = 0x1234_5678;
 /** Stands for the last entry of the guest's page tables. */
@@ -68,6 +75,8 @@ interface State {
   readonly isWrite: boolean;
   readonly masksEvents: boolean;
   readonly hasHandler: boolean;
+  /** And an entry for SYSENTER. */
+  readonly hasEntry: boolean;
   readonly userFlags: number;
   readonly handlerCs: number;
   readonly stackSs: number;
@@ -78,7 +87,7 @@ interface State {
   readonly limitHigh: number;
 }
 const PLAIN: State = {
-  ...{ accessed: UNMAPPED, isWrite: false, masksEvents: false, hasHandler: true, userFlags: 0x202 },
+  ...{ accessed: UNMAPPED, isWrite: false, masksEvents: false, hasHandler: true, hasEntry: true, userFlags: 0x202 },
   ...{
     handlerCs: Ring1.CS,
     stackSs: Ring1.SS,
@@ -100,6 +109,7 @@ function kernel(state: State) {
     ...call(Call.UPDATE_VA, BASE + At.GDT, 0, 0, 2), // and nobody may write to this one
     ...call(Call.SET_GDT, BASE + At.FRAMES, 512),
     ...(state.hasHandler ? call(Call.TRAPS, BASE + At.TRAPS) : []),
+    ...(state.hasEntry ? call(Call.CALLBACK_OP, 0, BASE + At.CALLBACK) : []),
     ...call(Call.STACK_SWITCH, state.stackSs, state.stack),
     ...move(ECX, state.accessed),
     ...move(EDI, FAULTS),
@@ -110,9 +120,26 @@ function kernel(state: State) {
     ...move(EAX, Call.IRET),
     ...[0xcd, 0x82],
   ];
+  const start = [...access, 0x4f, 0x75, 0xfb, ...move(EDI, CALLS)]; // l: access; dec edi; jnz l; mov edi, CALLS
+  const ready = [
+    ...move(EBX, BASE + At.USER_TOP),
+    ...move(EDX, BASE + At.USER + start.length + 2 * MOVE_BYTES + SYSENTER.length),
+  ];
   const user = [
-    ...[...access, 0x4f, 0x75, 0xfb], // l: access; dec edi; jnz l
+    ...[...start, ...ready],
+    ...[...SYSENTER, 0x4f, 0x75, 0xfb], // s: sysenter; dec edi; jnz s
     ...[...move(ECX, UNMAPPED), ...access], // the last one
+  ];
+  const entry = [
+    ...access, // where the next handler finds whether events are masked
+    ...[0x03, 0x6c, 0x24, 0x0c], // add ebp, [esp+12]: ESP
+    ...[0x03, 0x6c, 0x24, 0x04], // add ebp, [esp+4]: CS and mask
+    ...[0x03, 0x6c, 0x24, 0x08], // add ebp, [esp+8]: EFLAGS
+    ...[0x03, 0x6c, 0x24, 0x10], // add ebp, [esp+16]: SS
+    ...[0x89, 0x14, 0x24], // mov [esp], edx: EIP
+    ...[0xc7, 0x44, 0x24, 0x04, ...imm32(Ring3.CS)], // mov dword [esp+4], Ring3.CS
+    ...[0x89, 0x5c, 0x24, 0x0c], // mov [esp+12], ebx: ESP
+    ...[0x50, ...move(EAX, Call.IRET), 0xcd, 0x82], // push eax
   ];
   const handler = [
     ...[0x87, 0x04, 0x24], // xchg [esp], eax: EAX takes the error code's place
@@ -130,6 +157,14 @@ function kernel(state: State) {
   put(0, main);
   put(At.USER, user);
   put(At.HANDLER, handler);
+  put(At.ENTRY, entry);
+  put(At.CALLBACK, [
+    CALLBACKTYPE_SYSENTER,
+    0,
+    state.masksEvents ? 1 : 0,
+    0,
+    ...[state.handlerCs, BASE + At.ENTRY].flatMap(imm32),
+  ]);
   const trapFlags = state.masksEvents ? TRAP_MASKS_EVENTS : 0;
   put(At.TRAPS, [PAGE_FAULT, trapFlags, state.handlerCs & 0xff, state.handlerCs >> 8, ...imm32(BASE + At.HANDLER)]);
   put(At.FRAME, [0xaaaa, BASE + At.USER, Ring3.CS, state.userFlags, BASE + At.USER_TOP, Ring3.SS].flatMap(imm32));
@@ -167,10 +202,11 @@ async function run(state: State, exits?: 'all') {
   }
   if (state.pending) machine.memory.write8(sharedInfoGpa(machine.memory) + VCPU_INFO_PENDING, 1);
   const { reason } = await machine.run();
-  return { machine, reason, left: Number(machine.stats()['exit.exception.14'] ?? 0) };
+  const left = (kind: string) => Number(machine.stats()[`exit.${kind}`] ?? 0);
+  return { machine, reason, left };
 }
 
-describe("a PV32 guest's page faults", () => {
+describe("a PV32 guest's page faults and system calls", () => {
   it.each([
     ['read', {}],
     ['write', { isWrite: true }],
@@ -181,14 +217,15 @@ describe("a PV32 guest's page faults", () => {
     const [direct, whole] = [await run(state), await run(state, 'all')];
     expect(whole.reason).toEqual({ kind: 'poweroff' });
     expect(seen(direct)).toEqual(seen(whole));
-    expect(whole.left).toBeGreaterThanOrEqual(2 * FAULTS);
+    expect(whole.left('exception.14')).toBeGreaterThanOrEqual(2 * FAULTS);
     // The first of each finds what is needed not at hand.
-    expect(whole.left - direct.left).toBeGreaterThanOrEqual(2 * (FAULTS - 1));
+    expect(whole.left('exception.14') - direct.left('exception.14')).toBeGreaterThanOrEqual(2 * (FAULTS - 1));
+    expect([direct.left('sysenter'), whole.left('sysenter')]).toEqual([0, CALLS]);
   });
 
   it.each([
     ['a write to a page table of its own', { isWrite: true, accessed: TABLE }],
-    ['one with a virtual IOPL', { hasIopl: true }],
+    ['one with a virtual IOPL', { hasIopl: true, userFlags: 0x1202 }],
     ['one with a segment that ends before', { stackSs: OWN.SHORT }],
   ])('end as if they had, even %s', async (_what, part) => {
     const state = { ...PLAIN, ...part };
@@ -208,6 +245,7 @@ describe("a PV32 guest's page faults", () => {
       0xffff_fffe,
     ),
     ...{ isWrite: fc.boolean(), masksEvents: fc.boolean(), hasHandler: fc.constantFrom(true, true, true, false) },
+    hasEntry: fc.constantFrom(true, true, true, false),
     userFlags: fc.oneof(
       fc.constantFrom(0x202, 0x246, 0x2, 0x602, 0x1202, 0x4_0202, 0x4202, 0x1_0202, 0x2_0202),
       fc.integer({ min: 0, max: 0x3f_ffff }).map((image) => image & ~0x100),
