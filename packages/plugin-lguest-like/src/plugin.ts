@@ -28,7 +28,7 @@ const PAE_NOTE = { owner: 'Xen', type: 9 } as const;
 export const lguestPlugin: Plugin = {
   name: NAME,
   version: '0.1.0',
-  api: '^1.7',
+  api: '^1.10',
   options: {
     abi: 'kernel version whose ABI the guest speaks, 2.6.24 to 4.13; without it the first hypercall tells',
     pae: "auto, on or off: the kernel's page tables are PAE's; auto reads the ELF note PAE_MODE, else off",

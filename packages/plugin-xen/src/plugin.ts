@@ -213,7 +213,7 @@ function boot(guests: Guests, host: PluginHost, request: BootRequest, machine: M
 export const xenPlugin: Plugin = {
   name: 'xen',
   version: '0.1.0',
-  api: '^1.8',
+  api: '^1.10',
   options: {},
   apply(host) {
     const leafBase = claimLeaves(host);
