@@ -179,7 +179,7 @@ describe('a request about them is refused with a code, and changes nothing', () 
     ['./nosuch.ts', 'PV1001'],
     ['./none.ts', 'PV1003'],
     ['./rival.ts=depth:1', 'PV1008'],
-    ['./counts.ts=to', 'PV1016'],
+    ['./counts.ts=:to', 'PV1016'],
     ['=', 'PV1016'],
     ['./rival.ts', 'PV1009'],
     ['./counts.ts', 'PV1011'],
