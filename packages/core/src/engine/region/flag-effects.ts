@@ -35,6 +35,28 @@ export function unreadFlags(graph: RegionGraph, registers: RegisterPlan): Readon
   return unread;
 }
 
+/**
+ * With the quiet form of instructions whose flags are all written again before anyone can see them, as tier 0 has it
+ * (docs/decisions/0007). What is computed and not read costs nothing in a region; but an instruction that leaves some flags as they are, as
+ * rotates and INC do, would have to know what those come from.
+ */
+export function withoutDeadFlags(graph: RegionGraph): RegionGraph {
+  const blocks = [...graph.blocks].map(([offset, block]) => {
+    return [offset, { ...block, instructions: quieten(block.instructions) }] as const;
+  });
+  return { ...graph, blocks: new Map(blocks) };
+}
+function quieten(instructions: readonly RegionInstruction[]): RegionInstruction[] {
+  let areDead = false;
+  const backwards = instructions.toReversed().map((instruction) => {
+    const quiet = areDead && instruction.code.flags.writes ? instruction.code.quiet() : undefined;
+    const { flags } = quiet ?? instruction.code;
+    areDead = !flags.observes && (areDead || effectOn(instruction) === 'overwrites');
+    return quiet ? { ...instruction, code: quiet } : instruction;
+  });
+  return backwards.reverse();
+}
+
 function effectOn(instruction: RegionInstruction): Exclude<FlagEffect, 'overwritesIf'> {
   const { flagEffect, flagWriters } = instruction.code.demand;
   if (flagEffect !== 'overwritesIf') return flagEffect;

@@ -1,4 +1,5 @@
 import { GPR } from '../../cpu/state.ts';
+import type { FlagUse } from '../../ir/flag-use.ts';
 import type { Program } from '../../ir/types.ts';
 import { PAGE_SIZE_BYTES } from '../../memory/layout.ts';
 import type { AddressField } from './address-fields.ts';
@@ -8,6 +9,9 @@ import type { Demand } from './demand.ts';
 export interface ShapeCode {
   readonly program: Program;
   readonly demand: Demand;
+  readonly flags: FlagUse;
+  /** The same without its effect on the arithmetic flags; undefined: it has none. */
+  quiet(): ShapeCode | undefined;
 }
 
 /** A decoded instruction with all its operands; fields as in its record, 64-bit ones signed. */

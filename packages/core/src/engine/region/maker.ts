@@ -1,5 +1,6 @@
 import { PAGE_BASE } from '../../cpu/state.ts';
 import { Builder } from '../../ir/builder.ts';
+import { flagUse } from '../../ir/flag-use.ts';
 import type { CpuMode } from '../../isa/modes.ts';
 import type { InstructionShape } from '../../isa/types.ts';
 import {
@@ -17,6 +18,7 @@ import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../re
 import { ModuleBuilder } from '../wasm.ts';
 import { addressFields } from './address-fields.ts';
 import { demandOf } from './demand.ts';
+import { withoutDeadFlags } from './flag-effects.ts';
 import { buildGraph, pageOf, type RegionGraph, type RegionInstruction, type ShapeCode } from './graph.ts';
 import { type RegionCode, RegionFunction } from './region-function.ts';
 
@@ -113,14 +115,15 @@ export class RegionMaker<Page extends PlacedPage> {
       return pages.get(page);
     };
     const isGrown = growth > 0;
-    const graph = buildGraph(offset, {
+    const found = buildGraph(offset, {
       read: (at) => this.#read(find(pageOf(at)), at, pageBase),
       isHot: (at) => isGrown && this.#isHot(find(pageOf(at)), at),
       jumpTargets: () => (isGrown ? this.#jumpTargets(pageBase) : []),
       calledFrom: (at) => (isGrown ? this.#calledFrom(at, pageBase) : undefined),
       limit: MOST_INSTRUCTIONS[growth],
     });
-    if (!graph) return undefined;
+    if (!found) return undefined;
+    const graph = withoutDeadFlags(found);
     const { base, memory } = this.#options;
     const options = {
       base,
@@ -220,14 +223,25 @@ export class RegionMaker<Page extends PlacedPage> {
   #shapeCode(shape: InstructionShape): ShapeCode | undefined {
     if (this.#shapes.has(shape)) return this.#shapes.get(shape);
     // Where a plug-in has built code for an instruction that leaves, it leaves all the same at the end of that.
-    const builder = new Builder();
-    shape.encoding.semantics(builder, shape);
-    const { program } = builder;
-    const demand = demandOf(program);
-    const code = demand.control.leaves ? undefined : { program, demand };
+    const loud = shapeCode(shape, false);
+    const quiet = lazily(() => shapeCode(shape, true));
+    const code = loud.demand.control.leaves
+      ? undefined
+      : { ...loud, quiet: () => (loud.flags.writes ? { ...quiet(), quiet: () => undefined } : undefined) };
     this.#shapes.set(shape, code);
     return code;
   }
+}
+
+function shapeCode(shape: InstructionShape, quietFlags: boolean): Omit<ShapeCode, 'quiet'> {
+  const builder = new Builder({ quietFlags });
+  shape.encoding.semantics(builder, shape);
+  const { program } = builder;
+  return { program, demand: demandOf(program), flags: flagUse(program) };
+}
+function lazily<T extends object>(make: () => T): () => T {
+  let made: T | undefined;
+  return () => (made ??= make());
 }
 
 function partsOf<Page>(graph: RegionGraph, pages: ReadonlyMap<number, Page | undefined>): RegionPart<Page>[] {
