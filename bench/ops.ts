@@ -2,7 +2,7 @@
  * `npm run bench:ops`: what ops modules bring to a kernel that was booted natively. Debian's kernel forks and executes
  * busybox 500 times, with a module's operations in it and without, in turns within one run: the wall clock, the processor's
  * time, exits by kind. All of that once while system instructions that nobody is asked about stay in generated code, and once
- * while each of them leaves, as under a hypervisor that traps and emulates.
+ * while each of them leaves.
  *
  * On several vCPUs (`--cpus`) the load is guests/threads: a program of as many threads, of which the first forks and executes so
  * often, while the others map memory, touch it and unmap it 4,000 times. Operations that keep the interrupt flag in memory are for one
