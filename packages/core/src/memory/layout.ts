@@ -69,7 +69,7 @@ export const ENTRY_TABLE_BYTES = PAGE_SIZE_BYTES * 4;
 
 /**
  * Where regions start, of one vCPU: {i64 linear address, i32 region, i32 entry table of its page}, placed by the address's
- * page number and offset xored. An entry holds wherever the code look-up of the bank in use leads to the same table.
+ * page number and offset xored, there or in the neighbour (the number's lowest bit inverted). An entry holds wherever the code look-up of the bank in use leads to the same table.
  */
 export const REGION_LOOKUP_ENTRIES = 16384;
 export const REGION_LOOKUP_ENTRY_BYTES = 16;

@@ -68,6 +68,7 @@ describe('regions', () => {
   });
 
   it('go when a block is overwritten that is not where they start, and come again', () => {
+    bench = new TestBench({ ramBytes: 1 << 20, regions: { ...FORCED_REGIONS, growAfter: 100 } });
     // jmp +0x20 … mov al,3 ; hlt
     bench.put(0x1000, 'eb20').put(0x1022, 'b003 f4');
     bench.run(0x1000n);
