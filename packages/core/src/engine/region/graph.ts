@@ -36,7 +36,7 @@ export interface RegionInstruction {
   readonly addresses: readonly AddressField[];
 }
 
-/** Straight-line code; control enters at its start only. */
+/** Straight-line code; control enters at its start only. An instruction that reaches into the next page has a block of its own. */
 export interface RegionBlock {
   readonly offset: number;
   readonly instructions: readonly RegionInstruction[];
@@ -88,6 +88,9 @@ export interface RegionCodeSource {
 
 /** The page of a place. */
 export const pageOf = (offset: number): number => offset & -PAGE_SIZE_BYTES;
+/** The instruction reaches into the next page. */
+export const reachesOver = ({ offset, pageOffset, lengthBytes }: RegionInstruction): boolean =>
+  offset - pageOffset + lengthBytes > PAGE_SIZE_BYTES;
 /** Return addresses to compare with; more of them cost more than they save. */
 const MAX_RETURNS = 4;
 
@@ -96,7 +99,9 @@ export function buildGraph(entry: number, source: RegionCodeSource): RegionGraph
   let found = discover(entry, source);
   if (found.jumpTargets.length > 0 && !isClosed(found, source.limit))
     found = discover(entry, { ...source, jumpTargets: () => [] });
-  if (!found.instructions.has(entry)) return undefined;
+  const first = found.instructions.get(entry);
+  // What leads into the region is its first page's: tier 0 looks at the second page of an instruction there.
+  if (!first || reachesOver(first)) return undefined;
   const blocks = cutIntoBlocks(found);
   linkReturns(found, blocks);
   addDispatcher(found, blocks);
@@ -154,6 +159,7 @@ function discover(entry: number, source: RegionCodeSource): Discovered {
       const instruction = read(offset);
       if (!instruction) break;
       instructions.set(offset, instruction);
+      if (reachesOver(instruction)) leaders.add(offset);
       const { control } = instruction.code.demand;
       const next = offset + instruction.lengthBytes;
       if (control.branches) follow(instruction, targetOf(instruction), next);
@@ -161,8 +167,12 @@ function discover(entry: number, source: RegionCodeSource): Discovered {
       if (jumpsAnywhere(instruction) && !jumpTargets) followJumps();
       if (control.repeats) leaders.add(offset).add(next);
       else if (control.branches || control.jumps) leaders.add(next);
-      // Straight-line code is not followed into the next page.
-      if (!control.fallsThrough || pageOf(next) !== instruction.pageOffset) break;
+      if (!control.fallsThrough) break;
+      if (pageOf(next) !== instruction.pageOffset) {
+        leaders.add(next);
+        if (isHot(next)) queue.push(next);
+        break;
+      }
       offset = next;
     }
   }
@@ -257,7 +267,7 @@ function makeBlock(
   const next = control.fallsThrough ? last.offset + last.lengthBytes : undefined;
   const successors = new Set<number>();
   if (taken !== undefined && followed.has(last.offset) && all.has(taken)) successors.add(taken);
-  if (next !== undefined && all.has(next) && pageOf(next) === last.pageOffset) successors.add(next);
+  if (next !== undefined && all.has(next)) successors.add(next);
   if (control.repeats) successors.add(offset);
   const likely = [called.get(last.offset)].filter((target) => target !== undefined && all.has(target)) as number[];
   for (const target of likely) successors.add(target);

@@ -10,6 +10,7 @@ import {
   jumpLog,
   type MemoryLayout,
   PAGE_SIZE_BYTES,
+  RECORD_BYTES,
 } from '../../memory/layout.ts';
 import { helperNumber } from '../helper-numbers.ts';
 import { memoryPages, REGION_SIGNATURE } from '../interpreter.ts';
@@ -48,8 +49,8 @@ export interface MakerOptions<Page extends PlacedPage> {
   readonly base: number;
   /** Arrivals at a place before a region is made that starts there. */
   readonly threshold: number;
-  /** The shape of the instruction that a record stands for, which lies at an offset of a page. */
-  shapeOf(record: number, page: Page, offset: number): InstructionShape | undefined;
+  /** The shape of the instruction that a record stands for, which lies at an offset of a page and may reach into a second one. */
+  shapeOf(record: number, page: Page, offset: number, second: Page | undefined): InstructionShape | undefined;
 }
 
 /** Where a region is to start. */
@@ -116,7 +117,7 @@ export class RegionMaker<Page extends PlacedPage> {
     };
     const isGrown = growth > 0;
     const found = buildGraph(offset, {
-      read: (at) => this.#read(find(pageOf(at)), at, pageBase),
+      read: (at) => this.#read(at, pageBase, find),
       isHot: (at) => isGrown && this.#isHot(find(pageOf(at)), at),
       jumpTargets: () => (isGrown ? this.#jumpTargets(pageBase) : []),
       calledFrom: (at) => (isGrown ? this.#calledFrom(at, pageBase) : undefined),
@@ -175,15 +176,25 @@ export class RegionMaker<Page extends PlacedPage> {
   }
 
   /** The decoded instruction at a place, if a region can hold it. */
-  #read(page: Page | undefined, offset: number, firstPageBase: bigint): RegionInstruction | undefined {
+  #read(
+    offset: number,
+    firstPageBase: bigint,
+    find: (page: number) => Page | undefined,
+  ): RegionInstruction | undefined {
+    const page = find(pageOf(offset));
     if (!page) return undefined;
     const { view, bytes, layout } = this.#options.memory;
-    const record = this.#recordAt(page, offset);
-    if (record === 0) return undefined;
+    const first = this.#recordAt(page, offset);
+    if (first === 0) return undefined;
+    const isCrossing = view.getUint16(first + RecordField.handler, true) === SpecialHandler.crossing;
+    const second = isCrossing ? find(pageOf(offset) + PAGE_SIZE_BYTES) : undefined;
+    if (isCrossing && second?.table !== view.getUint32(first + RecordField.link, true)) return undefined;
+    // The record behind the one that looks at the second page.
+    const record = isCrossing ? first + RECORD_BYTES : first;
     const handler = view.getUint16(record + RecordField.handler, true);
     if (handler <= SpecialHandler.stop) return undefined;
     const inPage = offset - pageOf(offset);
-    const shape = this.#options.shapeOf(record, page, inPage);
+    const shape = this.#options.shapeOf(record, page, inPage, second);
     const shapeCode = shape && this.#shapeCode(shape);
     if (!shapeCode) return undefined;
     const lengthBytes = view.getUint8(record + RecordField.length);
@@ -191,8 +202,10 @@ export class RegionMaker<Page extends PlacedPage> {
     const imm = view.getBigInt64(record + RecordField.imm, true);
     const disp = view.getBigInt64(record + RecordField.disp, true);
     const host = hostOf(layout, page) + inPage;
+    const here = bytes.subarray(host, host + Math.min(lengthBytes, PAGE_SIZE_BYTES - inPage));
+    const there = second && bytes.subarray(hostOf(layout, second), hostOf(layout, second) + lengthBytes - here.length);
     const addresses = addressFields({
-      bytes: bytes.subarray(host, host + lengthBytes),
+      bytes: there ? Uint8Array.of(...here, ...there) : here,
       mode: page.mode,
       pageBase: firstPageBase + BigInt(pageOf(offset)),
       pageOffset: inPage,
@@ -201,6 +214,8 @@ export class RegionMaker<Page extends PlacedPage> {
       ripRelative: view.getUint16(record + RecordField.base, true) === PAGE_BASE.offset,
       branches: shape.operands.some((operand) => operand.kind === 'rel'),
     });
+    // An address in two pages has no place in either.
+    if (there && addresses.length > 0) return undefined;
     return {
       code: shapeCode,
       offset,
@@ -246,19 +261,29 @@ function lazily<T extends object>(make: () => T): () => T {
 
 function partsOf<Page>(graph: RegionGraph, pages: ReadonlyMap<number, Page | undefined>): RegionPart<Page>[] {
   const parts = new Map<number, { blocks: number[]; addresses: number[]; sizeBytes: number }>();
+  const partAt = (distance: number) => {
+    const part = parts.get(distance) ?? { blocks: [], addresses: [], sizeBytes: 0 };
+    parts.set(distance, part);
+    return part;
+  };
   for (const { offset, instructions } of graph.blocks.values()) {
     if (instructions.length === 0) continue;
     const distance = pageOf(offset);
-    const part = parts.get(distance) ?? { blocks: [], addresses: [], sizeBytes: 0 };
-    parts.set(distance, part);
+    const part = partAt(distance);
     const first = offset - distance;
     for (const { addresses } of instructions)
       for (const { firstByte, sizeBytes, direction } of addresses)
         part.addresses.push(part.sizeBytes + firstByte - first, sizeBytes, direction);
     const last = instructions[instructions.length - 1];
     const end = last.offset + last.lengthBytes - distance;
-    part.blocks.push(first, end);
-    part.sizeBytes += end - first;
+    const here = Math.min(end, PAGE_SIZE_BYTES);
+    part.blocks.push(first, here);
+    part.sizeBytes += here - first;
+    if (end > here) {
+      const next = partAt(distance + PAGE_SIZE_BYTES);
+      next.blocks.push(0, end - here);
+      next.sizeBytes += end - here;
+    }
   }
   return [...parts].map(([distance, { blocks, addresses }]) => {
     const page = pages.get(distance) as Page;

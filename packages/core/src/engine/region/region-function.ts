@@ -4,6 +4,7 @@ import {
   callLogOffset,
   JUMP_LOG_ENTRIES,
   MAX_REGION_TABLES,
+  PAGE_SIZE_BYTES,
   REGION_PLACE_TABLES,
   TLB_EXEC_OFFSET,
 } from '../../memory/layout.ts';
@@ -24,6 +25,7 @@ import {
   type RegionBlock,
   type RegionGraph,
   type RegionInstruction,
+  reachesOver,
 } from './graph.ts';
 import { InstructionEmitter, type InstructionPlace } from './instruction-emitter.ts';
 import {
@@ -245,6 +247,7 @@ export class RegionFunction implements InstructionPlace {
     this.#block = block;
     ({ loaded: this.#loaded, dirty: this.#dirty } = this.#entryOf(block.offset));
     const { asm, local } = this;
+    if (block.instructions.some(reachesOver)) this.#leaveUnlessReached(block.offset);
     asm.get(local.budget).i32(block.instructions.length).op(Op.i32Sub).set(local.budget);
     for (const instruction of block.instructions) {
       const { needed, touched, written } = this.#registers.use(instruction);
@@ -348,8 +351,8 @@ export class RegionFunction implements InstructionPlace {
     const known = this.flags.known;
     const last = lastOffset(from);
     const crosses = pageOf(to) !== pageOf(last);
-    const looks = transfer === 'indirect' || (transfer === 'direct' && (crosses || to <= last));
-    if (!from.successors.has(to)) this.#leaveTo(to, looks || crosses);
+    const looks = transfer === 'indirect' || crosses || (transfer === 'direct' && to <= last);
+    if (!from.successors.has(to)) this.#leaveTo(to, looks);
     else {
       if (looks) this.#lookAtBudget(to);
       if (crosses) {
@@ -438,11 +441,19 @@ export class RegionFunction implements InstructionPlace {
 
   /** Code in another page is that of the region only if the code look-up says so. */
   #leaveUnlessMapped(to: number): void {
+    this.#unlessMapped(pageOf(to), () => this.#leaveTo(to, true));
+  }
+  /** The same of an instruction's second page: without it tier 0 does the instruction. */
+  #leaveUnlessReached(offset: number): void {
+    const { known } = this.flags;
+    this.#unlessMapped(pageOf(offset) + PAGE_SIZE_BYTES, () => this.#leaveTo(offset, false));
+    this.flags.known = known;
+  }
+  #unlessMapped(page: number, leave: () => void): void {
     const { asm, local } = this;
-    const page = pageOf(to);
     const table = this.#tableOf(page);
     if (table === undefined) {
-      this.#leaveTo(to, true);
+      leave();
       return;
     }
     asm.get(local.pageBase).i64(page).op(Op.i64Add).set(local.next);
@@ -459,7 +470,7 @@ export class RegionFunction implements InstructionPlace {
       .op(Op.i32Ne);
     asm.op(Op.i32Or).unlikelyIf();
     this.labels.push(undefined);
-    this.#leaveTo(to, true);
+    leave();
     this.labels.pop();
     asm.end();
   }

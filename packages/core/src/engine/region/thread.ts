@@ -2,7 +2,7 @@ import { decode } from '../../isa/decoder.ts';
 import type { InstructionShape } from '../../isa/types.ts';
 import { ENTRY_TABLE_BYTES, layoutFor, type MemoryLayout, PAGE_SIZE_BYTES, RECORD_BYTES } from '../../memory/layout.ts';
 import { knownTable } from './known-table.ts';
-import { batchModule, type PlacedPage, RegionMaker } from './maker.ts';
+import { batchModule, hostOf, type PlacedPage, RegionMaker } from './maker.ts';
 import type { RegionCode } from './region-function.ts';
 import type { FromThread, ToThread } from './thread-messages.ts';
 
@@ -70,7 +70,7 @@ class Work {
       memory,
       base,
       threshold,
-      shapeOf: (record, page, offset) => this.#shapeOf(record, page, offset),
+      shapeOf: (record, page, offset, second) => this.#shapeOf(record, page, offset, second),
     });
   }
 
@@ -130,12 +130,21 @@ class Work {
     return table === undefined ? undefined : this.#pages[(table - this.#layout.entryTables) / ENTRY_TABLE_BYTES];
   }
 
-  #shapeOf(record: number, page: NumberedPage, offset: number): InstructionShape | undefined {
+  #shapeOf(
+    record: number,
+    page: NumberedPage,
+    offset: number,
+    second: NumberedPage | undefined,
+  ): InstructionShape | undefined {
     const number = (record - this.#layout.records) / RECORD_BYTES;
     if (this.#shapes.has(number)) return this.#shapes.get(number);
-    const host = this.#layout.ram + page.physicalPage * PAGE_SIZE_BYTES + offset;
     const left = PAGE_SIZE_BYTES - offset;
-    const result = decode((i) => (i < left ? this.#bytes[host + i] : -1), page.mode);
+    const host = hostOf(this.#layout, page) + offset;
+    const secondHost = second && hostOf(this.#layout, second) - left;
+    const result = decode((i) => {
+      const start = i < left ? host : secondHost;
+      return start === undefined ? -1 : this.#bytes[start + i];
+    }, page.mode);
     const shape = result.ok ? result.instruction.shape : undefined;
     this.#shapes.set(number, shape);
     return shape;
