@@ -81,7 +81,7 @@ class Analysis {
     let ends = false;
     nodes.forEach((node, index) => {
       this.#effect(node, index, true);
-      ends ||= node.kind === 'branch' || node.kind === 'jump' || node.kind === 'raise';
+      ends ||= node.kind === 'branch' || node.kind === 'jump' || node.kind === 'raise' || node.kind === 'exit';
     });
     const fromSource = nodes.some((node) => node.kind === 'flagSource');
     const replacesFlags = this.#flagsSet.size === 3 && !this.#flagsRead && !fromSource;

@@ -183,15 +183,22 @@ const targetOf = ({ pageOffset, imm }: RegionInstruction): number => pageOffset 
 /** A branch or jump that pushes where it comes from. */
 const calling = ({ code }: RegionInstruction): boolean => code.demand.stores && !code.demand.control.fallsThrough;
 const RSP = GPR[4].offset;
+/** Goes to another level, or leaves. */
+const changesLevel = ({ code }: RegionInstruction): boolean => code.demand.control.jumps && code.demand.control.leaves;
 /** Takes the place to go on from the stack. */
-function returning({ code: { demand } }: RegionInstruction): boolean {
+function returning(instruction: RegionInstruction): boolean {
+  const { demand } = instruction.code;
+  if (changesLevel(instruction)) return false;
   const pops = demand.state.some(({ field, offset, write }) => field === undefined && offset === RSP && write);
   return demand.control.jumps && !demand.stores && pops;
 }
 
 /** Goes where a register or memory says, and leaves nothing behind that leads back. */
 export const jumpsAnywhere = (instruction: RegionInstruction): boolean =>
-  instruction.code.demand.control.jumps && !instruction.code.demand.stores && !returning(instruction);
+  instruction.code.demand.control.jumps &&
+  !instruction.code.demand.stores &&
+  !returning(instruction) &&
+  !changesLevel(instruction);
 
 /** Calls what a register or memory says. */
 export const callsAnywhere = (instruction: RegionInstruction): boolean =>

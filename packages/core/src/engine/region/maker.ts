@@ -237,12 +237,14 @@ export class RegionMaker<Page extends PlacedPage> {
 
   #shapeCode(shape: InstructionShape): ShapeCode | undefined {
     if (this.#shapes.has(shape)) return this.#shapes.get(shape);
-    // Where a plug-in has built code for an instruction that leaves, it leaves all the same at the end of that.
     const loud = shapeCode(shape, false);
     const quiet = lazily(() => shapeCode(shape, true));
-    const code = loud.demand.control.leaves
-      ? undefined
-      : { ...loud, quiet: () => (loud.flags.writes ? { ...quiet(), quiet: () => undefined } : undefined) };
+    const { leaves, jumps } = loud.demand.control;
+    // Where a plug-in has built code for an instruction that leaves, tier 0 goes through that.
+    const code =
+      leaves && !jumps
+        ? undefined
+        : { ...loud, quiet: () => (loud.flags.writes ? { ...quiet(), quiet: () => undefined } : undefined) };
     this.#shapes.set(shape, code);
     return code;
   }
