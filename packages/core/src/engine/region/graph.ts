@@ -180,11 +180,12 @@ function discover(entry: number, source: RegionCodeSource): Discovered {
 }
 
 const targetOf = ({ pageOffset, imm }: RegionInstruction): number => pageOffset + Number(imm);
-/** A branch or jump that pushes where it comes from. */
-const calling = ({ code }: RegionInstruction): boolean => code.demand.stores && !code.demand.control.fallsThrough;
-const RSP = GPR[4].offset;
-/** Goes to another level, or leaves. */
+/** Goes to another level or code segment, or leaves: what comes then is another region's. */
 const changesLevel = ({ code }: RegionInstruction): boolean => code.demand.control.jumps && code.demand.control.leaves;
+/** A branch or jump that pushes where it comes from. */
+const calling = (instruction: RegionInstruction): boolean =>
+  instruction.code.demand.stores && !instruction.code.demand.control.fallsThrough && !changesLevel(instruction);
+const RSP = GPR[4].offset;
 /** Takes the place to go on from the stack. */
 function returning(instruction: RegionInstruction): boolean {
   const { demand } = instruction.code;
