@@ -9,9 +9,8 @@ import {
   At,
   exit,
   exitOf,
-  GVA,
+  HARDWARE_EXCEPTION,
   handler,
-  OFFSET,
   ON,
   Op,
   outcome,
@@ -22,6 +21,7 @@ import {
   START_RIP,
   setControls,
   stackOf,
+  VALID,
   type VmxGuest,
   type VmxOptions,
 } from './vmx-guest.ts';
@@ -30,10 +30,6 @@ const RSP = 4;
 const [UD, GP] = [6, 13];
 const { CALL, HLT, VMCALL, VMLAUNCH } = Op;
 const IF = 1n << 9n;
-const VALID = 0x8000_0000;
-/** Interruption information: types of 24.8.3. */
-const HARDWARE_EXCEPTION = 3 << 8;
-const _address = GVA + OFFSET;
 
 describe.each(TIERS)('VMX in %s', (_name, tier) => {
   const run = (options: Omit<VmxOptions, 'tier'>) => runVmx({ ...options, tier });

@@ -42,6 +42,10 @@ export const START_RIP = BigInt(At.GUEST_CODE);
 /** Where the guest's handler of a vector has its VMCALL. */
 export const handler = (vector: number) => BigInt(At.HANDLERS + vector * 16);
 
+/** Interruption information (SDM vol. 3C, 24.8.3): there is an event, and the type of an exception of the processor's. */
+export const VALID = 0x8000_0000;
+export const HARDWARE_EXCEPTION = 3 << 8;
+
 /** Pointers in memory: to the VMXON region and the VMCSs, and descriptors for INVEPT and INVVPID. */
 const Pointer = {
   VMXON: At.POINTERS,

@@ -21,6 +21,7 @@ import {
   extendedTables,
   GPA,
   GVA,
+  HARDWARE_EXCEPTION,
   handler,
   INVEPT,
   INVVPID,
@@ -38,6 +39,7 @@ import {
   START_RIP,
   setControls,
   stackOf,
+  VALID,
   type VmxGuest,
   type VmxOptions,
   vmclear,
@@ -49,10 +51,7 @@ const [RBX, RSP, CS, SS] = [3, 4, 1, 2];
 const [UD, BP, GP, PF] = [6, 3, 13, 14];
 const { CALL, HLT, VMCALL, VMLAUNCH, VMREAD, VMRESUME, VMWRITE, VMXOFF } = Op;
 const [CF, ZF] = [1n, 1n << 6n];
-const VALID = 0x8000_0000;
 const LSTAR = 0xc000_0082;
-/** Interruption information: types of 24.8.3. */
-const HARDWARE_EXCEPTION = 3 << 8;
 const address = GVA + OFFSET;
 
 describe.each(TIERS)('VMX in %s', (_name, tier) => {

@@ -64,7 +64,7 @@ const entries = (bench: TestBench) => bench.engine.statistics()['region entries'
 const startOf = (before: number) => BigInt(BOUNDARY - before);
 
 /** The second page between two runs. */
-const CHANGES = ['same', 'other', 'absent', 'overwritten', 'flushed'] as const;
+const CHANGES = ['same', 'other', 'absent', 'overwritten'] as const;
 function change(bench: TestBench, tables: PageTables, what: (typeof CHANGES)[number]): void {
   if (what === 'overwritten') {
     const [byte] = bench.ram.readBytes(SECOND, 1);
