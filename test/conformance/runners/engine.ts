@@ -2,6 +2,7 @@ import { EXIT_RECORD, FAULT_ADDRESS, FAULT_ERROR_CODE, FAULT_VECTOR } from '../.
 import { Engine } from '../../../packages/core/src/engine/engine.ts';
 import { ExitCode } from '../../../packages/core/src/engine/exit-code.ts';
 import { EngineMemory } from '../../../packages/core/src/engine/memory.ts';
+import { IDLE_HELPERS } from '../../../packages/core/src/engine/testing/test-bench.ts';
 import { INSTRUCTION_EXITS } from '../../../packages/core/src/isa/instruction-exit.ts';
 import { MachineVcpu } from '../../../packages/core/src/machine/vcpu.ts';
 import { Pte } from '../../../packages/core/src/memory/walk.ts';
@@ -53,7 +54,7 @@ export class EngineRunner implements CaseRunner {
     const host = {
       mmioRead: () => {},
       mmioWrite: () => {},
-      helpers: { rdtsc: () => -1, invlpg: () => -1, writeCr3: () => -1 },
+      helpers: IDLE_HELPERS,
     };
     this.#engine = new Engine(this.#memory, host, {
       regions: entry.regions ? { threshold: 1, batch: 1 } : false,

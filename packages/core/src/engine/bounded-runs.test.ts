@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { HOT_INSTRUCTIONS } from './hot.ts';
-import { FORCED_REGIONS, PageTables, TestBench } from './testing/test-bench.ts';
+import { FORCED_REGIONS, IDLE_HELPERS, PageTables, TestBench } from './testing/test-bench.ts';
 
 const benches = {
   compiled: new TestBench(),
@@ -150,12 +150,11 @@ describe.each([
   ['regions', { regions: FORCED_REGIONS, hot: [] }],
 ] as const)('helpers see how much of the budget is left: %s', (_name, options) => {
   const seen: number[] = [];
-  const idle = () => -1;
   const rdtsc = () => {
     seen.push(reading.engine.budget);
     return -1;
   };
-  const reading: TestBench = new TestBench({ ...options, host: { helpers: { rdtsc, invlpg: idle, writeCr3: idle } } });
+  const reading: TestBench = new TestBench({ ...options, host: { helpers: { ...IDLE_HELPERS, rdtsc } } });
   beforeEach(() => {
     reading.reset();
     seen.length = 0;

@@ -1,6 +1,6 @@
 import { helpers } from '../isa/helpers/index.ts';
 
-const HOST_HELPERS = ['rdtsc', 'invlpg', 'writeCr3'] as const;
+const HOST_HELPERS = ['rdtsc', 'random', 'invlpg', 'writeCr3'] as const;
 /** Helpers that the machine brings. */
 export type HostHelper = (typeof HOST_HELPERS)[number];
 

@@ -5,11 +5,12 @@ import { Engine } from './engine.ts';
 import { ExitCode } from './exit-code.ts';
 import { HOT_INSTRUCTIONS } from './hot.ts';
 import { EngineMemory } from './memory.ts';
+import { IDLE_HELPERS } from './testing/test-bench.ts';
 
 const CODE = 0x4000;
 const STACK = 0x8000;
 const HLT = 'f4';
-const host = { mmioRead() {}, mmioWrite() {}, helpers: { rdtsc: () => -1, invlpg: () => -1, writeCr3: () => -1 } };
+const host = { mmioRead() {}, mmioWrite() {}, helpers: IDLE_HELPERS };
 
 const bytesOf = (hex: string) => Uint8Array.from(hex.match(/../g) ?? [], (pair) => Number.parseInt(pair, 16));
 

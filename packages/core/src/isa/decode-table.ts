@@ -68,6 +68,9 @@ export class DecodeTable {
   }
 }
 
+/** Of the four of mandatory prefixes, the first that F2 or F3 belongs to. */
+const FIRST_REPEAT = 2;
+
 /** Rows that say more about prefixes and ModRM win over those that say less. */
 function specificity(row: EncodingRow): number {
   return (row.exactModrm !== undefined ? 4 : 0) + (row.prefix !== undefined ? 2 : 0) + (row.rexW !== undefined ? 1 : 0);
@@ -79,6 +82,7 @@ function insert(draft: Draft, plan: DecodePlan): void {
     throw new Error(`${row.name}: some rows of this opcode have a ModRM byte, others not`);
   for (let slot = 0; slot < 8; slot++) {
     if (row.prefix !== undefined && row.prefix !== slot >> 1) continue;
+    if (row.noRepeat && slot >> 1 >= FIRST_REPEAT) continue;
     if (row.rexW !== undefined && row.rexW !== (slot & 1)) continue;
     draft.slots[slot] = withPlan(draft.slots[slot], plan);
   }

@@ -1,3 +1,4 @@
+import type { EntropyBackend } from '@polyvisor/plugin-api';
 import { ARG, RESULT } from '../cpu/state.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import type { EngineMemory } from '../engine/memory.ts';
@@ -11,6 +12,8 @@ const NO_EXCEPTION = -1;
 interface EngineSurroundings {
   /** The vCPU that it runs. */
   vcpu(): MachineVcpu;
+  /** Where random numbers come from, if anywhere. */
+  readonly entropy: EntropyBackend | undefined;
   /** An access beyond RAM, before it is made. */
   tellOfMmio(gpa: number, sizeBytes: number, write: boolean): void;
 }
@@ -18,9 +21,11 @@ interface EngineSurroundings {
 /** The engine of a machine: device memory and the helpers that need more than a vCPU's state. */
 export function makeEngine(
   memory: EngineMemory,
-  { vcpu, tellOfMmio }: EngineSurroundings,
+  { vcpu, entropy, tellOfMmio }: EngineSurroundings,
   options: EngineOptions | undefined,
 ): Engine {
+  const random = new BigUint64Array(1);
+  const randomBytes = new Uint8Array(random.buffer);
   return new Engine(
     memory,
     {
@@ -36,6 +41,12 @@ export function makeEngine(
       helpers: {
         rdtsc: (state, base) => {
           vcpu().platform.tsc.store(state, base + RESULT[0].offset);
+          return NO_EXCEPTION;
+        },
+        // 0 stays where there is no source.
+        random: (state, base) => {
+          entropy?.fill(randomBytes);
+          state.setBigUint64(base + RESULT[0].offset, random[0], true);
           return NO_EXCEPTION;
         },
         invlpg: (state, base) => {

@@ -189,6 +189,7 @@ export class Machine implements PluginMachine {
   #makeEngine(): Engine {
     const surroundings = {
       vcpu: () => this.running,
+      entropy: this.devices.entropy,
       tellOfMmio: (gpa: number, sizeBytes: number, write: boolean) => this.#tellOfMmio(gpa, sizeBytes, write),
     };
     const { directCode } = this.platform;
@@ -271,6 +272,7 @@ export class Machine implements PluginMachine {
       tscHz,
       apic,
       limited: limitedCpuid(vcpu),
+      random: this.devices.entropy !== undefined,
       bootDescriptor: this.#bootDescriptor,
       takesOps: this.takesOps,
     });

@@ -43,6 +43,14 @@ export interface BenchOptions extends EngineOptions {
   readonly fresh?: boolean;
 }
 
+/** What needs a machine around the engine does nothing. */
+export const IDLE_HELPERS: EngineHost['helpers'] = {
+  rdtsc: () => -1,
+  random: () => -1,
+  invlpg: () => -1,
+  writeCr3: () => -1,
+};
+
 export class TestBench {
   readonly memory: EngineMemory;
   readonly engine: Engine;
@@ -55,7 +63,7 @@ export class TestBench {
     const host: EngineHost = {
       mmioRead: (_gpa, into) => into.fill(0xff),
       mmioWrite: () => {},
-      helpers: { rdtsc: () => -1, invlpg: () => -1, writeCr3: () => -1 },
+      helpers: IDLE_HELPERS,
       ...options.host,
     };
     this.engine = new Engine(this.memory, host, { hot: [], regions: false, ...options });

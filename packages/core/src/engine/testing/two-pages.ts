@@ -1,4 +1,4 @@
-import { FORCED_REGIONS, PageTables, TestBench } from './test-bench.ts';
+import { FORCED_REGIONS, IDLE_HELPERS, PageTables, TestBench } from './test-bench.ts';
 
 const RAM_BYTES = 8 << 20;
 /** Beyond RAM, where devices are. */
@@ -19,7 +19,7 @@ function machine(tier: { readonly regions?: typeof FORCED_REGIONS }): TestBench 
     bench.vcpu.flushTlb();
     return -1;
   };
-  const helpers = { rdtsc, writeCr3: () => -1, invlpg: () => -1 };
+  const helpers = { ...IDLE_HELPERS, rdtsc };
   const bench: TestBench = new TestBench({ ...tier, host: { ...host, helpers }, ramBytes: RAM_BYTES });
   return bench;
 }

@@ -5,7 +5,8 @@
  * `row('01 /r', 'ADD', 'Ev,Gv', alu('add'), { lock: true })`.
  *
  * **Pattern** (SDM vol. 2A, 3.1.1.1), tokens parted by blanks:
- * - mandatory prefix `66`, `F3`, `F2`; or `NP`: none of the three. No token: any prefix that no other row claims.
+ * - mandatory prefix `66`, `F3`, `F2`; or `NP`: none of the three; or `NFx`: neither F2 nor F3. No token: any prefix
+ *   that no other row claims.
  * - `W0`, `W1`: REX.W decides. No token: both.
  * - `0F`, `0F 38`, `0F 3A`: the map; then the opcode byte, with `+r` when its low three bits are a register.
  * - `/r`, or `/0`…`/7`: a ModRM byte, with this reg field; a further hexadecimal byte: this very ModRM byte
@@ -92,6 +93,8 @@ export interface EncodingRow extends Encoding {
   readonly opcodeCount: number;
   /** 0 none, 1 66, 2 F3, 3 F2; undefined: any. */
   readonly prefix: number | undefined;
+  /** F2 and F3 are not allowed; 66 says what it says of other instructions. */
+  readonly noRepeat: boolean;
   readonly rexW: number | undefined;
   readonly hasModrm: boolean;
   readonly digit: number | undefined;
@@ -129,6 +132,7 @@ function parseOperand(text: string): OperandCode {
 
 interface ParsedPattern {
   prefix: number | undefined;
+  noRepeat: boolean;
   rexW: number | undefined;
   map: 0 | 1 | 2 | 3;
   opcode: number;
@@ -143,6 +147,7 @@ function parsePattern(pattern: string): ParsedPattern {
   const tokens = pattern.split(' ');
   const parsed: ParsedPattern = {
     prefix: undefined,
+    noRepeat: false,
     rexW: undefined,
     map: 0,
     opcode: -1,
@@ -153,6 +158,10 @@ function parsePattern(pattern: string): ParsedPattern {
     mod: 'any',
   };
   let at = 0;
+  if (tokens[at] === 'NFx') {
+    parsed.noRepeat = true;
+    at++;
+  }
   while (PREFIXES.has(tokens[at])) parsed.prefix = PREFIXES.get(tokens[at++]);
   if (tokens[at] === 'W0' || tokens[at] === 'W1') parsed.rexW = tokens[at++] === 'W1' ? 1 : 0;
   if (tokens[at] === '0F' && at + 1 < tokens.length) {
@@ -212,11 +221,12 @@ export function row(
   semantics: Semantics,
   options: RowOptions = {},
 ): EncodingRow {
-  const { prefix, rexW, map, opcode, opcodeCount, digit, exactModrm, hasModrm, mod } = parsePattern(pattern);
+  const { prefix, noRepeat, rexW, map, opcode, opcodeCount, digit, exactModrm, hasModrm, mod } = parsePattern(pattern);
   const parsed = parseOperands(operands);
   if (parsed.usesModrm && !hasModrm) throw new Error(`${mnemonic} ${pattern}: operands need a ModRM byte`);
   return {
     prefix,
+    noRepeat,
     rexW,
     map,
     opcode,

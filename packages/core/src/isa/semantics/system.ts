@@ -20,7 +20,7 @@ import {
 } from '../../cpu/state.ts';
 import type { Builder } from '../../ir/builder.ts';
 import type { Value } from '../../ir/types.ts';
-import { getOF, setZF } from '../flags.ts';
+import { getOF, setZF, unpackArithmeticFlags } from '../flags.ts';
 import { exitNumber, type InstructionExitName } from '../instruction-exit.ts';
 import {
   bytesOf,
@@ -33,6 +33,7 @@ import {
   write,
 } from '../operands.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
+import { operandWidth } from './alu.ts';
 import { dataSegment } from './mov.ts';
 
 const BOUND_RANGE = 5;
@@ -259,6 +260,13 @@ export const checkBounds: Semantics = (b, shape) => {
 
 // ---- time stamp, XCR0, FS and GS bases ----
 export const controlBit = (b: Builder, bit: number) => b.and(b.wrap(b.get(CR4)), b.i32(bit));
+
+/** RDRAND, RDSEED: 0 and no carry where there is no number at present, and so once in 2^64 times beside. */
+export const readRandom: Semantics = (b, shape) => {
+  const number = b.helper('random', [], { result: 'i64' });
+  write(b, shape, shape.operands[0], operandWidth(shape, 0) === 64 ? number : b.wrap(number));
+  unpackArithmeticFlags(b, b.eqz(b.eqz(number)));
+};
 
 /** EDX:EAX = value. */
 export function writePair(b: Builder, value: Value): void {

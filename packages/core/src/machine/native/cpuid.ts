@@ -17,6 +17,8 @@ export interface CpuidSurroundings {
   readonly apic: { readonly id: number; readonly enabled: boolean } | undefined;
   /** What IA32_MISC_ENABLE takes away: basic leaves above 2, and NX. */
   readonly limited: { readonly leaves: boolean; readonly noExecute: boolean };
+  /** Whether there are random numbers. */
+  readonly random: boolean;
   readonly bootDescriptor: BootDescriptor;
   /** Whether the guest's kernel may register operations. */
   readonly takesOps: boolean;
@@ -30,6 +32,7 @@ export const SIGNATURE = 0x00000f61;
 const LEAF1_ECX = bits(13, 17, 23, 31);
 /** With a local APIC: x2APIC, TSC-deadline timer. */
 const LEAF1_ECX_APIC = bits(21, 24);
+const LEAF1_ECX_RDRAND = bits(30);
 /** FPU, DE, PSE, TSC, MSR, PAE, CX8, SEP, MTRR, PGE, CMOV, PAT, CLFSH, MMX, FXSR, SSE, SSE2. SEP is for legacy mode, as AMD's is. */
 const LEAF1_EDX = bits(0, 2, 3, 4, 5, 6, 8, 11, 12, 13, 15, 16, 19, 23, 24, 25, 26);
 const LEAF1_EDX_APIC = bits(9);
@@ -39,6 +42,7 @@ const LEAF1_EDX_MULTIPLE = bits(28);
 const LEAF6_EAX_ARAT = bits(2);
 /** FSGSBASE, SMEP, INVPCID, SMAP. */
 const LEAF7_EBX = bits(0, 7, 10, 20);
+const LEAF7_EBX_RDSEED = bits(18);
 /** With a platform of chips: IA32_TSC_ADJUST. */
 const LEAF7_EBX_TSC_ADJUST = bits(1);
 /** Those of leaf 1 EDX that AMD's processors show here again. */
@@ -95,7 +99,7 @@ export function cpuid(leaf: number, subleaf: number, surroundings: CpuidSurround
     case 6:
       return apic ? { ...none, eax: LEAF6_EAX_ARAT } : none;
     case 7:
-      return subleaf === 0 ? { ...none, ebx: LEAF7_EBX | (apic ? LEAF7_EBX_TSC_ADJUST : 0) } : none;
+      return subleaf === 0 ? { ...none, ebx: structuredFeatures(surroundings) } : none;
     case 0xb:
       return topology(subleaf, surroundings);
     case 0x15:
@@ -141,8 +145,12 @@ function features(surroundings: CpuidSurroundings): CpuidAnswer {
   const processors = processorsOf(surroundings);
   const ebx = ((apic?.id ?? 0) << 24) | (processors << 16) | (CLFLUSH_LINE << 8);
   const edx = LEAF1_EDX | (apic?.enabled ? LEAF1_EDX_APIC : 0) | (processors > 1 ? LEAF1_EDX_MULTIPLE : 0);
-  return { eax: SIGNATURE, ebx, ecx: LEAF1_ECX | (apic ? LEAF1_ECX_APIC : 0), edx };
+  const ecx = LEAF1_ECX | (apic ? LEAF1_ECX_APIC : 0) | (surroundings.random ? LEAF1_ECX_RDRAND : 0);
+  return { eax: SIGNATURE, ebx, ecx, edx };
 }
+
+const structuredFeatures = ({ apic, random }: CpuidSurroundings) =>
+  LEAF7_EBX | (apic ? LEAF7_EBX_TSC_ADJUST : 0) | (random ? LEAF7_EBX_RDSEED : 0);
 
 /** Leaf 0BH: one thread to a core, as many cores in the package as there are vCPUs. */
 function topology(subleaf: number, { apic, vcpus }: CpuidSurroundings): CpuidAnswer {

@@ -14,6 +14,7 @@ const ALONE = {
   limited: { leaves: false, noExecute: false },
   bootDescriptor: { hypervisor: 'none', guestType: 'linux64', abiVersion: 0x2000f },
   takesOps: false,
+  random: true,
 } as const;
 const go = async (code: string, prepare?: (guest: TestGuest) => void) => {
   const guest = await testGuest({ code: { [CODE]: code }, ...(prepare ? { prepare } : {}) });
