@@ -163,8 +163,6 @@ export type LastPageSlots = (typeof LAST_PAGES)[number];
 export const REGION_INSTRUCTIONS = slot('regionInstructions', 'i64');
 export const REGION_ENTRIES = slot('regionEntries', 'i64');
 export const TLB_FILLS = slot('tlbFills', 'i64');
-/** Indirect jumps that have left regions, modulo 2^32: where the next entry of their log lies (memory/layout.ts). */
-export const JUMPS_LOGGED = slot('jumpsLogged', 'i32');
 
 /** Exit kind (isa/instruction-exit.ts) or fault vector. */
 export const EXIT_DETAIL = slot('exitDetail', 'i32');

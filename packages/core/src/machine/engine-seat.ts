@@ -1,12 +1,4 @@
-import {
-  BUDGET,
-  JUMPS_LOGGED,
-  REGION_ENTRIES,
-  REGION_INSTRUCTIONS,
-  type Slot,
-  STATE_SIZE_BYTES,
-  TLB_FILLS,
-} from '../cpu/state.ts';
+import { BUDGET, REGION_ENTRIES, REGION_INSTRUCTIONS, type Slot, STATE_SIZE_BYTES, TLB_FILLS } from '../cpu/state.ts';
 import type { Engine } from '../engine/engine.ts';
 import { LARGE_PAGES_OFFSET, stateBase } from '../memory/layout.ts';
 import { BankKeys } from './mmu-state.ts';
@@ -22,7 +14,7 @@ interface Sitter {
 
 /** Words of the engine's own in the state block that it works on: they stay as vCPUs come and go. */
 const ENGINE_WORDS = [
-  ...[BUDGET, JUMPS_LOGGED].map((slot) => slot.offset >>> 2),
+  BUDGET.offset >>> 2,
   ...[REGION_INSTRUCTIONS, REGION_ENTRIES, TLB_FILLS].flatMap(({ offset }: Slot) => [offset >>> 2, (offset >>> 2) + 1]),
   LARGE_PAGES_OFFSET >>> 2,
 ];

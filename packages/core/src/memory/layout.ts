@@ -88,9 +88,13 @@ export const REGION_PLACE_COUNT = 8;
 export const REGION_PLACE_TABLES = 12;
 export const MAX_REGION_TABLES = (REGION_PLACE_BYTES - REGION_PLACE_TABLES) / 4;
 
-/** Where the last indirect jumps that left regions led to: i64 linear addresses, in turn. */
-export const JUMP_LOG_ENTRIES = 128;
-const JUMP_LOG_BYTES = JUMP_LOG_ENTRIES * 8;
+/**
+ * Where indirect jumps that left regions led to: {i64 linear address of the jump, i64 that of where it led}, placed by some bits of both, so that each
+ * place a jump has led to stays until another pair takes its entry.
+ */
+export const JUMP_LOG_ENTRIES = 1024;
+export const JUMP_LOG_ENTRY_BYTES = 16;
+const JUMP_LOG_BYTES = JUMP_LOG_ENTRIES * JUMP_LOG_ENTRY_BYTES;
 /** Host address of the log that belongs to a state block. */
 export const jumpLog = (layout: MemoryLayout, base: number): number =>
   layout.jumpLogs + (base / STATE_SIZE_BYTES - 1) * JUMP_LOG_BYTES;

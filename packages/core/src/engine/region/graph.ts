@@ -68,8 +68,8 @@ export interface RegionGraph {
   readonly loopHeaders: ReadonlySet<number>;
   /** Targets of more than one edge forwards. */
   readonly merges: ReadonlySet<number>;
-  /** There was more than the limit allows. */
-  readonly isCutShort: boolean;
+  /** There was more than the limit allows, or jumps may lead to more places than are known so far. */
+  readonly mayBeLonger: boolean;
 }
 
 /** Decoded code; places are bytes from the base of the page that the region starts in. */
@@ -78,8 +78,8 @@ export interface RegionCodeSource {
   read(offset: number): RegionInstruction | undefined;
   /** Whether a place in another page, or one that is called, is reached often enough to be worth following. */
   isHot(offset: number): boolean;
-  /** Places that indirect jumps may lead to. */
-  jumpTargets(): readonly number[];
+  /** Where the jump at a place, which goes where a register or memory says, has led to before, if that is known and near enough. */
+  jumpTargets(offset: number): readonly number[];
   /** Where the call at a place, which goes where a register or memory says, led to before, if that is known and near enough. */
   calledFrom(offset: number): number | undefined;
   /** At most so many instructions. */
@@ -97,17 +97,19 @@ const MAX_RETURNS = 4;
 /** Find the blocks that can be reached from `entry`. */
 export function buildGraph(entry: number, source: RegionCodeSource): RegionGraph | undefined {
   let found = discover(entry, source);
-  if (found.jumpTargets.length > 0 && !isClosed(found, source.limit))
+  if (found.jumpTargets.size > 0 && !isClosed(found, source.limit))
     found = discover(entry, { ...source, jumpTargets: () => [] });
   const first = found.instructions.get(entry);
   // What leads into the region is its first page's: tier 0 looks at the second page of an instruction there.
   if (!first || reachesOver(first)) return undefined;
+  const isCutShort = found.instructions.size >= source.limit;
+  const mayBeLonger = isCutShort || [...found.instructions.values()].some(jumpsAnywhere);
   const blocks = cutIntoBlocks(found);
   linkReturns(found, blocks);
   addDispatcher(found, blocks);
   for (;;) {
     const graph = analyse(entry, blocks);
-    if (graph) return { ...graph, isCutShort: found.instructions.size >= source.limit };
+    if (graph) return { ...graph, mayBeLonger };
   }
 }
 
@@ -120,7 +122,7 @@ interface Discovered {
   /** Where indirect calls that are followed lead. */
   readonly called: ReadonlyMap<number, number>;
   /** Places that indirect jumps of the region may lead to. */
-  readonly jumpTargets: readonly number[];
+  readonly jumpTargets: ReadonlySet<number>;
 }
 
 function discover(entry: number, source: RegionCodeSource): Discovered {
@@ -131,11 +133,14 @@ function discover(entry: number, source: RegionCodeSource): Discovered {
   const calls: Discovered['calls'] = [];
   const called = new Map<number, number>();
   const queue = [entry];
-  let jumpTargets: number[] | undefined;
-  const followJumps = () => {
-    jumpTargets ??= source.jumpTargets().filter((target) => isHot(target) && read(target));
-    for (const target of jumpTargets) leaders.add(target);
-    queue.push(...jumpTargets);
+  const jumpTargets = new Set<number>();
+  const followJump = (from: number) => {
+    for (const target of source.jumpTargets(from)) {
+      if (jumpTargets.has(target) || !isHot(target) || !read(target)) continue;
+      jumpTargets.add(target);
+      leaders.add(target);
+      queue.push(target);
+    }
   };
   const follow = (instruction: RegionInstruction, target: number, next: number): boolean => {
     const isCall = calling(instruction);
@@ -164,7 +169,7 @@ function discover(entry: number, source: RegionCodeSource): Discovered {
       const next = offset + instruction.lengthBytes;
       if (control.branches) follow(instruction, targetOf(instruction), next);
       if (callsAnywhere(instruction)) followIndirectCall(instruction, next);
-      if (jumpsAnywhere(instruction) && !jumpTargets) followJumps();
+      if (jumpsAnywhere(instruction)) followJump(offset);
       if (control.repeats) leaders.add(offset).add(next);
       else if (control.branches || control.jumps) leaders.add(next);
       if (!control.fallsThrough) break;
@@ -176,7 +181,7 @@ function discover(entry: number, source: RegionCodeSource): Discovered {
       offset = next;
     }
   }
-  return { instructions, leaders, followed, calls, called, jumpTargets: jumpTargets ?? [] };
+  return { instructions, leaders, followed, calls, called, jumpTargets };
 }
 
 const targetOf = ({ pageOffset, imm }: RegionInstruction): number => pageOffset + Number(imm);
@@ -214,7 +219,7 @@ const isClosed = ({ instructions, followed }: Discovered, limit: number): boolea
 
 /** Where indirect jumps of the region may lead to its blocks, they go through one block that finds out which. */
 function addDispatcher({ jumpTargets }: Discovered, blocks: Map<number, RegionBlock>): void {
-  const successors = new Set(jumpTargets.filter((target) => blocks.has(target)));
+  const successors = new Set([...jumpTargets].filter((target) => blocks.has(target)));
   if (successors.size === 0) return;
   for (const { instructions, successors: after } of blocks.values())
     if (jumpsAnywhere(instructions[instructions.length - 1])) after.add(DISPATCHER);
@@ -283,7 +288,10 @@ function makeBlock(
 }
 
 /** Orders the blocks; undefined after edges have been cut that make no structured loop. */
-function analyse(entry: number, blocks: ReadonlyMap<number, RegionBlock>): Omit<RegionGraph, 'isCutShort'> | undefined {
+function analyse(
+  entry: number,
+  blocks: ReadonlyMap<number, RegionBlock>,
+): Omit<RegionGraph, 'mayBeLonger'> | undefined {
   const postorder = walk(entry, blocks);
   const sequence = postorder.reverse();
   const order = new Map(sequence.map((offset, i) => [offset, i]));

@@ -7,6 +7,7 @@ import {
   callLog,
   callLogOffset,
   JUMP_LOG_ENTRIES,
+  JUMP_LOG_ENTRY_BYTES,
   jumpLog,
   type MemoryLayout,
   PAGE_SIZE_BYTES,
@@ -32,8 +33,8 @@ export const FULLY_GROWN: Growth = 2;
 /** Longest region, in instructions, by how it has grown: TurboFan's time grows with the size of a function. */
 const MOST_INSTRUCTIONS = [120, 240, 960] as const;
 
-/** What is called from farther away lies in another file of the guest's, which the next process or boot may have elsewhere: such code would not be found again. */
-const FARTHEST_CALL_BYTES = 16 << 20;
+/** What is called or jumped to from farther away lies in another file of the guest's, which the next process or boot may have elsewhere: such code would not be found again. */
+const FARTHEST_BYTES = 16 << 20;
 
 /** A page of decoded code. */
 export interface PlacedPage {
@@ -119,7 +120,7 @@ export class RegionMaker<Page extends PlacedPage> {
     const found = buildGraph(offset, {
       read: (at) => this.#read(at, pageBase, find),
       isHot: (at) => isGrown && this.#isHot(find(pageOf(at)), at),
-      jumpTargets: () => (isGrown ? this.#jumpTargets(pageBase) : []),
+      jumpTargets: (at) => (isGrown ? this.#jumpTargets(at, pageBase) : []),
       calledFrom: (at) => (isGrown ? this.#calledFrom(at, pageBase) : undefined),
       limit: MOST_INSTRUCTIONS[growth],
     });
@@ -130,26 +131,30 @@ export class RegionMaker<Page extends PlacedPage> {
       base,
       codeSegmentBase: first.mode !== 'long64',
       helperNumber,
-      jumpLog: isGrown ? undefined : jumpLog(memory.layout, base),
+      // Nothing is asked of it any more once regions have grown as far as they can.
+      jumpLog: growth < FULLY_GROWN ? jumpLog(memory.layout, base) : undefined,
       callLog: callLog(memory.layout, base),
     };
     let instructions = 0;
     for (const block of graph.blocks.values()) instructions += block.instructions.length;
     const code = new RegionFunction(graph, options).compile();
-    const isAll = isGrown && !graph.isCutShort;
+    const isAll = isGrown && !graph.mayBeLonger;
     return { code, parts: partsOf(graph, pages), instructions, growth: isAll ? FULLY_GROWN : growth };
   }
 
-  /** Where indirect jumps have led of late, in bytes from the base of a page. */
-  #jumpTargets(pageBase: bigint): number[] {
+  /** Where a jump has led that goes where a register or memory says, in bytes from the base of a page. */
+  #jumpTargets(offset: number, pageBase: bigint): number[] {
     const { memory, base } = this.#options;
     const log = jumpLog(memory.layout, base);
-    const targets = new Set<number>();
-    for (let i = 0; i < JUMP_LOG_ENTRIES; i++) {
-      const distance = BigInt.asIntN(64, memory.view.getBigInt64(log + i * 8, true) - pageBase);
-      if (BigInt.asIntN(32, distance) === distance) targets.add(Number(distance));
+    const from = BigInt.asIntN(64, pageBase + BigInt(offset));
+    const [low, high] = [Number(BigInt.asIntN(32, from)), Number(from >> 32n)];
+    const targets: number[] = [];
+    for (let entry = log; entry < log + JUMP_LOG_ENTRIES * JUMP_LOG_ENTRY_BYTES; entry += JUMP_LOG_ENTRY_BYTES) {
+      if (memory.words[entry >>> 2] !== low || memory.words[(entry >>> 2) + 1] !== high) continue;
+      const target = distanceTo(memory.view.getBigInt64(entry + 8, true), pageBase);
+      if (target !== undefined) targets.push(target);
     }
-    return [...targets];
+    return targets;
   }
 
   /** Where a call has led of late, in bytes from the base of a page. */
@@ -157,8 +162,7 @@ export class RegionMaker<Page extends PlacedPage> {
     const { memory, base } = this.#options;
     const entry = callLog(memory.layout, base) + callLogOffset(offset - pageOf(offset));
     if (memory.view.getBigInt64(entry, true) !== BigInt.asIntN(64, pageBase + BigInt(offset))) return undefined;
-    const distance = Number(BigInt.asIntN(64, memory.view.getBigInt64(entry + 8, true) - pageBase));
-    return Math.abs(distance) < FARTHEST_CALL_BYTES ? distance : undefined;
+    return distanceTo(memory.view.getBigInt64(entry + 8, true), pageBase);
   }
 
   #recordAt(page: Page, offset: number): number {
@@ -248,6 +252,12 @@ export class RegionMaker<Page extends PlacedPage> {
     this.#shapes.set(shape, code);
     return code;
   }
+}
+
+/** How far away something lies; undefined: too far to be found at that distance again. */
+function distanceTo(linear: bigint, pageBase: bigint): number | undefined {
+  const distance = Number(BigInt.asIntN(64, linear - pageBase));
+  return Math.abs(distance) < FARTHEST_BYTES ? distance : undefined;
 }
 
 function shapeCode(shape: InstructionShape, quietFlags: boolean): Omit<ShapeCode, 'quiet'> {

@@ -1,8 +1,9 @@
-import { JUMPS_LOGGED, LAST_PAGES, SEGMENT_BASE } from '../../cpu/state.ts';
+import { LAST_PAGES, SEGMENT_BASE } from '../../cpu/state.ts';
 import type { Node } from '../../ir/types.ts';
 import {
   callLogOffset,
   JUMP_LOG_ENTRIES,
+  JUMP_LOG_ENTRY_BYTES,
   MAX_REGION_TABLES,
   PAGE_SIZE_BYTES,
   REGION_PLACE_TABLES,
@@ -69,6 +70,8 @@ export interface RegionCode {
 /** Blocks of WebAssembly around the code of all blocks, by what is done behind them. */
 const Way = { known: 0, fault: 1, exit: 2 } as const;
 
+/** Bits of an address that others are laid over to find the entry of a pair of them: targets often have the lowest ones alike. */
+const JUMP_LOG_SHIFT = 5;
 const PARAMETERS = 4;
 const FIXED_LOCALS: readonly WasmType[] = [
   ...(['i32', 'i32', 'i32', 'i64', 'i64', 'i64', 'i64', 'i64', 'i32'] as const),
@@ -317,7 +320,7 @@ export class RegionFunction implements InstructionPlace {
           this.flags.known = known;
           return;
         }
-        this.#logJump(instruction);
+        if (jumpsAnywhere(instruction)) this.#logJump(instruction);
         this.#logCall(instruction);
         this.#leave(RegionExit.transfer);
         return;
@@ -402,6 +405,9 @@ export class RegionFunction implements InstructionPlace {
     // All edges may have been cut that make no structured loop.
     if (targets.length > 0) find(0, targets.length);
     pool.release('i64', distance);
+    // The region has been made with what is known of all its jumps: it does not matter of which one this is noted.
+    const jump = [...this.#graph.blocks.values()].find(({ successors }) => successors.has(DISPATCHER));
+    if (jump) this.#logJump(jump.instructions[jump.instructions.length - 1]);
     this.#leave(RegionExit.transfer);
   }
   #enterFromDispatcher(block: RegionBlock, to: number): void {
@@ -413,18 +419,26 @@ export class RegionFunction implements InstructionPlace {
   }
 
   /** Note where a jump leads that leaves. */
-  #logJump(instruction: RegionInstruction): void {
-    const { asm, base, local } = this;
+  #logJump({ offset }: RegionInstruction): void {
+    const { asm, local, pool } = this;
     const { jumpLog } = this.#options;
-    if (jumpLog === undefined || !jumpsAnywhere(instruction)) return;
+    if (jumpLog === undefined) return;
+    const entry = pool.allocate('i32');
+    asm.get(local.next).op(Op.i32WrapI64).set(entry);
+    asm.get(entry).get(entry).i32(JUMP_LOG_SHIFT).op(Op.i32ShrU, Op.i32Xor);
+    asm.i32(offset ^ (offset >> JUMP_LOG_SHIFT)).op(Op.i32Xor);
     asm
-      .load(base, JUMPS_LOGGED)
       .i32(JUMP_LOG_ENTRIES - 1)
       .op(Op.i32And)
-      .i32(3)
-      .op(Op.i32Shl);
-    asm.get(local.next).mem(Op.i64Store, jumpLog);
-    asm.store(base, JUMPS_LOGGED, (a) => a.load(base, JUMPS_LOGGED).i32(1).op(Op.i32Add));
+      .i32(Math.log2(JUMP_LOG_ENTRY_BYTES))
+      .op(Op.i32Shl)
+      .set(entry);
+    asm.get(entry).get(local.pageBase).i64(offset).op(Op.i64Add).mem(Op.i64Store, jumpLog);
+    asm
+      .get(entry)
+      .get(local.next)
+      .mem(Op.i64Store, jumpLog + 8);
+    pool.release('i32', entry);
   }
 
   /** Note where a call leads that leaves. */
