@@ -37,6 +37,20 @@ describe('the transmitter', () => {
     expect(read(LSR)).toBe(0x60);
   });
 
+  it('hands on a line at its end, and those of the millisecond after it later', () => {
+    const send = (text: string) => {
+      for (const character of text) write(RBR, character.charCodeAt(0));
+    };
+    send('a\nb\nc');
+    expect(console.output).toBe('a\n');
+    clock.advance(999_999);
+    send('d\n');
+    expect(console.output).toBe('a\n');
+    clock.advance(1);
+    send('e\nf\n');
+    expect(console.output).toBe('a\nb\ncd\ne\n');
+  });
+
   it('hands on what fills its buffer without waiting', () => {
     for (let i = 0; i < 1500; i++) write(RBR, 0x2e);
     expect(console.output).toHaveLength(1024);

@@ -19,6 +19,9 @@ import {
 const CONNECTED = ModemStatus.cts | ModemStatus.dsr | ModemStatus.carrierDetect;
 /** Output is handed on in pieces of so many bytes at most. */
 const OUTPUT_BYTES = 1024;
+/** A line is handed on as soon as it ends, unless another one has been so shortly before; then with what comes after it. */
+const LINE_INTERVAL_NS = 1_000_000;
+const LINE_FEED = 0x0a;
 
 /** A 16550A with the guest's console at the other end of its line. */
 export class Uart implements PortDevice {
@@ -28,6 +31,7 @@ export class Uart implements PortDevice {
   readonly #console: ConsolePort;
   readonly #output = new Uint8Array(OUTPUT_BYTES);
   #outputBytes = 0;
+  #lastLineNs = -LINE_INTERVAL_NS;
 
   #interruptEnable = 0;
   #lineControl = 0;
@@ -119,9 +123,16 @@ export class Uart implements PortDevice {
     if (this.#modemControl & ModemControl.loopback) this.#receive(value);
     else {
       this.#output[this.#outputBytes++] = value;
-      if (this.#outputBytes === OUTPUT_BYTES) this.flush();
+      if (this.#outputBytes === OUTPUT_BYTES || (value === LINE_FEED && this.#isLineDue())) this.flush();
     }
     this.#emptyInterrupt = true;
+  }
+
+  #isLineDue(): boolean {
+    const nowNs = this.#clock.nowNs();
+    if (nowNs - this.#lastLineNs < LINE_INTERVAL_NS) return false;
+    this.#lastLineNs = nowNs;
+    return true;
   }
 
   #enableInterrupts(value: number): void {
