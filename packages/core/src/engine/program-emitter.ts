@@ -1,4 +1,5 @@
 import type { LastPageSlots, SegmentBound, Slot, SlotType } from '../cpu/state.ts';
+import { integerOps } from '../ir/ops.ts';
 import type { AccessBytes, Block, Node, Program, UpdateHandle, Value, ValueType, Variable } from '../ir/types.ts';
 import { TLB_INDEX_MASK, TLB_WRITE_OFFSET } from '../memory/layout.ts';
 import type { Asm } from './asm.ts';
@@ -14,6 +15,8 @@ const LOADS: Record<AccessBytes, readonly number[]> = {
   8: [Op.i64Load],
   16: [0xfd, 0x00],
 };
+/** The same with the sign of an 8- or 16-bit value. */
+const SIGNED_LOADS: Partial<Record<AccessBytes, readonly number[]>> = { 1: [Op.i32Load8S], 2: [Op.i32Load16S] };
 const STORES: Record<AccessBytes, readonly number[]> = {
   1: [Op.i32Store8],
   2: [Op.i32Store16],
@@ -21,6 +24,11 @@ const STORES: Record<AccessBytes, readonly number[]> = {
   8: [Op.i64Store],
   16: [0xfd, 0x0b],
 };
+/** Sign extensions within i32, by the size of what is extended. */
+const EXTENSIONS = new Map<unknown, AccessBytes>([
+  [integerOps.i32.extend8_s, 1],
+  [integerOps.i32.extend16_s, 2],
+]);
 /** Narrow stores of an i64 value. */
 const STORES64: Partial<Record<AccessBytes, number>> = { 1: 0x3c, 2: 0x3d, 4: 0x3e };
 const SLOT_BYTES = { i32: 4, i64: 8, v128: 16 } as const;
@@ -75,6 +83,8 @@ export abstract class ProgramEmitter {
   /** Of each handle: where it is on the host, or its linear address if it is translated again to store. */
   readonly #handles = new Map<UpdateHandle, HostPlace>();
   readonly #reopens: boolean;
+  /** Values that are loaded with their sign, as nothing but an extension by it is made of them. */
+  readonly #signedLoads: ReadonlySet<Value>;
   /** Blocks of the instruction that the code being written is in. */
   protected depth = 0;
 
@@ -83,6 +93,7 @@ export abstract class ProgramEmitter {
     this.#program = program;
     this.asm = asm;
     this.#reopens = commits && hasSeveralUpdates(program);
+    this.#signedLoads = signedLoadsOf(program);
   }
 
   /** A free local of a type; `release` gives it back. */
@@ -172,6 +183,7 @@ export abstract class ProgramEmitter {
         return;
       case 'pure':
         for (const arg of node.args) this.push(arg);
+        if (this.#signedLoads.has(node.args[0])) return;
         a.op(...node.op.wasm);
         a.out.bytes(node.immediates);
         return;
@@ -286,8 +298,8 @@ export abstract class ProgramEmitter {
     this.asm.end();
   }
 
-  protected load(bytes: AccessBytes, offset: number): void {
-    const [first, ...rest] = LOADS[bytes];
+  protected load(bytes: AccessBytes, offset: number, signed = false): void {
+    const [first, ...rest] = (signed && SIGNED_LOADS[bytes]) || LOADS[bytes];
     this.asm
       .op(first, ...rest)
       .op(0)
@@ -423,7 +435,7 @@ export abstract class ProgramEmitter {
     switch (node.kind) {
       case 'load': {
         const host = this.#host(() => this.push(node.address), this.#accessOf(node));
-        this.#loadAt(host, node.bytes);
+        this.#loadAt(host, node.bytes, this.#signedLoads.has(node.result));
         this.release('i32', host.local);
         this.keep(node.result);
         return;
@@ -445,9 +457,9 @@ export abstract class ProgramEmitter {
         this.#storeUpdate(node);
     }
   }
-  #loadAt({ local, offsetBytes }: HostPlace, bytes: AccessBytes): void {
+  #loadAt({ local, offsetBytes }: HostPlace, bytes: AccessBytes, signed = false): void {
     this.asm.get(local);
-    this.load(bytes, offsetBytes);
+    this.load(bytes, offsetBytes, signed);
   }
 
   #reached(node: NodeOf<'reach' | 'loadReached' | 'storeReached' | 'copyReached' | 'fillReached'>): void {
@@ -552,6 +564,27 @@ export abstract class ProgramEmitter {
       }
       default:
         this.end(node.kind);
+    }
+  }
+}
+
+const signedLoads = new WeakMap<Program, ReadonlySet<Value>>();
+function signedLoadsOf(program: Program): ReadonlySet<Value> {
+  let found = signedLoads.get(program);
+  if (!found) signedLoads.set(program, (found = new Set(extendedLoads(program.body))));
+  return found;
+}
+/** Loaded values that are sign-extended from their own size, and not used otherwise. */
+function* extendedLoads(block: Block): Generator<Value> {
+  for (const node of block.nodes) {
+    if (node.kind === 'when') {
+      yield* extendedLoads(node.then);
+      yield* extendedLoads(node.otherwise);
+    } else if (node.kind === 'pure') {
+      const [value] = node.args;
+      const bytes = EXTENSIONS.get(node.op);
+      if (bytes !== undefined && value.uses === 1 && value.node.kind === 'load' && value.node.bytes === bytes)
+        yield value;
     }
   }
 }

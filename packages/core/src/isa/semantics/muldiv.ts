@@ -92,7 +92,7 @@ export const multiplyTruncated: Semantics = (b, shape) => {
   } else if (width === 32) {
     const product = b.mul(b.extendS(x), b.extendS(y));
     setProductOverflow(b, b.ne(product, b.extend32S(product)));
-    write(b, shape, destination, b.wrap(product));
+    write(b, shape, destination, b.mul(x, y));
   } else {
     const product = b.mul(b.extend16S(x), b.extend16S(y));
     setProductOverflow(b, b.ne(product, b.extend16S(product)));
