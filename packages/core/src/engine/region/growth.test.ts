@@ -386,6 +386,19 @@ describe('regions with an interpreter', () => {
     runBoth();
   });
 
+  it('take in handlers that come later, from others alone and after many other jumps', () => {
+    for (const each of [bench, plain]) each.put(0x7000, '00 00 00 03');
+    for (let i = 0; i < 3; i++) runBoth();
+    // mov eax,next ; jmp rax … hlt
+    const jumps = Array.from({ length: 150 }, (_, i) => `b8${quad(0x8007 + i * 7).slice(0, 8)} ffe0`).join('');
+    for (const each of [bench, plain]) each.put(0x8000, `${jumps} f4`).run(0x8000n);
+    for (const each of [bench, plain]) each.put(0x7000, '00 02 00 01 03');
+    for (let i = 0; i < 20; i++) runBoth();
+    const before = entries(bench);
+    runBoth();
+    expect(entries(bench) - before).toBeLessThan(20);
+  });
+
   it('leave by a jump all of whose targets are places on the way to it', () => {
     // mov ecx,2 ; test cl,1 ; jz b ; a: add ebx,3 ; jmp j ; b: add ebx,5
     // j: dec ecx ; jz end ; mov eax,ecx ; and eax,1 ; jmp [rax*8+0x6000] ; end: jmp 0x3000
