@@ -162,7 +162,7 @@ describe.each(TIERS)('VMX in %s', (_name, tier) => {
       expect([vmx.stoppedIn, ...vmx.stack(1)]).toEqual([UD, BigInt(CODE)]);
     });
 
-    it.each(['0fc7f0', '0fc7f8', '660f78c00102', 'f20f79c1'])('%s is none of them: #UD', async (code) => {
+    it.each(['f30fc7f0', 'f30fc7f8', '660f78c00102', 'f20f79c1'])('%s is none of them: #UD', async (code) => {
       const vmx = await run({ guest: '', host: `${ON} ${code} ${HLT}` });
       expect([vmx.stoppedIn, ...vmx.stack(1)]).toEqual([UD, BigInt(CODE + lengthOf(ON))]);
     });
