@@ -6,6 +6,9 @@ const HINTS_END = 1n << 46n;
 /** Below it other things ask for their places, and V8's lots hardly ever fall. */
 const HINTS_START = 1n << 32n;
 
+/** Another thread may have mapped something in a gap since it was found; then the gaps are looked for again. */
+const ATTEMPTS = 4;
+
 /**
  * Have V8's code lie close together, from now on: each WebAssembly module's goes to an address drawn by lot, which costs a
  * processor that goes from module to module a walk through page tables of their own. Where no such address is free the kernel
@@ -16,11 +19,13 @@ export async function placeCodeTogether(): Promise<void> {
   if (process.arch !== 'x64') return;
   const libc = await linuxLibC();
   if (!libc) return;
-  const maps = await readFile('/proc/self/maps', 'latin1').catch(() => undefined);
-  if (maps === undefined) return;
-  // The largest first: where the size of the address space is limited (`ulimit -v`) none is reserved, rather than what others need.
-  const gaps = gapsBetween(maps).toSorted((a, b) => (b.sizeBytes > a.sizeBytes ? 1 : -1));
-  for (const { start, sizeBytes } of gaps) if (!libc.reserve(start, sizeBytes)) return;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const maps = await readFile('/proc/self/maps', 'latin1').catch(() => undefined);
+    if (maps === undefined) return;
+    // The largest first: where the size of the address space is limited (`ulimit -v`) none is reserved, rather than what others need.
+    const gaps = gapsBetween(maps).toSorted((a, b) => (b.sizeBytes > a.sizeBytes ? 1 : -1));
+    if (gaps.every(({ start, sizeBytes }) => libc.reserve(start, sizeBytes))) return;
+  }
 }
 
 /** Where V8's hints may fall and nothing is. */
