@@ -1,8 +1,8 @@
 import type { LastPageSlots, SegmentBound, Slot, SlotType } from '../cpu/state.ts';
-import { integerOps } from '../ir/ops.ts';
 import type { AccessBytes, Block, Node, Program, UpdateHandle, Value, ValueType, Variable } from '../ir/types.ts';
 import { TLB_INDEX_MASK, TLB_WRITE_OFFSET } from '../memory/layout.ts';
 import type { Asm } from './asm.ts';
+import { hasSeveralUpdates, signedLoadsOf } from './program-facts.ts';
 import { Op } from './wasm.ts';
 
 /** memory.copy and memory.fill of memory 0. */
@@ -24,11 +24,6 @@ const STORES: Record<AccessBytes, readonly number[]> = {
   8: [Op.i64Store],
   16: [0xfd, 0x0b],
 };
-/** Sign extensions within i32, by the size of what is extended. */
-const EXTENSIONS = new Map<unknown, AccessBytes>([
-  [integerOps.i32.extend8_s, 1],
-  [integerOps.i32.extend16_s, 2],
-]);
 /** Narrow stores of an i64 value. */
 const STORES64: Partial<Record<AccessBytes, number>> = { 1: 0x3c, 2: 0x3d, 4: 0x3e };
 const SLOT_BYTES = { i32: 4, i64: 8, v128: 16 } as const;
@@ -566,43 +561,4 @@ export abstract class ProgramEmitter {
         this.end(node.kind);
     }
   }
-}
-
-const signedLoads = new WeakMap<Program, ReadonlySet<Value>>();
-function signedLoadsOf(program: Program): ReadonlySet<Value> {
-  let found = signedLoads.get(program);
-  if (!found) signedLoads.set(program, (found = new Set(extendedLoads(program.body))));
-  return found;
-}
-/** Loaded values that are sign-extended from their own size, and not used otherwise. */
-function* extendedLoads(block: Block): Generator<Value> {
-  for (const node of block.nodes) {
-    if (node.kind === 'when') {
-      yield* extendedLoads(node.then);
-      yield* extendedLoads(node.otherwise);
-    } else if (node.kind === 'pure') {
-      const [value] = node.args;
-      const bytes = EXTENSIONS.get(node.op);
-      if (bytes !== undefined && value.uses === 1 && value.node.kind === 'load' && value.node.bytes === bytes)
-        yield value;
-    }
-  }
-}
-
-const severalUpdates = new WeakMap<Program, boolean>();
-function hasSeveralUpdates(program: Program): boolean {
-  let several = severalUpdates.get(program);
-  if (several === undefined) {
-    several = countUpdates(program.body) > 1;
-    severalUpdates.set(program, several);
-  }
-  return several;
-}
-function countUpdates(block: Block): number {
-  let count = 0;
-  for (const node of block.nodes) {
-    if (node.kind === 'loadForUpdate') count++;
-    else if (node.kind === 'when') count += countUpdates(node.then) + countUpdates(node.otherwise);
-  }
-  return count;
 }

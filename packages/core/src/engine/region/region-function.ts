@@ -98,8 +98,8 @@ export class RegionFunction implements InstructionPlace {
   readonly #graph: RegionGraph;
   readonly #registers: RegisterPlan;
   readonly #unread: ReadonlyMap<number, RegisterSet>;
-  /** Pages with jumps that go through the dispatcher. */
-  readonly #jumpPages: readonly number[];
+  /** Places of the jumps that go through the dispatcher: where that is reached, there is one. */
+  readonly #jumps: readonly number[];
   /** Local of each register that the region uses. */
   readonly #locals = new Map<number, number>();
   /** As in {@link RegionCode}. */
@@ -128,7 +128,7 @@ export class RegionFunction implements InstructionPlace {
     this.#loopAccesses = loopAccesses(graph, this.#sharing);
     const blocks = [...graph.blocks.values()];
     const jumping = blocks.filter(({ successors }) => successors.has(DISPATCHER));
-    this.#jumpPages = jumping.map((block) => pageOf(lastOffset(block)));
+    this.#jumps = jumping.map(lastOffset);
     for (const register of membersOf(this.#registers.touched))
       this.#locals.set(register, this.pool.allocate(isVector(register) ? 'v128' : 'i64'));
   }
@@ -320,7 +320,7 @@ export class RegionFunction implements InstructionPlace {
           this.flags.known = known;
           return;
         }
-        if (jumpsAnywhere(instruction)) this.#logJump(instruction);
+        if (jumpsAnywhere(instruction)) this.#logJump(instruction.offset);
         this.#logCall(instruction);
         this.#leave(RegionExit.transfer);
         return;
@@ -406,20 +406,19 @@ export class RegionFunction implements InstructionPlace {
     if (targets.length > 0) find(0, targets.length);
     pool.release('i64', distance);
     // The region has been made with what is known of all its jumps: it does not matter of which one this is noted.
-    const jump = [...this.#graph.blocks.values()].find(({ successors }) => successors.has(DISPATCHER));
-    if (jump) this.#logJump(jump.instructions[jump.instructions.length - 1]);
+    this.#logJump(this.#jumps[0]);
     this.#leave(RegionExit.transfer);
   }
   #enterFromDispatcher(block: RegionBlock, to: number): void {
     const { known } = this.flags;
-    if (this.#jumpPages.some((page) => page !== pageOf(to))) this.#leaveUnlessMapped(to);
+    if (this.#jumps.some((jump) => pageOf(jump) !== pageOf(to))) this.#leaveUnlessMapped(to);
     this.flags.known = known;
     this.#goTo(block, to);
     this.flags.known = known;
   }
 
   /** Note where a jump leads that leaves. */
-  #logJump({ offset }: RegionInstruction): void {
+  #logJump(offset: number): void {
     const { asm, local, pool } = this;
     const { jumpLog } = this.#options;
     if (jumpLog === undefined) return;
