@@ -15,7 +15,9 @@ export {
   type RegionThread,
   RegionThreadServer,
   type RunEnd,
+  regionName,
   type ToThread,
+  uncallableFunctions,
 } from './machine/index.ts';
 export type { GuestSample } from './machine/sampler.ts';
 export * from './plugin/index.ts';

@@ -1,7 +1,7 @@
 /** What runs in the thread that compiles code: see region-thread.ts. */
 import { workerData } from 'node:worker_threads';
 import { RegionThreadServer, type ToThread } from '@polyvisor/core';
-import { loadAhead } from './code-keeper/load-ahead.ts';
+import { type Ahead, improveAhead, loadAhead } from './code-keeper/load-ahead.ts';
 import type { RegionWorkerData } from './region-thread.ts';
 import { putThisThreadBehind } from './thread-priority.ts';
 
@@ -12,5 +12,15 @@ const server = new RegionThreadServer((message) => {
   port.postMessage(message);
   Atomics.add(count, 0, 1);
 });
-port.on('message', (message: ToThread) => server.receive(message));
-if (ahead) void loadAhead(ahead).catch(() => {});
+const memory = new Promise<WebAssembly.Memory>((resolve) => {
+  port.on('message', (message: ToThread) => {
+    if (message.kind === 'start') resolve(message.memory);
+    server.receive(message);
+  });
+});
+if (ahead) void prepare(ahead).catch(() => {});
+
+async function prepare(code: Ahead): Promise<void> {
+  await loadAhead(code);
+  await improveAhead(await memory);
+}

@@ -151,6 +151,7 @@ describe('code that is kept in a file', () => {
     const asked: string[] = [];
     const natives: NativeModules = {
       isGood: () => true,
+      makeGood() {},
       serialize: () => Uint8Array.of(7, 8, 9),
       deserialize: (native, bytes) => {
         asked.push(native.join());
@@ -165,6 +166,7 @@ describe('code that is kept in a file', () => {
   it('is left to V8 where another thread has loaded it already', async () => {
     const natives: NativeModules = {
       isGood: () => true,
+      makeGood() {},
       serialize: () => Uint8Array.of(7, 8, 9),
       deserialize: () => {
         throw new Error('not asked for');

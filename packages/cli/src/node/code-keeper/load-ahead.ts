@@ -1,4 +1,5 @@
 import { setImmediate as afterOthers } from 'node:timers/promises';
+import { regionName, uncallableFunctions } from '@polyvisor/core';
 import { type CodeRecord, openRecords, type RecordPlace } from './code-file.ts';
 import { type NativeModules, openNativeModules } from './native-modules.ts';
 import { readUsed } from './used-file.ts';
@@ -13,8 +14,13 @@ const MAX_RECORDS = 1 << 14;
 
 export const startAhead = (file: string): Ahead => ({ file, loaded: new SharedArrayBuffer(MAX_RECORDS * 4) });
 
-/** Modules that V8 has to have: who asks it for the same bytes then, in whatever thread, is given the same code. */
-const held: WebAssembly.Module[] = [];
+/** A module that V8 has to have: who asks it for the same bytes then, in whatever thread, is given the same code. */
+interface Held {
+  readonly module: WebAssembly.Module;
+  /** Names of its regions' functions, where not all of them have good code. */
+  readonly functions: readonly string[];
+}
+const held: Held[] = [];
 
 /**
  * Take the machine code of a file into use, in a thread that has nothing else to do: the thread that runs the guest then finds it
@@ -31,7 +37,7 @@ export async function loadAhead({ file, loaded }: Ahead): Promise<number> {
       const record = reader.read(place);
       const module = record && moduleOf(record, natives);
       if (module) {
-        held.push(module);
+        held.push({ module, functions: functionsToImprove(record) });
         if (place.number < words.length) Atomics.store(words, place.number, digestWord(record));
       }
       await afterOthers();
@@ -46,6 +52,34 @@ export async function loadAhead({ file, loaded }: Ahead): Promise<number> {
 function moduleOf(record: CodeRecord, natives: NativeModules): WebAssembly.Module | undefined {
   const native = record.native();
   return native ? natives.deserialize(native, record.bytes) : new WebAssembly.Module(record.bytes as BufferSource);
+}
+
+function functionsToImprove({ regions, goodFunctions }: CodeRecord): string[] {
+  if (!regions || goodFunctions === regions.size) return [];
+  const numbers = [...Array(regions.size).keys()];
+  return numbers.filter((number) => regions.start(number)).map(regionName);
+}
+
+/**
+ * Have V8 make good code of what has none: functions that were made when the last run was nearly over, waited for V8 when it was, or have not
+ * run for long in any run. Else the thread that runs the guest has to make quick code of each, and runs that until V8 has seen enough of
+ * it. `memory`: of the machine. Answers how many functions that was.
+ */
+export async function improveAhead(memory: WebAssembly.Memory): Promise<number> {
+  const natives = openNativeModules();
+  if (!natives) return 0;
+  let improved = 0;
+  for (const { module, functions } of held) {
+    if (functions.length === 0) continue;
+    const exports = uncallableFunctions(module, memory);
+    for (const name of functions) {
+      if (natives.isGood(exports[name])) continue;
+      natives.makeGood(exports[name]);
+      improved++;
+      await afterOthers();
+    }
+  }
+  return improved;
 }
 
 /** Of several records of the same bytes the last one stands for the others. */

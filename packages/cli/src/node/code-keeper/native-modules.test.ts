@@ -1,20 +1,22 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { PackedRegions } from '@polyvisor/core';
 import { expect, it } from 'vitest';
 import { moduleDigest, readCodeFile, writeCodeFile } from './code-file.ts';
-import { isLoaded, loadAhead, startAhead } from './load-ahead.ts';
+import { improveAhead, isLoaded, loadAhead, startAhead } from './load-ahead.ts';
 import { openNativeModules } from './native-modules.ts';
 import { readUsed, writeUsed } from './used-file.ts';
 
-/** (module (func (export "sum") (param i32) (result i32) …)): the sum of 1 to n, in a loop. */
-const SUM = Uint8Array.from([
-  ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 6, 1, 0x60, 1, 0x7f, 1, 0x7f, 3, 2, 1, 0, 7, 7, 1, 3, 0x73, 0x75, 0x6d, 0, 0],
-  ...[
-    10, 27, 1, 25, 1, 1, 0x7f, 3, 0x40, 0x20, 1, 0x20, 0, 0x6a, 0x21, 1, 0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b,
-  ],
-  ...[0x20, 1, 0x0b],
-]);
+/** (module (func (export NAME) (param i32) (result i32) …)): the sum of 1 to n, in a loop. */
+const sumModule = (name: string) =>
+  Uint8Array.from([
+    ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 6, 1, 0x60, 1, 0x7f, 1, 0x7f, 3, 2, 1, 0],
+    ...[7, name.length + 4, 1, name.length, ...Buffer.from(name), 0, 0],
+    ...[10, 27, 1, 25, 1, 1, 0x7f, 3, 0x40, 0x20, 1, 0x20, 0, 0x6a, 0x21, 1, 0x20, 0, 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0],
+    ...[0x0b, 0x20, 1, 0x0b],
+  ]);
+const SUM = sumModule('sum');
 
 /** The module, once V8 has made good code of it. */
 async function goodModule(): Promise<WebAssembly.Module> {
@@ -77,6 +79,31 @@ it.runIf(openNativeModules())(
     rmSync(directory, { recursive: true });
   },
 );
+
+it.runIf(openNativeModules())('what has no good code is given it ahead, before it has run', async () => {
+  const directory = mkdtempSync(path.join(tmpdir(), 'polyvisor-ahead-'));
+  const file = path.join(directory, 'guest');
+  const bytes = sumModule('region0');
+  const parts = [{ distance: 0, blocks: [16, 18], addresses: [], bytes: Uint8Array.of(1, 2) }];
+  const regions = PackedRegions.of([{ mode: 'long64', pageBase: 0n, growth: 0, tables: [], parts }]);
+  await writeCodeFile(file, [
+    {
+      ...{ name: undefined, madeFor: 'x', regions, goodFunctions: 0, bytes, digest: moduleDigest(bytes) },
+      ...{ isWhole: () => true, native: () => undefined, nativeBytes: 0 },
+    },
+  ]);
+  const isGood = () => {
+    const { region0 } = new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports;
+    return openNativeModules()?.isGood(region0);
+  };
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+  expect(await loadAhead(startAhead(file))).toBe(1);
+  expect(isGood()).toBe(false);
+  expect(await improveAhead(memory)).toBe(1);
+  expect(isGood()).toBe(true);
+  expect(await improveAhead(memory)).toBe(0);
+  rmSync(directory, { recursive: true });
+});
 
 it.runIf(openNativeModules())('machine code of another kind is not taken', () => {
   expect(openNativeModules()?.deserialize(new Uint8Array(100), SUM)).toBeUndefined();

@@ -5,6 +5,7 @@ import { ManualThread } from '../testing/manual-thread.ts';
 import { MemoryKeeper } from '../testing/memory-keeper.ts';
 import { PageTables, TestBench } from '../testing/test-bench.ts';
 import { StartFilter } from './kept-regions.ts';
+import { uncallableFunctions } from './maker.ts';
 
 const [RAX, RCX, RDX, RBX, RSP] = [0, 1, 2, 3, 4];
 const RAM_BYTES = 1 << 20;
@@ -48,6 +49,15 @@ describe('regions that are kept', () => {
     expect(loop(second, 0x5000n)).toBe(sum(100n));
     expect(figures(second)).toMatchObject({ 'regions from before': 1, 'instructions compiled': 0 });
     expect(figures(second)['instructions in regions']).toBeGreaterThan(150);
+  });
+
+  it('have functions for who compiles them without an engine, which cannot be called', () => {
+    const bench = machine().put(0x1000, LOOP);
+    loop(bench, 0x1000n);
+    const [{ bytes }] = keeper.kept;
+    const { region0 } = uncallableFunctions(new WebAssembly.Module(bytes as BufferSource), bench.memory.memory);
+    expect(region0).toBeTypeOf('function');
+    expect(() => (region0 as () => unknown)()).toThrow(TypeError);
   });
 
   it('are used after a few arrivals, long before a place is hot', () => {

@@ -13,16 +13,17 @@ import {
   PAGE_SIZE_BYTES,
   RECORD_BYTES,
 } from '../../memory/layout.ts';
+import { Asm } from '../asm.ts';
 import { helperNumber } from '../helper-numbers.ts';
 import { memoryPages, REGION_SIGNATURE } from '../interpreter.ts';
 import type { EngineMemory } from '../memory.ts';
 import { RecordField, RecordInfo, recordInfoOffset, SpecialHandler } from '../record.ts';
-import { ModuleBuilder } from '../wasm.ts';
+import { ModuleBuilder, Op, type Signature } from '../wasm.ts';
 import { addressFields } from './address-fields.ts';
 import { demandOf } from './demand.ts';
 import { withoutDeadFlags } from './flag-effects.ts';
 import { buildGraph, pageOf, type RegionGraph, type RegionInstruction, type ShapeCode } from './graph.ts';
-import { type RegionCode, RegionFunction } from './region-function.ts';
+import { type REGION_IMPORTS, type RegionCode, RegionFunction } from './region-function.ts';
 
 /**
  * How often a region has been made anew, as it was entered very often: first with what it calls and with code of other pages, then
@@ -310,13 +311,29 @@ export const hostOf = (layout: MemoryLayout, { physicalPage }: PlacedPage): numb
 /** In a batch's module: the function of a region, by its number in the batch. */
 export const regionName = (number: number): string => `region${number}`;
 
+/** Of the core module, in the order in which regions count them. */
+const BATCH_IMPORTS: Readonly<Record<keyof typeof REGION_IMPORTS, Signature>> = {
+  regionRead: { params: ['i64', 'i32'], results: ['i32'] },
+  regionWrite: { params: ['i64', 'i32'], results: ['i32'] },
+  helper: { params: ['i32'], results: ['i32'] },
+};
+
 /** The module of a batch of regions. */
 export function batchModule(layout: MemoryLayout, batch: readonly RegionCode[]): Uint8Array {
   const module = new ModuleBuilder(memoryPages(layout));
-  module.importFunction('regionRead', ['i64', 'i32'], ['i32']);
-  module.importFunction('regionWrite', ['i64', 'i32'], ['i32']);
-  module.importFunction('helper', ['i32'], ['i32']);
+  for (const [name, { params, results }] of Object.entries(BATCH_IMPORTS)) module.importFunction(name, params, results);
   for (const [i, { body, locals }] of batch.entries())
     module.addFunction(regionName(i), REGION_SIGNATURE, locals, body);
   return module.finish();
+}
+
+/** The functions of such a module for who has them compiled where there is no engine: they cannot be called. */
+export function uncallableFunctions(batch: WebAssembly.Module, memory: WebAssembly.Memory): WebAssembly.Exports {
+  const pages = memory.buffer.byteLength / 65536;
+  const module = new ModuleBuilder({ initial: pages, maximum: pages });
+  const nothing = new Asm().op(Op.unreachable);
+  for (const [name, signature] of Object.entries(BATCH_IMPORTS)) module.addFunction(name, signature, [], nothing);
+  const compiled = new WebAssembly.Module(module.finish() as BufferSource);
+  const { exports } = new WebAssembly.Instance(compiled, { env: { memory } });
+  return new WebAssembly.Instance(batch, { env: { memory, ...exports } }).exports;
 }

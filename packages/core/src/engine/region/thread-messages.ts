@@ -19,7 +19,8 @@ export type ToThread =
   /** First of all. */
   | {
       readonly kind: 'start';
-      readonly buffer: ArrayBufferLike;
+      /** The machine's, which is shared. */
+      readonly memory: WebAssembly.Memory;
       readonly ramSizeBytes: number;
       readonly base: number;
       readonly threshold: number;

@@ -70,9 +70,8 @@ export class ThreadRegions {
   constructor(options: ThreadRegionsOptions) {
     this.#options = options;
     const { thread, memory, base, threshold } = options;
-    const { buffer } = memory.memory;
     const { ramSizeBytes } = memory.layout;
-    thread.send({ kind: 'start', buffer, ramSizeBytes, base, threshold });
+    thread.send({ kind: 'start', memory: memory.memory, ramSizeBytes, base, threshold });
   }
 
   /** The thread can be asked: it has started, and has not failed. */

@@ -57,7 +57,7 @@ class Work {
   /** By id, in the order in which they were made. */
   readonly #made = new Map<number, RegionCode>();
 
-  constructor({ buffer, ramSizeBytes, base, threshold }: Message<'start'>) {
+  constructor({ memory: { buffer }, ramSizeBytes, base, threshold }: Message<'start'>) {
     this.#layout = layoutFor(ramSizeBytes);
     this.#bytes = new Uint8Array(buffer);
     const memory = {
