@@ -133,6 +133,7 @@ export class MachineClock implements Clock {
   /** Call back every timer that is due. What a callback schedules, even for the past, waits for the next time. */
   fireDue(): void {
     const now = this.nowNs();
+    if (this.nextDeadlineNs > now) return;
     let due = 0;
     while (due < this.#timers.length && this.#timers[due].deadlineNs <= now) due++;
     // A cancelled timer has no callback any more.

@@ -149,6 +149,29 @@ describe('a run', () => {
   });
 });
 
+describe('turns by the host’s clock', () => {
+  /** Instructions of the first slice, in which the clock is asked so often; it goes on by `stepNs` each time. */
+  const slice = async (stepNs: number) => {
+    let asked = 0;
+    const wallClock = { nowNs: () => ++asked * stepNs, epochNs: () => 0n };
+    const guest = await testGuest({
+      // l: inc rbx ; jmp l
+      code: { [CODE]: '48ffc3 ebfb' },
+      options: { clockKind: 'wall', wallClock, idle: async () => guest.machine.stop() },
+    });
+    await guest.run();
+    return { instructions: Number(guest.machine.stats().instructions), asked };
+  };
+
+  it('are of 200,000 instructions, and longer where they are over soon', async () => {
+    const [slow, quick] = [await slice(400_000), await slice(20_000)];
+    expect(slow.instructions % 200_000).toBe(0);
+    expect(slow.instructions).toBeLessThanOrEqual(slow.asked * 200_000);
+    expect(quick.instructions).toBeGreaterThan(quick.asked * 400_000);
+    expect(quick.instructions).toBeLessThanOrEqual(quick.asked * 1_600_000);
+  });
+});
+
 describe.each(['icount', 'wall'] as const)('a paused machine under --clock %s', (clockKind) => {
   /** inc rbx ; jmp to it */
   const LOOP = '48ffc3 ebfb';

@@ -14,6 +14,9 @@ import type { MachineVcpu } from './vcpu.ts';
 
 /** Instructions between looks at timers and the console. */
 const QUANTUM = 200_000;
+/** By the host's clock a turn may be longer, where the last one was over so soon: what stands around it costs a loop a hundredth. */
+const LONGEST_QUANTUM = 8 * QUANTUM;
+const SHORT_TURN_NS = 100_000;
 /** How long guest code may run before the host's event loop gets its turn. */
 const SLICE_NS = 4_000_000;
 /** Longest idle wait, so that `stop` is noticed. */
@@ -79,10 +82,12 @@ export class Turns {
 
   /** Run guest code for a few milliseconds, or until there is nothing to do. */
   slice(): void {
-    const until = this.#host.nowNs() + SLICE_NS;
+    let now = this.#host.nowNs();
+    const until = now + SLICE_NS;
     this.#attempts.tryAll();
-    while (!this.#lifecycle.hasEnded && this.#host.nowNs() < until) {
+    for (; !this.#lifecycle.hasEnded && now < until; now = this.#timed(now)) {
       this.#clock.fireDue();
+      this.#isUsedUp = false;
       let ran = false;
       for (const vcpu of this.#vcpus) {
         if (this.#seat.isShared && !this.#begin(vcpu)) continue;
@@ -96,6 +101,19 @@ export class Turns {
       if (!this.#skipIdleTime() || this.#host.hasNetwork) return;
     }
   }
+
+  /** A turn that began then is over; answers the host's time. */
+  #timed(beginNs: number): number {
+    const now = this.#host.nowNs();
+    if (!this.#isUsedUp || this.#instructionTime) return now;
+    const elapsedNs = now - beginNs;
+    if (elapsedNs < SHORT_TURN_NS) this.#quantum = Math.min(this.#quantum * 2, LONGEST_QUANTUM);
+    else if (elapsedNs > 3 * SHORT_TURN_NS) this.#quantum = QUANTUM;
+    return now;
+  }
+  #quantum = QUANTUM;
+  /** The turn went on to its end without an exit that ended it. */
+  #isUsedUp = false;
 
   /** One of several vCPUs gets its turn: the engine is its own. False: it has nothing to do. */
   #begin(vcpu: MachineVcpu): boolean {
@@ -157,7 +175,10 @@ export class Turns {
       const executed = left - engine.budget;
       left -= Math.max(1, executed);
       this.#account(executed);
-      if (code === ExitCode.budget) break;
+      if (code === ExitCode.budget) {
+        this.#isUsedUp = true;
+        break;
+      }
       this.#host.dispatch.dispatch(vcpu, code, stepping, watched);
       if (this.#lifecycle.standsStill) break;
       if (this.#seat.isShared && this.#isOver(vcpu)) break;
@@ -172,8 +193,8 @@ export class Turns {
     return this.#clock.nextDeadlineNs <= this.#clock.nowNs();
   }
   #turn(): number {
-    const quantum = this.#othersCanRun ? SHARED_QUANTUM : QUANTUM;
-    const most = Math.min(this.#attempts.areWaiting ? TRY_QUANTUM : quantum, this.#sampler?.untilNext ?? QUANTUM);
+    const quantum = this.#othersCanRun ? SHARED_QUANTUM : this.#quantum;
+    const most = Math.min(this.#attempts.areWaiting ? TRY_QUANTUM : quantum, this.#sampler?.untilNext ?? quantum);
     if (!this.#instructionTime) return most;
     const untilTimer = this.#clock.nextDeadlineNs - this.#clock.nowNs();
     return Math.max(1, Math.min(most, Math.ceil(untilTimer)));
