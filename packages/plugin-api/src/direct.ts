@@ -6,9 +6,9 @@
 /**
  * Exits that such code can stand before; `hypercall` is VMCALL alone, `softwareInterrupt` is INT n. Since API 1.8 `pageFault`: the exception exit
  * of a page fault that 64-bit code meets, or since API 1.10 flat 32-bit code. RIP is at its instruction then, and CR2 becomes the address if the code
- * jumps; and `sysenter`, of flat 32-bit code.
+ * jumps; and `sysenter`, of flat 32-bit code. Since API 1.11 `in`: IN, but not INS, which is an `io` exit like it.
  */
-export type DirectKind = 'syscall' | 'sysenter' | 'iret' | 'hypercall' | 'softwareInterrupt' | 'pageFault';
+export type DirectKind = 'syscall' | 'sysenter' | 'iret' | 'hypercall' | 'softwareInterrupt' | 'pageFault' | 'in';
 
 /** A value that generated code computes: 32 or 64 bits. */
 export interface CodeValue<T extends 'i32' | 'i64' = 'i32' | 'i64'> {
@@ -67,6 +67,9 @@ export interface DirectCode {
   interruptWaits(): Word;
   /** Of `softwareInterrupt`: which. */
   vector(): Word;
+  /** Of `in`: which port, and how many bytes go to AL, AX or EAX. Nobody has asked whether the guest may. Since API 1.11. */
+  port(): Word;
+  portBytes(): 1 | 2 | 4;
   /** Address of the instruction behind this one; of `pageFault` there is none. */
   nextRip(): Quad;
   /** Of `pageFault`: where the instruction is that has met it, the address that it wanted, and the error code. Since API 1.8. */
@@ -114,7 +117,7 @@ export interface DirectCode {
 
 /** What such code knows of a vCPU. */
 export interface DirectState {
-  /** 24 cells of 64 bits (16 before API 1.8), in halves, low half first; all 0 at first. */
+  /** 32 cells of 64 bits (24 before API 1.11, 16 before 1.8), in halves, low half first; all 0 at first. */
   readonly cells: Int32Array;
   /** Put the place of guest-physical memory into a cell, within a page that holds no code; `undefined`: none. */
   setPlace(cell: number, gpa: number | undefined): void;

@@ -5,7 +5,7 @@ import type { BootDescriptor, FirmwareTables, PciConnection, PciDevice, PortDevi
 import type { Vcpu } from './vcpu.ts';
 
 /** The version of this API; a plug-in's `api` range is checked against it. */
-export const API_VERSION = '1.10.0';
+export const API_VERSION = '1.11.0';
 /**
  * The versions of the API that ops modules in guest code can have been built against: `include/pvops.h` has them all, and a
  * module's source need not say which. Newest last.

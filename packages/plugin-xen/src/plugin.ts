@@ -14,6 +14,7 @@ import { XEN_LEAF_BASE, XEN_VERSION } from './cpu/cpuid.ts';
 import { buildInterruptReturn, buildSystemCall } from './cpu/directEntry.ts';
 import { buildSysenter32 } from './cpu/directEntry32.ts';
 import { buildPageFault } from './cpu/directFault.ts';
+import { buildInput } from './cpu/directIo.ts';
 import { onBeforeEntry, tapExits } from './cpu/exits.ts';
 import type { XenVcpu } from './domain.ts';
 import { onHvmBeforeEntry, tapHvmExits } from './hvm/exits.ts';
@@ -185,6 +186,7 @@ function configure(platform: PlatformDefinition): void {
     platform.direct('sysenter', buildSysenter32);
     platform.direct('pageFault', buildPageFault);
     platform.direct('softwareInterrupt', buildHypercall32);
+    platform.direct('in', buildInput);
     return;
   }
   if (entry.plugin === 'xen') {
@@ -213,7 +215,7 @@ function boot(guests: Guests, host: PluginHost, request: BootRequest, machine: M
 export const xenPlugin: Plugin = {
   name: 'xen',
   version: '0.1.0',
-  api: '^1.10',
+  api: '^1.11',
   options: {},
   apply(host) {
     const leafBase = claimLeaves(host);

@@ -139,7 +139,7 @@ export const INTERRUPT_WAITS = slot('interruptWaits', 'i32');
 const root = (name: string) => ({ cr3: slot(`${name}Cr3`, 'i64'), bank: slot(`${name}RootBank`, 'i32') });
 export const ROOTS = [root('first'), root('second')] as const;
 /** Words of a plug-in's own, for the code that it has built (plugin-api, DirectCode). */
-export const CELLS = slots('cell', 'i64', 24);
+export const CELLS = slots('cell', 'i64', 32);
 /** Number of the mode that code is decoded in (isa/modes.ts). */
 export const CODE_MODE = slot('codeMode', 'i32');
 /** Entry table of the code page at PAGE_BASE; valid when regions hand over to tier 0. */

@@ -24,6 +24,7 @@ import { ARITHMETIC_FLAGS, packFlags, unpackArithmeticFlags } from './flags.ts';
 import { nextRip } from './operands.ts';
 import { loadFlat } from './segment-slots.ts';
 import { changeLevel } from './semantics/levels.ts';
+import { port, portBytes } from './semantics/ports.ts';
 import type { InstructionShape } from './types.ts';
 
 type Type = 'i32' | 'i64';
@@ -127,6 +128,17 @@ export class BuilderCode implements DirectCode {
   vector(): Word {
     if (!this.#shape) throw new Error('vector: there is no INT n');
     return word(this.#b.wrap(this.#b.and(this.#b.immediate(), this.#b.i64(0xff))));
+  }
+  port(): Word {
+    const b = this.#b;
+    return word(b.wrap(b.extendU(port(b, this.#input, 1))));
+  }
+  portBytes(): 1 | 2 | 4 {
+    return portBytes(this.#input);
+  }
+  get #input(): InstructionShape {
+    if (!this.#shape?.encoding.name.startsWith('IN ')) throw new Error('port, portBytes: there is no IN');
+    return this.#shape;
   }
   nextRip(): Quad {
     if (!this.#shape) throw new Error('nextRip: a page fault is at an instruction, and none is done');

@@ -20,6 +20,7 @@ const EXAMPLES: Readonly<Record<Exclude<DirectKind, 'pageFault'>, readonly numbe
   iret: [0x48, 0xcf],
   hypercall: [0x0f, 0x01, 0xc1],
   softwareInterrupt: [0xcd, 0x80],
+  in: [0xec],
 };
 
 /** State blocks beside the one that the engine works on (memory/layout.ts) are there for more. */

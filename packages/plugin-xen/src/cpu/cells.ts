@@ -42,6 +42,8 @@ export const Cell = {
   /** Likewise of its entry for SYSENTER; where that is, and in the upper half whether it masks events. */
   SYSENTER_CODE: 22,
   SYSENTER_ENTRY: 23,
+  /** 1: the guest's kernel may read ports, all of which answer ones. */
+  READS_PORTS: 24,
 } as const;
 
 /** Of access rights: code that can be read, data that can be written. */

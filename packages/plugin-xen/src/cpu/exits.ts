@@ -2,6 +2,7 @@ import type { ExitAnswer, ExitKind, ExitOf, PluginHost, Vcpu } from '@polyvisor/
 import type { XenVcpu } from '../domain.ts';
 import type { PvDomain } from '../pvDomain.ts';
 import { deliverUpcall } from './bounce.ts';
+import { updatePorts } from './directIo.ts';
 import { onException, onSoftwareInterrupt } from './exceptions.ts';
 import { onIo } from './io.ts';
 import { privileged } from './privileged.ts';
@@ -70,5 +71,6 @@ export function onBeforeEntry(domain: PvDomain, vcpu: XenVcpu): void {
   }
   if (services.upcallPending(vcpu)) deliverUpcall(domain, vcpu);
   domain.directEntries[vcpu.id].update(domain, vcpu);
+  updatePorts(domain, vcpu);
   domain.directCalls[vcpu.id].update(domain.host, domain.mm.frames, vcpu);
 }

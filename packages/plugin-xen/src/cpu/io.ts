@@ -12,8 +12,11 @@ const RFLAGS_DF = 1n << 10n;
 
 /** Virtual CPL: guest user 3, guest kernel 1, or 0 where the guest asked for an architectural IOPL. */
 export function ioplOk(domain: XenDomain, vcpu: XenVcpu): boolean {
-  const kernelCpl = (domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0 ? 0 : 1;
-  return (vcpu.kernelMode ? kernelCpl : 3) <= vcpu.iopl;
+  return vcpu.kernelMode ? kernelIoplOk(domain, vcpu) : vcpu.iopl === 3;
+}
+/** Likewise for the kernel, whichever of them runs. */
+export function kernelIoplOk(domain: XenDomain, vcpu: XenVcpu): boolean {
+  return vcpu.iopl >= ((domain.vmAssist & VMASST_ARCHITECTURAL_IOPL) !== 0 ? 0 : 1);
 }
 
 function bitmapAllows(vcpu: XenVcpu, port: number, sizeBytes: number): boolean {

@@ -14,6 +14,7 @@ import {
 import { asciiAdjust, asciiAdjustAfterMultiply, asciiAdjustBeforeDivide, decimalAdjust } from '../semantics/decimal.ts';
 import {
   clearInterruptFlag,
+  input,
   interruptReturn,
   pause,
   setInterruptFlag,
@@ -38,6 +39,7 @@ import {
   translate,
 } from '../semantics/mov.ts';
 import { divide, multiplyTruncated, multiplyWide } from '../semantics/muldiv.ts';
+import { output, portString } from '../semantics/ports.ts';
 import { loadSegment, popSegment } from '../semantics/segment-load.ts';
 import { rotate, rotateThroughCarry, shift } from '../semantics/shift.ts';
 import { enter, leave, popAll, popOperand, pushAll, pushOperand, pushSegment } from '../semantics/stack.ts';
@@ -49,12 +51,9 @@ import {
   farDirect,
   farIndirect,
   farReturn,
-  input,
   interruptOnOverflow,
   loadFarPointer,
   noOperation,
-  output,
-  portString,
   readSegment,
 } from '../semantics/system.ts';
 import type { Semantics } from '../types.ts';

@@ -36,6 +36,7 @@ import { loadFlat, loadFlatSegments } from '../segment-slots.ts';
 import type { InstructionShape, Semantics } from '../types.ts';
 import { isFlatOrSegmented32, returnIn32 } from './legacy-return.ts';
 import { changeLevel, isLevelKnown, letsInterruptIn, RARE_FLAGS, staysAtCpl3 } from './levels.ts';
+import { port, portBytes } from './ports.ts';
 import { controlBit, gprIndex, leaveWith, staticValue, writePair } from './system.ts';
 
 const CS = 1;
@@ -146,6 +147,12 @@ export const hypercall: Semantics = (b, shape) => {
 export const softwareInterrupt: Semantics = (b, shape) => {
   runPluginCode(b, shape, 'softwareInterrupt');
   leaveWith(b, 'softwareInterrupt', b.and(b.immediate(), b.i64(0xff)));
+};
+
+/** IN: an exit, or what a plug-in's code makes of it. */
+export const input: Semantics = (b, shape) => {
+  runPluginCode(b, shape, 'in');
+  leaveWith(b, 'in', port(b, shape, 1), b.i32(portBytes(shape)));
 };
 
 /** What a plug-in has built to stand before an instruction's exit. */

@@ -78,24 +78,6 @@ export const flushLine: Semantics = (b, shape) => {
 
 export const interruptOnOverflow: Semantics = (b) => b.when(getOF(b), () => leaveWith(b, 'into'));
 
-// ---- port I/O ----
-const portSize = (shape: InstructionShape) => Math.min(shape.operandWidth, 32) / 8;
-
-function port(b: Builder, shape: InstructionShape, index: number): Value {
-  const operand = shape.operands[index];
-  return operand.kind === 'imm' ? b.and(b.immediate(), b.i64(0xff)) : read(b, shape, operand);
-}
-export const input: Semantics = (b, shape) => leaveWith(b, 'in', port(b, shape, 1), b.i32(portSize(shape)));
-export const output: Semantics = (b, shape) => leaveWith(b, 'out', port(b, shape, 0), b.i32(portSize(shape)));
-/** INS and OUTS. */
-export function portString(direction: 'ins' | 'outs'): Semantics {
-  return (b, shape) => {
-    const segment = direction === 'ins' ? 0 : dataSegment(shape);
-    const constants = [portSize(shape), shape.addressWidth, segment, shape.rep === 'none' ? 0 : 1].map((n) => b.i32(n));
-    leaveWith(b, direction, b.getFixed(GPR[2].offset, 2), ...constants);
-  };
-}
-
 // ---- control and debug registers ----
 export const staticValue = (shape: InstructionShape, index: number): number => {
   const operand = shape.operands[index];
