@@ -187,10 +187,7 @@ export class Engine {
     if (options.profile) this.code.examples = new Map();
     const { inline, inlineName } = this.#handlers;
     const generate = () => buildInterpreter({ ...forInterpreter, inline });
-    const module =
-      inlineName === undefined
-        ? compiler.compile(generate())
-        : compiler.named(['interpreter', interpreterKey(forInterpreter), inlineName].join('\n'), generate);
+    const module = compiler.named(['interpreter', interpreterKey(forInterpreter), inlineName].join('\n'), generate);
     const instance = new WebAssembly.Instance(module, { env: { memory: memory.memory, ...this.#imports() } });
     compiler.instantiated(module, instance.exports);
     this.#core = instance.exports as unknown as CoreExports;

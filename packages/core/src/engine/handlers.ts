@@ -60,8 +60,8 @@ const QUIET_MARK = 'q:';
 export class Handlers {
   /** For the dispatch loop; numbered from FIRST_HANDLER on. */
   readonly inline: readonly InlineHandler[];
-  /** All that {@link inline} depends on; undefined: code of a plug-in, too. */
-  readonly inlineName: string | undefined;
+  /** All that {@link inline} depends on. */
+  readonly inlineName: string;
   readonly #options: HandlersOptions;
   /** By the number of the shape. */
   readonly #choices: (Choice | undefined)[] = [];
@@ -80,9 +80,9 @@ export class Handlers {
   constructor(options: HandlersOptions) {
     this.#options = options;
     this.#awaitCommon();
-    this.inline = this.#hotPrograms(options.hot);
-    const isNamed = !this.inline.flat().some((program) => withPluginCode.has(program));
-    this.inlineName = isNamed ? options.hot.join() : undefined;
+    const hot = this.#hotPrograms(options.hot);
+    this.inline = hot.map(({ handler }) => handler);
+    this.inlineName = hot.map(({ example }) => example).join();
     this.#firstCompiled = this.#next;
     this.#limit = Math.min(HANDLER_TABLE_SIZE, this.#firstCompiled + (options.maxCompiled ?? HANDLER_TABLE_SIZE));
   }
@@ -141,35 +141,39 @@ export class Handlers {
     return this.#pairs.get(first * HANDLER_TABLE_SIZE + second) ?? 0;
   }
 
-  /** Handlers worth a place in the dispatch loop: single instructions first, then pairs of them. */
-  #hotPrograms(examples: readonly string[]): InlineHandler[] {
-    const handlers: InlineHandler[] = [];
-    const known = new Map<string, HotInstruction>();
+  /**
+   * Handlers worth a place in the dispatch loop: single instructions first, then pairs of them. What has code of a plug-in is not among
+   * them, as nothing tells that code's states apart, and the loop is to be found again in the next run.
+   */
+  #hotPrograms(examples: readonly string[]): HotHandler[] {
+    const made: HotHandler[] = [];
+    const known = new Map<string, HotInstruction | undefined>();
     const instruction = (example: string) => {
-      let hot = known.get(example);
-      if (!hot) known.set(example, (hot = this.#hotInstruction(example, handlers)));
-      return hot;
+      if (!known.has(example)) known.set(example, this.#hotInstruction(example, made));
+      return known.get(example);
     };
     for (const example of examples) {
       const [first, second] = example.split(PAIR_MARK).map(instruction);
-      if (second === undefined) continue;
+      if (!first || !second) continue;
       if (!first.choice.leads)
         throw new Error(`hot list: ${example} must not begin with an instruction that stores or jumps`);
       const key = first.handler * HANDLER_TABLE_SIZE + second.handler;
       if (this.#pairs.has(key)) continue;
       this.#pairs.set(key, this.#next++);
-      handlers.push([first.program, second.program]);
+      made.push({ example, handler: [first.program, second.program] });
     }
-    return handlers;
+    return made;
   }
 
-  #hotInstruction(example: string, handlers: InlineHandler[]): HotInstruction {
+  /** Undefined: it has code of a plug-in. */
+  #hotInstruction(example: string, made: HotHandler[]): HotInstruction | undefined {
     const quiet = example.startsWith(QUIET_MARK);
     const shape = exampleShape(quiet ? example.slice(QUIET_MARK.length) : example);
     const program = buildProgram(shape, this.#options.directCode, quiet);
+    if (withPluginCode.has(program)) return undefined;
     const choice = this.#choices[shape.id] ?? this.#choose(shape, quiet ? undefined : program);
     if (!(quiet ? choice.hasQuiet : choice.hasHandler)) {
-      handlers.push([program]);
+      made.push({ example, handler: [program] });
       if (quiet) choice.setQuiet(this.#next++);
       else choice.setHandler(this.#next++);
     }
@@ -356,6 +360,11 @@ function storesIn(block: Block): boolean {
   );
 }
 
+/** A handler in the dispatch loop, and by which example of the hot list it is there. */
+interface HotHandler {
+  readonly example: string;
+  readonly handler: InlineHandler;
+}
 /** What the hot list names. */
 interface HotInstruction {
   readonly choice: Choice;
