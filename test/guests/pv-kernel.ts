@@ -77,6 +77,21 @@ export function pvKernel(options: PvKernelOptions): Buffer {
 export function imm32(value: number): number[] {
   return [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
 }
+/** Little-endian 64-bit immediate. */
+export const imm64 = (value: bigint): number[] => [...new Uint8Array(BigUint64Array.of(value).buffer)];
+
+/** mov eax, number ; syscall */
+export const hypercall64 = (number: number): number[] => [0xb8, ...imm32(number), 0x0f, 0x05];
+
+/** mov of a 64-bit immediate to a register. */
+export const set = {
+  rdi: (value: bigint) => [0x48, 0xbf, ...imm64(value)],
+  rsi: (value: bigint) => [0x48, 0xbe, ...imm64(value)],
+  rdx: (value: bigint) => [0x48, 0xba, ...imm64(value)],
+  r9: (value: bigint) => [0x49, 0xb9, ...imm64(value)],
+  r10: (value: bigint) => [0x49, 0xba, ...imm64(value)],
+  rsp: (value: bigint) => [0x48, 0xbc, ...imm64(value)],
+};
 
 const SCHED_OP = 29;
 const SCHEDOP_SHUTDOWN = 2;

@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import xen from '../../packages/plugin-xen/src/index.ts';
 import { seen } from '../guests/ended.ts';
 import { machineInProcess } from '../guests/in-process.ts';
-import { imm32, pvKernel, reason, SHUTDOWN_BY_EDI, VIRT_BASE } from '../guests/pv-kernel.ts';
+import { hypercall64, imm32, imm64, pvKernel, reason, SHUTDOWN_BY_EDI, set, VIRT_BASE } from '../guests/pv-kernel.ts';
 import { sharedInfoGpa } from '../guests/shared-info.ts';
 
 const BASE = VIRT_BASE + 0x10_0000n;
@@ -62,33 +62,23 @@ const PLAIN: State = {
 };
 const UNMAPPED = 0x1234_5678n;
 
-const imm64 = (value: bigint): number[] => [...new Uint8Array(BigUint64Array.of(value).buffer)];
 const SYSCALL = [0x0f, 0x05];
-const call = (number: number): number[] => [0xb8, ...imm32(number), ...SYSCALL];
-const set = {
-  rdi: (value: bigint) => [0x48, 0xbf, ...imm64(value)],
-  rsi: (value: bigint) => [0x48, 0xbe, ...imm64(value)],
-  rdx: (value: bigint) => [0x48, 0xba, ...imm64(value)],
-  r10: (value: bigint) => [0x49, 0xba, ...imm64(value)],
-  rsp: (value: bigint) => [0x48, 0xbc, ...imm64(value)],
-  r9: (value: bigint) => [0x49, 0xb9, ...imm64(value)],
-};
 const ACCESS_BYTES = 3;
 
 function kernel(state: State): Buffer {
   const at = (offset: number) => BASE + BigInt(offset);
   const access = [0x4d, state.isWrite ? 0x89 : 0x8b, 0x01]; // mov r8, [r9] or the other way round
   const start = [
-    ...[...set.rdi(0n), ...set.rsi(at(DATA.CALLBACK)), ...call(30)], // callback_op(register)
-    ...[...set.rdi(FLAT_SS), ...set.rsi(state.stack), ...call(3)], // stack_switch
-    ...[...set.rdi(at(DATA.OPERATION)), ...set.rsi(1n), ...set.rdx(0n), ...set.r10(DOMID_SELF), ...call(26)], // mmuext_op
-    ...[...set.rdi(at(DATA.TRAPS)), ...call(0)], // set_trap_table
+    ...[...set.rdi(0n), ...set.rsi(at(DATA.CALLBACK)), ...hypercall64(30)], // callback_op(register)
+    ...[...set.rdi(FLAT_SS), ...set.rsi(state.stack), ...hypercall64(3)], // stack_switch
+    ...[...set.rdi(at(DATA.OPERATION)), ...set.rsi(1n), ...set.rdx(0n), ...set.r10(DOMID_SELF), ...hypercall64(26)], // mmuext_op
+    ...[...set.rdi(at(DATA.TRAPS)), ...hypercall64(0)], // set_trap_table
     ...set.r9(state.accessed),
     ...[...set.rsp(at(DATA.ITS_FRAME)), 0x48, 0x8b, 0x04, 0x24], // mov rax, [rsp]: its translation is at hand then
     ...[0x48, 0xcf], // iretq
   ];
   const goOn = [
-    ...[...set.rsp(at(DATA.FRAME)), ...call(23)], // iret
+    ...[...set.rsp(at(DATA.FRAME)), ...hypercall64(23)], // iret
     ...[0x0f, 0x0b], // ud2
   ];
   const user = [
@@ -98,7 +88,7 @@ function kernel(state: State): Buffer {
     ...SYSCALL,
     ...[0x49, 0x83, 0xff, SYSTEM_CALLS], // cmp r15, SYSTEM_CALLS
     ...[0x75, 0xed], // jne user
-    ...call(LAST_CALL),
+    ...hypercall64(LAST_CALL),
   ];
   const entry = [
     ...[0x3d, ...imm32(LAST_CALL)], // cmp eax, LAST_CALL
@@ -109,7 +99,7 @@ function kernel(state: State): Buffer {
     ...[0x59, 0x41, 0x5b], // pop rcx; pop r11
     ...[0x68, ...imm32(state.returnFlags)], // push
     ...[0x51, 0x41, 0x53, 0x50], // push rcx; push r11; push rax
-    ...call(23), // iret
+    ...hypercall64(23), // iret
     ...[0x0f, 0x0b, 0x90], // ud2; nop
   ];
   const fault = [
@@ -121,7 +111,7 @@ function kernel(state: State): Buffer {
     ...[0x48, 0x83, 0x04, 0x24, ACCESS_BYTES], // add qword [rsp], ACCESS_BYTES
     ...[0x6a, 0x00], // push 0
     ...[0x51, 0x41, 0x53, 0x50], // push rcx; push r11; push rax
-    ...call(23), // iret
+    ...hypercall64(23), // iret
   ];
   const code = new Array(0x2000).fill(0xcc);
   const put = (offset: number, bytes: readonly number[]) => code.splice(offset, bytes.length, ...bytes);

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import xen from '../../packages/plugin-xen/src/index.ts';
 import { seen } from '../guests/ended.ts';
 import { machineInProcess } from '../guests/in-process.ts';
-import { imm32, pvKernel, reason, SHUTDOWN_BY_EDI, VIRT_BASE } from '../guests/pv-kernel.ts';
+import { hypercall64, imm32, imm64, pvKernel, reason, SHUTDOWN_BY_EDI, set, VIRT_BASE } from '../guests/pv-kernel.ts';
 
 const BASE = VIRT_BASE + 0x10_0000n;
 const AT = { USER: 0x400, OPERATION: 0x1000, IOPL: 0x1040, FRAME: 0x1080, STACK: 0x1f00 } as const;
@@ -28,16 +28,6 @@ interface State {
   readonly inUserMode: boolean;
 }
 
-const imm64 = (value: bigint): number[] => [...new Uint8Array(BigUint64Array.of(value).buffer)];
-const call = (number: number): number[] => [0xb8, ...imm32(number), 0x0f, 0x05];
-const set = {
-  rdi: (value: bigint) => [0x48, 0xbf, ...imm64(value)],
-  rsi: (value: bigint) => [0x48, 0xbe, ...imm64(value)],
-  rdx: (value: bigint) => [0x48, 0xba, ...imm64(value)],
-  r10: (value: bigint) => [0x49, 0xba, ...imm64(value)],
-  rsp: (value: bigint) => [0x48, 0xbc, ...imm64(value)],
-};
-
 function kernel({ input, port, rax, iopl, inUserMode }: State): Buffer {
   const at = (offset: number) => BASE + BigInt(offset);
   const reads = [
@@ -49,10 +39,12 @@ function kernel({ input, port, rax, iopl, inUserMode }: State): Buffer {
     ...[0x75, 0x100 - (35 + input.length)], // jne l
   ];
   const start = [
-    ...(iopl === undefined ? [] : [...set.rdi(BigInt(PHYSDEVOP_SET_IOPL)), ...set.rsi(at(AT.IOPL)), ...call(33)]),
-    ...[...set.rdi(at(AT.OPERATION)), ...set.rsi(1n), ...set.rdx(0n), ...set.r10(DOMID_SELF), ...call(26)], // mmuext_op
+    ...(iopl === undefined
+      ? []
+      : [...set.rdi(BigInt(PHYSDEVOP_SET_IOPL)), ...set.rsi(at(AT.IOPL)), ...hypercall64(33)]),
+    ...[...set.rdi(at(AT.OPERATION)), ...set.rsi(1n), ...set.rdx(0n), ...set.r10(DOMID_SELF), ...hypercall64(26)], // mmuext_op
     ...reads,
-    ...(inUserMode ? [...set.rsp(at(AT.FRAME)), ...call(23)] : [...reason(0), ...SHUTDOWN_BY_EDI]), // iret
+    ...(inUserMode ? [...set.rsp(at(AT.FRAME)), ...hypercall64(23)] : [...reason(0), ...SHUTDOWN_BY_EDI]), // iret
   ];
   const code = new Array(0x2000).fill(0xcc);
   const put = (offset: number, bytes: readonly number[]) => code.splice(offset, bytes.length, ...bytes);
