@@ -112,7 +112,7 @@ export class Turns {
     return now;
   }
   #quantum = QUANTUM;
-  /** The turn went on to its end without an exit that ended it. */
+  /** A turn of all the {@link #quantum} went on to its end. */
   #isUsedUp = false;
 
   /** One of several vCPUs gets its turn: the engine is its own. False: it has nothing to do. */
@@ -176,7 +176,7 @@ export class Turns {
       left -= Math.max(1, executed);
       this.#account(executed);
       if (code === ExitCode.budget) {
-        this.#isUsedUp = true;
+        this.#isUsedUp = turn === this.#quantum;
         break;
       }
       this.#host.dispatch.dispatch(vcpu, code, stepping, watched);

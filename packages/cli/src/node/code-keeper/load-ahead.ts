@@ -68,10 +68,11 @@ function functionsToImprove({ regions, goodFunctions }: CodeRecord): string[] {
 export async function improveAhead(memory: WebAssembly.Memory): Promise<number> {
   const natives = openNativeModules();
   if (!natives) return 0;
+  const functionsOf = uncallableFunctions(memory);
   let improved = 0;
   for (const { module, functions } of held) {
     if (functions.length === 0) continue;
-    const exports = uncallableFunctions(module, memory);
+    const exports = functionsOf(module);
     for (const name of functions) {
       if (natives.isGood(exports[name])) continue;
       natives.makeGood(exports[name]);

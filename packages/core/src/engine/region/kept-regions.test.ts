@@ -55,7 +55,7 @@ describe('regions that are kept', () => {
     const bench = machine().put(0x1000, LOOP);
     loop(bench, 0x1000n);
     const [{ bytes }] = keeper.kept;
-    const { region0 } = uncallableFunctions(new WebAssembly.Module(bytes as BufferSource), bench.memory.memory);
+    const { region0 } = uncallableFunctions(bench.memory.memory)(new WebAssembly.Module(bytes as BufferSource));
     expect(region0).toBeTypeOf('function');
     expect(() => (region0 as () => unknown)()).toThrow(TypeError);
   });

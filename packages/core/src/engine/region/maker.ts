@@ -327,13 +327,13 @@ export function batchModule(layout: MemoryLayout, batch: readonly RegionCode[]):
   return module.finish();
 }
 
-/** The functions of such a module for who has them compiled where there is no engine: they cannot be called. */
-export function uncallableFunctions(batch: WebAssembly.Module, memory: WebAssembly.Memory): WebAssembly.Exports {
+/** Answers the functions of such modules for who has them compiled where there is no engine: they cannot be called. */
+export function uncallableFunctions(memory: WebAssembly.Memory): (batch: WebAssembly.Module) => WebAssembly.Exports {
   const pages = memory.buffer.byteLength / 65536;
   const module = new ModuleBuilder({ initial: pages, maximum: pages });
   const nothing = new Asm().op(Op.unreachable);
   for (const [name, signature] of Object.entries(BATCH_IMPORTS)) module.addFunction(name, signature, [], nothing);
   const compiled = new WebAssembly.Module(module.finish() as BufferSource);
   const { exports } = new WebAssembly.Instance(compiled, { env: { memory } });
-  return new WebAssembly.Instance(batch, { env: { memory, ...exports } }).exports;
+  return (batch) => new WebAssembly.Instance(batch, { env: { memory, ...exports } }).exports;
 }
